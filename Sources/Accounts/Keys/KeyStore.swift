@@ -1,0 +1,209 @@
+package import AurumCore
+internal import Crypto
+package import Database
+internal import Foundation
+internal import Synchronization
+
+/// Why a key was not made.
+package enum KeyError: Error, Equatable, Sendable {
+    case noScope
+    /// A publishable key may stand in a web page: it may write events and nothing else.
+    case scopeTooWide(Scope)
+    case badName(String)
+    case badOrigin(String)
+    case unknownKey
+}
+
+/// What a new key is to be.
+package struct KeyRequest: Sendable {
+    package var org: String
+    package var app: String
+    package var name: String
+    package var kind: Principal.Kind
+    package var scopes: Set<Scope>
+    package var origins: Set<String>
+    package var historical: Bool
+
+    package init(
+        org: String = "default", app: String = "default", name: String = "", kind: Principal.Kind = .server,
+        scopes: Set<Scope>, origins: Set<String> = [], historical: Bool = false
+    ) {
+        self.org = org
+        self.app = app
+        self.name = name
+        self.kind = kind
+        self.scopes = scopes
+        self.origins = origins
+        self.historical = historical
+    }
+}
+
+/// A key as lists show it: never its secret.
+package struct KeySummary: Sendable, Codable, Equatable {
+    package var id: String
+    package var org: String
+    package var app: String
+    package var name: String
+    package var kind: Principal.Kind
+    package var scopes: [Scope]
+    package var origins: [String]
+    package var createdAt: Timestamp
+    package var revokedAt: Timestamp?
+}
+
+/// Keys by id, held in memory beside the table: a request finds its key without touching the disk, and a revocation
+/// acts on the next request.
+package final class KeyStore: Sendable {
+    private struct Entry: Sendable {
+        var hash: [UInt8]
+        var principal: Principal
+        var summary: KeySummary
+    }
+
+    private let database: Database
+    private let clock: any WallClock
+    private let keys: Mutex<[String: Entry]>
+
+    /// Loads all keys that were not revoked.
+    package init(database: Database, clock: any WallClock) async throws {
+        self.database = database
+        self.clock = clock
+        let rows = try await database.read("keys.all") { transaction in
+            try transaction.all(
+                KeyRow.self,
+                """
+                SELECT org, id, kind, app, name, secret_hash, scopes, origins, historical, created_at, revoked_at
+                FROM api_keys
+                """)
+        }
+        keys = Mutex(
+            Dictionary(
+                rows.map { ($0.summary.id, Entry(hash: $0.hash, principal: $0.principal, summary: $0.summary)) },
+                uniquingKeysWith: { $1 }))
+    }
+
+    /// The principal of a key as sent by a client; nil when it is unknown, revoked or wrong. Compares in constant time.
+    package func principal(forKey text: String) -> Principal? {
+        guard let key = KeyText(text) else { return nil }
+        guard let entry = keys.withLock({ $0[key.id] }), entry.principal.kind == key.kind else { return nil }
+        var difference: UInt8 = 0
+        for (left, right) in zip(entry.hash, key.hash) { difference |= left ^ right }
+        guard difference == 0, entry.summary.revokedAt == nil else { return nil }
+        return entry.principal
+    }
+
+    /// Makes a key and answers its text, the only time it exists outside the client.
+    /// - Throws: `KeyError` for a request that cannot be, database errors.
+    package func create(_ request: KeyRequest) async throws -> (text: KeyText, summary: KeySummary) {
+        try validate(request)
+        let text = KeyText(kind: request.kind)
+        let now = clock.now
+        let summary = KeySummary(
+            id: text.id, org: request.org, app: request.app, name: request.name, kind: request.kind,
+            scopes: request.scopes.sorted(), origins: request.origins.sorted(), createdAt: now, revokedAt: nil)
+        let hash = text.hash
+        let scopes = summary.scopes.map(\.rawValue).joined(separator: " ")
+        let origins = summary.origins.joined(separator: " ")
+        try await database.write("keys.create") { transaction in
+            _ = try transaction.run(
+                """
+                INSERT INTO api_keys
+                    (org, id, kind, app, name, secret_hash, scopes, origins, historical, created_at)
+                VALUES (\(request.org), \(summary.id), \(request.kind.rawValue), \(request.app), \(request.name),
+                        \(hash), \(scopes), \(origins), \(request.historical), \(now))
+                """)
+        }
+        let principal = Principal(
+            org: request.org, app: request.app, keyID: text.id, kind: request.kind, scopes: request.scopes,
+            origins: request.origins, historical: request.historical)
+        keys.withLock { $0[text.id] = Entry(hash: hash, principal: principal, summary: summary) }
+        return (text, summary)
+    }
+
+    /// Ends a key; requests under way finish, the next one is refused.
+    package func revoke(id: String, org: String) async throws {
+        let now = clock.now
+        let changed = try await database.write("keys.revoke") { transaction in
+            try transaction.run(
+                "UPDATE api_keys SET revoked_at = \(now) WHERE org = \(org) AND id = \(id) AND revoked_at IS NULL")
+        }
+        guard changed == 1 else { throw KeyError.unknownKey }
+        keys.withLock { $0[id]?.summary.revokedAt = now }
+    }
+
+    /// Keys of one organisation, oldest first.
+    package func list(org: String) -> [KeySummary] {
+        keys.withLock { $0.values.map(\.summary) }.filter { $0.org == org }
+            .sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }
+    }
+
+    /// True when some publishable key that still works is bound to this web origin.
+    package func isAllowed(origin: String) -> Bool {
+        keys.withLock { keys in
+            keys.values.contains { $0.summary.revokedAt == nil && $0.principal.origins.contains(origin) }
+        }
+    }
+
+    /// Accepts `text` as a key of this run only: it is never stored.
+    package func addForThisRun(_ text: KeyText, principal: Principal) {
+        let summary = KeySummary(
+            id: text.id, org: principal.org, app: principal.app, name: "this run", kind: principal.kind,
+            scopes: principal.scopes.sorted(), origins: principal.origins.sorted(), createdAt: clock.now, revokedAt: nil
+        )
+        keys.withLock { $0[text.id] = Entry(hash: text.hash, principal: principal, summary: summary) }
+    }
+
+    /// True when the installation has no admin token yet.
+    package var hasNoAdmin: Bool { keys.withLock { !$0.values.contains { $0.principal.kind == .admin } } }
+
+    private func validate(_ request: KeyRequest) throws(KeyError) {
+        guard !request.scopes.isEmpty else { throw .noScope }
+        if request.kind == .publishable, let wide = request.scopes.first(where: { $0 != .eventsWrite }) {
+            throw .scopeTooWide(wide)
+        }
+        for name in [request.org, request.app] {
+            guard !name.isEmpty, name.utf8.count <= 64,
+                name.utf8.allSatisfy({ (48...57).contains($0) || (97...122).contains($0 | 32) || $0 == 45 || $0 == 95 })
+            else { throw .badName(name) }
+        }
+        for origin in request.origins where !Origin.isValid(origin) { throw .badOrigin(origin) }
+    }
+}
+
+/// A web origin: scheme, host and optional port, nothing else.
+package enum Origin {
+    package static func isValid(_ text: String) -> Bool {
+        for scheme in ["https://", "http://"] where text.hasPrefix(scheme) {
+            let host = text.dropFirst(scheme.count)
+            return !host.isEmpty
+                && host.utf8.allSatisfy {
+                    (48...57).contains($0) || (97...122).contains($0) || [45, 46, 58, 91, 93].contains($0)
+                }
+        }
+        return false
+    }
+}
+
+private struct KeyRow: RowDecodable {
+    let hash: [UInt8]
+    let principal: Principal
+    let summary: KeySummary
+
+    init(row: Row) throws {
+        guard let kind = Principal.Kind(rawValue: try row.get("kind")) else {
+            throw RowError.wrongType(column: "kind", expected: "kind of key", found: "text")
+        }
+        let scopes = try row.get("scopes", as: String.self).split(separator: " ").compactMap {
+            Scope(rawValue: String($0))
+        }
+        let origins = try row.get("origins", as: String.self).split(separator: " ").map(String.init)
+        hash = try row.get("secret_hash")
+        principal = Principal(
+            org: try row.get("org"), app: try row.get("app"), keyID: try row.get("id"), kind: kind, scopes: Set(scopes),
+            origins: Set(origins), historical: try row.get("historical"))
+        summary = KeySummary(
+            id: principal.keyID, org: principal.org, app: principal.app, name: try row.get("name"), kind: kind,
+            scopes: scopes.sorted(), origins: origins, createdAt: try row.get("created_at"),
+            revokedAt: try row.optional("revoked_at"))
+    }
+}

@@ -1,0 +1,144 @@
+// Files carried inside the binary, so that one installed file is the whole product.
+// To add one: a block that embeds it, and its row in the table below.
+#include "assets.h"
+
+static const unsigned char solar_725033[] = {
+#embed "files/solar/725033.csv"
+};
+static const unsigned char solar_725030[] = {
+#embed "files/solar/725030.csv"
+};
+static const unsigned char solar_744860[] = {
+#embed "files/solar/744860.csv"
+};
+static const unsigned char places_nyc_zip_map[] = {
+#embed "files/places/nyc_zip_map.json"
+};
+static const unsigned char migration_0001_records[] = {
+#embed "files/migrations/0001_records.sql"
+};
+static const unsigned char migration_0002_accounts[] = {
+#embed "files/migrations/0002_accounts.sql"
+};
+static const unsigned char migration_0005_attribution[] = {
+#embed "files/migrations/0005_attribution.sql"
+};
+static const unsigned char migration_0004_leads[] = {
+#embed "files/migrations/0004_leads.sql"
+};
+static const unsigned char rules_score_rooftop[] = {
+#embed "files/rules/score-rooftop.json"
+};
+static const unsigned char rules_score_community_solar[] = {
+#embed "files/rules/score-community-solar.json"
+};
+static const unsigned char rules_score_building[] = {
+#embed "files/rules/score-building.json"
+};
+static const unsigned char rules_score_commercial[] = {
+#embed "files/rules/score-commercial.json"
+};
+static const unsigned char migration_0003_conversation[] = {
+#embed "files/migrations/0003_conversation.sql"
+};
+static const unsigned char flows_core[] = {
+#embed "files/flows/core.yaml"
+};
+static const unsigned char flows_solar_qualify[] = {
+#embed "files/flows/solar.qualify.yaml"
+};
+static const unsigned char web_layout[] = {
+#embed "files/web/layout.mustache"
+};
+static const unsigned char web_landing[] = {
+#embed "files/web/landing.mustache"
+};
+static const unsigned char web_dashboard[] = {
+#embed "files/web/dashboard.mustache"
+};
+static const unsigned char web_explain[] = {
+#embed "files/web/explain.mustache"
+};
+static const unsigned char web_login[] = {
+#embed "files/web/login.mustache"
+};
+static const unsigned char web_app_css[] = {
+#embed "files/web/app.css"
+};
+static const unsigned char web_chat_js[] = {
+#embed "files/web/chat.js"
+};
+static const unsigned char web_dashboard_js[] = {
+#embed "files/web/dashboard.js"
+};
+static const unsigned char web_explain_js[] = {
+#embed "files/web/explain.js"
+};
+static const unsigned char web_privacy_js[] = {
+#embed "files/web/privacy.js"
+};
+static const unsigned char web_tracker_js[] = {
+#embed "files/web/tracker.js"
+};
+static const unsigned char web_favicon_svg[] = {
+#embed "files/web/favicon.svg"
+};
+#if __has_embed("vendor/chart.min.js")
+static const unsigned char web_chart_min_js[] = {
+#embed "vendor/chart.min.js"
+};
+#else
+#error "Sources/CAssets/vendor/chart.min.js is missing: run make, which copies it from the Debian package libjs-chart.js"
+#endif
+static const unsigned char solar_stations[] = {
+#embed "files/solar/stations.json"
+};
+static const unsigned char solar_reference[] = {
+#embed "files/solar/reference.json"
+};
+static const unsigned char places_territory_overlay[] = {
+#embed "files/places/territory-overlay.json"
+};
+static const unsigned char rules_solar_rules[] = {
+#embed "files/rules/solar-rules.json"
+};
+
+#define ROW(path, symbol) { path, symbol, sizeof symbol }
+
+static const aurum_asset table[] = {
+    ROW("solar/725033.csv", solar_725033),
+    ROW("solar/725030.csv", solar_725030),
+    ROW("solar/744860.csv", solar_744860),
+    ROW("places/nyc_zip_map.json", places_nyc_zip_map),
+    ROW("migrations/0001_records.sql", migration_0001_records),
+    ROW("migrations/0002_accounts.sql", migration_0002_accounts),
+    ROW("migrations/0005_attribution.sql", migration_0005_attribution),
+    ROW("migrations/0004_leads.sql", migration_0004_leads),
+    ROW("rules/score-rooftop.json", rules_score_rooftop),
+    ROW("rules/score-community-solar.json", rules_score_community_solar),
+    ROW("rules/score-building.json", rules_score_building),
+    ROW("rules/score-commercial.json", rules_score_commercial),
+    ROW("migrations/0003_conversation.sql", migration_0003_conversation),
+    ROW("flows/core.yaml", flows_core),
+    ROW("flows/solar.qualify.yaml", flows_solar_qualify),
+    ROW("web/layout.mustache", web_layout),
+    ROW("web/landing.mustache", web_landing),
+    ROW("web/dashboard.mustache", web_dashboard),
+    ROW("web/explain.mustache", web_explain),
+    ROW("web/login.mustache", web_login),
+    ROW("web/app.css", web_app_css),
+    ROW("web/chat.js", web_chat_js),
+    ROW("web/dashboard.js", web_dashboard_js),
+    ROW("web/explain.js", web_explain_js),
+    ROW("web/privacy.js", web_privacy_js),
+    ROW("web/tracker.js", web_tracker_js),
+    ROW("web/favicon.svg", web_favicon_svg),
+    ROW("web/chart.min.js", web_chart_min_js),
+    ROW("solar/stations.json", solar_stations),
+    ROW("solar/reference.json", solar_reference),
+    ROW("places/territory-overlay.json", places_territory_overlay),
+    ROW("rules/solar-rules.json", rules_solar_rules),
+    { NULL, NULL, 0 },
+};
+
+const aurum_asset *aurum_assets(void) { return table; }

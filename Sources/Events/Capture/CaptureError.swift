@@ -1,0 +1,66 @@
+/// Why a request was refused as a whole: nothing of it is stored.
+package enum CaptureError: Error, Equatable, Sendable {
+    /// The array, object or envelope is not JSON, or the packing is broken; the byte where that showed.
+    case malformedBody(offset: Int)
+    case bodyTooLarge, tooManyEvents, inflateRatio
+    case overloaded, storageFull, logFailed
+
+    /// The stable tag of the problem document.
+    package var tag: String {
+        switch self {
+        case .malformedBody: "malformed_body"
+        case .bodyTooLarge: "body_too_large"
+        case .tooManyEvents: "too_many_events"
+        case .inflateRatio: "inflate_ratio"
+        case .overloaded: "overloaded"
+        case .storageFull: "storage_full"
+        case .logFailed: "log_failed"
+        }
+    }
+
+    package var status: Int {
+        switch self {
+        case .malformedBody: 400
+        case .bodyTooLarge, .tooManyEvents, .inflateRatio: 413
+        case .overloaded, .storageFull, .logFailed: 503
+        }
+    }
+
+    package var sentence: String {
+        switch self {
+        case .malformedBody(let offset): "The body cannot be read from byte \(offset) on."
+        case .bodyTooLarge: "The body is larger than this route takes."
+        case .tooManyEvents: "The body holds more events than one request may."
+        case .inflateRatio: "The body unpacks to far more than its size allows."
+        case .overloaded: "Too much is waiting to be stored; send it again later."
+        case .storageFull: "The volume of the event log is nearly full; nothing new is accepted."
+        case .logFailed: "The event log failed to write and refuses until the server is restarted."
+        }
+    }
+
+    /// When to try again; nil where trying again is no use.
+    package var retryAfterSeconds: Int? {
+        switch self {
+        case .overloaded: 1
+        case .storageFull, .logFailed: 30
+        default: nil
+        }
+    }
+}
+
+/// Where a body comes from, as its key says; never from the body.
+package struct CaptureSource: Sendable, Equatable {
+    package var org: String
+    package var app: String
+    /// Currency of Segment-shaped money that names none.
+    package var defaultCurrency: String
+    /// Historical requests may be older than 400 days and are never late.
+    package var isHistorical: Bool
+
+    package init(org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false) {
+        self.org = org
+        self.app = app
+        self.defaultCurrency = defaultCurrency
+        self.isHistorical = isHistorical
+    }
+}

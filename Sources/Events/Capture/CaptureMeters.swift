@@ -1,0 +1,66 @@
+internal import AurumCore
+internal import Telemetry
+
+/// The metrics of capture and of the log, with every handle asked for once.
+struct CaptureMeters: Sendable {
+    private let received: [Counter]
+    private let outcomes: [Counter]
+    private let durations: [Histogram]
+    private let batches: [Histogram]
+    private let commitDuration: Histogram
+    private let commitGroup: Histogram
+    private let logBytes: Gauge
+    private let identifiers: Gauge
+    private let health: HealthRegistry
+    private let clock: any WallClock
+
+    init(_ registry: MetricRegistry, _ health: HealthRegistry, _ clock: any WallClock) {
+        let formats = WireFormat.allCases
+        received = formats.map { registry.counter(.eventsReceived, $0.label, "\($0)") }
+        outcomes = formats.flatMap { format in
+            EventOutcome.allCases.map { registry.counter(.eventsOutcome, $0.name, format.label) }
+        }
+        durations = formats.map { registry.histogram(.eventsAcceptDuration, $0.label) }
+        batches = formats.map { registry.histogram(.eventsBatch, $0.label) }
+        commitDuration = registry.histogram(.logCommitDuration)
+        commitGroup = registry.histogram(.logCommitGroup)
+        logBytes = registry.gauge(.logSegmentBytes, "all")
+        identifiers = registry.gauge(.dedupIdentifiers)
+        self.health = health
+        self.clock = clock
+    }
+
+    func answered(_ request: PendingRequest) {
+        let format = Int(request.format.rawValue)
+        received[format].increment(by: request.rowCount)
+        for outcome in EventOutcome.allCases where request.counts[outcome] > 0 {
+            outcomes[format * EventOutcome.allCases.count + Int(outcome.rawValue)]
+                .increment(by: request.counts[outcome])
+        }
+        batches[format].observe(Double(request.rowCount))
+        durations[format].observe(clock.now - Timestamp(microseconds: request.receivedAt))
+    }
+
+    func committed(_ duration: Duration, requests: Int) {
+        commitDuration.observe(duration)
+        commitGroup.observe(Double(requests))
+    }
+
+    func remembered(_ count: Int, logBytes bytes: Int) {
+        identifiers.set(Double(count))
+        logBytes.set(Double(bytes))
+    }
+
+    func reportFailed() { health.report("events", .down, reason: "log_failed") }
+
+    func reportFull() { health.report("events", .down, reason: "storage_full") }
+
+    func reportReady(_ report: RecoveryReport) {
+        health.report(
+            "events", report.damaged.isEmpty ? .ok : .degraded, reason: report.damaged.isEmpty ? nil : "log_damaged",
+            numbers: [
+                "blocks": Double(report.blocks), "rows": Double(report.rows), "cut_bytes": Double(report.cutBytes),
+                "damaged_ranges": Double(report.damaged.count),
+            ])
+    }
+}

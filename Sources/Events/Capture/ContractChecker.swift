@@ -1,0 +1,124 @@
+package import AurumCore
+
+/// Holds bodies against the contract without storing anything: for benchmarks, fuzzing and dry runs.
+///
+/// Does exactly what capture does up to the block, in the memory of one shard. Not thread-safe.
+package final class ContractChecker {
+    /// What the contract says of one event. `fields` is nil when it was refused.
+    package struct Verdict: Equatable, Sendable {
+        package var outcome: EventOutcome
+        package var reason: String
+        package var field: String
+        package var id: String?
+        package var type: EventType?
+        package var at: Timestamp
+    }
+
+    private var parser = EventParser()
+    private var bots = BotPatterns()
+    private var padded = RawBytes()
+    private let block: BlockBuffer
+    private let limits: EventLimits
+    private let keys = InstallationSecret([UInt8](repeating: 7, count: InstallationSecret.byteCount))
+        .keys(org: "check", app: "check")
+
+    package init(limits: EventLimits = EventLimits(), compressionLevel: Int = -3) {
+        self.limits = limits
+        block = BlockBuffer(chunkBytes: limits.chunkBytes, compressionLevel: Int32(compressionLevel))
+    }
+
+    deinit {
+        parser.deallocate()
+        bots.deallocate()
+        padded.deallocate()
+    }
+
+    /// One verdict an event, in the order of the body; duplicates are not looked for.
+    package func verdicts(
+        _ body: UnsafeRawBufferPointer, format: WireFormat, receivedAt: Timestamp
+    ) -> Result<[Verdict], CaptureError> {
+        block.content.reset()
+        if let error = read(body, format, receivedAt) { return .failure(error) }
+        let content = block.content
+        return .success(
+            (0..<content.rowCount).map { index in
+                let row = RowView(base: content.rows.base + index * RowLayout.byteCount)
+                return Verdict(
+                    outcome: row.outcome, reason: row.reason.tag, field: row.outcome == .quarantined ? row.field.path : "",
+                    id: content.identifier(index), type: EventType(rawValue: row.type),
+                    at: Timestamp(microseconds: row.time))
+            })
+    }
+
+    /// Parses and concludes every line; answers how many the contract accepts. The body must end in a line end that is
+    /// followed by 64 readable bytes.
+    package func parseLines(_ body: UnsafeRawBufferPointer, receivedAt: Timestamp) -> Int {
+        guard let start = body.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return 0 }
+        let rules = ContractRules(receivedAt: receivedAt.microseconds)
+        let end = start + body.count
+        var line = start
+        var accepted = 0
+        guard ByteScan.isASCII(start, body.count) else { return 0 }
+        while line < end, let close = parser.parse(line, base: start), close.pointee == 0x0a {
+            if parser.conclude(rules) { accepted &+= 1 }
+            line = close + 1
+        }
+        return accepted
+    }
+
+    /// Parses a body into the open block, as capture does; answers the rows so far.
+    package func append(_ body: UnsafeRawBufferPointer, format: WireFormat, receivedAt: Timestamp) -> Int {
+        _ = read(body, format, receivedAt)
+        return block.content.rowCount
+    }
+
+    /// Closes the block, answers its bytes (rows and compressed events), and starts the next.
+    package func seal() -> Int {
+        block.content.closeChunk()
+        let bytes = block.content.rows.count + block.content.touches.count + block.content.compressed.count
+        block.content.reset()
+        return bytes
+    }
+
+    private func read(_ body: UnsafeRawBufferPointer, _ format: WireFormat, _ receivedAt: Timestamp) -> CaptureError? {
+        let request = PendingRequest(
+            org: "check", app: "check", currency: "USD", format: format, isHistorical: false,
+            receivedAt: receivedAt.microseconds, nonce: 1, bodyBytes: body.count, done: { _ in })
+        var reader = BodyReader(request: request, keys: keys, limits: limits)
+        return reader.read(body, &parser, &bots, &padded, &block.content)
+    }
+}
+
+/// The ids of many events against the de-duplication index: for benchmarks and property tests.
+package final class DeduplicationCheck {
+    private var index: DeduplicationIndex
+    private let keys: IdentityKeys
+
+    package init(identifiersMax: Int) {
+        index = DeduplicationIndex(identifiersMax: identifiersMax)
+        keys = InstallationSecret([UInt8](repeating: 9, count: InstallationSecret.byteCount)).keys(org: "o", app: "a")
+    }
+
+    deinit { index.deallocate() }
+
+    package var count: Int { index.count }
+
+    /// Whether the id is new.
+    package func insert(_ id: String) -> Bool {
+        let key = keys.event(id: id)
+        return index.insert(key.high, key.low)
+    }
+
+    /// Inserts keys that are hashes already; answers how many were new.
+    package func insert(_ hashes: [(UInt64, UInt64)]) -> Int {
+        var new = 0
+        var prefetched: UInt64 = 0
+        for (place, key) in hashes.enumerated() {
+            let ahead = hashes[min(place + 12, hashes.count - 1)]
+            prefetched ^= index.prefetch(ahead.0, ahead.1)
+            if index.insert(key.0, key.1) { new += 1 }
+        }
+        withExtendedLifetime(prefetched) {}
+        return new
+    }
+}

@@ -1,0 +1,66 @@
+/// Every bound of capture, log and views. Printed at start; what happens at each bound is tested.
+package struct EventLimits: Sendable, Equatable {
+    /// Decoded bytes of one body.
+    package var bodyBytesMax = 4 << 20
+    /// Events of one request.
+    package var batchEventsMax = 2500
+    /// Bytes of one event from outside.
+    package var eventBytesMax = 32 << 10
+    /// Bytes of one event that Aurum itself writes.
+    package var internalEventBytesMax = 1 << 20
+    /// Decoded bytes for one byte of a compressed body.
+    package var inflateRatioMax = 100
+    /// Bytes of bodies that wait for their commit; above it new bodies are refused.
+    package var bytesInFlightMax = 64 << 20
+    /// Free bytes of the volume below which nothing new is accepted.
+    package var freeBytesMin = 2 << 30
+    /// Rows after which a block closes.
+    package var blockRowsMax = 24_000
+    /// Raw bytes compressed as one chunk; reading one event inflates one chunk.
+    package var chunkBytes = 256 << 10
+    /// Bytes after which a segment file is sealed and the next begins.
+    package var segmentBytesMax = 256 << 20
+    /// Bytes that a segment file grows by at a time.
+    package var preallocateBytes = 16 << 20
+    /// Event ids remembered for de-duplication, in two generations of half as many.
+    package var dedupIdentifiersMax = 16_000_000
+    /// Touchpoints kept in the index, in two generations of half as many.
+    package var touchesMax = 1_000_000
+    /// Problems that the answer to a request names.
+    package var problemsMax = 20
+    /// Events one read may answer with.
+    package var readEventsMax = 10_000
+
+    package init() {}
+
+    /// Name and value of every bound, in the order of declaration.
+    package var rows: [(name: String, value: Int)] {
+        [
+            ("events.bodyBytesMax", bodyBytesMax), ("events.batchEventsMax", batchEventsMax),
+            ("events.eventBytesMax", eventBytesMax), ("events.internalEventBytesMax", internalEventBytesMax),
+            ("events.inflateRatioMax", inflateRatioMax), ("events.bytesInFlightMax", bytesInFlightMax),
+            ("events.freeBytesMin", freeBytesMin), ("events.blockRowsMax", blockRowsMax),
+            ("events.chunkBytes", chunkBytes), ("events.segmentBytesMax", segmentBytesMax),
+            ("events.preallocateBytes", preallocateBytes), ("events.dedupIdentifiersMax", dedupIdentifiersMax),
+            ("events.touchesMax", touchesMax), ("events.problemsMax", problemsMax),
+            ("events.readEventsMax", readEventsMax),
+        ]
+    }
+}
+
+/// Bounds of the contract itself: the same for everybody, so that one event means the same everywhere.
+enum ContractLimits {
+    static let identifierBytes = 200
+    static let depthMax = 32
+    static let objectKeysMax = 256
+    static let keyBytesMax = 128
+    static let stringBytesMax = 8192
+    /// How far a time may lie ahead of the receipt: 24 hours in microseconds.
+    static let futureMicroseconds: Int64 = 86_400_000_000
+    /// How far back: 400 days in microseconds.
+    static let pastMicroseconds: Int64 = 400 * 86_400_000_000
+    /// A client clock further off than this is corrected by `sent_at`: 60 seconds in microseconds.
+    static let clockToleranceMicroseconds: Int64 = 60_000_000
+    /// Events older than this at their receipt are `late`: 24 hours in microseconds.
+    static let latenessMicroseconds: Int64 = 86_400_000_000
+}

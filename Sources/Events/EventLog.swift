@@ -1,0 +1,151 @@
+package import AurumCore
+package import Logging
+internal import Synchronization
+package import Telemetry
+
+/// How capture and the log are set up.
+package struct EventsConfiguration: Sendable {
+    /// How long the first waiting request waits for company: 0…50 ms.
+    package var commitDelay: Duration = .milliseconds(8)
+    /// Blocks that are filled at the same time; one a core.
+    package var shards = 2
+    /// zstd level of the raw events; negative levels are faster and larger.
+    package var compressionLevel = -3
+    package var limits = EventLimits()
+
+    package init() {}
+}
+
+/// Why the log could not be opened. Nothing on disk was changed.
+package enum EventLogError: Error, Equatable, Sendable {
+    case cannotOpen(String)
+    /// Written by a newer Aurum.
+    case unsupportedVersion(segment: String, version: UInt16)
+    case readOnly(String)
+
+    /// One sentence for the operator.
+    package var sentence: String {
+        switch self {
+        case .cannotOpen(let sentence), .readOnly(let sentence): sentence
+        case .unsupportedVersion(let segment, let version):
+            "The event log file \(segment) has format version \(version), which this version of Aurum does not know."
+        }
+    }
+}
+
+/// The event log of one folder: capture, durable segments, and the views of them.
+///
+/// One process at a time may open a folder; the executable holds the lock.
+package final class EventLog: Sendable {
+    package let capture: EventCapture
+    package let store: BlockEventStore
+    package let recovery: RecoveryReport
+    private let writer: CommitWriter
+    private let isClosed = Atomic<Bool>(false)
+
+    private static let secretName = "secret"
+
+    /// Opens the log in a folder, which is created where it is missing, and recovers it before it returns.
+    package static func open(
+        directory: String, configuration: EventsConfiguration = EventsConfiguration(), registry: MetricRegistry,
+        health: HealthRegistry, clock: any WallClock, logger: Logger
+    ) throws(EventLogError) -> EventLog {
+        let storage: PosixLogStorage
+        do throws(LogStorageError) {
+            storage = try PosixLogStorage(folder: directory)
+        } catch {
+            throw error == .readOnly
+                ? .readOnly("The folder \(directory) of the event log cannot be written.") : .cannotOpen(error.sentence)
+        }
+        return try open(
+            storage: storage, configuration: configuration, registry: registry, health: health, clock: clock,
+            logger: logger)
+    }
+
+    /// Opens the log in any storage.
+    package static func open(
+        storage: any LogStorage, configuration: EventsConfiguration = EventsConfiguration(), registry: MetricRegistry,
+        health: HealthRegistry, clock: any WallClock, logger: Logger
+    ) throws(EventLogError) -> EventLog {
+        let began = ContinuousClock.now
+        let directory = SegmentDirectory()
+        var recovery = LogRecovery(storage: storage, directory: directory)
+        let tail = try recovery.run()
+        do throws(LogStorageError) {
+            let secret = try loadSecret(storage)
+            let views = LogViews(directory: directory, limits: configuration.limits)
+            var index = DeduplicationIndex(identifiersMax: configuration.limits.dedupIdentifiersMax)
+            try Replay(directory: directory, limits: configuration.limits).run(into: &index, views: views)
+            let segments = try SegmentWriter(
+                storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail)
+            var report = recovery.report
+            report.seconds = (ContinuousClock.now - began).seconds
+            return EventLog(
+                storage: storage, configuration: configuration, meters: CaptureMeters(registry, health, clock),
+                clock: clock, logger: logger, secret: secret, views: views, index: index, segments: segments,
+                report: report)
+        } catch {
+            throw error == .readOnly ? .readOnly(error.sentence) : .cannotOpen(error.sentence)
+        }
+    }
+
+    private init(
+        storage: any LogStorage, configuration: EventsConfiguration, meters: CaptureMeters, clock: any WallClock,
+        logger: Logger, secret: InstallationSecret, views: LogViews, index: DeduplicationIndex,
+        segments: SegmentWriter, report: RecoveryReport
+    ) {
+        let limits = configuration.limits
+        let shards = (0..<max(1, configuration.shards)).map { _ in
+            CaptureShard(limits: limits, compressionLevel: Int32(configuration.compressionLevel))
+        }
+        let signal = WriterSignal()
+        let state = LogState()
+        let inFlight = InFlight(bytesMax: limits.bytesInFlightMax)
+        writer = CommitWriter(
+            shards: shards, segments: segments, index: index, signal: signal, state: state, views: views,
+            secret: secret, configuration: configuration, storage: storage, inFlight: inFlight, meters: meters,
+            logger: logger, clock: clock)
+        capture = EventCapture(
+            shards: shards, signal: signal, state: state, inFlight: inFlight, limits: limits, secret: secret,
+            storage: storage, meters: meters, clock: clock)
+        store = BlockEventStore(views: views, secret: secret, limits: limits, clock: clock)
+        recovery = report
+        meters.reportReady(report)
+        if report.cutBytes > 0 || !report.damaged.isEmpty {
+            logger.warning(
+                "the event log was not closed cleanly",
+                metadata: [
+                    "code": "log_recovered", "cut_bytes": "\(report.cutBytes)", "damaged": "\(report.damaged.count)",
+                ])
+        }
+        writer.start()
+    }
+
+    /// Reads the installation's secret, or makes one. Losing it loses the receipts and the de-duplication window.
+    private static func loadSecret(_ storage: any LogStorage) throws(LogStorageError) -> InstallationSecret {
+        if try storage.names().contains(secretName) {
+            let bytes = try LogFile(storage, secretName).read(at: 0, count: InstallationSecret.byteCount)
+            if bytes.count == InstallationSecret.byteCount { return InstallationSecret(bytes) }
+        }
+        var random = SystemRandomNumberGenerator()
+        let bytes = (0..<InstallationSecret.byteCount).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+        let file = try LogFile(storage, secretName, create: true)
+        try file.write(bytes, at: 0)
+        try file.sync()
+        try storage.syncFolder()
+        return InstallationSecret(bytes)
+    }
+
+    /// Refuses new bodies, commits what waits, ends the writer and closes the files. May be called more than once.
+    package func close() async {
+        guard !isClosed.exchange(true, ordering: .relaxed) else { return }
+        capture.close()
+        let writer = writer
+        await withCheckedContinuation { continuation in
+            BlockingWork.run {
+                writer.stop()
+                continuation.resume()
+            }
+        }
+    }
+}

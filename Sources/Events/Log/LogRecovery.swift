@@ -1,0 +1,122 @@
+internal import AurumCore
+
+/// Brings the log back after any kind of stop: finds the end of what was acknowledged, cuts a torn tail, sets damaged
+/// blocks aside and says so. Nothing that was acknowledged is ever rewritten.
+struct LogRecovery {
+    /// Where writing goes on.
+    struct Tail {
+        var segment: UInt32
+        var file: LogFile
+        var offset: Int
+        var nextSequence: UInt64
+        var previousCRC: UInt32
+    }
+
+    private let storage: any LogStorage
+    private let directory: SegmentDirectory
+    private(set) var report = RecoveryReport()
+    private var nextSequence: UInt64 = 1
+    private var previousCRC: UInt32 = 0
+
+    init(storage: any LogStorage, directory: SegmentDirectory) {
+        self.storage = storage
+        self.directory = directory
+    }
+
+    /// Opens every segment and answers where the last whole block of the last one ends; nil when there is no segment.
+    mutating func run() throws(EventLogError) -> Tail? {
+        do {
+            let numbers = try storage.names().compactMap(SegmentFormat.number).sorted()
+            var tail: Tail?
+            for number in numbers { tail = try open(number, isLast: number == numbers.last) }
+            report.segments = numbers.count
+            return tail
+        } catch let error as EventLogError {
+            throw error
+        } catch let error as LogStorageError {
+            throw error == .readOnly ? .readOnly(error.sentence) : .cannotOpen(error.sentence)
+        } catch {
+            throw .cannotOpen("The event log cannot be read.")
+        }
+    }
+
+    private mutating func open(_ number: UInt32, isLast: Bool) throws -> Tail {
+        let file = try LogFile(storage, SegmentFormat.name(number))
+        let size = try file.size()
+        if case .unknownVersion(let version) = SegmentFormat.check(
+            try file.read(at: 0, count: SegmentFormat.headerBytes))
+        {
+            throw EventLogError.unsupportedVersion(segment: file.name, version: version)
+        }
+        var walk = SegmentWalk(file, end: size)
+        var damaged: Set<Int> = []
+        var end = SegmentFormat.headerBytes
+        var suspects: [(offset: Int, count: Int)] = []
+        scan: while true {
+            switch try walk.next() {
+            case .block(let offset, let header):
+                // The open segment is read whole: a torn block may have a whole header.
+                if isLast, try !isWhole(file, number, offset, header) {
+                    suspects.append((offset, Int(header.totalBytes)))
+                    continue
+                }
+                for suspect in suspects { try setAside(file, number, suspect.offset, suspect.count, &damaged) }
+                suspects = []
+                report.blocks += 1
+                report.rows += Int(header.rowCount)
+                nextSequence = header.sequence + 1
+                previousCRC = header.crc
+                end = offset + Int(header.totalBytes)
+            case .damage(let offset, let count):
+                suspects.append((offset, count))
+            case .unknownVersion(let version):
+                throw EventLogError.unsupportedVersion(segment: file.name, version: version)
+            case .end(let offset, let isTorn):
+                if !isLast {
+                    for suspect in suspects { try setAside(file, number, suspect.offset, suspect.count, &damaged) }
+                    if isTorn { try setAside(file, number, offset, size - offset, &damaged) }
+                } else if isTorn || !suspects.isEmpty {
+                    report.cutBytes += max(offset, try lastByte(file, size)) - end
+                }
+                break scan
+            }
+        }
+        directory.add(SegmentDirectory.Segment(number: number, file: file, durableBytes: end, damagedOffsets: damaged))
+        return Tail(segment: number, file: file, offset: end, nextSequence: nextSequence, previousCRC: previousCRC)
+    }
+
+    private func isWhole(_ file: LogFile, _ number: UInt32, _ offset: Int, _ header: BlockHeader) throws -> Bool {
+        do throws(BlockView.Failure) {
+            return try BlockView(file, segment: number, offset: offset, header: header).isPayloadWhole()
+        } catch {
+            if case .storage(let failure) = error { throw failure }
+            return false
+        }
+    }
+
+    /// Copies damaged bytes to a file of their own, once, and reports the range.
+    private mutating func setAside(
+        _ file: LogFile, _ number: UInt32, _ offset: Int, _ count: Int, _ damaged: inout Set<Int>
+    ) throws {
+        damaged.insert(offset)
+        report.damaged.append(DamagedRange(segment: number, offset: offset, byteCount: count))
+        let name = "\(file.name).\(offset).damaged"
+        guard try !storage.names().contains(name) else { return }
+        let copy = try LogFile(storage, name, create: true)
+        try copy.write(try file.read(at: offset, count: min(count, 64 << 20)), at: 0)
+        try copy.sync()
+        try storage.syncFolder()
+    }
+
+    /// Where the last byte that is not zero ends.
+    private func lastByte(_ file: LogFile, _ size: Int) throws -> Int {
+        var end = size
+        while end > 0 {
+            let start = max(0, end - (256 << 10))
+            let part = try file.read(at: start, count: end - start)
+            if let last = part.lastIndex(where: { $0 != 0 }) { return start + last + 1 }
+            end = start
+        }
+        return 0
+    }
+}

@@ -1,0 +1,154 @@
+internal import AurumCore
+
+/// The one writer of the log: places blocks in segment files and makes them durable. Confined to the writer thread.
+final class SegmentWriter {
+    private let storage: any LogStorage
+    private let directory: SegmentDirectory
+    private let limits: EventLimits
+    private let clock: any WallClock
+    private var tail: LogRecovery.Tail
+    /// Bytes of the open segment that are reserved on disk.
+    private var reservedBytes: Int
+
+    /// Goes on behind `tail`, or starts the first segment. The file is cut to what was acknowledged.
+    init(
+        storage: any LogStorage, directory: SegmentDirectory, limits: EventLimits, clock: any WallClock,
+        tail: LogRecovery.Tail?
+    ) throws(LogStorageError) {
+        self.storage = storage
+        self.directory = directory
+        self.limits = limits
+        self.clock = clock
+        if let tail {
+            self.tail = tail
+            if try tail.file.size() > tail.offset { try tail.file.truncate(to: tail.offset) }
+            reservedBytes = tail.offset
+            if SegmentFormat.check(try tail.file.read(at: 0, count: SegmentFormat.headerBytes)) != .valid {
+                try Self.writeHeader(tail.file, tail.segment, clock)
+            }
+            try tail.file.sync()
+        } else {
+            self.tail = try Self.create(1, storage, clock)
+            reservedBytes = SegmentFormat.headerBytes
+            directory.add(
+                SegmentDirectory.Segment(
+                    number: 1, file: self.tail.file, durableBytes: SegmentFormat.headerBytes, damagedOffsets: []))
+        }
+    }
+
+    private static func create(
+        _ number: UInt32, _ storage: any LogStorage, _ clock: any WallClock
+    ) throws(LogStorageError) -> LogRecovery.Tail {
+        let file = try LogFile(storage, SegmentFormat.name(number), create: true)
+        try writeHeader(file, number, clock)
+        try file.sync()
+        try storage.syncFolder()
+        return LogRecovery.Tail(
+            segment: number, file: file, offset: SegmentFormat.headerBytes, nextSequence: 1, previousCRC: 0)
+    }
+
+    private static func writeHeader(
+        _ file: LogFile, _ number: UInt32, _ clock: any WallClock
+    ) throws(LogStorageError) {
+        try file.write(SegmentFormat.header(number: number, createdAt: clock.now.microseconds), at: 0)
+    }
+
+    /// Whether the next block belongs into a new segment.
+    var isFull: Bool { tail.offset >= limits.segmentBytesMax }
+
+    /// Makes sure that `count` more bytes find space; `noSpace` here leaves the log as it was.
+    func reserve(_ count: Int) throws(LogStorageError) {
+        guard tail.offset + count > reservedBytes else { return }
+        let more = max(limits.preallocateBytes, tail.offset + count - reservedBytes)
+        do {
+            try tail.file.reserve(from: reservedBytes, count: more)
+            reservedBytes += more
+        } catch .noSpace where more > tail.offset + count - reservedBytes {
+            // Near the end of the volume take only what is needed.
+            let needed = tail.offset + count - reservedBytes
+            try tail.file.reserve(from: reservedBytes, count: needed)
+            reservedBytes += needed
+        }
+    }
+
+    /// Seals the open segment and starts the next one, whose first block keeps the totals so far.
+    func roll(totals: [UInt8]) throws(LogStorageError) {
+        try tail.file.sync()
+        try tail.file.truncate(to: tail.offset)
+        try tail.file.sync()
+        let (sequence, crc) = (tail.nextSequence, tail.previousCRC)
+        directory.publish(tail.segment, durableBytes: tail.offset)
+        var next = try Self.create(tail.segment + 1, storage, clock)
+        (next.nextSequence, next.previousCRC) = (sequence, crc)
+        tail = next
+        reservedBytes = SegmentFormat.headerBytes
+        directory.add(
+            SegmentDirectory.Segment(
+                number: next.segment, file: next.file, durableBytes: SegmentFormat.headerBytes, damagedOffsets: []))
+        var header = BlockHeader()
+        header.kind = .totals
+        header.metaBytes = UInt32(totals.count)
+        header.metaCRC = CRC32C.of(totals)
+        _ = try write(&header, meta: totals.withUnsafeBytes { Array($0) }, payload: nil)
+        try tail.file.sync()
+        directory.publish(tail.segment, durableBytes: tail.offset)
+    }
+
+    private func write(
+        _ header: inout BlockHeader, meta: [UInt8], payload: UnsafeRawBufferPointer?
+    ) throws(LogStorageError) -> Place {
+        var bytes = RawBytes(capacity: meta.count)
+        defer { bytes.deallocate() }
+        bytes.append(meta)
+        return try append(&header, meta: bytes.bytes, payload: payload ?? UnsafeRawBufferPointer(start: nil, count: 0))
+    }
+
+    struct Place {
+        var segment: UInt32
+        var offset: UInt32
+        var file: LogFile
+    }
+
+    /// Writes one block behind the last. Durable only after `sync`.
+    func append(
+        _ header: inout BlockHeader, meta: UnsafeRawBufferPointer, payload: UnsafeRawBufferPointer
+    ) throws(LogStorageError) -> Place {
+        header.sequence = tail.nextSequence
+        header.previousCRC = tail.previousCRC
+        header.committedAt = clock.now.microseconds
+        let used = BlockHeader.byteCount + meta.count + payload.count
+        let padding = (BlockHeader.alignment - used % BlockHeader.alignment) % BlockHeader.alignment
+        header.totalBytes = UInt32(used + padding)
+        var head = RawBytes(capacity: BlockHeader.byteCount)
+        defer { head.deallocate() }
+        header.encode(into: &head)
+        var zeros: UInt64 = 0
+        var failure: LogStorageError?
+        withUnsafeBytes(of: &zeros) { zeros in
+            do throws(LogStorageError) {
+                let pad = UnsafeRawBufferPointer(rebasing: zeros[0..<padding])
+                try tail.file.write([head.bytes, meta, payload, pad], at: tail.offset)
+            } catch {
+                failure = error
+            }
+        }
+        if let failure { throw failure }
+        let place = Place(segment: tail.segment, offset: UInt32(tail.offset), file: tail.file)
+        tail.offset += used + padding
+        tail.nextSequence += 1
+        tail.previousCRC = header.crc
+        return place
+    }
+
+    /// Makes everything appended durable and readable.
+    func sync() throws(LogStorageError) {
+        try tail.file.sync()
+        directory.publish(tail.segment, durableBytes: tail.offset)
+    }
+
+    /// Gives back what was reserved and not used; for a clean stop.
+    func close() {
+        try? tail.file.truncate(to: tail.offset)
+        try? tail.file.sync()
+    }
+}

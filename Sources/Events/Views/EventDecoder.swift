@@ -1,0 +1,176 @@
+internal import AurumCore
+
+/// Reads stored events back with the parser that accepted them. One decoder a read; not thread-safe.
+final class EventDecoder {
+    private var parser = EventParser()
+    private var padded = RawBytes()
+    private let secret: InstallationSecret
+
+    init(secret: InstallationSecret) { self.secret = secret }
+
+    deinit {
+        parser.deallocate()
+        padded.deallocate()
+    }
+
+    /// The event of one row, or nil when its bytes are no event (quarantined ones may be anything).
+    func event(_ raw: ArraySlice<UInt8>, row: Int, block: BlockView) -> StoredEvent? {
+        guard let facts = block.row(row, { RowFacts($0) }), block.requests.indices.contains(facts.request) else {
+            return nil
+        }
+        let request = block.requests[facts.request]
+        padded.reset(keeping: 1 << 20)
+        padded.append(Array(raw))
+        padded.append([UInt8](repeating: 0, count: ByteScan.padding))
+        let start = UnsafePointer(padded.base.assumingMemoryBound(to: UInt8.self))
+        parser.newlineIsSpace = true
+        guard let end = parser.parse(start, base: start), end - start <= raw.count else { return nil }
+        guard parser.conclude(rules(request)) else { return nil }
+        return build(raw, facts, row, request, block)
+    }
+
+    private struct RowFacts {
+        var request: Int
+        var time: Int64
+        var outcome: EventOutcome
+        var flags: UInt16
+
+        init(_ row: RowView) {
+            (request, time, outcome, flags) = (row.request, row.time, row.outcome, row.flags)
+        }
+    }
+
+    /// The rules at the time of receipt, so that whatever was accepted then is read now.
+    private func rules(_ request: RequestView) -> ContractRules {
+        ContractRules(
+            flavour: request.format.flavour, impliedType: request.format.impliedType, receivedAt: request.receivedAt,
+            envelopeSentAt: request.envelopeSentAt, isHistorical: request.isHistorical)
+    }
+
+    private func build(
+        _ raw: ArraySlice<UInt8>, _ facts: RowFacts, _ row: Int, _ request: RequestView, _ block: BlockView
+    ) -> StoredEvent {
+        let keys = secret.keys(org: request.org, app: request.app)
+        let type = EventType(rawValue: UInt8(truncatingIfNeeded: parser.type)) ?? .track
+        let advertising = AdvertisingFacts(
+            campaign: campaign, clickID: text(.clickID), url: firstText([.url, .propertyURL, .pageURL]),
+            referrer: firstText([.referrer, .propertyReferrer, .pageReferrer]))
+        let sent = parser.has(.sentAt) ? parser.sentAt : request.envelopeSentAt
+        let own = parser.has(.timestamp) ? parser.timestamp : parser.originalTimestamp
+        let check = secret.receiptCheck(
+            segment: block.segment, offset: UInt32(block.offset), request: UInt16(facts.request), nonce: request.nonce)
+        let receipt = ReceiptID(
+            segment: block.segment, offset: UInt32(block.offset), request: UInt16(facts.request), check: check)
+        return StoredEvent(
+            position: LogPosition(segment: block.segment, offset: UInt32(block.offset), row: UInt32(row)),
+            receipt: receipt.text, org: request.org, app: request.app, format: request.format.label,
+            outcome: facts.outcome, receivedAt: Timestamp(microseconds: request.receivedAt),
+            id: identifier(raw, facts, row - request.firstRow, request), type: type,
+            name: firstText([.name]) ?? type.name, at: Timestamp(microseconds: facts.time),
+            sentAt: sent.map { Timestamp(microseconds: $0) },
+            atSent: facts.flags & RowLayout.Flag.shifted != 0 ? Timestamp(microseconds: own) : nil,
+            traceID: trace(keys), hasOwnTraceID: parser.has(.traceID), anonymousID: text(.anonymousID),
+            userID: text(.userID), deviceID: firstText([.deviceID, .contextDeviceID]), sessionID: text(.sessionID),
+            clickID: advertising.clickID, orderID: firstText([.orderID, .propertyOrderID]), leadID: text(.leadID),
+            advertisingID: firstText([.advertisingID, .contextAdvertisingID]), vendorID: text(.vendorID),
+            installReferrer: text(.installReferrer), referralClickedAt: time(.referralClickedAt),
+            installBeganAt: time(.installBeganAt), url: firstText([.url, .propertyURL, .pageURL]),
+            referrer: firstText([.referrer, .propertyReferrer, .pageReferrer]),
+            title: firstText([.title, .propertyTitle, .pageTitle]), screen: screen(type, request),
+            groupID: text(.groupID), previousID: text(.previousID), campaign: advertising.campaign,
+            channel: advertising.channel, value: parser.has(.value) ? Millionths(value: parser.value) : nil,
+            currency: currency(request), quantity: quantity, traits: json(.traits) ?? json(.contextTraits),
+            props: json(.props), context: json(.context), consent: json(.consent), extra: extra(raw),
+            raw: String(decoding: raw, as: UTF8.self))
+    }
+
+    // MARK: fields
+
+    private func text(_ field: EventField) -> String? {
+        guard parser.has(field) else { return nil }
+        let (bytes, count) = parser.decoded(parser.slice(field))
+        return String(decoding: UnsafeBufferPointer(start: bytes, count: count), as: UTF8.self)
+    }
+
+    private func firstText(_ fields: [EventField]) -> String? {
+        for field in fields where parser.isFilled(field) { return text(field) }
+        return nil
+    }
+
+    private func json(_ field: EventField) -> JSONValue? {
+        guard parser.has(field) else { return nil }
+        let slice = parser.slice(field)
+        return try? JSONReader.value(UnsafeBufferPointer(start: parser.base + slice.start, count: slice.count))
+    }
+
+    private func time(_ field: EventField) -> Timestamp? {
+        guard let text = text(field) else { return nil }
+        if let milliseconds = Int64(text) { return Timestamp(milliseconds: milliseconds) }
+        return Timestamp(rfc3339: text)
+    }
+
+    private var quantity: Int64? { text(.quantity).flatMap { Int64($0) } }
+
+    /// Segment's screens are named by `name`.
+    private func screen(_ type: EventType, _ request: RequestView) -> String? {
+        text(.screen) ?? (type == .screen && request.format.flavour == .segment ? text(.name) : nil)
+    }
+
+    private func currency(_ request: RequestView) -> String? {
+        if parser.has(.currency) { return text(.currency)?.uppercased() }
+        if parser.has(.propertyCurrency), parser.isCurrency(parser.slice(.propertyCurrency)) {
+            return text(.propertyCurrency)?.uppercased()
+        }
+        return parser.has(.value) ? request.currency : nil
+    }
+
+    private func identifier(
+        _ raw: ArraySlice<UInt8>, _ facts: RowFacts, _ index: Int, _ request: RequestView
+    ) -> String {
+        if facts.flags & RowLayout.Flag.serverID != 0 { return DerivedID.ofServer(nonce: request.nonce, index: index) }
+        if facts.flags & RowLayout.Flag.derivedID != 0 {
+            return raw.withUnsafeBufferPointer { DerivedID.fromBytes(app: request.app, index: index, $0) }
+        }
+        return text(.id) ?? ""
+    }
+
+    private func trace(_ keys: IdentityKeys) -> UID {
+        if parser.has(.traceID) { return UID(high: parser.traceID.high, low: parser.traceID.low) }
+        let order: [(EventField, PersonIdentifier.Namespace)] = [
+            (.userID, .user), (.anonymousID, .anonymous), (.deviceID, .device), (.contextDeviceID, .device),
+            (.clickID, .click), (.id, .event),
+        ]
+        for (field, namespace) in order where parser.isFilled(field) {
+            let trace = keys.trace(ofPerson: keys.person(PersonIdentifier(namespace, text(field) ?? "")))
+            return UID(high: trace.high, low: trace.low)
+        }
+        let trace = keys.trace(ofPerson: (0, 0))
+        return UID(high: trace.high, low: trace.low)
+    }
+
+    private var campaign: Campaign {
+        var campaign = Campaign()
+        campaign.id = firstText([.campaignID, .contextCampaignID])
+        campaign.name = firstText([.campaignName, .contextCampaignName])
+        campaign.source = firstText([.campaignSource, .contextCampaignSource])
+        campaign.medium = firstText([.campaignMedium, .contextCampaignMedium])
+        campaign.term = firstText([.campaignTerm, .contextCampaignTerm])
+        campaign.content = firstText([.campaignContent, .contextCampaignContent])
+        campaign.network = firstText([.campaignNetwork])
+        campaign.adGroupID = firstText([.adGroupID])
+        campaign.creativeID = firstText([.creativeID])
+        campaign.placementID = firstText([.placementID])
+        campaign.keyword = firstText([.keyword])
+        campaign.publisherID = firstText([.publisherID])
+        campaign.declaredChannel = firstText([.contextChannel])
+        return campaign
+    }
+
+    private static let knownNames = Set(FieldNames.top.map(\.0))
+
+    /// Members that the contract does not know. A write key is a credential and stays out.
+    private func extra(_ raw: ArraySlice<UInt8>) -> [String: JSONValue] {
+        guard let all = try? raw.withUnsafeBufferPointer({ try JSONReader.object($0) }) else { return [:] }
+        return all.filter { !Self.knownNames.contains($0.key) && $0.key != "writeKey" }
+    }
+}

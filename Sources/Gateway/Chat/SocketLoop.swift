@@ -1,0 +1,112 @@
+internal import AurumCore
+internal import Logging
+internal import NIOCore
+internal import NIOWebSocket
+internal import ServiceLifecycle
+internal import Synchronization
+internal import Telemetry
+
+/// What the two kinds of socket have in common: frames in and out, pings, close codes, the end of the server.
+struct SocketLoop: Sendable {
+    /// A value arrives at `receive` for every text frame; what comes out of `outgoing` is sent in order.
+    struct Peer: Sendable {
+        var outgoing: AsyncStream<Output>
+        var receive: @Sendable (String) async -> Void
+        var shutDown: @Sendable () -> Void
+        var disconnect: @Sendable () -> Void
+    }
+
+    enum Output: Sendable {
+        case text(String)
+        case close(code: UInt16, reason: String)
+    }
+
+    static let pingInterval: Duration = .seconds(30)
+    static let missedPongsMax = 2
+
+    let open: Gauge
+
+    /// Serves one socket until either side closes it.
+    func run(_ socket: UpgradeChannel.Socket, _ peer: Peer) async {
+        open.add(1)
+        defer { open.add(-1) }
+        let silence = Silence()
+        try? await socket.executeThenClose { inbound, outbound in
+            await withGracefulShutdownHandler {
+                await withTaskGroup(of: Void.self) { group in
+                    group.addTask { await send(peer.outgoing, outbound) }
+                    group.addTask { await read(inbound, outbound, peer, silence) }
+                    group.addTask { await ping(outbound, silence) }
+                    await group.next()
+                    group.cancelAll()
+                }
+            } onGracefulShutdown: {
+                peer.shutDown()
+            }
+        }
+        peer.disconnect()
+    }
+
+    private func send(_ outgoing: AsyncStream<Output>, _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>) async
+    {
+        for await output in outgoing {
+            switch output {
+            case .text(let text):
+                let frame = WebSocketFrame(fin: true, opcode: .text, data: ByteBuffer(string: text))
+                guard (try? await outbound.write(frame)) != nil else { return }
+            case .close(let code, let reason):
+                try? await outbound.write(Self.closing(code, reason))
+                return
+            }
+        }
+    }
+
+    private func read(
+        _ inbound: NIOAsyncChannelInboundStream<WebSocketFrame>,
+        _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>, _ peer: Peer, _ silence: Silence
+    ) async {
+        do {
+            for try await frame in inbound {
+                silence.heard()
+                switch frame.opcode {
+                case .text:
+                    guard let text = String(validating: frame.unmaskedData.readableBytesView, as: UTF8.self) else {
+                        return try await outbound.write(Self.closing(1007, "not UTF-8"))
+                    }
+                    await peer.receive(text)
+                case .binary: return try await outbound.write(Self.closing(1003, "text frames only"))
+                case .ping:
+                    try await outbound.write(WebSocketFrame(fin: true, opcode: .pong, data: frame.unmaskedData))
+                case .connectionClose:
+                    return try await outbound.write(
+                        WebSocketFrame(fin: true, opcode: .connectionClose, data: frame.unmaskedData))
+                default: break
+                }
+            }
+        } catch { return }
+    }
+
+    private func ping(_ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>, _ silence: Silence) async {
+        while (try? await Task.sleep(for: Self.pingInterval)) != nil {
+            if silence.grow() > Self.missedPongsMax { return }
+            let frame = WebSocketFrame(fin: true, opcode: .ping, data: ByteBuffer())
+            guard (try? await outbound.write(frame)) != nil else { return }
+        }
+    }
+
+    private static func closing(_ code: UInt16, _ reason: String) -> WebSocketFrame {
+        var data = ByteBuffer()
+        data.write(webSocketErrorCode: WebSocketErrorCode(codeNumber: Int(code)))
+        data.writeString(String(reason.prefix(100)))
+        return WebSocketFrame(fin: true, opcode: .connectionClose, data: data)
+    }
+}
+
+/// Pings sent since the peer was last heard.
+private final class Silence: Sendable {
+    private let pings = Atomic(0)
+
+    func heard() { pings.store(0, ordering: .relaxed) }
+
+    func grow() -> Int { pings.wrappingAdd(1, ordering: .relaxed).newValue }
+}

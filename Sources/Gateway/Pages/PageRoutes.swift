@@ -1,0 +1,149 @@
+internal import Accounts
+internal import AurumCore
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+internal import Leads
+internal import NIOCore
+
+/// The pages of the product: landing with chat, sign-in, dashboard, explain-this-dollar, and the files they need.
+struct PageRoutes: Sendable {
+    let pages: PageRenderer
+    let keys: KeyStore
+    let sessions: SessionStore
+    let leads: LeadReads
+    let site: ChatSiteSettings
+    let attempts: RateLimiter
+    let files = StaticFiles()
+
+    func register(in book: RouteBook) {
+        book.get("/", RouteDescription("The landing page with its chat.", tag: "pages")) { _, _ in
+            try pages.page("landing", ["siteKey": site.publishableKey, "operatorName": site.operatorName])
+        }
+        book.get("/login", RouteDescription("The sign-in form.", tag: "pages")) { request, _ in
+            try loginPage(next: RequestInput.text("next", request), error: nil)
+        }
+        book.post("/login", RouteDescription("Signs in with the admin token.", tag: "pages", success: 303)) {
+            try await signIn($0, $1)
+        }
+        book.post("/logout", RouteDescription("Signs out.", tag: "pages", success: 303)) { request, _ in
+            try await signOut(request)
+        }
+        book.get("/dashboard", RouteDescription("The live dashboard.", tag: "pages", success: 200)) { request, _ in
+            guard signedIn(request) else { return redirect("/login?next=/dashboard") }
+            return try withForm("dashboard", [:])
+        }
+        book.get("/explain/{leg}", RouteDescription("The path that earned one dollar.", tag: "pages")) {
+            try await explain($0, $1)
+        }
+        for (path, file) in files.files {
+            book.get(path, RouteDescription("A file of the pages.", tag: "assets")) { request, _ in
+                files.response(file, request)
+            }
+        }
+    }
+
+    private func signedIn(_ request: Request) -> Bool {
+        sessions.principal(cookies: request.headers[.cookie])?.has(.analyticsRead) ?? false
+    }
+
+    private func explain(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let missing = Problem.notFound(code: "leg_unknown", detail: "There is no such sale.")
+        let id = try RequestInput.uid("leg", context, missing: missing)
+        guard let principal = sessions.principal(cookies: request.headers[.cookie]), principal.has(.analyticsRead)
+        else {
+            return redirect("/login?next=/explain/\(id.hex)")
+        }
+        guard let leg = try await leads.explain(org: principal.org, leg: id)?["leg"] else { throw missing }
+        let currency = leg["currency"]?.string.flatMap { Currency($0) } ?? .usd
+        let price = Money(minorUnits: leg["price_minor"]?.integer ?? 0, currency: currency)
+        var values = [
+            "leg": id.hex, "amount": currency == .usd ? "$" + price.decimal : price.description,
+            "buyer": leg["buyer"]?.string ?? "", "state": leg["state"]?.string ?? "",
+        ]
+        values["soldAt"] = leg["at"]?.string
+        return try withForm("explain", values)
+    }
+
+    // MARK: sign-in
+
+    private static let csrfCookie = "aurum_csrf"
+
+    /// A page with a form: the same random value in a cookie and in the form.
+    private func withForm(
+        _ template: String, _ values: [String: String], status: HTTPResponse.Status = .ok
+    ) throws -> Response {
+        let csrf = SessionStore.randomToken()
+        var values = values
+        values["csrf"] = csrf
+        var response = try pages.page(template, values, status: status)
+        response.headers[values: .setCookie].append(
+            "\(Self.csrfCookie)=\(csrf); Path=/; HttpOnly; SameSite=Strict; Max-Age=3600")
+        return response
+    }
+
+    private func loginPage(next: String?, error: String?) throws -> Response {
+        var values = ["next": Self.safe(next)]
+        if let error { values["error"] = error }
+        return try withForm("login", values, status: error == nil ? .ok : .unauthorized)
+    }
+
+    private func signIn(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        try attempts.check("login:\(context.clientAddress)")
+        let form = try await Self.form(request)
+        guard let expected = SessionStore.value(of: Self.csrfCookie, in: request.headers[.cookie]),
+            form["csrf"] == expected
+        else { return try loginPage(next: form["next"], error: "The form had expired. Please try again.") }
+        let token = (form["token"] ?? "").trimmingCharacters(in: .whitespacesAndNewlines)
+        guard let principal = keys.principal(forKey: token), principal.kind == .admin else {
+            return try loginPage(next: form["next"], error: "That token is not right.")
+        }
+        var response = redirect(Self.safe(form["next"]))
+        response.headers[values: .setCookie].append(
+            "\(SessionStore.cookieName)=\(sessions.start(principal)); Path=/; HttpOnly; SameSite=Strict; Max-Age=43200")
+        return response
+    }
+
+    private func signOut(_ request: Request) async throws -> Response {
+        let form = try await Self.form(request)
+        guard let expected = SessionStore.value(of: Self.csrfCookie, in: request.headers[.cookie]),
+            form["csrf"] == expected
+        else { throw Problem.badQuery(name: "csrf", detail: "the form had expired; go back and try again.") }
+        sessions.end(cookies: request.headers[.cookie])
+        return redirect("/login")
+    }
+
+    private func redirect(_ path: String) -> Response { Response(status: .seeOther, headers: [.location: path]) }
+
+    /// Only paths of our own: a sign-in must not send anybody to another site.
+    private static func safe(_ next: String?) -> String {
+        guard let next, next.hasPrefix("/"), !next.hasPrefix("//"), !next.contains("\\"),
+            next.utf8.allSatisfy({ $0 > 32 && $0 < 127 })
+        else { return "/dashboard" }
+        return next
+    }
+
+    private static func form(_ request: Request) async throws -> [String: String] {
+        let body = try await RequestInput.body(request, limit: 8192)
+        var fields: [String: String] = [:]
+        for pair in String(buffer: body).split(separator: "&") {
+            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+                .map { $0.replacingOccurrences(of: "+", with: " ").removingPercentEncoding ?? "" }
+            if parts.count == 2 { fields[parts[0]] = parts[1] }
+        }
+        return fields
+    }
+}
+
+/// The site the landing page's chat belongs to.
+package struct ChatSiteSettings: Sendable {
+    package var publishableKey: String
+    package var operatorName: String
+    package var flowID: String
+
+    package init(publishableKey: String, operatorName: String, flowID: String) {
+        self.publishableKey = publishableKey
+        self.operatorName = operatorName
+        self.flowID = flowID
+    }
+}

@@ -1,0 +1,97 @@
+package import AurumCore
+internal import Foundation
+internal import HTTPTypes
+package import Hummingbird
+internal import Logging
+package import Telemetry
+
+/// Around every request: id, metrics, security headers, and the one place where errors become problem documents.
+package struct EdgeMiddleware: RouterMiddleware {
+    package typealias Context = GatewayContext
+
+    private let registry: MetricRegistry
+    private let clock: any WallClock
+    private let inFlight: Gauge
+
+    package init(registry: MetricRegistry, clock: any WallClock) {
+        self.registry = registry
+        self.clock = clock
+        inFlight = registry.gauge(.httpRequestsInFlight)
+    }
+
+    package func handle(
+        _ request: Request, context: GatewayContext, next: @concurrent (Request, GatewayContext) async throws -> Response
+    ) async throws -> Response {
+        let started = ContinuousClock.now
+        var context = context
+        context.requestID = RequestID.choose(request.headers[RequestID.header], now: clock.now)
+        context.logger[metadataKey: "request_id"] = .string(context.requestID)
+        inFlight.add(1)
+        defer { inFlight.add(-1) }
+        var response: Response
+        do {
+            response = try await next(request, context)
+        } catch {
+            let problem = Problem(error, request: request)
+            report(problem, error, request, context)
+            response = problem.response(requestID: context.requestID)
+        }
+        finish(&response, context)
+        let route = context.endpointPath ?? "unmatched"
+        registry.counter(.httpRequests, route, request.method.rawValue, "\(response.status.code / 100)xx").increment()
+        registry.histogram(.httpRequestDuration, route, request.method.rawValue)
+            .observe(ContinuousClock.now - started)
+        return response
+    }
+
+    private func report(_ problem: Problem, _ error: any Error, _ request: Request, _ context: GatewayContext) {
+        registry.counter(.httpRejected, context.endpointPath ?? "unmatched", problem.code).increment()
+        context.logger.log(
+            level: problem.logLevel, "request refused",
+            metadata: [
+                "code": .string(problem.code), "method": .string(request.method.rawValue),
+                "route": .string(context.endpointPath ?? "unmatched"),
+                "error": .string(problem == .internalError ? "\(error)" : ""),
+            ])
+    }
+
+    private func finish(_ response: inout Response, _ context: GatewayContext) {
+        response.headers[RequestID.header] = context.requestID
+        response.headers[.xContentTypeOptions] = "nosniff"
+        response.headers[.referrerPolicy] = "no-referrer"
+        response.headers[.crossOriginOpenerPolicy] = "same-origin"
+        response.headers[.permissionsPolicy] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+        if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
+    }
+}
+
+extension HTTPField.Name {
+    static let referrerPolicy = HTTPField.Name("Referrer-Policy")!
+    static let crossOriginOpenerPolicy = HTTPField.Name("Cross-Origin-Opener-Policy")!
+    static let crossOriginResourcePolicy = HTTPField.Name("Cross-Origin-Resource-Policy")!
+    static let permissionsPolicy = HTTPField.Name("Permissions-Policy")!
+    static let aurumReceipt = HTTPField.Name("Aurum-Receipt")!
+    static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
+    static let writeKey = HTTPField.Name("X-Write-Key")!
+    static let globalPrivacyControl = HTTPField.Name("Sec-GPC")!
+}
+
+extension Problem {
+    /// The problem of whatever a route threw. What nobody foresaw is an internal error and says no more.
+    init(_ error: any Error, request: Request) {
+        switch error {
+        case let problem as Problem: self = problem
+        case let error as HTTPError where error.status == .notFound:
+            let path = request.uri.path
+            let versioned = path.range(of: "^/v[0-9]+(/|$)", options: .regularExpression) != nil
+            self =
+                versioned && !path.hasPrefix("/v1")
+                ? .unknownVersion : .notFound(code: "not_found", detail: "There is nothing at this path.")
+        case let error as HTTPError where error.status == .contentTooLarge: self = .bodyTooLarge(limitBytes: 0)
+        case let error as HTTPError where error.status == .methodNotAllowed: self = .methodNotAllowed
+        case let error as HTTPError where error.status == .badRequest: self = .malformedBody(offset: nil)
+        case is DecodingError: self = .malformedBody(offset: nil)
+        default: self = .internalError
+        }
+    }
+}

@@ -1,0 +1,203 @@
+package import Accounts
+package import Attribution
+package import AurumCore
+package import Conversation
+package import Database
+package import Events
+internal import HTTPTypes
+internal import Hummingbird
+internal import HummingbirdCore
+package import Leads
+package import Logging
+internal import NIOCore
+internal import NIOHTTP1
+internal import ServiceLifecycle
+package import Telemetry
+
+/// Everything the gateway translates for. Built by the executable.
+package struct GatewayParts: Sendable {
+    package var keys: KeyStore
+    package var events: EventLog
+    package var eventLimits: EventLimits
+    package var database: Database
+    package var conversations: ConversationService
+    package var intake: LeadIntake
+    package var policies: ScorePolicies
+    package var market: Marketplace
+    package var leads: LeadReads
+    package var buyers: BuyerRegistry
+    package var ledger: LedgerReport
+    package var attribution: AttributionService
+    package var site: ChatSiteSettings
+    package var registry: MetricRegistry
+    package var health: HealthRegistry
+    package var clock: any WallClock
+    package var logger: Logger
+
+    package init(
+        keys: KeyStore, events: EventLog, eventLimits: EventLimits, database: Database,
+        conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
+        leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
+        site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
+    ) {
+        self.keys = keys
+        self.events = events
+        self.eventLimits = eventLimits
+        self.database = database
+        self.conversations = conversations
+        self.intake = intake
+        self.policies = policies
+        self.market = market
+        self.leads = leads
+        self.buyers = buyers
+        self.ledger = ledger
+        self.attribution = attribution
+        self.site = site
+        self.registry = registry
+        self.health = health
+        self.clock = clock
+        self.logger = logger
+    }
+}
+
+/// How the gateway listens and what it allows.
+package struct GatewaySettings: Sendable {
+    package var host: String
+    package var port: Int
+    package var version: String
+    /// Events a second of one publishable key; twice that in a burst.
+    package var eventsPerKeySecond: Int
+    package var bounds = UpgradeChannel.Bounds()
+
+    package init(host: String, port: Int, version: String, eventsPerKeySecond: Int) {
+        self.host = host
+        self.port = port
+        self.version = version
+        self.eventsPerKeySecond = eventsPerKeySecond
+    }
+}
+
+/// HTTP, WebSocket and pages on one listener.
+package struct GatewayServer: Service {
+    private let application: Application<RouterResponder<GatewayContext>>
+    private let settings: GatewaySettings
+
+    /// - Parameters:
+    ///   - onReady: called once with the port that is listened on.
+    /// - Throws: when a page template cannot be parsed.
+    package init(
+        _ parts: GatewayParts, settings: GatewaySettings, onReady: @escaping @Sendable (Int) async -> Void
+    ) throws {
+        self.settings = settings
+        let sessions = SessionStore(clock: parts.clock)
+        let access = Access(keys: parts.keys, sessions: sessions)
+        let overview = OverviewFeed(parts)
+        let router = Router(context: GatewayContext.self)
+        router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock))
+        let book = RouteBook(router: router)
+        try Self.register(parts, settings, access, overview, in: book)
+        book.refuseOtherMethods()
+
+        let sockets = Sockets(parts, access: access, overview: overview)
+        let bounds = settings.bounds
+        application = Application(
+            router: router,
+            server: HTTPServerBuilder { responder in
+                UpgradeChannel(
+                    responder: responder, bounds: bounds, wantsSocket: { sockets.wants($0) },
+                    onSocket: { await sockets.serve($0, $1) })
+            },
+            configuration: .init(address: .hostname(settings.host, port: settings.port), serverName: nil),
+            onServerRunning: { channel in await onReady(channel.localAddress?.port ?? settings.port) },
+            logger: parts.logger)
+    }
+
+    /// - Throws: `ListenError` when the port cannot be opened.
+    package func run() async throws {
+        try await ListenError.naming(host: settings.host, port: settings.port) { try await application.run() }
+    }
+
+    private static func register(
+        _ parts: GatewayParts, _ settings: GatewaySettings, _ access: Access, _ overview: OverviewFeed,
+        in book: RouteBook
+    ) throws {
+        let rate = Double(settings.eventsPerKeySecond)
+        EventRoutes(
+            access: access, capture: parts.events.capture, store: parts.events.store, clock: parts.clock,
+            limits: parts.eventLimits,
+            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock)
+        ).register(in: book)
+        LeadRoutes(access: access, parts: parts).register(in: book)
+        MoneyRoutes(access: access, parts: parts).register(in: book)
+        ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
+        SolarRoutes(access: access, rate: RateLimiter(ratePerSecond: 10, burst: 60, clock: parts.clock))
+            .register(in: book)
+        OverviewRoutes(access: access, feed: overview, explainer: Explainer(parts)).register(in: book)
+        KeyRoutes(access: access, keys: parts.keys).register(in: book)
+        HealthRoutes(access: access, health: parts.health).register(in: book)
+        PageRoutes(
+            pages: try PageRenderer(version: settings.version), keys: parts.keys, sessions: access.sessions,
+            leads: parts.leads, site: parts.site,
+            attempts: RateLimiter(ratePerSecond: 5.0 / 60, burst: 10, clock: parts.clock)
+        ).register(in: book)
+        registerSockets(in: book)
+        book.get("/schemas/event/1", RouteDescription("JSON Schema of one event.", tag: "events")) { _, _ in
+            .json(EventSchema.version1)
+        }
+        book.describe(.get, "/openapi.json", RouteDescription("This document.", tag: "operations"))
+        let document = OpenAPI.document(book.entries, version: settings.version)
+        book.router.get("/openapi.json") { _, _ in Response.json(document) }
+    }
+
+    /// What a plain HTTP request to a socket path is told.
+    private static func registerSockets(in book: RouteBook) {
+        for (path, summary) in [("/v1/chat", "The visitor's WebSocket."), ("/v1/live", "The dashboard's WebSocket.")] {
+            book.get(
+                path, RouteDescription(summary, tag: "sockets", success: 101, query: ["site": "A publishable key."])
+            ) {
+                _, _ -> Response in
+                throw Problem.badQuery(
+                    name: "site", detail: "this is a WebSocket; upgrade with a valid key from an allowed origin.")
+            }
+        }
+    }
+}
+
+/// Which requests become sockets, and what serves them.
+struct Sockets: Sendable {
+    private let chat: ChatSocket
+    private let live: LiveSocket
+    /// Sockets a process holds.
+    static let socketsMax: Double = 20_000
+
+    init(_ parts: GatewayParts, access: Access, overview: OverviewFeed) {
+        chat = ChatSocket(
+            access: access, conversations: parts.conversations, site: parts.site,
+            loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "chat")))
+        live = LiveSocket(
+            access: access, overview: overview,
+            loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "live")))
+    }
+
+    func wants(_ head: HTTPRequestHead) -> Bool {
+        guard chat.loop.open.value + live.loop.open.value < Self.socketsMax else { return false }
+        return switch path(head) {
+        case "/v1/chat": (try? chat.principal(head)) != nil
+        case "/v1/live": (try? live.principal(head)) != nil
+        default: false
+        }
+    }
+
+    func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {
+        if path(head) == "/v1/live" {
+            if let principal = try? live.principal(head) { await live.serve(socket, principal) }
+        } else if let principal = try? chat.principal(head) {
+            await chat.serve(socket, head, principal)
+        }
+        socket.channel.close(promise: nil)
+    }
+
+    private func path(_ head: HTTPRequestHead) -> Substring {
+        head.uri.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false).first ?? ""
+    }
+}

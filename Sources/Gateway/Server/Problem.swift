@@ -1,0 +1,158 @@
+package import Accounts
+internal import AurumCore
+internal import Foundation
+internal import HTTPTypes
+package import Hummingbird
+internal import Logging
+internal import NIOCore
+
+/// One thing wrong with one field of a request.
+package struct FieldProblem: Sendable, Equatable {
+    package var field: String
+    package var detail: String
+
+    package init(field: String, detail: String) {
+        self.field = field
+        self.detail = detail
+    }
+}
+
+/// Everything that a request can end in but success. Each maps to one status, one stable code, one safe sentence and
+/// one log level; codes and sentences never hold what a client sent.
+package enum Problem: Error, Sendable, Equatable {
+    case malformedBody(offset: Int?)
+    case invalid([FieldProblem])
+    case badQuery(name: String, detail: String)
+    case unknownKey
+    case notSignedIn
+    case scopeMissing(Scope)
+    case originNotAllowed
+    case notFound(code: String, detail: String)
+    case unknownVersion
+    case methodNotAllowed
+    case conflict(code: String, detail: String)
+    case gone(code: String, detail: String)
+    case bodyTooLarge(limitBytes: Int)
+    case tooManyEvents(limit: Int)
+    case inflateRatio
+    case unsupportedEncoding
+    case unsupportedMediaType
+    case rateLimited(retryAfterSeconds: Int)
+    case unavailable(code: String, detail: String)
+    case timeout
+    case internalError
+
+    package var status: HTTPResponse.Status {
+        switch self {
+        case .malformedBody, .badQuery: .badRequest
+        case .invalid: .unprocessableContent
+        case .unknownKey, .notSignedIn: .unauthorized
+        case .scopeMissing, .originNotAllowed: .forbidden
+        case .notFound, .unknownVersion: .notFound
+        case .methodNotAllowed: .methodNotAllowed
+        case .conflict: .conflict
+        case .gone: .gone
+        case .bodyTooLarge, .tooManyEvents, .inflateRatio: .contentTooLarge
+        case .unsupportedEncoding, .unsupportedMediaType: .unsupportedMediaType
+        case .rateLimited: .tooManyRequests
+        case .unavailable: .serviceUnavailable
+        case .timeout: .gatewayTimeout
+        case .internalError: .internalServerError
+        }
+    }
+
+    /// The stable code, also the metric label.
+    package var code: String {
+        switch self {
+        case .malformedBody: "malformed_body"
+        case .invalid: "invalid_fields"
+        case .badQuery: "bad_query"
+        case .unknownKey: "unknown_key"
+        case .notSignedIn: "not_signed_in"
+        case .scopeMissing: "scope_missing"
+        case .originNotAllowed: "origin_not_allowed"
+        case .notFound(let code, _), .conflict(let code, _), .gone(let code, _), .unavailable(let code, _): code
+        case .unknownVersion: "unknown_version"
+        case .methodNotAllowed: "method_not_allowed"
+        case .bodyTooLarge: "body_too_large"
+        case .tooManyEvents: "too_many_events"
+        case .inflateRatio: "inflate_ratio"
+        case .unsupportedEncoding: "unsupported_encoding"
+        case .unsupportedMediaType: "unsupported_media_type"
+        case .rateLimited: "rate_limited"
+        case .timeout: "timeout"
+        case .internalError: "internal_error"
+        }
+    }
+
+    /// A sentence that a caller can act on.
+    package var detail: String {
+        switch self {
+        case .malformedBody(let offset?): "The body is not valid JSON at byte \(offset)."
+        case .malformedBody(nil): "The body is not valid JSON of the expected shape."
+        case .invalid(let problems): "\(problems.count) field(s) are wrong; see `problems`."
+        case .badQuery(let name, let detail): "Query parameter \(name): \(detail)"
+        case .unknownKey: "The key is missing, unknown or revoked. Send it as `Authorization: Bearer KEY`."
+        case .notSignedIn: "Sign in first."
+        case .scopeMissing(let scope): "The key lacks the scope \(scope.rawValue)."
+        case .originNotAllowed: "This key is not allowed from the page's origin."
+        case .notFound(_, let detail), .conflict(_, let detail), .gone(_, let detail), .unavailable(_, let detail):
+            detail
+        case .unknownVersion: "Only version 1 exists: paths begin with /v1. See /openapi.json."
+        case .methodNotAllowed: "The path exists, but not with this method. See /openapi.json."
+        case .bodyTooLarge(let limit): "The body is larger than \(limit) bytes."
+        case .tooManyEvents(let limit): "The request holds more than \(limit) events."
+        case .inflateRatio: "The compressed body grows more than a hundredfold."
+        case .unsupportedEncoding: "Content-Encoding must be gzip, zstd or absent."
+        case .unsupportedMediaType: "Content-Type must be application/json or application/x-ndjson."
+        case .rateLimited(let seconds): "Too many requests; try again in \(seconds) s."
+        case .timeout: "The request took too long."
+        case .internalError: "Something failed on our side. The request id finds it in the log."
+        }
+    }
+
+    var logLevel: Logger.Level {
+        switch self {
+        case .internalError: .error
+        case .unavailable, .timeout: .warning
+        case .malformedBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing, .originNotAllowed,
+            .notFound,
+            .unknownVersion, .methodNotAllowed, .conflict, .gone, .bodyTooLarge, .tooManyEvents, .inflateRatio,
+            .unsupportedEncoding, .unsupportedMediaType, .rateLimited:
+            .debug
+        }
+    }
+
+    var retryAfterSeconds: Int? {
+        switch self {
+        case .rateLimited(let seconds): seconds
+        case .unavailable: 1
+        default: nil
+        }
+    }
+
+    /// The RFC 9457 document.
+    func document(requestID: String) -> JSONValue {
+        var members: [String: JSONValue] = [
+            "type": .string("urn:aurum:problem:\(code)"), "title": .string(status.reasonPhrase),
+            "status": .integer(Int64(status.code)), "detail": .string(detail), "code": .string(code),
+            "request_id": .string(requestID),
+        ]
+        if case .malformedBody(let offset?) = self { members["offset"] = .integer(Int64(offset)) }
+        if case .invalid(let problems) = self {
+            members["problems"] = .array(
+                problems.prefix(50).map { ["field": .string($0.field), "detail": .string($0.detail)] })
+        }
+        return .object(members)
+    }
+
+    func response(requestID: String) -> Response {
+        var headers = HTTPFields()
+        headers[.contentType] = "application/problem+json"
+        headers[.cacheControl] = "no-store"
+        if let seconds = retryAfterSeconds { headers[.retryAfter] = String(seconds) }
+        if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer" }
+        let body = ByteBuffer(string: document(requestID: requestID).canonical)
+        return Response(status: status, headers: headers, body: .init(byteBuffer: body))
+    }
+}

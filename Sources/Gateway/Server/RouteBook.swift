@@ -1,0 +1,155 @@
+package import Accounts
+package import AurumCore
+internal import Foundation
+package import HTTPTypes
+package import Hummingbird
+internal import NIOCore
+
+/// What the OpenAPI document says of one route.
+package struct RouteDescription: Sendable {
+    package var summary: String
+    package var tag: String
+    /// The scope a key needs; nil for public routes.
+    package var scope: Scope?
+    package var success: Int
+    /// Query parameters by name with a sentence each.
+    package var query: [String: String]
+    /// An example body; nil where none is sent.
+    package var body: JSONValue?
+    package var bodyType: String
+
+    package init(
+        _ summary: String, tag: String, scope: Scope? = nil, success: Int = 200, query: [String: String] = [:],
+        body: JSONValue? = nil, bodyType: String = "application/json"
+    ) {
+        self.summary = summary
+        self.tag = tag
+        self.scope = scope
+        self.success = success
+        self.query = query
+        self.body = body
+        self.bodyType = bodyType
+    }
+}
+
+/// Registers routes and their documentation in one call, so that neither can exist without the other.
+package final class RouteBook {
+    package typealias Handler = @Sendable (Request, GatewayContext) async throws -> Response
+
+    package struct Entry: Sendable {
+        package let method: HTTPRequest.Method
+        package let path: String
+        package let description: RouteDescription
+    }
+
+    let router: Router<GatewayContext>
+    package private(set) var entries: [Entry] = []
+
+    package init(router: Router<GatewayContext>) { self.router = router }
+
+    func get(_ path: String, _ description: RouteDescription, use handler: @escaping Handler) {
+        add(.get, path, description, handler)
+    }
+
+    func post(_ path: String, _ description: RouteDescription, use handler: @escaping Handler) {
+        add(.post, path, description, handler)
+    }
+
+    func put(_ path: String, _ description: RouteDescription, use handler: @escaping Handler) {
+        add(.put, path, description, handler)
+    }
+
+    func delete(_ path: String, _ description: RouteDescription, use handler: @escaping Handler) {
+        add(.delete, path, description, handler)
+    }
+
+    /// Documents a route that is registered on the router itself.
+    func describe(_ method: HTTPRequest.Method, _ path: String, _ description: RouteDescription) {
+        entries.append(Entry(method: method, path: path, description: description))
+    }
+
+    private func add(
+        _ method: HTTPRequest.Method, _ path: String, _ description: RouteDescription, _ handler: @escaping Handler
+    ) {
+        entries.append(Entry(method: method, path: path, description: description))
+        let routerPath = path.replacingOccurrences(of: "{", with: ":").replacingOccurrences(of: "}", with: "")
+        router.on(RouterPath(routerPath), method: method, use: handler)
+    }
+
+    /// Answers 405 where a path exists with other methods only. Call it after all routes.
+    func refuseOtherMethods() {
+        let paths = Dictionary(grouping: entries, by: \.path)
+        for (path, known) in paths {
+            let methods = Set(known.map(\.method))
+            let routerPath = path.replacingOccurrences(of: "{", with: ":").replacingOccurrences(of: "}", with: "")
+            for method in [HTTPRequest.Method.get, .post, .put, .delete, .patch] where !methods.contains(method) {
+                router.on(RouterPath(routerPath), method: method) { _, _ -> Response in throw Problem.methodNotAllowed }
+            }
+        }
+    }
+}
+
+extension Response {
+    /// A JSON answer; keys in canonical order.
+    static func json(_ value: JSONValue, status: HTTPResponse.Status = .ok, headers: HTTPFields = [:]) -> Response {
+        var headers = headers
+        headers[.contentType] = "application/json"
+        return Response(
+            status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(string: value.canonical)))
+    }
+
+    /// A JSON answer of any encodable value.
+    static func encoded(_ value: some Encodable, status: HTTPResponse.Status = .ok) throws -> Response {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        return Response(
+            status: status, headers: [.contentType: "application/json"],
+            body: .init(byteBuffer: ByteBuffer(bytes: try encoder.encode(value))))
+    }
+}
+
+/// Reading bodies and parameters with problems a caller can act on.
+enum RequestInput {
+    static let jsonBytesMax = 1_048_576
+
+    /// The whole body, at most `limit` bytes.
+    static func body(_ request: Request, limit: Int) async throws -> ByteBuffer {
+        if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
+            throw Problem.bodyTooLarge(limitBytes: limit)
+        }
+        do { return try await request.body.collect(upTo: limit) } catch is NIOTooManyBytesError {
+            throw Problem.bodyTooLarge(limitBytes: limit)
+        }
+    }
+
+    /// The body as JSON.
+    static func json(_ request: Request, limit: Int = jsonBytesMax) async throws -> JSONValue {
+        let buffer = try await body(request, limit: limit)
+        guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(buffer.readableBytesView)) else {
+            throw Problem.malformedBody(offset: nil)
+        }
+        return value
+    }
+
+    /// An integer query parameter within `range`, or `standard` when absent.
+    static func integer(
+        _ name: String, _ request: Request, in range: ClosedRange<Int>, standard: Int
+    ) throws(Problem) -> Int {
+        guard let text = request.uri.queryParameters[Substring(name)] else { return standard }
+        guard let value = Int(text), range.contains(value) else {
+            throw .badQuery(
+                name: name, detail: "must be a whole number from \(range.lowerBound) to \(range.upperBound).")
+        }
+        return value
+    }
+
+    static func text(_ name: String, _ request: Request) -> String? {
+        request.uri.queryParameters[Substring(name)].map(String.init)
+    }
+
+    /// A 16-byte id of the path.
+    static func uid(_ name: String, _ context: GatewayContext, missing: Problem) throws(Problem) -> UID {
+        guard let text = context.parameters.get(name), let id = UID(text) else { throw missing }
+        return id
+    }
+}

@@ -1,0 +1,144 @@
+internal import Hummingbird
+package import HummingbirdCore
+package import Logging
+package import NIOCore
+package import NIOHTTP1
+internal import NIOHTTPCompression
+package import NIOHTTPTypes
+internal import NIOHTTPTypesHTTP1
+package import NIOWebSocket
+
+/// Hides an `Upgrade` header that we refuse from NIO's upgrade handler, which would otherwise swallow the request:
+/// such a request is answered by the router like any other.
+private final class UnwantedUpgradeFilter: ChannelInboundHandler, RemovableChannelHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    private let wanted: @Sendable (HTTPRequestHead) -> Bool
+
+    init(wanted: @escaping @Sendable (HTTPRequestHead) -> Bool) { self.wanted = wanted }
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard case .head(var head) = unwrapInboundIn(data) else { return context.fireChannelRead(data) }
+        if head.headers["upgrade"].map({ $0.lowercased() }) != ["websocket"] || !wanted(head) {
+            head.headers.remove(name: "upgrade")
+        }
+        context.fireChannelRead(wrapInboundOut(.head(head)))
+        context.pipeline.syncOperations.removeHandler(self, promise: nil)
+    }
+}
+
+/// One connection: HTTP/1.1 through Hummingbird, or a WebSocket on the paths that want one.
+package struct UpgradeChannel: HTTPChannelHandler {
+    package typealias Socket = NIOAsyncChannel<WebSocketFrame, WebSocketFrame>
+    package typealias HTTP = NIOAsyncChannel<HTTPRequestPart, HTTPResponsePart>
+
+    package enum Upgraded: Sendable {
+        case socket(Socket, HTTPRequestHead)
+        case http(HTTP)
+    }
+
+    package struct Value: ServerChildChannelValue {
+        let upgraded: EventLoopFuture<Upgraded>
+        package let channel: any Channel
+    }
+
+    /// What is allowed of one connection.
+    package struct Bounds: Sendable {
+        package var idle: Duration = .seconds(75)
+        package var bodyReadSeconds: Int64 = 30
+        package var headerBytesMax = 16_384
+        package var frameBytesMax = 65_536
+        package init() {}
+    }
+
+    package let responder: HTTPChannelHandler.Responder
+    let bounds: Bounds
+    /// Whether this request may become a socket; refused ones are answered as HTTP.
+    let wantsSocket: @Sendable (HTTPRequestHead) -> Bool
+    let onSocket: @Sendable (Socket, HTTPRequestHead) async -> Void
+
+    package init(
+        responder: @escaping HTTPChannelHandler.Responder, bounds: Bounds,
+        wantsSocket: @escaping @Sendable (HTTPRequestHead) -> Bool,
+        onSocket: @escaping @Sendable (Socket, HTTPRequestHead) async -> Void
+    ) {
+        self.responder = responder
+        self.bounds = bounds
+        self.wantsSocket = wantsSocket
+        self.onSocket = onSocket
+    }
+
+    package func setup(channel: any Channel, logger: Logger) -> EventLoopFuture<Value> {
+        channel.eventLoop.makeCompletedFuture {
+            var limits = NIOHTTPDecoderLimitConfiguration()
+            limits.maxHeaderListSize = bounds.headerBytesMax
+            limits.maxHeaderFieldSize = bounds.headerBytesMax
+            limits.maxHeaderFieldCount = 100
+            var configuration = NIOUpgradableHTTPServerPipelineConfiguration<Upgraded>(
+                upgradeConfiguration: upgrades(logger: logger))
+            configuration.enablePipelining = false
+            configuration.enableErrorHandling = false
+            configuration.decoderConfiguration = limits
+            let pipeline = channel.pipeline.syncOperations
+            let upgraded = try pipeline.configureUpgradableHTTPServerPipeline(configuration: configuration)
+            let upgrader = try pipeline.handler(type: NIOTypedHTTPServerUpgradeHandler<Upgraded>.self)
+            try pipeline.addHandler(UnwantedUpgradeFilter(wanted: wantsSocket), position: .before(upgrader))
+            return Value(upgraded: upgraded, channel: channel)
+        }
+    }
+
+    private func upgrades(logger: Logger) -> NIOTypedHTTPServerUpgradeConfiguration<Upgraded> {
+        let upgrader = NIOTypedWebSocketServerUpgrader<Upgraded>(
+            maxFrameSize: bounds.frameBytesMax,
+            shouldUpgrade: { channel, head in
+                channel.eventLoop.makeSucceededFuture(wantsSocket(head) ? HTTPHeaders() : nil)
+            },
+            upgradePipelineHandler: { channel, head in
+                channel.eventLoop.makeCompletedFuture {
+                    let aggregator = NIOWebSocketFrameAggregator(
+                        minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: 64,
+                        maxAccumulatedFrameSize: bounds.frameBytesMax)
+                    try channel.pipeline.syncOperations.addHandler(aggregator)
+                    return .socket(try Socket(wrappingChannelSynchronously: channel, configuration: .init()), head)
+                }
+            })
+        return NIOTypedHTTPServerUpgradeConfiguration<Upgraded>(upgraders: [upgrader]) { channel in
+            channel.eventLoop.makeCompletedFuture {
+                let pipeline = channel.pipeline.syncOperations
+                try pipeline.addHandler(
+                    HTTPResponseCompressor(initialByteBufferCapacity: 4096, responseCompressionPredicate: Self.compress)
+                )
+                try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
+                try pipeline.addHandler(ReadDeadline(body: .seconds(bounds.bodyReadSeconds)))
+                try pipeline.addHandler(HTTPConnectionStateHandler(idleTimeout: bounds.idle, logger: logger))
+                return .http(
+                    try HTTP(
+                        wrappingChannelSynchronously: channel,
+                        configuration: .init(isOutboundHalfClosureEnabled: true)))
+            }
+        }
+    }
+
+    /// Text of more than a kilobyte is worth compressing.
+    private static func compress(
+        _ head: inout HTTPResponseHead, _ supported: Bool
+    ) -> HTTPResponseCompressor.CompressionIntent {
+        guard supported, let type = head.headers.first(name: "content-type"),
+            ["text/", "application/json", "application/problem", "image/svg"].contains(where: { type.hasPrefix($0) })
+        else { return .doNotCompress }
+        let length = head.headers.first(name: "content-length").flatMap { Int($0) } ?? 0
+        return length >= 1024 ? .compressIfPossible : .doNotCompress
+    }
+
+    package func handle(value: Value, logger: Logger) async {
+        do {
+            switch try await value.upgraded.get() {
+            case .http(let channel): await handleHTTP(asyncChannel: channel, logger: logger)
+            case .socket(let channel, let head): await onSocket(channel, head)
+            }
+        } catch {
+            logger.debug("connection ended before its first request", metadata: ["error": "\(type(of: error))"])
+            value.channel.close(promise: nil)
+        }
+    }
+}

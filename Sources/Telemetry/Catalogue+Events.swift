@@ -1,0 +1,20 @@
+/// Metrics of capture and of the event log.
+extension MetricDefinition {
+    package static let eventsReceived = MetricDefinition(
+        "aurum_events_received_total", .counter, labels: ["source", "format"], "Events received, before validation.")
+    package static let eventsOutcome = MetricDefinition(
+        "aurum_events_outcome_total", .counter, labels: ["outcome", "source"],
+        "Events by recorded outcome; the outcomes add up to the received.")
+    package static let eventsAcceptDuration = MetricDefinition(
+        "aurum_events_accept_duration_seconds", .histogram, labels: ["source"], "Request to durable acknowledgement.")
+    package static let eventsBatch = MetricDefinition(
+        "aurum_events_batch_events", .histogram, labels: ["source"], "Events a request.")
+    package static let logCommitDuration = MetricDefinition(
+        "aurum_log_commit_duration_seconds", .histogram, "One group commit: write and fdatasync.")
+    package static let logCommitGroup = MetricDefinition(
+        "aurum_log_commit_group_requests", .histogram, "Requests acknowledged by one fdatasync.")
+    package static let logSegmentBytes = MetricDefinition(
+        "aurum_log_segment_bytes", .gauge, labels: ["state"], "Bytes of the log on disk.")
+    package static let dedupIdentifiers = MetricDefinition(
+        "aurum_events_dedup_identifiers", .gauge, "Event ids remembered for de-duplication.")
+}

@@ -1,0 +1,131 @@
+internal import AurumCore
+internal import Foundation
+package import Logging
+internal import ServiceLifecycle
+
+/// Runs the checks of a profile against one server and writes the reports.
+package struct ValidationRun: Sendable {
+    private let target: ValidationTarget
+    private let profile: ValidationProfile
+    private let suite: String?
+    private let chosen: [String]
+    private let out: String
+    private let server: SpawnedServer?
+    private let seed: UInt64
+    private let command: String
+    private let build: BuildFacts
+    private let logger: Logger
+    private let progress: @Sendable (CheckResult) -> Void
+
+    /// - Parameters:
+    ///   - checks: ids; empty means all of the profile.
+    ///   - server: the spawned server behind `target`; nil forbids the checks that kill it.
+    ///   - progress: called after each check.
+    package init(
+        target: ValidationTarget, profile: ValidationProfile = .smoke, suite: String? = nil, checks: [String] = [],
+        out: String, server: SpawnedServer? = nil, seed: UInt64 = 7, command: String, build: BuildFacts,
+        logger: Logger = Logger(label: "aurum.validate"),
+        progress: @escaping @Sendable (CheckResult) -> Void = { _ in }
+    ) {
+        self.target = target
+        self.profile = profile
+        self.suite = suite
+        chosen = checks
+        self.out = out
+        self.server = server
+        self.seed = seed
+        self.command = command
+        self.build = build
+        self.logger = logger
+        self.progress = progress
+    }
+
+    package static var list: [CheckListing] {
+        CheckList.all.map {
+            CheckListing(
+                id: $0.id, title: $0.title, phase: $0.phase, suites: $0.suites.sorted(), threshold: $0.threshold,
+                source: $0.source, profiles: $0.profiles.map(\.rawValue).sorted())
+        }
+    }
+
+    /// Never throws: what goes wrong is in the report, which is also written to `out`.
+    package func run() async -> ValidationReport {
+        let clock = ContinuousClock()
+        let start = clock.now
+        let startedAt = SystemWallClock().now
+        let runID = UID(now: startedAt).hex
+        var results: [CheckResult] = []
+        var unreachable = !(await isReachable())
+        if !unreachable {
+            do { results = try await runAll(runID) } catch {
+                logger.error("validation could not begin", metadata: ["error": "\(error)"])
+                unreachable = true
+            }
+        }
+        let report = ValidationReport(
+            runID: runID, command: command, profile: profile.rawValue, target: target.url, seed: seed, build: build,
+            machine: .current, startedAt: startedAt, seconds: (clock.now - start).seconds, unreachable: unreachable,
+            results: results)
+        do { try report.write(to: out) } catch {
+            logger.error("the report cannot be written", metadata: ["folder": "\(out)", "error": "\(error)"])
+        }
+        return report
+    }
+
+    /// Three seconds for somebody to answer at all.
+    private func isReachable() async -> Bool {
+        for _ in 0..<3 {
+            let answer = try? await APIClient(target.url).send(
+                "GET", "/health/live", body: nil, timeout: .seconds(1))
+            if answer?.status == 200 { return true }
+        }
+        return false
+    }
+
+    private var selected: [Check] {
+        CheckList.all.filter { check in
+            guard chosen.isEmpty else { return chosen.contains(check.id) }
+            return check.profiles.contains(profile) && (suite.map(check.suites.contains) ?? true)
+        }
+    }
+
+    private func runAll(_ runID: String) async throws -> [CheckResult] {
+        try await FakesServer.withRunning(buyers: CheckList.buyers) { fakes, url in
+            var results: [CheckResult] = []
+            for check in selected {
+                let result = await run(check, runID, fakes, url)
+                results.append(result)
+                progress(result)
+            }
+            return results
+        }
+    }
+
+    private func run(_ check: Check, _ runID: String, _ fakes: FakesServer, _ url: String) async -> CheckResult {
+        let findings = Findings(id: check.id, rawFolder: out + "/raw")
+        let clock = ContinuousClock()
+        let start = clock.now
+        if check.needsOwnServer, server == nil {
+            var result = findings.result(of: check, seconds: 0, error: nil)
+            result.verdict = .notRun
+            result.findings = ["it kills the server, which is done only with --spawn"]
+            return result
+        }
+        let context = CheckContext(
+            target: target, server: server, fakes: fakes, fakesURL: url, runID: runID, seed: seed, profile: profile,
+            findings: findings, logger: logger)
+        var problem: String?
+        do {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                group.addTask { try await check.body(context, findings) }
+                group.addTask {
+                    try await Task.sleep(for: .seconds(check.seconds))
+                    throw CheckError.tooLong(seconds: check.seconds)
+                }
+                defer { group.cancelAll() }
+                try await group.next()
+            }
+        } catch { problem = "\(error)" }
+        return findings.result(of: check, seconds: (clock.now - start).seconds, error: problem)
+    }
+}

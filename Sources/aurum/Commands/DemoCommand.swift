@@ -1,0 +1,101 @@
+internal import ArgumentParser
+internal import AurumCore
+internal import Foundation
+internal import Gateway
+internal import Leads
+internal import Logging
+internal import ServiceLifecycle
+internal import Synchronization
+internal import Validation
+
+/// A server with visitors who click, chat and become leads, and buyers who pay for them.
+struct DemoCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "demo", abstract: "Run a server with sample visitors and buyers, and print its URL.",
+        discussion: """
+            Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two buyers
+            on loopback bid for them. Everything goes through the same doors that real visitors use. Ctrl-C ends it.
+            """)
+
+    @OptionGroup var options: ConfigurationOptions
+    @Option(name: .long, help: "Visitors a minute.")
+    var visitors = 40.0
+    @Option(name: .long, help: "Seed of the sample visitors.")
+    var seed: UInt64 = 2026
+
+    func run() async throws {
+        let configuration = try await options.read(overrides: [
+            "egress.allowLoopback": "true", "log.format": "pretty", "log.level": "warning",
+            "chat.conversationsPerAddressHour": "100000", "data.dir": "aurum-demo-data",
+        ])
+        ServeCommand.bootstrapLogging(configuration)
+        let fakes = FakesServer(buyers: FakesServer.demoBuyers, port: 0, logger: Logger(label: "fakes"))
+        let traffic = DemoVisitors(visitorsPerMinute: visitors, seed: seed)
+        let server = try await RunningServer.open(configuration, extra: [fakes, traffic]) { url in
+            Output.line("Aurum is ready at \(url)")
+            Output.line("Dashboard: \(url)/dashboard")
+            traffic.start(url)
+        }
+        if let token = server.newAdminToken {
+            Output.line("Admin token (shown once): \(token)")
+        } else {
+            Output.line(
+                "Sign in with the admin token shown at the first start, or make a fresh folder with --data-dir.")
+        }
+        traffic.prepare(server, fakes)
+        try await server.run()
+    }
+}
+
+/// Starts the sample visitors once the server listens and the buyers are registered.
+final class DemoVisitors: Service {
+    private let visitorsPerMinute: Double
+    private let seed: UInt64
+    private let ready: AsyncStream<String>
+    private let signal: AsyncStream<String>.Continuation
+    private let prepared = Mutex<(buyers: BuyerRegistry, site: String, fakes: FakesServer)?>(nil)
+
+    init(visitorsPerMinute: Double, seed: UInt64) {
+        self.visitorsPerMinute = visitorsPerMinute
+        self.seed = seed
+        (ready, signal) = AsyncStream.makeStream()
+    }
+
+    func prepare(_ server: RunningServer, _ fakes: FakesServer) {
+        prepared.withLock { $0 = (server.parts.buyers, server.parts.site.publishableKey, fakes) }
+    }
+
+    func start(_ url: String) { signal.yield(url) }
+
+    func run() async throws {
+        var urls = ready.cancelOnGracefulShutdown().makeAsyncIterator()
+        guard let url = await urls.next(), let (buyers, site, fakes) = prepared.withLock({ $0 }) else { return }
+        try await DemoBuyers.register(buyers, port: try await fakes.port(), codes: fakes.buyers.map(\.code))
+        let traffic = DemoTraffic(
+            .init(
+                baseURL: url, publishableKey: site, zips: DemoZIP.embedded(), seed: seed,
+                visitorsPerMinute: visitorsPerMinute),
+            logger: Logger(label: "demo"))
+        try await traffic.run()
+    }
+}
+
+/// The demo's buyers as configuration.
+enum DemoBuyers {
+    static func register(_ registry: BuyerRegistry, port: Int, codes: [String]) async throws {
+        for code in codes {
+            _ = try await registry.put(org: "default", code: code, body: configuration(code, port: port))
+        }
+    }
+
+    static func configuration(_ code: String, port: Int) -> JSONValue {
+        let address = "http://127.0.0.1:\(port)/\(code)"
+        return [
+            "code": .string(code), "name": .string(code.capitalized), "state": "active",
+            "ping": .string(address + "/ping"), "post": .string(address + "/post"),
+            "leadTypes": ["rooftop", "communitySolar"], "exclusive": true, "maxLegs": 1,
+            "timeZone": "America/New_York", "currency": "USD", "reservePrice": "20.00",
+            "caps": [["unit": "day", "limit": 5000]], "networkFeeBasisPoints": 0, "returnWindowDays": 14,
+        ]
+    }
+}

@@ -1,0 +1,141 @@
+internal import ArgumentParser
+internal import AurumCore
+internal import Events
+internal import Foundation
+internal import Logging
+internal import Telemetry
+
+/// What was sent and what became of it: through the server when one runs, from its folder otherwise.
+struct EventsCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "events", abstract: "List stored events, and ask what became of an event or a request.",
+        subcommands: [List.self, Outcome.self, ReceiptCommand.self, Verify.self])
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Stored events, newest first, one JSON object a line.")
+
+        @OptionGroup var options: ConfigurationOptions
+        @Option(name: .long, help: "Only this trace: 32 hex digits.")
+        var traceId: String?
+        @Option(name: .long, help: "Only this name, for example delivery.accepted.")
+        var name: String?
+        @Option(name: .long, help: "At most this many, 1 to 1000.")
+        var limit = 20
+        @Option(name: .long, help: "Organisation (without a running server).")
+        var org = "default"
+
+        func run() async throws {
+            guard (1...1000).contains(limit) else { throw ValidationError("--limit is 1 to 1000") }
+            let trace = try traceId.map { text in
+                guard let id = UID(text) else { throw ValidationError("--trace-id is 32 hex digits") }
+                return id
+            }
+            let configuration = try await options.read()
+            if let contact = ServerContact.read(folder: configuration.dataDirectory) {
+                var path = "/v1/events?limit=\(limit)"
+                if let trace { path += "&trace_id=\(trace.hex)" }
+                if let name {
+                    path += "&name=\(name.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? "")"
+                }
+                let answer = try await ServerClient(contact: contact).call("GET", path)
+                for event in answer["events"]?.array ?? [] { Output.line(event.canonical) }
+                return
+            }
+            var filter = EventFilter(org: org)
+            filter.limit = limit
+            filter.traceID = trace
+            if let name { filter.names = [name] }
+            let wanted = filter
+            try await EventsCommand.withLog(configuration) { log in
+                for event in try await log.store.events(wanted) { Output.line(event.json.canonical) }
+            }
+        }
+    }
+
+    struct Outcome: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "What became of one event.")
+
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "The event's id.")
+        var id: String
+        @Option(name: .long, help: "App it was sent to.")
+        var app = "default"
+        @Option(name: .long, help: "Organisation (without a running server).")
+        var org = "default"
+
+        func run() async throws {
+            let configuration = try await options.read()
+            if let contact = ServerContact.read(folder: configuration.dataDirectory) {
+                let escaped = id.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+                let answer = try await ServerClient(contact: contact).call(
+                    "GET", "/v1/events/\(escaped)/outcome?app=\(app)")
+                return Output.line(answer.canonical)
+            }
+            let (id, org, app) = (id, org, app)
+            try await EventsCommand.withLog(configuration) { log in
+                guard let record = try await log.store.outcome(eventID: id, org: org, app: app) else {
+                    throw CommandFailure("no event with this id was received in this app")
+                }
+                Output.line(record.json)
+            }
+        }
+    }
+
+    struct ReceiptCommand: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "receipt", abstract: "What became of one request.")
+
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "The receipt, rcp_….")
+        var receipt: String
+        @Option(name: .long, help: "Organisation (without a running server).")
+        var org = "default"
+
+        func run() async throws {
+            let configuration = try await options.read()
+            if let contact = ServerContact.read(folder: configuration.dataDirectory) {
+                let escaped =
+                    receipt.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(["_", "-"])) ?? ""
+                return Output.line(
+                    try await ServerClient(contact: contact).call("GET", "/v1/receipts/\(escaped)").canonical)
+            }
+            let (receipt, org) = (receipt, org)
+            try await EventsCommand.withLog(configuration) { log in
+                guard let found = try await log.store.receipt(receipt, org: org) else {
+                    throw CommandFailure("there is no such receipt")
+                }
+                Output.line(found.json)
+            }
+        }
+    }
+
+    struct Verify: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Check every block of a stopped server's log; exit 1 when one is damaged.")
+
+        @OptionGroup var options: ConfigurationOptions
+
+        func run() async throws {
+            let configuration = try await options.read()
+            try await EventsCommand.withLog(configuration) { log in
+                let report = log.recovery
+                Output.line("\(report.blocks) blocks, \(report.rows) rows, \(report.cutBytes) bytes of torn tail cut")
+                for damaged in report.damaged { Output.line("damaged: \(damaged)") }
+                if !report.damaged.isEmpty { throw ExitCode(1) }
+            }
+        }
+    }
+
+    /// Opens the log of an unlocked folder.
+    static func withLog(_ configuration: AurumConfiguration, _ body: (EventLog) async throws -> Void) async throws {
+        let folder = try DataFolder(path: configuration.dataDirectory)
+        let clock = SystemWallClock()
+        let log = try Openings.log(
+            folder, registry: MetricRegistry(), health: HealthRegistry(clock: clock), clock: clock)
+        do { try await body(log) } catch {
+            await log.close()
+            throw error
+        }
+        await log.close()
+    }
+}

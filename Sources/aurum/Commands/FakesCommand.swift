@@ -1,0 +1,32 @@
+internal import ArgumentParser
+internal import Logging
+internal import ServiceLifecycle
+internal import UnixSignals
+internal import Telemetry
+internal import Validation
+
+/// Two lead buyers as real HTTP servers on loopback.
+struct FakesCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "fakes", abstract: "Run lead buyers to test against: real HTTP servers on loopback.",
+        discussion: """
+            Paths: POST /{code}/ping, POST /{code}/post, GET /{code}/book, PUT /{code}/behaviour {"behaviour":"slow"}.
+            Behaviours: \(BuyerBehaviour.allCases.map(\.rawValue).joined(separator: ", ")).
+            """)
+
+    @Option(name: .long, help: "Port to listen on; 0 takes a free one.")
+    var port = 9090
+
+    func run() async throws {
+        LoggingSystem.bootstrap { StructuredLogHandler(label: $0, level: .warning, format: .pretty) }
+        let logger = Logger(label: "fakes")
+        let server = FakesServer(buyers: FakesServer.demoBuyers, port: port, logger: logger)
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: server)], gracefulShutdownSignals: [.sigterm, .sigint], logger: logger))
+        async let running: Void = group.run()
+        let bound = try await server.port()
+        for buyer in server.buyers { Output.line("buyer \(buyer.code) at http://127.0.0.1:\(bound)/\(buyer.code)") }
+        try await running
+    }
+}

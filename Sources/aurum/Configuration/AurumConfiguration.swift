@@ -1,0 +1,142 @@
+internal import Configuration
+internal import Foundation
+internal import Logging
+internal import SystemPackage
+internal import Telemetry
+
+/// The configuration of a server, read once, in one place: defaults, then a JSON file, then the environment, then flags.
+struct AurumConfiguration: Sendable {
+    /// A value and where it came from, for `--print-config`.
+    struct Resolved: Sendable {
+        let setting: Setting
+        let value: String
+        let source: String
+    }
+
+    let values: [Resolved]
+
+    var dataDirectory: String { self[.dataDirectory] }
+    var httpHost: String { self[.httpHost] }
+    var httpPort: Int { integer(.httpPort) }
+    var egressAllowLoopback: Bool { self[.egressAllowLoopback] == "true" }
+    var logFormat: LogFormat { LogFormat(rawValue: self[.logFormat]) ?? .json }
+    var logLevel: Logger.Level { Logger.Level(rawValue: self[.logLevel]) ?? .info }
+    var commitDelay: Duration { .milliseconds(integer(.commitDelay)) }
+    var operatorName: String { self[.operatorName] }
+
+    /// nil when the metrics listener is off.
+    var metricsAddress: (host: String, port: Int)? { Self.address(self[.metricsAddress]) }
+
+    func integer(_ setting: Setting) -> Int { Int(self[setting]) ?? 0 }
+
+    subscript(setting: Setting) -> String {
+        values.first { $0.setting.name == setting.name }?.value ?? setting.standard
+    }
+
+    /// Everything wrong with the configuration, in one answer.
+    struct Problems: Error, CustomStringConvertible {
+        let sentences: [String]
+        var description: String {
+            "the configuration has \(sentences.count) problem(s):\n"
+                + sentences.map { "  - \($0)" }.joined(separator: "\n")
+        }
+    }
+
+    /// Reads all settings.
+    /// - Parameters:
+    ///   - file: path of a JSON file; nil for none.
+    ///   - flags: values given on the command line, by setting name.
+    /// - Throws: `Problems` with every problem there is.
+    static func read(
+        file: String?, environment: [String: String], flags: [String: String]
+    ) async throws -> AurumConfiguration {
+        var providers: [(source: String, prefix: [String], provider: any ConfigProvider)] = []
+        providers.append(("flag", [], InMemoryProvider(values: Self.keyed(flags))))
+        providers.append(("environment", ["aurum"], EnvironmentVariablesProvider(environmentVariables: environment)))
+        if let file {
+            do {
+                let provider = try await FileProvider<JSONSnapshot>(filePath: FilePath(file))
+                providers.append(("file \(file)", [], provider))
+            } catch { throw Problems(sentences: ["the file \(file) cannot be read as JSON"]) }
+        }
+        let defaults = Dictionary(uniqueKeysWithValues: Setting.all.map { ($0.name, $0.standard) })
+        providers.append(("default", [], InMemoryProvider(values: Self.keyed(defaults))))
+
+        var problems: [String] = []
+        let values = Setting.all.map { setting in
+            let (value, source) = look(setting, providers)
+            if let problem = setting.problem(with: value) {
+                problems.append("\(setting.name) (\(source)) \(problem)")
+            }
+            return Resolved(setting: setting, value: value, source: source)
+        }
+        let configuration = AurumConfiguration(values: values)
+        if configuration[.metricsAddress] != "off", configuration.metricsAddress == nil {
+            problems.append("metrics.address must be HOST:PORT or off")
+        }
+        problems += unknownNames(environment: environment, flags: flags)
+        guard problems.isEmpty else { throw Problems(sentences: problems) }
+        return configuration
+    }
+
+    private static func look(
+        _ setting: Setting, _ providers: [(source: String, prefix: [String], provider: any ConfigProvider)]
+    ) -> (String, String) {
+        for (source, prefix, provider) in providers {
+            let key = AbsoluteConfigKey(prefix + setting.key)
+            for type in [ConfigType.string, .int, .bool] {
+                guard let found = try? provider.value(forKey: key, type: type), let value = found.value else {
+                    continue
+                }
+                switch value.content {
+                case .string(let text): return (text, source)
+                case .int(let number): return (String(number), source)
+                case .bool(let flag): return (flag ? "true" : "false", source)
+                default: continue
+                }
+            }
+        }
+        return (setting.standard, "default")
+    }
+
+    private static func keyed(_ values: [String: String]) -> [AbsoluteConfigKey: ConfigValue] {
+        Dictionary(
+            uniqueKeysWithValues: values.map { name, value in
+                (
+                    AbsoluteConfigKey(name.split(separator: ".").map(String.init)),
+                    ConfigValue(.string(value), isSecret: false)
+                )
+            })
+    }
+
+    /// A misspelt variable must not be silently ignored.
+    private static func unknownNames(environment: [String: String], flags: [String: String]) -> [String] {
+        let known = Set(Setting.all.map(\.environmentName)).union(["AURUM_CONFIG"])
+        return environment.keys.filter { $0.hasPrefix("AURUM_") && !known.contains($0) }.sorted()
+            .map { "\($0) is no setting of Aurum; see aurum serve --help" }
+    }
+
+    private static func address(_ text: String) -> (host: String, port: Int)? {
+        guard let colon = text.lastIndex(of: ":"), let port = Int(text[text.index(after: colon)...]),
+            (0...65_535).contains(port), colon > text.startIndex
+        else { return nil }
+        return (String(text[..<colon]), port)
+    }
+}
+
+extension Setting {
+    /// `http.port` → `AURUM_HTTP_PORT`, `egress.allowLoopback` → `AURUM_EGRESS_ALLOW_LOOPBACK`.
+    var environmentName: String {
+        var text = "AURUM"
+        for part in key {
+            text += "_"
+            var previousIsLower = false
+            for character in part {
+                if character.isUppercase, previousIsLower { text += "_" }
+                text += character.uppercased()
+                previousIsLower = character.isLowercase || character.isNumber
+            }
+        }
+        return text
+    }
+}

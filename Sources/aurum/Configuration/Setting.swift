@@ -1,0 +1,70 @@
+/// One configuration value: what it is called everywhere, its kind, its default and its bounds.
+struct Setting: Sendable {
+    enum Kind: Sendable {
+        case text
+        case integer(ClosedRange<Int>)
+        case flag
+        case choice([String])
+    }
+
+    /// `["http", "port"]`: `http.port` in the file, `AURUM_HTTP_PORT` in the environment.
+    let key: [String]
+    let kind: Kind
+    let standard: String
+    let help: String
+
+    var name: String { key.joined(separator: ".") }
+
+    /// What is wrong with `text`, or nil.
+    func problem(with text: String) -> String? {
+        switch kind {
+        case .text: text.isEmpty ? "must not be empty" : nil
+        case .integer(let range):
+            Int(text).map(range.contains) == true
+                ? nil : "must be a whole number from \(range.lowerBound) to \(range.upperBound)"
+        case .flag: ["true", "false"].contains(text) ? nil : "must be true or false"
+        case .choice(let words): words.contains(text) ? nil : "must be one of \(words.joined(separator: ", "))"
+        }
+    }
+}
+
+extension Setting {
+    static let dataDirectory = Setting(
+        key: ["data", "dir"], kind: .text, standard: "aurum-data", help: "Folder of everything Aurum stores.")
+    static let httpHost = Setting(
+        key: ["http", "host"], kind: .text, standard: "127.0.0.1", help: "Address to listen on.")
+    static let httpPort = Setting(
+        key: ["http", "port"], kind: .integer(0...65_535), standard: "8080",
+        help: "Port to listen on; 0 takes a free one.")
+    static let metricsAddress = Setting(
+        key: ["metrics", "address"], kind: .text, standard: "127.0.0.1:9464",
+        help: "HOST:PORT of the Prometheus listener, or off.")
+    static let egressAllowLoopback = Setting(
+        key: ["egress", "allowLoopback"], kind: .flag, standard: "false",
+        help: "Lets buyers live on this machine. For demo and tests only; shown in health.")
+    static let logFormat = Setting(
+        key: ["log", "format"], kind: .choice(["json", "pretty"]), standard: "json", help: "How log lines look.")
+    static let logLevel = Setting(
+        key: ["log", "level"], kind: .choice(["trace", "debug", "info", "notice", "warning", "error", "critical"]),
+        standard: "info", help: "Least severe level that is written.")
+    static let commitDelay = Setting(
+        key: ["events", "commitDelayMilliseconds"], kind: .integer(0...50), standard: "8",
+        help: "Longest wait of a request for others to share its commit.")
+    static let operatorName = Setting(
+        key: ["chat", "operatorName"], kind: .text, standard: "Aurum Solar Advice",
+        help: "Who runs the chat; named in its first sentence.")
+    static let chatsPerAddressHour = Setting(
+        key: ["chat", "conversationsPerAddressHour"], kind: .integer(1...1_000_000), standard: "30",
+        help: "New conversations an address may start in an hour.")
+    static let chatMessagesPer10Seconds = Setting(
+        key: ["chat", "messagesPerTenSeconds"], kind: .integer(1...1000), standard: "10",
+        help: "Messages a visitor may send in ten seconds.")
+    static let eventsPerKeySecond = Setting(
+        key: ["events", "perKeySecond"], kind: .integer(1...10_000_000), standard: "50000",
+        help: "Events a publishable key may send a second; twice that in a burst.")
+
+    static let all: [Setting] = [
+        dataDirectory, httpHost, httpPort, metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
+        eventsPerKeySecond, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds,
+    ]
+}

@@ -1,0 +1,64 @@
+import Accounts
+import AurumCore
+import Database
+import Foundation
+import TestSupport
+import Testing
+
+struct AccountsTests {
+    @Test func `a key works until it is revoked, and its secret is nowhere on disk`() async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        let made = try await store.create(KeyRequest(scopes: [.eventsWrite, .eventsRead]))
+        #expect(store.principal(forKey: made.text.exposed)?.scopes == [.eventsWrite, .eventsRead])
+        #expect(made.text.exposed.hasPrefix("sk_") && made.text.exposed.utf8.count == 2 + 1 + 8 + 1 + 43)
+        let reopened = try await KeyStore(database: open.database, clock: open.clock)
+        #expect(reopened.principal(forKey: made.text.exposed) != nil)
+        for name in try FileManager.default.contentsOfDirectory(atPath: open.folder.path) {
+            let data = try Data(contentsOf: URL(fileURLWithPath: open.folder.file(name)))
+            #expect(data.range(of: Data(made.text.secret.exposed.utf8)) == nil)
+        }
+        try await reopened.revoke(id: made.summary.id, org: "default")
+        #expect(reopened.principal(forKey: made.text.exposed) == nil)
+        await #expect(throws: KeyError.unknownKey) { try await reopened.revoke(id: made.summary.id, org: "default") }
+    }
+
+    @Test func `a wrong secret, a wrong kind and noise are nobody`() async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        let made = try await store.create(KeyRequest(scopes: [.eventsWrite]))
+        let text = made.text.exposed
+        let flipped = String(text.dropLast()) + (text.hasSuffix("a") ? "b" : "a")
+        for wrong in [flipped, "wk_" + text.dropFirst(3), String(text.dropLast()), text + "a", "", "sk__", "sk_a_b"] {
+            #expect(store.principal(forKey: wrong) == nil, "\(wrong.count) characters")
+        }
+    }
+
+    @Test(arguments: [
+        (KeyRequest(scopes: []), KeyError.noScope),
+        (KeyRequest(kind: .publishable, scopes: [.eventsRead]), .scopeTooWide(.eventsRead)),
+        (KeyRequest(org: "a b", scopes: [.eventsRead]), .badName("a b")),
+        (KeyRequest(app: "", scopes: [.eventsRead]), .badName("")),
+        (
+            KeyRequest(kind: .publishable, scopes: [.eventsWrite], origins: ["https://a.com/x"]),
+            .badOrigin("https://a.com/x")
+        ),
+        (KeyRequest(kind: .publishable, scopes: [.eventsWrite], origins: ["a.com"]), .badOrigin("a.com")),
+    ])
+    func `a key that must not exist is refused`(request: KeyRequest, error: KeyError) async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        await #expect(throws: error) { try await store.create(request) }
+        #expect(store.list(org: request.org).isEmpty)
+    }
+
+    @Test func `organisations see only their own keys`() async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        let first = try await store.create(KeyRequest(org: "one", scopes: [.eventsRead]))
+        _ = try await store.create(KeyRequest(org: "two", scopes: [.eventsRead]))
+        #expect(store.list(org: "one").map(\.id) == [first.summary.id])
+        await #expect(throws: KeyError.unknownKey) { try await store.revoke(id: first.summary.id, org: "two") }
+        #expect(store.principal(forKey: first.text.exposed) != nil)
+    }
+}

@@ -1,0 +1,173 @@
+import Foundation
+import Testing
+
+/// The rules of the house, held to the sources.
+struct TidyTests {
+    /// Which floor a target stands on; imports point down only. Targets of one floor do not import each other.
+    private static let floors: [String: Int] = [
+        "CAssets": -1, "CZlib": -1, "CZstd": -1, "AurumCore": 0, "Telemetry": 1, "Database": 2, "Events": 3,
+        "Accounts": 4, "Attribution": 4, "Conversation": 4, "Leads": 4, "Solar": 5, "Benchmarks": 6, "Connectors": 6,
+        "Gateway": 6, "Validation": 6, "aurum": 7,
+    ]
+    /// Where a package of others may be imported.
+    private static let homes: [String: Set<String>] = [
+        "GRDB": ["Database"], "Hummingbird": ["Gateway", "Validation"], "HummingbirdCore": ["Gateway"],
+        "AsyncHTTPClient": ["Connectors", "Validation", "aurum"], "Yams": ["Conversation"], "Mustache": ["Gateway"],
+        "ArgumentParser": ["aurum"], "Configuration": ["aurum"], "Histogram": ["Validation"],
+    ]
+
+    @Test func `imports point down the floors only`() throws {
+        for file in try Source.all(under: "Sources") where file.path.hasSuffix(".swift") {
+            let target = file.target
+            let floor = try #require(Self.floors[target], "target \(target) has no floor")
+            for module in file.imports {
+                if let other = Self.floors[module] {
+                    #expect(other < floor, "\(file.path) imports \(module)")
+                    if target == "Validation" { #expect(module == "AurumCore", "\(file.path) imports \(module)") }
+                }
+                if let homes = Self.homes[module] { #expect(homes.contains(target), "\(file.path) imports \(module)") }
+            }
+        }
+    }
+
+    @Test func `the manifest names every target and no edge goes up`() throws {
+        let manifest = try Source.text("Package.swift")
+        for target in Self.floors.keys where target != "CAssets" && !target.hasPrefix("CZ") {
+            #expect(manifest.contains("name: \"\(target)\""), "\(target) is not in the manifest")
+        }
+        for folder in try FileManager.default.contentsOfDirectory(atPath: Source.root + "/Sources") {
+            #expect(Self.floors[folder] != nil, "Sources/\(folder) has no floor")
+        }
+    }
+
+    @Test func `files and functions stay short`() throws {
+        var longFunctions: [String] = []
+        for file in try Source.all(under: "Sources") + Source.all(under: "Tests") where file.path.hasSuffix(".swift") {
+            let limit = file.path.hasPrefix("Tests/") ? 800 : 600
+            #expect(file.lines.count <= limit, "\(file.path) has \(file.lines.count) lines")
+            guard file.path.hasPrefix("Sources/") else { continue }
+            for function in file.functions where function.lines > 70 {
+                longFunctions.append("\(file.path): \(function.name)")
+            }
+            for (index, line) in file.lines.enumerated() where line.count > 120 {
+                Issue.record("\(file.path):\(index + 1) is longer than 120 characters")
+            }
+        }
+        #expect(longFunctions == Self.functionsStillTooLong, "shorten these, or take the shortened ones off the list")
+    }
+
+    /// May only shrink.
+    private static let functionsStillTooLong: [String] = []
+
+    @Test func `nobody writes what the house forbids`() throws {
+        let forbidden = [
+            "try!", "fatalError(", "TODO", "FIXME", "XXX", "HACK", "as! ", "Thread.sleep", "usleep(",
+        ]
+        for file in try Source.all(under: "Sources") where file.path.hasSuffix(".swift") {
+            for (index, line) in file.lines.enumerated() {
+                for word in forbidden where line.contains(word) {
+                    Issue.record("\(file.path):\(index + 1) has \(word)")
+                }
+                if file.target != "Database", line.contains("\\(unsafe:") {
+                    Issue.record("\(file.path):\(index + 1) splices text into a statement")
+                }
+                if file.target != "aurum", line.contains("ProcessInfo.processInfo.environment") {
+                    Issue.record("\(file.path):\(index + 1) reads the environment")
+                }
+            }
+            for name in ["Utils", "Helpers", "Common", "Models"] {
+                #expect(!file.path.contains("/\(name)/"), "\(file.path) lies in \(name)")
+            }
+        }
+    }
+
+    @Test func `statement names are unique`() throws {
+        var seen: [String: String] = [:]
+        let pattern = try Regex(#"\.(?:read|write)\(\s*"([a-zA-Z.]+)""#)
+        for file in try Source.all(under: "Sources") where file.path.hasSuffix(".swift") {
+            for match in file.text.matches(of: pattern) {
+                guard let name = match.output[1].substring.map(String.init), name.contains(".") else { continue }
+                if let other = seen[name] { Issue.record("\(name) is used in \(other) and in \(file.path)") }
+                seen[name] = file.path
+            }
+        }
+        #expect(seen.count > 10)
+    }
+
+    @Test func `the map of modules has a paragraph for every target`() throws {
+        let map = try Source.text("docs/MODULES.md")
+        for target in Self.floors.keys { #expect(map.contains("**`\(target)`**"), "docs/MODULES.md lacks \(target)") }
+    }
+
+    @Test func `the README is short and its commands exist`() throws {
+        let readme = try Source.text("README.md")
+        #expect(readme.split(separator: "\n", omittingEmptySubsequences: false).count < 150)
+        let makefile = try Source.text("Makefile")
+        for match in readme.matches(of: /make ([a-z-]+)/) {
+            #expect(makefile.contains("\n\(match.output.1):"), "make \(match.output.1) does not exist")
+        }
+    }
+
+    @Test func `nothing of this machine is in the tree`() throws {
+        let forbidden = ["/wor" + "k/main", "/opt/swi" + "ft", "/ro" + "ot/", "/tmp/au" + "rum"]
+        for folder in ["Sources", "Tests", "docs", "scripts", "packaging"] {
+            for file in try Source.all(under: folder) where !file.path.contains("/vendor/") && file.isText {
+                for word in forbidden { #expect(!file.text.contains(word), "\(file.path) has \(word)") }
+            }
+        }
+    }
+}
+
+/// A file of the repository.
+private struct Source {
+    static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().path
+
+    let path: String
+    let text: String
+    let isText: Bool
+
+    var lines: [Substring] { text.split(separator: "\n", omittingEmptySubsequences: false) }
+    var target: String { path.split(separator: "/").dropFirst().first.map(String.init) ?? "" }
+
+    var imports: [String] {
+        lines.compactMap { line in
+            let words = line.trimmingCharacters(in: .whitespaces).split(separator: " ")
+            guard let at = words.firstIndex(of: "import"), at <= 1, words.count > at + 1 else { return nil }
+            return words[at + 1].split(separator: ".").first.map(String.init)
+        }
+    }
+
+    /// Functions with the number of lines from their first to the closing brace on the same indentation.
+    var functions: [(name: String, lines: Int)] {
+        var found: [(String, Int)] = []
+        let all = lines
+        for (index, line) in all.enumerated() {
+            let indent = line.prefix { $0 == " " }.count
+            let body = line.dropFirst(indent)
+            guard body.contains("func ") || body.hasPrefix("init") || body.contains(" init("), !body.hasPrefix("//"),
+                !body.hasPrefix("case"), !body.contains("\"")
+            else { continue }
+            let closing = String(repeating: " ", count: indent) + "}"
+            guard let end = all[index...].firstIndex(where: { $0 == closing }) else { continue }
+            let name = body.split(separator: "(").first.map(String.init) ?? ""
+            found.append((name, end - index + 1))
+        }
+        return found
+    }
+
+    static func text(_ path: String) throws -> String { try String(contentsOfFile: root + "/" + path, encoding: .utf8) }
+
+    static func all(under folder: String) throws -> [Source] {
+        let base = root + "/" + folder
+        guard let walker = FileManager.default.enumerator(atPath: base) else { return [] }
+        return try walker.compactMap { $0 as? String }.sorted().compactMap { name in
+            var isFolder: ObjCBool = false
+            FileManager.default.fileExists(atPath: base + "/" + name, isDirectory: &isFolder)
+            guard !isFolder.boolValue else { return nil }
+            let data = try Data(contentsOf: URL(fileURLWithPath: base + "/" + name))
+            let text = String(data: data, encoding: .utf8)
+            return Source(path: folder + "/" + name, text: text ?? "", isText: text != nil)
+        }
+    }
+}
