@@ -27,7 +27,7 @@ test: dependencies test-dependencies $(CHART) venv ## Install what the tests nee
 
 soak: dependencies test-dependencies $(CHART) venv ## The tests again with the full counts of kills and seeds (hours)
 	@$(BUILD) --build-tests
-	@AURUM_TEST_SOAK=1 $(SWIFT) test -c release --skip-build
+	@TEST_SOAK=1 $(SWIFT) test -c release --skip-build
 
 bench: build ## Measure every area against its bar; exit 1 on a miss
 	@.build/release/aurum bench all

@@ -1,4 +1,5 @@
 package import AurumCore
+internal import Foundation
 package import Logging
 internal import Synchronization
 package import Telemetry
@@ -8,7 +9,7 @@ package struct EventsConfiguration: Sendable {
     /// How long the first waiting request waits for company: 0…50 ms.
     package var commitDelay: Duration = .milliseconds(8)
     /// Blocks that are filled at the same time; one a core.
-    package var shards = 2
+    package var shards = ProcessInfo.processInfo.activeProcessorCount
     /// zstd level of the raw events; negative levels are faster and larger.
     package var compressionLevel = -3
     package var limits = EventLimits()

@@ -63,7 +63,10 @@ struct FlowCheckerTests {
         ("\"own == 'yes'\"", "\"own > 3\"", .typeMismatch, 9),
         ("\"own == 'yes'\"", "\"bill > 3\"", .mayBeUnset, 9),
         ("t.ask: { en: \"Q?\", es: \"¿P?\" }", "t.ask: { en: \"Q {memo}?\", es: \"¿P?\" }", .mayBeUnset, 8),
-        ("finish: { end: qualified }", "finish: { end: qualified }\n  lost: { say: t.ask, next: finish }", .unreachableStep, 12),
+        (
+            "finish: { end: qualified }", "finish: { end: qualified }\n  lost: { say: t.ask, next: finish }",
+            .unreachableStep, 12
+        ),
         ("else: finish }", "else: loop }\n  loop: { say: t.ask, next: loop }", .noPathToEnd, 10),
         ("else: finish }", "else: loop }\n  loop: { say: t.ask, next: gate }", .cycleWithoutAsk, 9),
         (
@@ -86,18 +89,22 @@ struct FlowCheckerTests {
 
     @Test func `too many replies, steps and slots are refused`() {
         let values = (0..<9).map { "v\($0): { en: a\($0), es: b\($0) }" }.joined(separator: ", ")
-        #expect(Self.problems("memo: { type: text,", "memo: { type: choice, values: { \(values) },")
-            .contains { $0.code == .tooManyQuickReplies })
+        #expect(
+            Self.problems("memo: { type: text,", "memo: { type: choice, values: { \(values) },")
+                .contains { $0.code == .tooManyQuickReplies })
         let steps = (0..<200).map { "s\($0): { say: t.ask, next: s\($0 + 1) }" }.joined(separator: "\n  ")
-        #expect(Self.problems("else: finish }", "else: s0 }\n  \(steps)\n  s200: { end: declined }")
-            .contains { $0.code == .tooManySteps })
+        #expect(
+            Self.problems("else: finish }", "else: s0 }\n  \(steps)\n  s200: { end: declined }")
+                .contains { $0.code == .tooManySteps })
         let slots = (0..<100).map { "x\($0): { type: text, label: { en: a, es: b } }" }.joined(separator: "\n  ")
         #expect(Self.problems("memo:", "\(slots)\n  memo:").contains { $0.code == .tooManySlots })
     }
 
     @Test func `all problems are listed together`() {
-        let text = Self.good.replacing("next: gate }", with: "next: nowhere }").replacing("es: \"¿P?\"", with: "es: \"\"")
-            .replacing("else: finish }", with: "else: elsewhere }")
+        let text = Self.good.replacing("next: gate }", with: "next: nowhere }").replacing(
+            "es: \"¿P?\"", with: "es: \"\""
+        )
+        .replacing("else: finish }", with: "else: elsewhere }")
         do throws(FlowProblems) {
             _ = try FlowCatalogue(sources: [FlowSource(name: "f.yaml", text: text)], functions: FlowFunctions())
             Issue.record("accepted")

@@ -52,7 +52,9 @@ struct TalkTests {
         }
         #expect(rows.starts(with: ["conversation.started", "conversation.disclosed", "conversation.turn"]))
         #expect(rows.suffix(3) == ["conversation.turn", "conversation.consented", "conversation.ended"])
-        #expect(!props.contains("Ana") && !props.contains("917") && !props.contains("example.com"))
+        for secret in ["Ana", "9175550143", "917-555", "example.com"] {
+            #expect(!props.contains(secret), "\(secret)")
+        }
         #expect(Set(traces) == [trace])
         try stage.remove()
     }
@@ -81,7 +83,7 @@ struct TalkTests {
         let talk = await stage.talk()
         await talk.say("my bill is 200, I own a house in 11215")
         await talk.say("no wait, 230")
-        #expect(talk.lastText.hasPrefix("I changed that. bill: $230 a month."))
+        #expect(talk.lastText.hasPrefix("Changed – bill: $230 a month."))
         #expect(talk.asked == "people")
         await talk.say("4")
         #expect(talk.texts.contains { $0.contains("$2,760 a year") })
@@ -161,7 +163,8 @@ struct TalkTests {
         #expect(talk.owner == "bot")
         await talk.say("I own it, 11215, bill $200")
         await talk.say("skip")
-        #expect(talk.lastText.contains("That is $2,400 a year") || talk.texts.contains { $0.contains("leave that out") })
+        #expect(
+            talk.lastText.contains("That is $2,400 a year") || talk.texts.contains { $0.contains("leave that out") })
         #expect(talk.lastText.contains("Go on?"))
         try stage.remove()
     }
@@ -171,7 +174,9 @@ struct TalkTests {
         ("hello", "Hello!"), ("thanks", "You're welcome."), ("how much does it cost?", "I have no checked answer"),
         ("qwertz", "Sorry, I didn't understand that."),
     ])
-    func `an aside is answered, then the question comes back in its next words`(text: String, answer: String) async throws {
+    func `an aside is answered, then the question comes back in its next words`(text: String, answer: String)
+        async throws
+    {
         let stage = try Stage()
         let talk = await stage.talk()
         await talk.say(text)

@@ -101,7 +101,9 @@ enum TestFlow {
                     facts: ["yearly": .money(MoneyRange(cents: bill.cents * 12))],
                     card: ResultCard(
                         kind: "test.card", title: "A year",
-                        figures: [.init(name: "yearly", label: "Yearly", display: "$\(bill.cents * 12 / 100)", unit: "USD")],
+                        figures: [
+                            .init(name: "yearly", label: "Yearly", display: "$\(bill.cents * 12 / 100)", unit: "USD")
+                        ],
                         notes: []))
             }
         ])

@@ -1,6 +1,4 @@
-import AsyncHTTPClient
 import AurumCore
-import Connectors
 import Leads
 import TestSupport
 import Testing
@@ -42,10 +40,14 @@ struct BuyerConformance: Sendable {
         return try BuyerBody(body, code: "b", leadTypes: ["rooftop"], allowLoopback: true).buyer
     }
 
+    /// A buyer that answers has all the time it needs; one that never does is not waited for.
+    private func patience(_ hangs: Bool) -> Duration { hangs ? .milliseconds(500) : .seconds(60) }
+
     func check(_ one: BuyerCase) async {
         let now = SystemWallClock().now
         let ping = BuyerPing(id: UID(now: now), leadType: "rooftop", zip: "11215", score: 80, attributes: [:])
-        let bid = await client.ping(ping, buyer: buyer, credentials: BuyerCredentials(), timeout: .milliseconds(500))
+        let bid = await client.ping(
+            ping, buyer: buyer, credentials: BuyerCredentials(), timeout: patience(one.ping == .late))
         var token: String?
         switch (bid, one.ping) {
         case (.bid(let price, let given), .bid):
@@ -58,7 +60,9 @@ struct BuyerConformance: Sendable {
         let post = BuyerPost(
             leg: UID(now: now), lead: UID(now: now), token: token ?? "none", contact: LeadContact(zip: "11215"),
             attributes: [:], certificate: [:], certificateSalt: "00", attempt: 1)
-        let answer = await client.post(post, buyer: buyer, credentials: BuyerCredentials(), timeout: .milliseconds(500))
+        let answer = await client.post(
+            post, buyer: buyer, credentials: BuyerCredentials(),
+            timeout: patience(one.post == .unknown && one.behaviour != .malformed))
         switch (answer, one.post) {
         case (.accepted(let id), .accepted): #expect(id != nil)
         case (.rejected(let reason), .rejected): #expect(!reason.isEmpty)
@@ -89,16 +93,12 @@ struct BuyerConformance: Sendable {
 @Suite struct BuyerConformanceTests {
     @Test(arguments: BuyerCase.all)
     func `a buyer over HTTP is reported as it behaves`(one: BuyerCase) async throws {
-        let egress = EgressGuard(allowLoopback: true)
-        let http = HTTPLeadBuyer.makeClient(egress: egress)
         let configuration = FakeBuyerConfiguration(code: "b", behaviour: one.behaviour, delay: .seconds(30))
-        try await FakesServer.withRunning(buyers: [configuration]) { _, url in
-            let client = HTTPLeadBuyer(client: http, egress: egress, clock: SystemWallClock())
+        try await withBuyers([configuration]) { _, url, client in
             let suite = BuyerConformance(client: client, buyer: try BuyerConformance.buyer(base: url + "/b"))
             await suite.check(one)
             if one.behaviour == .timeoutAfterAccept { await suite.checkCancellation() }
         }
-        try await http.shutdown()
     }
 
     @Test(arguments: BuyerCase.all)

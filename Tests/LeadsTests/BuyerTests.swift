@@ -1,6 +1,4 @@
-import AsyncHTTPClient
 import AurumCore
-import Connectors
 import Database
 import Leads
 import TestSupport
@@ -114,10 +112,8 @@ import Validation
             ("mute", .timeoutAfterAccept, "routing", "unknown"), ("noise", .malformed, "unsold", nil),
             ("slow", .slow, "unsold", nil),
         ]
-        let egress = EgressGuard(allowLoopback: true)
-        let http = HTTPLeadBuyer.makeClient(egress: egress)
         let fakes = behaviours.map { FakeBuyerConfiguration(code: $0.0, behaviour: $0.1, delay: .seconds(30)) }
-        try await FakesServer.withRunning(buyers: fakes) { server, url in
+        try await withBuyers(fakes) { server, url, client in
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for (code, _, state, leg) in behaviours {
                     group.addTask {
@@ -128,7 +124,6 @@ import Validation
                                 "ping": .string("\(url)/\(code)/ping"), "post": .string("\(url)/\(code)/post"),
                                 "pingTimeoutMilliseconds": 1000, "postTimeoutMilliseconds": 1000,
                             ])
-                        let client = HTTPLeadBuyer(client: http, egress: egress, clock: SystemWallClock())
                         let receipt = try await desk.accept(desk.draft(1))
                         try await desk.market(client).routeDue()
                         #expect(try await desk.state(receipt.id) == state, "\(code)")
@@ -146,17 +141,13 @@ import Validation
                 try await group.waitForAll()
             }
         }
-        try await http.shutdown()
     }
 
     @Test func `a buyer that is down sends the lead to the next one`() async throws {
-        let egress = EgressGuard(allowLoopback: true)
-        let http = HTTPLeadBuyer.makeClient(egress: egress)
-        try await FakesServer.withRunning(buyers: [FakeBuyerConfiguration(code: "up")]) { server, url in
+        try await withBuyers([FakeBuyerConfiguration(code: "up")]) { server, url, client in
             let desk = try LeadDesk()
             try await desk.add("down", ["ping": .null, "price": "500.00", "post": "http://127.0.0.1:1/post"])
             try await desk.add("up", ["ping": .string("\(url)/up/ping"), "post": .string("\(url)/up/post")])
-            let client = HTTPLeadBuyer(client: http, egress: egress, clock: SystemWallClock())
             let receipt = try await desk.accept(desk.draft(1))
             try await desk.market(client).routeDue()
             let legs = try await desk.legs(receipt.id)
@@ -166,6 +157,5 @@ import Validation
             let decision = try await desk.reads.decisionRecord(org: LeadDesk.org, id: receipt.id)
             #expect(decision?.sentence.contains("DOWN was chosen first but could not be reached") == true)
         }
-        try await http.shutdown()
     }
 }

@@ -1,4 +1,3 @@
-import AsyncHTTPClient
 import AurumCore
 import Connectors
 import Leads
@@ -36,10 +35,7 @@ import Validation
     }
 
     @Test func `a name that leads inside is refused after it was resolved, and no byte is sent`() async throws {
-        let egress = EgressGuard(allowLoopback: false)
-        let http = HTTPLeadBuyer.makeClient(egress: egress)
-        try await FakesServer.withRunning(buyers: [FakeBuyerConfiguration(code: "b")]) { server, url in
-            let client = HTTPLeadBuyer(client: http, egress: egress, clock: SystemWallClock())
+        try await withBuyers([FakeBuyerConfiguration(code: "b")], allowLoopback: false) { server, url, client in
             let base = url.replacing("127.0.0.1", with: "localhost") + "/b"
             let buyer = try BuyerConformance.buyer(base: base)
             let now = SystemWallClock().now
@@ -53,7 +49,6 @@ import Validation
             if case .notSent = sent {} else { Issue.record("\(sent)") }
             #expect(server.buyer("b")?.log.isEmpty == true)
         }
-        try await http.shutdown()
     }
 
     @Test(arguments: [

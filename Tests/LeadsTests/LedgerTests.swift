@@ -80,7 +80,11 @@ import Testing
         let codes = ["a", "b", "c"]
         for code in codes {
             try await desk.add(
-                code, ["networkFeeBasisPoints": 700, "returnWindowDays": 3, "leadTypes": ["communitySolar"]])
+                code,
+                [
+                    "networkFeeBasisPoints": 700, "returnWindowDays": 3, "leadTypes": ["communitySolar"],
+                    "exclusive": false, "maxLegs": 3,
+                ])
         }
         let prices = (0..<10).map { Int64(100 + 137 * $0) }
         let buyer = ScriptedLeadBuyer(ping: { code, ping in
@@ -93,13 +97,13 @@ import Testing
         while try await desk.count("SELECT COUNT(*) FROM ledger_entries") < soakCount(4000 * 25) {
             switch Int.random(in: 0..<10, using: &random) {
             case 0..<5:
-                for _ in 0..<20 {
+                for _ in 0..<7 {
                     number += 1
                     _ = try await desk.accept(desk.smallDraft(number))
                 }
                 try await market.routeDue()
                 let legs = try await desk.reads.soldLegs(org: LeadDesk.org, since: desk.clock.now, limit: 1000)
-                let fresh = legs.filter { !open.contains($0.leg) && $0.state == .accepted }.suffix(20)
+                let fresh = legs.filter { !open.contains($0.leg) && $0.state == .accepted }
                 open += fresh.map(\.leg)
                 model.owed += fresh.reduce(0) { $0 + $1.price.minorUnits }
                 model.sales += fresh.count

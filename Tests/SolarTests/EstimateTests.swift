@@ -48,7 +48,10 @@ import Testing
     }
 
     @Test func `every figure is a range with sources that exist`() throws {
-        let estimate = try estimator.estimate(flat { $0.shade = .unknown; $0.stateTaxPerYear = nil })
+        let estimate = try estimator.estimate(
+            flat {
+                $0.shade = .unknown; $0.stateTaxPerYear = nil
+            })
         let known = Set(estimator.rules.rules.map(\.citation))
         #expect(estimate.figures.count >= Figure.Name.allCases.count - 1)
         for figure in estimate.figures {
@@ -118,12 +121,20 @@ import Testing
     }
 
     @Test func `what gives no estimate says why`() throws {
-        #expect(throws: EstimateError.notResidential(.coopUnit)) { try estimator.estimate(flat { $0.homeType = .coopUnit }) }
+        #expect(throws: EstimateError.notResidential(.coopUnit)) {
+            try estimator.estimate(flat { $0.homeType = .coopUnit })
+        }
         #expect(throws: EstimateError.tooLittleUsage(kilowattHours: 1200)) {
             try estimator.estimate(flat { $0.usage = .monthlyKilowattHours(low: 100, high: 100) })
         }
-        let room = #expect(throws: EstimateError.self) { try estimator.estimate(flat { $0.roof = .feet(width: 15, depth: 15) }) }
-        if case .tooLittleRoom(let kilowatts) = room { #expect(kilowatts < 2) } else { Issue.record("\(String(describing: room))") }
+        let room = #expect(throws: EstimateError.self) {
+            try estimator.estimate(flat { $0.roof = .feet(width: 15, depth: 15) })
+        }
+        if case .tooLittleRoom(let kilowatts) = room {
+            #expect(kilowatts < 2)
+        } else {
+            Issue.record("\(String(describing: room))")
+        }
         for usage in [UsageInput.monthlyBill(low: 1, high: 30_000), .monthlyKilowattHours(low: .nan, high: 1)] {
             #expect(throws: EstimateError.self) { try estimator.estimate(flat { $0.usage = usage }) }
         }
@@ -131,7 +142,10 @@ import Testing
             #expect(throws: EstimateError.self) { try estimator.estimate(flat { $0.roof = roof }) }
         }
         #expect(throws: EstimateError.missing(slot: "roofSize")) {
-            try estimator.estimate(flat { $0.homeType = .multifamily; $0.roof = nil })
+            try estimator.estimate(
+                flat {
+                    $0.homeType = .multifamily; $0.roof = nil
+                })
         }
     }
 
@@ -173,7 +187,9 @@ import Testing
                 guard let estimate = try? estimator.estimate(input) else { continue }
                 for figure in estimate.figures {
                     let numbers = [figure.low, figure.value, figure.high]
-                    #expect(numbers.allSatisfy { $0.isFinite } && numbers == numbers.sorted(), "seed 5: \(figure) of \(input)")
+                    #expect(
+                        numbers.allSatisfy { $0.isFinite } && numbers == numbers.sorted(),
+                        "seed 5: \(figure) of \(input)")
                 }
                 values.append(Double(estimate.annualKilowattHours) / Double(estimate.systemWatts))
             }

@@ -14,7 +14,8 @@ import Testing
     }
 
     /// 7 kW on a pitched roof, 20 degrees south at Central Park, with prices and rates from the rules.
-    private func checkA(_ change: (inout HouseholdFinance.Input) -> Void = { _ in }) throws -> HouseholdFinance.Outcome {
+    private func checkA(_ change: (inout HouseholdFinance.Input) -> Void = { _ in }) throws -> HouseholdFinance.Outcome
+    {
         let request = try ProductionRequest(station: .centralPark, tilt: 20, azimuth: 180, kilowatts: 7)
         let taxes = try rules.rule("taxes.unknown")
         var input = HouseholdFinance.Input(
@@ -79,24 +80,26 @@ import Testing
     @Test func `a higher price never shortens payback, a lower tax never raises incentives`() throws {
         var random = SeededRandom(seed: 3)
         for _ in 0..<soakCount(10_000) {
-            var input = HouseholdFinance.Input(
+            let input = HouseholdFinance.Input(
                 kilowatts: .random(in: 2...25, using: &random), production: .random(in: 1500...32_000, using: &random),
                 usage: .random(in: 1500...40_000, using: &random), pricePerWatt: .random(in: 2...6, using: &random),
                 uncertainGrants: .random(using: &random), stateTax: .random(in: 0...8000, using: &random),
-                propertyTax: .random(in: 0...20_000, using: &random), avoidedRate: .random(in: 0.15...0.4, using: &random),
+                propertyTax: .random(in: 0...20_000, using: &random),
+                avoidedRate: .random(in: 0.15...0.4, using: &random),
                 chargePerKilowattMonth: .random(in: 0.9...1.6, using: &random))
             let base = finance.outcome(input)
-            input.pricePerWatt += 0.5
-            let dearer = finance.outcome(input)
-            input.pricePerWatt -= 0.5
-            input.stateTax *= 0.7
-            input.propertyTax *= 0.7
-            let poorer = finance.outcome(input)
+            var higher = input
+            higher.pricePerWatt += 0.5
+            let dearer = finance.outcome(higher)
+            var lower = input
+            lower.stateTax *= 0.7
+            lower.propertyTax *= 0.7
+            let poorer = finance.outcome(lower)
             let what: Comment = "seed 3: \(input)"
             // Credits grow with the price, but by less than the price does.
             #expect(dearer.netCost >= base.netCost, what)
             #expect(poorer.stateCredit <= base.stateCredit && poorer.abatement <= base.abatement, what)
-            #expect((poorer.paybackYears ?? .infinity) >= (base.paybackYears ?? .infinity) - 1e-9, what)
+            #expect((poorer.paybackYears ?? .infinity) >= (base.paybackYears ?? .infinity) - 1e-4, what)
             #expect((dearer.paybackYears ?? .infinity) >= (base.paybackYears ?? .infinity) - 0.01, what)
         }
     }

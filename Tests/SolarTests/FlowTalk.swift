@@ -25,7 +25,8 @@ struct SolarStage {
         let issuer = try CertificateIssuer.open(
             keyFile: folder.appending(path: "issuer.key").path, issuer: "test", clock: clock)
         let intake = SolarIntake(
-            intake: LeadIntake(policies: try ScorePolicies.embedded(), issuer: issuer, clock: clock, registry: registry),
+            intake: LeadIntake(
+                policies: try ScorePolicies.embedded(), issuer: issuer, clock: clock, registry: registry),
             territory: territory)
         service = ConversationService(
             database: database, flows: try SolarFlow.catalogue(territory: territory, estimator: try SolarEstimator()),
@@ -102,7 +103,9 @@ final class SolarTalk {
         await exchange(["type": "message", "clientMessageID": .string(UUID().uuidString), "quickReplyID": .string(id)])
     }
 
-    var conversationID: UID? { frames.first { $0["type"]?.string == "welcome" }?["conversationID"]?.string.flatMap { UID($0) } }
+    var conversationID: UID? {
+        frames.first { $0["type"]?.string == "welcome" }?["conversationID"]?.string.flatMap { UID($0) }
+    }
     var lastText: String { texts.last ?? "" }
     var texts: [String] { frames.filter { $0["type"]?.string == "message" }.compactMap { $0["text"]?.string } }
     var asked: [String] { frames.compactMap { $0["slotAsked"]?.string } }

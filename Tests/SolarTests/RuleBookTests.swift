@@ -36,9 +36,13 @@ import Testing
         #expect(before.contains { $0.rule.id == "nyc.abatement" })
     }
 
-    @Test func `each utility has its own tariff and charge, and leased systems' credit is never the household's`() throws {
+    @Test func `each utility has its own tariff and charge, and leased systems' credit is never the household's`()
+        throws
+    {
         let date = try day("2026-11-21")
-        for (utility, tariff, charge) in [(Utility.conEdison, "tariff.coned", 0.96), (.psegLongIsland, "tariff.psegli", 0.9)] {
+        for (utility, tariff, charge) in [
+            (Utility.conEdison, "tariff.coned", 0.96), (.psegLongIsland, "tariff.psegli", 0.9),
+        ] {
             let applied = book.applicable(on: date, utility: utility, propertyClass: .class1)
             #expect(applied.filter { $0.rule.kind == .tariff }.map(\.rule.id) == [tariff])
             #expect(applied.filter { $0.rule.kind == .charge }.map { $0.rule.parameters["rate"]?.likely } == [charge])
@@ -61,8 +65,14 @@ import Testing
     @Test(arguments: [
         (#""source": {"#, #""origin": {"#, ["source is missing", "unknown field origin"]),
         (#""verifyBy": "2027-01-31""#, #""verifyBy": """#, ["verifyBy is missing"]),
-        (#""effectiveTo": "2024-01-01""#, #""effectiveTo": "2025-01-01""#, ["nyc.abatement@1 and nyc.abatement@2 overlap"]),
-        (#""id": "tariff.coned""#, #""id": "tariff.other", "x": 1"#, ["unknown field x", "tariff (coned): no rule from"]),
+        (
+            #""effectiveTo": "2024-01-01""#, #""effectiveTo": "2025-01-01""#,
+            ["nyc.abatement@1 and nyc.abatement@2 overlap"]
+        ),
+        (
+            #""id": "tariff.coned""#, #""id": "tariff.other", "x": 1"#,
+            ["unknown field x", "tariff (coned): no rule from"]
+        ),
         (#""cap": "5000""#, #""cap": "5,000""#, ["not a decimal"]),
         (#""cap": "5000""#, #""limit": "5000""#, ["parameters are"]),
         (#""low": "3.00""#, #""low": "3.90""#, ["not in order"]),
@@ -89,7 +99,9 @@ import Testing
         let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appendingPathComponent("Sources/Solar")
         let files = try #require(FileManager.default.enumerator(at: root, includingPropertiesForKeys: nil))
-        let numbers = ["0.075", "62500", "62_500", "23.09", "0.96", "17.62", "20.28", "33.56", "0.215", "5_000", "0.85", "0.3 *"]
+        let numbers = [
+            "0.075", "62500", "62_500", "23.09", "0.96", "17.62", "20.28", "33.56", "0.215", "5_000", "0.85", "0.3 *",
+        ]
         var seen = 0
         for case let file as URL in files where file.pathExtension == "swift" && !file.path.contains("/Production/") {
             seen += 1

@@ -28,11 +28,14 @@ import Testing
         for text in ["1O001", "1000", "100011", "", "1000１", "10001-12", "-0001"] {
             #expect(territory.lookup(text) == .invalid(text))
         }
-        for text in [" 10001 ", "10001-1234", "10001\n"] { #expect(territory.lookup(text) == territory.lookup("10001")) }
+        for text in [" 10001 ", "10001-1234", "10001\n"] {
+            #expect(territory.lookup(text) == territory.lookup("10001"))
+        }
     }
 
     @Test func `ZIPs that cross a border are asked about`() {
-        guard case .askBorough(let hill) = territory.lookup("10463"), case .askBorough(let park) = territory.lookup("11001"),
+        guard case .askBorough(let hill) = territory.lookup("10463"),
+            case .askBorough(let park) = territory.lookup("11001"),
             case .askBorough(let bay) = territory.lookup("11693")
         else {
             Issue.record("not asked")

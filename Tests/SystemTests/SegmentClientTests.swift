@@ -9,7 +9,7 @@ struct SegmentClientTests {
     @Test func `the real client's events are stored and appear on the dashboard`() async throws {
         let server = SpawnedServer(executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error"])
         let target = try await server.start()
-        let admin = APIClient(url: target.url, key: target.adminToken)
+        let admin = TestClient(url: target.url, key: target.adminToken)
         let key = try await admin.makeKey(["events:write", "events:read"], app: "site")
         let script = """
             import segment.analytics as analytics

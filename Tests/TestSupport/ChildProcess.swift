@@ -4,7 +4,10 @@ internal import Synchronization
 
 /// A program run by a test: its lines of output, its end, and signals to it alone.
 package final class ChildProcess: Sendable {
-    package struct Failure: Error, CustomStringConvertible { package let description: String }
+    package struct Failure: Error, CustomStringConvertible {
+        package let description: String
+        package init(description: String) { self.description = description }
+    }
 
     private struct State: Sendable {
         var text = ""
@@ -58,12 +61,17 @@ package final class ChildProcess: Sendable {
     /// Waits for the end and answers the exit status.
     package func exit(within: Duration = .seconds(60)) async throws -> Int32 {
         let deadline = ContinuousClock.now + within
-        while process.isRunning || !state.withLock({ $0.ended }) {
+        while process.isRunning {
             guard ContinuousClock.now < deadline else {
                 kill()
                 throw Failure(description: "still running after \(within): \(output.suffix(2000))")
             }
             try await Task.sleep(for: .milliseconds(10))
+        }
+        // Another child may have inherited the pipe and hold it open: what this one wrote is there within moments.
+        let drained = ContinuousClock.now + .milliseconds(500)
+        while !state.withLock({ $0.ended }), ContinuousClock.now < drained {
+            try await Task.sleep(for: .milliseconds(5))
         }
         return process.terminationStatus
     }

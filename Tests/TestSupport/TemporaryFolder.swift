@@ -24,5 +24,5 @@ package enum Fixture {
 
 /// How many seeded runs a test makes: the full count in `make soak`, a twenty-fifth otherwise.
 package func soakCount(_ full: Int) -> Int {
-    ProcessInfo.processInfo.environment["AURUM_TEST_SOAK"] == nil ? max(1, full / 25) : full
+    ProcessInfo.processInfo.environment["TEST_SOAK"] == nil ? max(1, full / 25) : full
 }

@@ -6,7 +6,10 @@ internal import NIOHTTP1
 
 /// A headless Chromium, driven over the W3C WebDriver protocol through Debian's chromium-driver.
 package final class WebDriver: Sendable {
-    package struct Failure: Error, CustomStringConvertible { package let description: String }
+    package struct Failure: Error, CustomStringConvertible {
+        package let description: String
+        package init(description: String) { self.description = description }
+    }
 
     private let driver: ChildProcess
     private let base: String
@@ -36,6 +39,8 @@ package final class WebDriver: Sendable {
         var arguments: [JSONValue] = [
             "--headless=new", "--disable-gpu", "--disable-dev-shm-usage",
             .string("--window-size=\(size.width),\(size.height)"),
+            // Headless Chromium names itself and would rightly be counted as a bot.
+            "--user-agent=Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36",
         ]
         if geteuid() == 0 { arguments.append("--no-sandbox") }
         if dark { arguments.append("--blink-settings=preferredColorScheme=0") }

@@ -66,7 +66,9 @@ extension DialogueTurn {
         case .offer(let step):
             guard case .offer(_, let replies) = flow.steps[step]?.kind else { return }
             let labelled = replies.first { heard.sentence.contains(Sentence.foldedWords(text($0.label))) }
-            if let reply = labelled ?? replies.first(where: { affirms && $0.affirms == true || denies && $0.affirms == false }) {
+            if let reply = labelled
+                ?? replies.first(where: { affirms && $0.affirms == true || denies && $0.affirms == false })
+            {
                 choose(reply.id, at: step)
             }
         case .answer, .call, nil: break
@@ -86,7 +88,8 @@ extension DialogueTurn {
                 guard let slot = flow.slot(name), let value = value(of: id, slot) else { continue }
                 let label = format.text(value, slot: name)
                 fill(
-                    name, value, SlotReading(slot: name, value: value, raw: label, start: 0, end: 0, confidence: 10_000),
+                    name, value,
+                    SlotReading(slot: name, value: value, raw: label, start: 0, end: 0, confidence: 10_000),
                     message, extractor: .form)
                 return true
             }
@@ -197,7 +200,8 @@ extension DialogueTurn {
     }
 
     private mutating func accept(
-        _ value: SlotValue, _ facts: [String: SlotValue], _ reading: SlotReading, _ heard: Heard, _ message: VisitorMessage
+        _ value: SlotValue, _ facts: [String: SlotValue], _ reading: SlotReading, _ heard: Heard,
+        _ message: VisitorMessage
     ) {
         var isAwaited = false
         if case .confirmation(reading.slot, _, _) = state.awaiting { isAwaited = true }
@@ -222,7 +226,8 @@ extension DialogueTurn {
         _ status: SlotStatus
     ) -> SlotState {
         SlotState(
-            value: value, raw: reading.raw, status: status, messageID: message.id, start: reading.start, end: reading.end,
+            value: value, raw: reading.raw, status: status, messageID: message.id, start: reading.start,
+            end: reading.end,
             extractor: extractor, version: extractor == .rule ? Understanding.version : flow.hash,
             confidence: reading.confidence, at: message.at, answeredFirst: (state.asks[reading.slot] ?? 0) <= 1,
             order: 0, history: [])

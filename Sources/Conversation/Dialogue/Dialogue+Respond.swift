@@ -53,7 +53,8 @@ extension DialogueTurn {
         say(
             core(.cancelConfirm),
             replies: [
-                QuickReply(id: "stopHere", label: core(.stopHere)), QuickReply(id: "keepGoing", label: core(.keepGoing)),
+                QuickReply(id: "stopHere", label: core(.stopHere)),
+                QuickReply(id: "keepGoing", label: core(.keepGoing)),
                 QuickReply(id: "human", label: core(.human)),
             ])
     }

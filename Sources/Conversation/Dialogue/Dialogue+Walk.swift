@@ -40,8 +40,8 @@ extension DialogueTurn {
             return nil
         case .end(let end):
             say(end.text.map(text) ?? "")
-            self.end(end.outcome, product: end.product)
             reportProgress()
+            self.end(end.outcome, product: end.product)
             return nil
         }
     }
@@ -49,7 +49,8 @@ extension DialogueTurn {
     private var scope: ConditionScope {
         let state = state
         return ConditionScope(
-            value: { state.value($0) }, isDeclined: { name in
+            value: { state.value($0) },
+            isDeclined: { name in
                 state.slots[name].map { $0.status == .declined || $0.status == .unavailable } ?? false
             })
     }

@@ -27,7 +27,8 @@ enum Template {
 /// Texts of the engine itself.
 enum CoreText: String, CaseIterable, Sendable {
     case disclosure, heard, corrected, contradiction, confirmValue, kept, clarify
-    case invalidMoney, invalidMoneyRange, invalidIntegerRange, invalidPostalCode, invalidPhone, invalidEmail, invalidOther
+    case invalidMoney, invalidMoneyRange, invalidIntegerRange, invalidPostalCode, invalidPhone, invalidEmail,
+        invalidOther
     case notUnderstood, notUnderstoodChoices, noAnswer, bot, greeting, thanks, why, required, skipped, goOn
     case cancelConfirm, cancelled, restarted, stopped, notInterested, handOver, handOverFinal, deleteData, apology
     case unclearConsent, tooManyTurns, yes, no, skip, stopHere, keepGoing, human, continueWithBot, perMonth, or

@@ -48,7 +48,9 @@ extension Condition {
     }
 
     /// Names compared, with the names known to be set where each is used.
-    func comparisons(known: Set<String> = []) -> [(name: String, literals: [Literal], ordered: Bool, known: Set<String>)] {
+    func comparisons(known: Set<String> = []) -> [(
+        name: String, literals: [Literal], ordered: Bool, known: Set<String>
+    )] {
         switch self {
         case .compare(let name, let comparison, let literal):
             [(name, [literal], comparison != .equal && comparison != .notEqual, known)]
@@ -219,7 +221,9 @@ struct ConditionParser {
                 guard let close = rest.firstIndex(of: "'") else { throw ConditionError(detail: "missing '") }
                 tokens.append(.string(String(rest[..<close])))
                 rest = rest[rest.index(after: close)...]
-            } else if let symbol = ["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", ","].first(where: rest.hasPrefix) {
+            } else if let symbol = ["==", "!=", "<=", ">=", "<", ">", "(", ")", "[", "]", ","].first(
+                where: rest.hasPrefix)
+            {
                 tokens.append(.symbol(symbol))
                 rest = rest.dropFirst(symbol.count)
             } else {

@@ -55,7 +55,9 @@ struct FlowChecker {
                 sink.report(.unknownFunction, slot.position, "unknown validator \(name)")
                 continue
             }
-            if validator.type != slot.type { sink.report(.typeMismatch, slot.position, "\(name) checks \(validator.type)") }
+            if validator.type != slot.type {
+                sink.report(.typeMismatch, slot.position, "\(name) checks \(validator.type)")
+            }
         }
     }
 
@@ -104,7 +106,8 @@ struct FlowChecker {
             }
         }
         for label in step.buttonTexts {
-            for words in flow.texts[label]?.byLanguage.values ?? [:].values where words.count > Self.quickReplyCharactersMax {
+            for words in flow.texts[label]?.byLanguage.values ?? [:].values
+            where words.count > Self.quickReplyCharactersMax {
                 sink.report(.quickReplyTooLong, step.position, words)
             }
         }

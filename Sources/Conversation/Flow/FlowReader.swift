@@ -55,7 +55,8 @@ struct FlowReader {
 
     private func texts(_ node: FlowNode?) -> [String: LocalizedText] {
         Dictionary(
-            members(node).map { name, at, value in (name, localized(value, at)) }, uniquingKeysWith: { first, _ in first })
+            members(node).map { name, at, value in (name, localized(value, at)) },
+            uniquingKeysWith: { first, _ in first })
     }
 
     private func localized(_ node: FlowNode, _ at: FlowPosition) -> LocalizedText {

@@ -124,7 +124,8 @@ extension SlotValue: Codable {
     package init(from decoder: any Decoder) throws {
         let json = try JSONValue(from: decoder)
         guard let value = SlotValue(json: json) else {
-            throw DecodingError.dataCorrupted(.init(codingPath: decoder.codingPath, debugDescription: "not a slot value"))
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "not a slot value"))
         }
         self = value
     }

@@ -51,7 +51,9 @@ package enum ClientFrame: Sendable, Equatable {
         case "hello": return .hello(try hello(fields))
         case "message": return try message(fields, limits)
         case "rating":
-            guard let score = frame["score"]?.integer, (1...5).contains(score) else { throw .malformed("score is 1 to 5") }
+            guard let score = frame["score"]?.integer, (1...5).contains(score) else {
+                throw .malformed("score is 1 to 5")
+            }
             return .rating(Int(score))
         case "read": return .read
         case "typing": return .typing
@@ -69,7 +71,13 @@ package enum ClientFrame: Sendable, Equatable {
         var escaped = false
         for byte in text.utf8 {
             if inString {
-                if escaped { escaped = false } else if byte == 92 { escaped = true } else if byte == 34 { inString = false }
+                if escaped {
+                    escaped = false
+                } else if byte == 92 {
+                    escaped = true
+                } else if byte == 34 {
+                    inString = false
+                }
             } else if byte == 34 {
                 inString = true
             } else if byte == 123 || byte == 91 {
@@ -89,11 +97,15 @@ package enum ClientFrame: Sendable, Equatable {
         hello.page = try fields.string("page", 2048)
         hello.referrer = try fields.string("referrer", 2048)
         hello.clickID = try fields.string("clickID", 512)
-        hello.language = try fields.string("language", 35).flatMap { Language(rawValue: String($0.lowercased().prefix(2))) }
+        hello.language = try fields.string("language", 35).flatMap {
+            Language(rawValue: String($0.lowercased().prefix(2)))
+        }
         hello.consentState = try fields.string("consentState", 64)
         hello.resumeToken = try fields.string("resumeToken", 128)
         if let node = fields.frame["lastSeq"], node != .null {
-            guard let seq = node.integer, seq >= 0, seq < 1_000_000_000 else { throw .malformed("lastSeq is a whole number") }
+            guard let seq = node.integer, seq >= 0, seq < 1_000_000_000 else {
+                throw .malformed("lastSeq is a whole number")
+            }
             hello.lastSeq = Int(seq)
         }
         guard let utm = fields.frame["utm"], utm != .null else { return hello }

@@ -106,7 +106,8 @@ package enum ServerFrame: Sendable {
     case welcome(Welcome, ConversationLimits)
     case accepted(sentID: String, messageID: UID)
     case pong(nonce: String?)
-    case error(FrameErrorCode, message: String, retryAfterMilliseconds: Int? = nil, fatal: Bool = false, sentID: String? = nil)
+    case error(
+        FrameErrorCode, message: String, retryAfterMilliseconds: Int? = nil, fatal: Bool = false, sentID: String? = nil)
 
     /// The frame as JSON text.
     package func text(at: Timestamp) -> String {

@@ -106,7 +106,9 @@ extension ConversationService {
             work.changeOwner(to: .bot, person: nil)
             work.emit("returned", ["actor": "visitor"])
             await work.step(.returned)
-        } else if batch.contains(where: { !ContactParser(Sentence($0.message.text)).phones(asked: false, occupied: []).isEmpty }) {
+        } else if batch.contains(where: {
+            !ContactParser(Sentence($0.message.text)).phones(asked: false, occupied: []).isEmpty
+        }) {
             work.emit("callback_requested", ["owner": .string(record.owner.rawValue)])
         }
         _ = work.finished()

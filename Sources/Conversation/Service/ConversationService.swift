@@ -147,17 +147,20 @@ extension ConversationService {
                 else { return nil }
                 try ConversationStore.replaceToken(org: site.org, hash: old, at: now, tx)
                 try ConversationStore.insertToken(
-                    org: site.org, hash: fresh.hash, id: record.id, at: now, expires: now + limits.resumeTokenLifetime, tx)
+                    org: site.org, hash: fresh.hash, id: record.id, at: now, expires: now + limits.resumeTokenLifetime,
+                    tx)
                 return (record, try ConversationStore.visitorLines(org: site.org, id: record.id, tx))
             }
         }
         guard let (record, lines) = found else { return nil }
         let welcome = welcome(
-            record, token: fresh.text, resumed: true, replayFrom: min(hello.lastSeq, record.lastFrame) + 1, lines: lines)
+            record, token: fresh.text, resumed: true, replayFrom: min(hello.lastSeq, record.lastFrame) + 1, lines: lines
+        )
         return Opened(welcome: welcome, tokenExpired: false)
     }
 
-    private func start(_ hello: Hello, _ site: ChatSite, _ client: ChatClient) async throws(ConversationError) -> Opened {
+    private func start(_ hello: Hello, _ site: ChatSite, _ client: ChatClient) async throws(ConversationError) -> Opened
+    {
         let now = clock.now
         if let wait = limiter.admit(
             address: client.address, site: "\(site.org)/\(site.flowID)", limits: limits, now: now)
@@ -175,7 +178,8 @@ extension ConversationService {
             try await database.write("conversation.start") { tx in
                 try ConversationStore.insert(write, tx)
                 try ConversationStore.insertToken(
-                    org: site.org, hash: fresh.hash, id: record.id, at: now, expires: now + limits.resumeTokenLifetime, tx)
+                    org: site.org, hash: fresh.hash, id: record.id, at: now, expires: now + limits.resumeTokenLifetime,
+                    tx)
             }
         }
         metrics.started.increment()

@@ -27,7 +27,8 @@ struct TurnWork {
         for item in batch {
             write.messages.append(
                 NewMessage(
-                    id: item.message.id, role: "visitor", clientMessageID: item.clientMessageID, text: item.message.text,
+                    id: item.message.id, role: "visitor", clientMessageID: item.clientMessageID,
+                    text: item.message.text,
                     quickReply: item.message.quickReply, afterFrame: write.record.lastFrame, at: item.message.at))
             write.record.lastSequence += 1
         }
@@ -64,7 +65,10 @@ struct TurnWork {
         case .consent(let record):
             emit(
                 "consented",
-                ["version": .string(record.version), "given": .bool(record.given), "message_id": .string(record.messageID.hex)])
+                [
+                    "version": .string(record.version), "given": .bool(record.given),
+                    "message_id": .string(record.messageID.hex),
+                ])
         case .handOver(let reason):
             handedOver = reason
             changeOwner(to: .unattended, person: nil)

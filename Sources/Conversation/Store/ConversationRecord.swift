@@ -117,7 +117,8 @@ package struct ConversationRow: Sendable, RowDecodable {
         [
             "id": .string(id.hex), "visitor_id": .string(visitorID), "trace_id": .string(traceID.hex),
             "flow": .string(flowID), "flow_hash": .string(flowHash), "language": .string(language),
-            "owner": .string(owner), "fence": .integer(Int64(fence)), "state": .string(endedAt == nil ? "open" : "ended"),
+            "owner": .string(owner), "fence": .integer(Int64(fence)),
+            "state": .string(endedAt == nil ? "open" : "ended"),
             "outcome": outcome.map(JSONValue.string) ?? .null, "product": product.map(JSONValue.string) ?? .null,
             "created_at": .string(createdAt.rfc3339), "updated_at": .string(updatedAt.rfc3339),
         ]
@@ -195,7 +196,8 @@ package struct SlotRow: Sendable, RowDecodable {
         [
             "slot": .string(slot), "revision": .integer(Int64(revision)), "status": .string(status),
             "value": value?["value"] ?? .null, "raw": .string(raw.exposed),
-            "message_id": messageID.map { .string($0.hex) } ?? .null, "span": [.integer(Int64(start)), .integer(Int64(end))],
+            "message_id": messageID.map { .string($0.hex) } ?? .null,
+            "span": [.integer(Int64(start)), .integer(Int64(end))],
             "extractor": .string(extractor), "extractor_version": .string(extractorVersion),
             "confidence_bp": .integer(Int64(confidence)), "reason": .string(reason), "at": .string(at.rfc3339),
         ]

@@ -34,7 +34,8 @@ extension EndedConversation {
     private static let evidenceMax = 500
 
     /// The conversation as it stands in `tx`, its last turn written.
-    init(_ record: ConversationRecord, end: EndRecord, flow: FlowDefinition, core: CoreTexts, _ tx: Transaction) throws {
+    init(_ record: ConversationRecord, end: EndRecord, flow: FlowDefinition, core: CoreTexts, _ tx: Transaction) throws
+    {
         let state = record.state
         org = record.org
         id = record.id

@@ -43,7 +43,8 @@ struct ChoiceParser {
     }
 
     private static let negations: Set<String> = [
-        "not", "don't", "dont", "doesn't", "isn't", "isnt", "never", "aren't", "didn't", "nunca", "tampoco", "cannot", "can't",
+        "not", "don't", "dont", "doesn't", "isn't", "isnt", "never", "aren't", "didn't", "nunca", "tampoco", "cannot",
+        "can't",
     ]
 }
 

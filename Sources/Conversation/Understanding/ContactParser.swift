@@ -31,7 +31,8 @@ struct ContactParser {
     }
 
     private func isAddress(_ scalar: Unicode.Scalar) -> Bool {
-        scalar.isASCII && (scalar.properties.isAlphabetic || Sentence.isDigit(scalar) || "._%+-'".unicodeScalars.contains(scalar))
+        scalar.isASCII
+            && (scalar.properties.isAlphabetic || Sentence.isDigit(scalar) || "._%+-'".unicodeScalars.contains(scalar))
     }
 
     private func spokenEmail() -> [Entity] {
@@ -147,7 +148,9 @@ struct ContactParser {
         if index > 0 {
             let previous = words[index - 1]
             if ["$", "usd"].contains(previous.text) { return true }
-            if previous.end == word.start, previous.kind != .symbol || ["-", ".", "#"].contains(previous.text) { return true }
+            if previous.end == word.start, previous.kind != .symbol || ["-", ".", "#"].contains(previous.text) {
+                return true
+            }
         }
         guard index + 1 < words.count else { return false }
         let next = words[index + 1]
@@ -159,7 +162,8 @@ struct ContactParser {
         var start: Int?
         let scalars = sentence.scalars
         for index in 0...scalars.count {
-            let inside = index < scalars.count && scalars[index].isASCII
+            let inside =
+                index < scalars.count && scalars[index].isASCII
                 && (scalars[index].properties.isAlphabetic || Sentence.isDigit(scalars[index]) || scalars[index] == ",")
             if inside {
                 start = start ?? index
@@ -180,6 +184,7 @@ struct ContactParser {
 
     private func entity(_ reading: Entity.Reading, _ first: Int, _ end: Int, _ confidence: Int) -> Entity {
         Entity(
-            reading: reading, start: words[first].start, end: words[end - 1].end, confidence: confidence, explicit: true)
+            reading: reading, start: words[first].start, end: words[end - 1].end, confidence: confidence, explicit: true
+        )
     }
 }

@@ -47,15 +47,17 @@ struct IntentRules {
         if sentence.words.contains(where: { $0.text == "?" || $0.text == "¿" }) { return true }
         guard words.count >= 3, let first = words.first else { return false }
         return [
-            "how", "what", "when", "where", "who", "which", "can", "does", "is", "are", "will", "do", "cuanto", "cuando",
+            "how", "what", "when", "where", "who", "which", "can", "does", "is", "are", "will", "do", "cuanto",
+            "cuando",
             "donde", "como", "quien", "cual", "puedo", "pueden",
         ].contains(first)
     }
 
     /// Words that mark that something said before was wrong.
     static func isCorrection(_ sentence: Sentence) -> Bool {
-        corrections.contains { sentence.contains($0) } || sentence.words.first.map { $0.text == "no" } == true
-            && sentence.words.count > 1
+        corrections.contains { sentence.contains($0) }
+            || sentence.words.first.map { $0.text == "no" } == true
+                && sentence.words.count > 1
     }
 
     private struct Rule { let intent: Intent; let whole: Set<[String]>; let anywhere: [[String]] }
@@ -68,13 +70,18 @@ struct IntentRules {
         list.map(Sentence.foldedWords).sorted { $0.count > $1.count }
     }
 
-    private static let fillers: Set<String> = ["please", "por", "favor", "um", "uh", "eh", "well", "pues", "bueno", "then"]
+    private static let fillers: Set<String> = [
+        "please", "por", "favor", "um", "uh", "eh", "well", "pues", "bueno", "then",
+    ]
 
     private static let yes = phrases([
-        "yes", "yeah", "yep", "yup", "yea", "sure", "ok", "okay", "correct", "right", "of course", "absolutely", "i agree",
-        "agree", "agreed", "i do", "it is", "that's right", "that is right", "that's correct", "sounds good", "go ahead",
+        "yes", "yeah", "yep", "yup", "yea", "sure", "ok", "okay", "correct", "right", "of course", "absolutely",
+        "i agree",
+        "agree", "agreed", "i do", "it is", "that's right", "that is right", "that's correct", "sounds good",
+        "go ahead",
         "definitely", "affirmative", "y", "i accept", "accept", "si", "claro", "claro que si", "de acuerdo", "acepto",
-        "estoy de acuerdo", "correcto", "asi es", "vale", "por supuesto", "dale", "perfecto", "perfect", "great", "is fine",
+        "estoy de acuerdo", "correcto", "asi es", "vale", "por supuesto", "dale", "perfecto", "perfect", "great",
+        "is fine",
         "that's fine", "exactly", "exacto", "esta bien", "sí acepto", "yes i agree", "i consent",
     ])
 
@@ -86,9 +93,12 @@ struct IntentRules {
     ])
 
     private static let corrections = phrases([
-        "no wait", "wait", "actually", "i meant", "i mean", "correction", "sorry", "scratch that", "make that", "not that",
-        "change that", "change it", "my mistake", "typo", "oops", "perdon", "mejor dicho", "quise decir", "digo", "en realidad",
-        "me equivoque", "corrijo", "espera", "no espera", "correccion", "cambialo", "let me correct", "instead", "rather it's",
+        "no wait", "wait", "actually", "i meant", "i mean", "correction", "sorry", "scratch that", "make that",
+        "not that",
+        "change that", "change it", "my mistake", "typo", "oops", "perdon", "mejor dicho", "quise decir", "digo",
+        "en realidad",
+        "me equivoque", "corrijo", "espera", "no espera", "correccion", "cambialo", "let me correct", "instead",
+        "rather it's",
     ])
 
     private static let rules: [Rule] = [
@@ -121,17 +131,21 @@ struct IntentRules {
             anywhere: [
                 "are you a bot", "are you a robot", "are you human", "are you a human", "are you real", "are you ai",
                 "are you an ai", "is this a bot", "is this a robot", "am i talking to a bot", "are you a real person",
-                "are you a person", "a machine", "chatbot", "eres un bot", "eres un robot", "eres humano", "eres humana",
+                "are you a person", "a machine", "chatbot", "eres un bot", "eres un robot", "eres humano",
+                "eres humana",
                 "eres una persona", "eres real", "es un robot", "es un bot", "es usted un robot", "hablo con un robot",
                 "eres una maquina",
             ]),
         rule(
             .cancel, whole: ["cancel", "exit", "cancelar", "salir", "cancel this", "forget it", "olvidalo", "i quit"],
-            anywhere: ["cancel the conversation", "want to cancel", "quiero cancelar", "stop this chat", "end this chat"]),
+            anywhere: [
+                "cancel the conversation", "want to cancel", "quiero cancelar", "stop this chat", "end this chat",
+            ]),
         rule(
             .restart, whole: ["restart", "start over", "reset", "begin again", "reiniciar"],
             anywhere: [
-                "start over", "start again", "from the beginning", "empezar de nuevo", "empezar otra vez", "desde el principio",
+                "start over", "start again", "from the beginning", "empezar de nuevo", "empezar otra vez",
+                "desde el principio",
                 "volver a empezar",
             ]),
         rule(
@@ -141,25 +155,34 @@ struct IntentRules {
                 "no estoy interesado", "no estoy interesada", "no thanks bye",
             ]),
         rule(
-            .skip, whole: ["skip", "pass", "next", "omitir", "saltar", "siguiente", "skip this", "skip it", "paso", "later"],
+            .skip,
+            whole: ["skip", "pass", "next", "omitir", "saltar", "siguiente", "skip this", "skip it", "paso", "later"],
             anywhere: [
                 "rather not say", "rather not", "prefer not to", "prefer not", "skip this", "don't want to say",
-                "don't want to give", "prefiero no", "no quiero decir", "no quiero dar", "next question", "none of your business",
+                "don't want to give", "prefiero no", "no quiero decir", "no quiero dar", "next question",
+                "none of your business",
             ]),
         rule(
-            .repeatLast, whole: ["repeat", "what", "again", "huh", "pardon", "sorry what", "que", "como", "repite", "repetir"],
+            .repeatLast,
+            whole: ["repeat", "what", "again", "huh", "pardon", "sorry what", "que", "como", "repite", "repetir"],
             anywhere: [
-                "say that again", "repeat that", "come again", "can you repeat", "didn't understand", "don't understand",
+                "say that again", "repeat that", "come again", "can you repeat", "didn't understand",
+                "don't understand",
                 "puedes repetir", "puede repetir", "repitelo", "no entiendo", "no entendi", "otra vez por favor",
             ]),
         rule(
             .explainWhy, whole: ["why", "por que", "what for", "para que", "why do you ask", "help", "ayuda"],
             anywhere: [
-                "why do you need", "why do you ask", "why do you want", "why is that", "what do you need it for", "why are you asking",
-                "por que preguntas", "por que necesitas", "por que pregunta", "por que necesita", "para que lo", "por que quieres",
+                "why do you need", "why do you ask", "why do you want", "why is that", "what do you need it for",
+                "why are you asking",
+                "por que preguntas", "por que necesitas", "por que pregunta", "por que necesita", "para que lo",
+                "por que quieres",
             ]),
         rule(
-            .thanks, whole: ["thanks", "thank you", "thx", "ty", "gracias", "muchas gracias", "thank you so much", "thanks a lot"],
+            .thanks,
+            whole: [
+                "thanks", "thank you", "thx", "ty", "gracias", "muchas gracias", "thank you so much", "thanks a lot",
+            ],
             anywhere: []),
         rule(
             .greeting,
@@ -169,7 +192,9 @@ struct IntentRules {
             ], anywhere: []),
         rule(
             .abuse, whole: [],
-            anywhere: ["fuck you", "fuck off", "asshole", "idiot", "stupid bot", "idiota", "estupido", "vete a la mierda"]),
+            anywhere: [
+                "fuck you", "fuck off", "asshole", "idiot", "stupid bot", "idiota", "estupido", "vete a la mierda",
+            ]),
         rule(
             .speakSpanish, whole: ["espanol", "spanish"],
             anywhere: ["en espanol", "in spanish", "hablas espanol", "habla espanol", "speak spanish"]),
@@ -195,8 +220,10 @@ struct LanguageGuess {
     }
 
     private static let englishWords: Set<String> = [
-        "the", "my", "i", "is", "it", "and", "you", "in", "of", "to", "about", "we", "have", "what", "how", "own", "rent",
-        "house", "home", "live", "pay", "month", "bill", "with", "for", "i'm", "are", "do", "not", "this", "that", "wait",
+        "the", "my", "i", "is", "it", "and", "you", "in", "of", "to", "about", "we", "have", "what", "how", "own",
+        "rent",
+        "house", "home", "live", "pay", "month", "bill", "with", "for", "i'm", "are", "do", "not", "this", "that",
+        "wait",
     ]
     private static let spanishWords: Set<String> = [
         "el", "la", "los", "las", "mi", "es", "y", "de", "que", "en", "un", "una", "yo", "soy", "tengo", "vivo", "pago",

@@ -105,7 +105,8 @@ struct MoneyParser {
             "por mes", "cada mes", "mensual", "mensuales", "mensualmente", "/ mes",
         ].map { (words($0), 1) }
         + [
-            "a year", "per year", "each year", "every year", "yearly", "annually", "/ year", "/ yr", "al ano", "por ano",
+            "a year", "per year", "each year", "every year", "yearly", "annually", "/ year", "/ yr", "al ano",
+            "por ano",
             "cada ano", "anual", "anuales", "/ ano",
         ].map { (words($0), 12) }
 

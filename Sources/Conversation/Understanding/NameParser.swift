@@ -30,7 +30,8 @@ struct NameParser {
         var end = start
         while end < sentence.words.count, end - start < 6 {
             let word = sentence.words[end]
-            let here = Entity(reading: .invalid(.personName), start: word.start, end: word.end, confidence: 0, explicit: false)
+            let here = Entity(
+                reading: .invalid(.personName), start: word.start, end: word.end, confidence: 0, explicit: false)
             if occupied.contains(where: here.overlaps) { break }
             if word.kind == .symbol, word.text == "-" || word.text == ".", end > start {
                 end += 1
@@ -61,13 +62,19 @@ struct NameParser {
     /// Words that stand around contact data, and answers that are no name.
     private static let notNames: Set<String> = [
         "and", "my", "is", "name", "phone", "number", "email", "mail", "e", "cell", "mobile", "call", "me", "at", "the",
-        "it", "it's", "its", "i", "i'm", "am", "you", "can", "reach", "to", "or", "please", "yes", "no", "ok", "okay", "sure",
-        "yeah", "nope", "why", "what", "how", "who", "skip", "stop", "help", "hello", "hi", "hey", "thanks", "thank", "none",
-        "not", "don't", "dont", "want", "give", "say", "tell", "here", "this", "that", "was", "sorry", "wait", "actually",
-        "human", "agent", "robot", "bot", "person", "someone", "do", "need", "maybe", "later", "never", "your", "are", "a",
+        "it", "it's", "its", "i", "i'm", "am", "you", "can", "reach", "to", "or", "please", "yes", "no", "ok", "okay",
+        "sure",
+        "yeah", "nope", "why", "what", "how", "who", "skip", "stop", "help", "hello", "hi", "hey", "thanks", "thank",
+        "none",
+        "not", "don't", "dont", "want", "give", "say", "tell", "here", "this", "that", "was", "sorry", "wait",
+        "actually",
+        "human", "agent", "robot", "bot", "person", "someone", "do", "need", "maybe", "later", "never", "your", "are",
+        "a",
         "y", "mi", "es", "nombre", "telefono", "numero", "correo", "electronico", "celular", "movil", "el", "la", "si",
-        "claro", "por", "favor", "que", "como", "quien", "ayuda", "hola", "gracias", "ninguno", "nada", "quiero", "prefiero",
-        "decir", "dar", "soy", "llamo", "al", "o", "u", "un", "una", "persona", "cuanto", "cuando", "donde", "rather", "prefer",
+        "claro", "por", "favor", "que", "como", "quien", "ayuda", "hola", "gracias", "ninguno", "nada", "quiero",
+        "prefiero",
+        "decir", "dar", "soy", "llamo", "al", "o", "u", "un", "una", "persona", "cuanto", "cuando", "donde", "rather",
+        "prefer",
         "in", "on", "of", "for", "with", "but", "so", "just", "like", "en", "de los", "con", "pero", "mejor", "perdon",
         "dot", "com", "arroba", "punto", "lol", "asdf", "pass", "idk", "cancel", "restart", "repeat",
         "cancelar", "repetir", "omitir", "saltar", "parar",

@@ -112,7 +112,9 @@ struct NumberWords {
             } else if text == "thousand" || text == "mil", used || text == "mil" {
                 total += (group == 0 ? 1 : group) * 1000
                 group = 0
-            } else if used, text == "and" || text == "y" || text == "-", continues(word(index + 1), after: group, by: text) {
+            } else if used, text == "and" || text == "y" || text == "-",
+                continues(word(index + 1), after: group, by: text)
+            {
                 index += 1
                 continue
             } else {

@@ -71,7 +71,9 @@ struct Sentence {
         while index < scalars.count {
             if isDigit(scalars[index]) {
                 index += 1
-            } else if ".,".unicodeScalars.contains(scalars[index]), index + 1 < scalars.count, isDigit(scalars[index + 1]) {
+            } else if ".,".unicodeScalars.contains(scalars[index]), index + 1 < scalars.count,
+                isDigit(scalars[index + 1])
+            {
                 index += 2
             } else {
                 break

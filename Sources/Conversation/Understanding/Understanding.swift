@@ -125,13 +125,16 @@ package struct Understanding: Sendable {
             let fitting = amounts.filter { amount in
                 amount.explicit
                     || !durations.contains(where: amount.overlaps)
-                        && (asked.contains(slot.name) || hasCue(slot, amount, heard.sentence) || corrects(.money, heard))
+                        && (asked.contains(slot.name) || hasCue(slot, amount, heard.sentence)
+                            || corrects(.money, heard))
             }
             for amount in fitting { add(amount, .money, &heard) }
         }
         guard let slot = slots(.integer).first(where: { asked.contains($0.name) }) else { return }
         for (index, word) in heard.sentence.words.enumerated() {
-            guard let number = NumberWords.read(heard.sentence, at: index), number.hundredths % 100 == 0 else { continue }
+            guard let number = NumberWords.read(heard.sentence, at: index), number.hundredths % 100 == 0 else {
+                continue
+            }
             let end = heard.sentence.words[number.next - 1].end
             heard.fills.append(
                 SlotReading(
@@ -203,7 +206,7 @@ package struct Understanding: Sendable {
     private func readNameAndText(_ heard: inout Heard) {
         let occupied = (heard.fills + heard.invalid).map(entity)
         if let slot = target(.personName) {
-            let free = heard.intents.allSatisfy { [.greeting, .question].contains($0) }
+            let free = heard.intents.allSatisfy { $0 == .greeting }
             let isAsked = asked.contains(slot.name) && free
             if let name = NameParser.entity(in: heard.sentence, asked: isAsked, occupied: occupied) {
                 heard.fills.append(reading(slot.name, name, heard.sentence))

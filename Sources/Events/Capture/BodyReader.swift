@@ -217,18 +217,18 @@ extension BodyReader {
         row.type = UInt8(truncatingIfNeeded: parser.type)
         row.time = parser.moment
         row.flags = parser.isShifted ? RowLayout.Flag.shifted : 0
-        row.name = nameHash(parser)
-        persons(parser, &row)
-        if parser.has(.userAgent), isBot(parser, &bots) {
+        row.name = nameHash(&parser)
+        persons(&parser, &row)
+        if parser.has(.userAgent), isBot(&parser, &bots) {
             row.outcome = .bot
         } else if rules.receivedAt &- row.time > ContractLimits.latenessMicroseconds, !rules.isHistorical,
             rules.flavour != .internal
         {
             row.outcome = .late
         }
-        if TouchRule.mayTouch(parser.type) { touch(parser, &row, &block) }
+        if TouchRule.mayTouch(parser.type) { touch(&parser, &row, &block) }
         guard parser.isFilled(.id) else {
-            acceptWithoutID(start, count, parser, &row, &block)
+            acceptWithoutID(start, count, &parser, &row, &block)
             return
         }
         let (id, idCount) = parser.decoded(parser.slice(.id))
@@ -239,7 +239,7 @@ extension BodyReader {
     /// No id: one derived from the bytes when the event has a time of its own, else one that is never a duplicate.
     @inline(never)
     private mutating func acceptWithoutID(
-        _ start: UnsafePointer<UInt8>, _ count: Int, _ parser: EventParser, _ row: inout BlockContent.Row,
+        _ start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ row: inout BlockContent.Row,
         _ block: inout BlockContent
     ) {
         let index = block.rowCount - request.firstRow
@@ -260,7 +260,7 @@ extension BodyReader {
     }
 
     @inline(__always)
-    private func nameHash(_ parser: EventParser) -> UInt32 {
+    private func nameHash(_ parser: inout EventParser) -> UInt32 {
         if parser.isFilled(.name) {
             let (bytes, count) = parser.decoded(parser.slice(.name))
             return NameHash.of(bytes, count)
@@ -268,30 +268,30 @@ extension BodyReader {
         return NameHash.ofType(parser.type)
     }
 
-    private func isBot(_ parser: EventParser, _ bots: inout BotPatterns) -> Bool {
+    private func isBot(_ parser: inout EventParser, _ bots: inout BotPatterns) -> Bool {
         let (bytes, count) = parser.decoded(parser.slice(.userAgent))
         return bots.isBot(bytes, count)
     }
 
     /// Person key: first present of user, device, anonymous, click, id. Trace: its own, else of user, anonymous, device.
     @inline(__always)
-    private func persons(_ parser: EventParser, _ row: inout BlockContent.Row) {
+    private func persons(_ parser: inout EventParser, _ row: inout BlockContent.Row) {
         var person: (high: UInt64, low: UInt64) = (0, 0)
         var traced: (high: UInt64, low: UInt64) = (0, 0)
         if parser.isFilled(.userID) {
-            person = hash(parser, .user, .userID)
+            person = hash(&parser, .user, .userID)
             traced = person
         } else if parser.isFilled(.deviceID) || parser.isFilled(.contextDeviceID) {
-            person = hash(parser, .device, parser.isFilled(.deviceID) ? .deviceID : .contextDeviceID)
-            traced = parser.isFilled(.anonymousID) ? hash(parser, .anonymous, .anonymousID) : person
+            person = hash(&parser, .device, parser.isFilled(.deviceID) ? .deviceID : .contextDeviceID)
+            traced = parser.isFilled(.anonymousID) ? hash(&parser, .anonymous, .anonymousID) : person
         } else if parser.isFilled(.anonymousID) {
-            person = hash(parser, .anonymous, .anonymousID)
+            person = hash(&parser, .anonymous, .anonymousID)
             traced = person
         } else if parser.isFilled(.clickID) {
-            person = hash(parser, .click, .clickID)
+            person = hash(&parser, .click, .clickID)
             traced = person
         } else if parser.isFilled(.id) {
-            person = hash(parser, .event, .id)
+            person = hash(&parser, .event, .id)
             traced = person
         }
         row.person = person.high
@@ -305,18 +305,18 @@ extension BodyReader {
 
     @inline(__always)
     private func hash(
-        _ parser: EventParser, _ namespace: PersonIdentifier.Namespace, _ field: EventField
+        _ parser: inout EventParser, _ namespace: PersonIdentifier.Namespace, _ field: EventField
     ) -> (high: UInt64, low: UInt64) {
         let (bytes, count) = parser.decoded(parser.slice(field))
         return keys.person(namespace, bytes, count)
     }
 
     @inline(never)
-    private func touch(_ parser: EventParser, _ row: inout BlockContent.Row, _ block: inout BlockContent) {
+    private func touch(_ parser: inout EventParser, _ row: inout BlockContent.Row, _ block: inout BlockContent) {
         guard let kind = TouchRule.kind(parser) else { return }
         row.flags |= RowLayout.Flag.touch
         func key(_ namespace: PersonIdentifier.Namespace, _ field: EventField) -> UInt64 {
-            parser.isFilled(field) ? hash(parser, namespace, field).high : 0
+            parser.isFilled(field) ? hash(&parser, namespace, field).high : 0
         }
         let device = parser.isFilled(.deviceID) ? EventField.deviceID : .contextDeviceID
         block.appendTouch(

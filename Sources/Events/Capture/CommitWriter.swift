@@ -160,10 +160,13 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     /// Decides duplicates and counts outcomes, in the order of the rows.
     private func settle(_ sealed: inout Sealed) {
         let content = sealed.buffer.content
-        var counts = [OutcomeCounts](repeating: OutcomeCounts(), count: content.requests.count)
+        let kinds = EventOutcome.allCases.count
+        var counts = [Int](repeating: 0, count: max(1, content.requests.count) * kinds)
         var header = BlockHeader()
         let rows = content.rows.base
         var prefetched: UInt64 = 0
+        var earliest = Int64.max
+        var latest = Int64.min
         for row in 0..<content.rowCount {
             let ahead = rows + min(row &+ 12, content.rowCount &- 1) &* RowLayout.byteCount
             prefetched ^= index.prefetch(
@@ -178,15 +181,18 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
                 outcome = .duplicate
                 base.storeBytes(of: outcome.rawValue, toByteOffset: RowLayout.outcome, as: UInt8.self)
             }
-            counts[view.request][outcome] += 1
-            header.earliest = min(header.earliest, view.time)
-            header.latest = max(header.latest, view.time)
+            counts[view.request &* kinds &+ Int(outcome.rawValue)] &+= 1
+            earliest = min(earliest, view.time)
+            latest = max(latest, view.time)
         }
+        (header.earliest, header.latest) = (earliest, latest)
         withExtendedLifetime(prefetched) {}
         var all = OutcomeCounts()
-        for index in counts.indices {
-            sealed.buffer.content.requests[index].counts = counts[index]
-            all += counts[index]
+        for number in content.requests.indices {
+            var own = OutcomeCounts()
+            for outcome in EventOutcome.allCases { own[outcome] = counts[number * kinds + Int(outcome.rawValue)] }
+            sealed.buffer.content.requests[number].counts = own
+            all += own
         }
         header.rowCount = UInt32(content.rowCount)
         header.outcomes = (

@@ -118,5 +118,6 @@ enum NameHash {
     }
 
     /// Of an event without a name: its type is its name.
+    @inline(never)
     static func ofType(_ type: Int) -> UInt32 { types.indices.contains(type) ? types[type] : 0 }
 }

@@ -26,7 +26,9 @@ struct EventParser {
     let slots: UnsafeMutablePointer<ByteSlice>
     let limits: UnsafeMutablePointer<UInt32>
     let scratch: UnsafeMutablePointer<UInt8>
-    let keys = ContractKeys.shared
+    /// Shared by all parsers and never freed; a pointer, so that a parser stays small.
+    private let tables = ContractKeys.shared
+    var keys: ContractKeys { @inline(__always) get { tables.pointee } }
     var base: UnsafePointer<UInt8>
     var cursor: UnsafePointer<UInt8>
     var minutes = MinuteMemo()

@@ -107,7 +107,11 @@ struct ContractKeys: Sendable {
     let os: KeyTable
     let library: KeyTable
 
-    static let shared = ContractKeys()
+    nonisolated(unsafe) static let shared: UnsafePointer<ContractKeys> = {  // immutable once made
+        let keys = UnsafeMutablePointer<ContractKeys>.allocate(capacity: 1)
+        keys.initialize(to: ContractKeys())
+        return UnsafePointer(keys)
+    }()
 
     private init() {
         func codes(_ names: [(String, EventField)]) -> [(String, Int)] { names.map { ($0.0, Int($0.1.rawValue)) } }

@@ -95,7 +95,9 @@ struct PathStep {
         switch event.name {
         case "conversation.started": return ("chat", "Started to chat", "")
         case "conversation.disclosed": return ("chat", "Was told that the assistant is automated", "")
-        case "conversation.turn": return ("chat", "Answered", text("step"))
+        case "conversation.turn":
+            let slots = (props["slots"]?.array ?? []).compactMap(\.string)
+            return ("chat", slots.isEmpty ? "Wrote a message" : "Answered", slots.joined(separator: ", "))
         case "conversation.consented": return ("consent", "Gave consent", text("version"))
         case "conversation.ended": return ("chat", "Finished the conversation", text("outcome"))
         case "lead.created": return ("lead", "Became a lead", text("type"))

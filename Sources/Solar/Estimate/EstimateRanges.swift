@@ -138,7 +138,8 @@ private struct Corners {
                 return Span(Double(known) / 100)
             }
             let assumed = try rules.value(SolarRuleID.taxes, name)
-            assumptions.append("\(slot) is not known: between nothing and $\(Int(assumed)) a year.")
+            let tax = slot == "stateTaxPerYear" ? "New York State income tax" : "property tax"
+            assumptions.append("Your \(tax) is not known: between nothing and $\(Int(assumed)) a year.")
             return Span(low: 0, likely: assumed, high: assumed)
         }
         return (

@@ -138,7 +138,7 @@ package struct HouseholdFinance: Sendable {
             energy += produced
             price *= 1 + terms.growth
         }
-        let state = stateCredits.reduce(0, +)
+        let state = cents(stateCredits.reduce(0, +))
         let abatement = perYear * Double(terms.abatementYears)
         return Outcome(
             grossCost: gross, grant: grant, federalCredit: federal, stateCredit: state, abatementPerYear: perYear,

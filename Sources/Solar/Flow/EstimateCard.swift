@@ -42,7 +42,9 @@ struct EstimateCard {
             let panels = estimate.panels
             return low == high
                 ? say("\(likely), \(panels) panels", "\(likely), \(panels) paneles")
-                : say("\(likely), \(panels) panels (\(low) to \(high))", "\(likely), \(panels) paneles (\(low) a \(high))")
+                : say(
+                    "\(likely), \(panels) panels (\(low) to \(high))", "\(likely), \(panels) paneles (\(low) a \(high))"
+                )
         }
         if low == high { return likely }
         return say("\(low) to \(high), likely \(likely)", "\(low) a \(high), probable \(likely)")
@@ -98,17 +100,23 @@ struct EstimateCard {
         case .shareOfUsage:
             return (
                 say("Share of your use", "Parte de su consumo"),
-                say("Year-1 electricity over the use your bill implies.", "Electricidad del año 1 sobre el consumo según su factura.")
+                say(
+                    "Year-1 electricity over the use your bill implies.",
+                    "Electricidad del año 1 sobre el consumo según su factura.")
             )
         case .grossCost:
             return (
                 say("Price before incentives", "Precio antes de incentivos"),
-                say("System size times a dated price per watt.", "Tamaño del sistema por un precio por vatio con fecha.")
+                say(
+                    "System size times a dated price per watt.", "Tamaño del sistema por un precio por vatio con fecha."
+                )
             )
         case .netCost:
             return (
                 say("Cost after incentives", "Costo después de incentivos"),
-                say("Only incentives that hold today for a home are counted.", "Solo cuentan incentivos vigentes hoy para una vivienda.")
+                say(
+                    "Only incentives that hold today for a home are counted.",
+                    "Solo cuentan incentivos vigentes hoy para una vivienda.")
             )
         case .savingsYear1:
             return (
@@ -120,7 +128,9 @@ struct EstimateCard {
         case .paybackYears:
             return (
                 say("Pays for itself after", "Se paga en"),
-                say("Years until savings and incentives exceed what was paid in cash.", "Años hasta que ahorro e incentivos superan lo pagado al contado.")
+                say(
+                    "Years until savings and incentives exceed what was paid in cash.",
+                    "Años hasta que ahorro e incentivos superan lo pagado al contado.")
             )
         case .panels, .usageKilowattHours, .grant, .federalCredit, .stateCredit, .abatementPerYear, .abatement,
             .valueYear1, .systemCharge, .maintenanceYear1:

@@ -5,11 +5,11 @@ package import Conversation
 package enum SolarFlow {
     package static let id = "solar.qualify"
 
-
     /// The checked flow, ready for `ConversationService`.
     ///
     /// - Throws: every problem of the flow file, with line and column.
-    package static func catalogue(territory: Territory, estimator: SolarEstimator) throws(FlowProblems) -> FlowCatalogue {
+    package static func catalogue(territory: Territory, estimator: SolarEstimator) throws(FlowProblems) -> FlowCatalogue
+    {
         try FlowCatalogue(
             sources: [.embedded("flows/solar.qualify.yaml")],
             functions: functions(territory: territory, estimator: estimator))
@@ -28,7 +28,8 @@ package enum SolarFlow {
             switch territory.lookup(zip) {
             case .served: return .valid(value, facts: ["territory": .text("served")])
             case .askBorough(let question):
-                return .valid(value, facts: ["territory": .text(question.ask == .borough ? "askBorough" : "askUtility")])
+                return .valid(
+                    value, facts: ["territory": .text(question.ask == .borough ? "askBorough" : "askUtility")])
             case .outside: return .valid(value, facts: ["territory": .text("outside")])
             case .mailbox: return .invalid(mailbox)
             case .invalid: return .invalid(notAZip)
@@ -47,7 +48,8 @@ package enum SolarFlow {
     /// Inputs that must be known, and those that only narrow the range. Sets the fact `estimateOutcome` to shown,
     /// noRoom, tinyUsage or commercial, and with `shown` the figures a lead carries.
     private static func estimateFunction(_ territory: Territory, _ estimator: SolarEstimator) -> FlowFunction {
-        FlowFunction(
+        let cache = EstimateCache(estimator: estimator)
+        return FlowFunction(
             inputs: ["zip": .postalCode, "bill": .money, "homeType": .choice],
             optionalInputs: [
                 "statedBorough": .choice, "statedUtility": .choice, "roofType": .choice, "shade": .choice,
@@ -56,7 +58,7 @@ package enum SolarFlow {
         ) { call in
             guard let input = estimateInput(call, territory) else { return .refused("incomplete") }
             do throws(EstimateError) {
-                let estimate = try estimator.estimate(input)
+                let estimate = try cache.estimate(input)
                 return .success(
                     facts: [
                         "estimateOutcome": .text("shown"), "systemWatts": .integer(Int64(estimate.systemWatts)),

@@ -29,7 +29,8 @@ package struct SolarIntake: Sendable {
             org: ended.org, type: type, traceID: ended.traceID, contact: contact, conversationID: ended.id,
             externalID: "conversation-\(ended.id.hex)", attributes: attributes(ended),
             source: LeadSource(
-                visitorID: ended.visitorID, campaign: ended.source.utm["campaign"], utmSource: ended.source.utm["source"],
+                visitorID: ended.visitorID, campaign: ended.source.utm["campaign"],
+                utmSource: ended.source.utm["source"],
                 utmMedium: ended.source.utm["medium"], clickID: ended.source.clickID, referrer: ended.source.referrer,
                 landing: ended.source.page),
             consent: consent, gates: gates(ended, type))
@@ -74,7 +75,9 @@ package struct SolarIntake: Sendable {
         }
         guard ended.facts["estimateOutcome"] == .text("shown") else { return attributes }
         for name in ["roofCoverage", "systemWatts", "annualKilowattHours"] {
-            if let value = ended.facts[name] { attributes[name] = LeadAttribute(value.plain, evidence: "solar.estimate") }
+            if let value = ended.facts[name] {
+                attributes[name] = LeadAttribute(value.plain, evidence: "solar.estimate")
+            }
         }
         return attributes
     }

@@ -54,7 +54,8 @@ package struct ProductionRequest: Sendable, Hashable {
     /// are required; `dc-ac losses inverter-efficiency mount module gcr` have defaults. Other names are refused.
     package init(options: [String: String]) throws(ProductionError) {
         let names: Set = [
-            "station", "tilt", "azimuth", "kilowatts", "dc-ac", "losses", "inverter-efficiency", "mount", "module", "gcr",
+            "station", "tilt", "azimuth", "kilowatts", "dc-ac", "losses", "inverter-efficiency", "mount", "module",
+            "gcr",
         ]
         if let unknown = options.keys.filter({ !names.contains($0) }).min() { throw .unknownOption(unknown) }
         func number(_ field: String, _ fallback: Double? = nil) throws(ProductionError) -> Double {

@@ -41,7 +41,8 @@ struct StationFacts: Sendable {
             guard let station = WeatherStation(rawValue: row.id), facts[station] == nil else {
                 throw SolarDataError(file: file, row: "station \(row.id)", problem: "unknown or listed twice")
             }
-            func number(_ text: String, _ field: String, _ range: ClosedRange<Double>) throws(SolarDataError) -> Double {
+            func number(_ text: String, _ field: String, _ range: ClosedRange<Double>) throws(SolarDataError) -> Double
+            {
                 guard let value = Double(text), range.contains(value) else {
                     throw SolarDataError(file: file, row: "station \(row.id)", problem: "\(field) is \(text)")
                 }

@@ -80,7 +80,7 @@ struct WeatherYear: Sendable {
     /// Altitude of the sun's centre at sunrise: half a disc and refraction below the horizon (NREL SPA).
     private static let horizonDegrees = -0.8333
 
-    /// The moment whose sun stands for the hour around `hour`: its middle, or the middle of its sunlit part; nil at night.
+    /// The moment whose sun stands for the hour around `hour`: its middle, or that of its sunlit part; nil at night.
     private static func sunMoment(hour: Double, day: SunDay) -> Double? {
         if hour >= day.sunrise - 0.5, hour < day.sunrise + 0.5 { return (day.sunrise + hour + 0.5) / 2 }
         if hour > day.sunset - 0.5, hour <= day.sunset + 0.5 { return (hour - 0.5 + day.sunset) / 2 }
@@ -107,7 +107,8 @@ private struct WeatherRow {
         }
         guard numbers.count == 9, let year = Int(exactly: numbers[0]), let month = Int(exactly: numbers[1]),
             let day = Int(exactly: numbers[2]), let hour = Int(exactly: numbers[3]), (0...23).contains(hour),
-            let date = CivilDate(year: year, month: month, day: day), let first = CivilDate(year: year, month: 1, day: 1),
+            let date = CivilDate(year: year, month: month, day: day),
+            let first = CivilDate(year: year, month: 1, day: 1),
             (0...1500).contains(numbers[5]), (0...1500).contains(numbers[6]), (-60...60).contains(numbers[7]),
             (0...100).contains(numbers[8])
         else { return nil }

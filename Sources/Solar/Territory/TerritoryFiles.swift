@@ -85,7 +85,8 @@ struct TerritoryFiles {
                     zip: zip, borough: try own.choice("borough"), city: try own.text("city"),
                     utility: try utility(try own.text("utility"), own),
                     station: try nearest(
-                        latitude: try own.number("lat", 40.4...41), longitude: try own.number("long", -74.3 ... -73.6))))
+                        latitude: try own.number("lat", 40.4...41), longitude: try own.number("long", -74.3 ... -73.6)))
+            )
         }
         return TerritoryQuestion(
             zip: zip, ask: ask, choices: choices, canBeOutside: canBeOutside, why: try fields.text("why"))

@@ -92,7 +92,7 @@ package struct ChatTalk {
         if first.json["type"] == "error" { throw ChatError.refused(first.json["code"]?.string ?? "") }
         guard first.json["type"] == "welcome" else { throw ChatError.noWelcome }
         var talk = ChatTalk(welcome: first.json, socket: socket)
-        if hello.resumeToken == nil { try await talk.read(since: 0, within: within) }
+        if hello.resumeToken == nil { try await talk.read(since: 0, answerTo: nil, within: within) }
         return talk
     }
 
@@ -108,7 +108,7 @@ package struct ChatTalk {
         let message: JSONValue = ["v": 1, "type": "message", "clientMessageID": .string(id), "text": .string(text)]
         let sent = NIODeadline.now().uptimeNanoseconds
         try await socket.send(text: message.canonical)
-        try await read(since: sent, within: within)
+        try await read(since: sent, answerTo: id, within: within)
         return turn
     }
 
@@ -132,8 +132,10 @@ package struct ChatTalk {
 
     package static func newID() -> String { UUID().uuidString.lowercased() }
 
-    private mutating func read(since sent: UInt64, within: Duration) async throws {
+    /// - Parameter answerTo: id of the message sent; what comes before it is accepted belongs to the turn before.
+    private mutating func read(since sent: UInt64, answerTo id: String?, within: Duration) async throws {
         turn = ChatTurn()
+        var mine = id == nil
         let clock = ContinuousClock()
         let deadline = clock.now + within
         while !isComplete {
@@ -144,8 +146,19 @@ package struct ChatTalk {
                 if turn.latency == nil { throw ChatError.silent(after: "no bot message within \(within)") }
                 return
             }
-            take(frame.json, at: frame.at, since: sent)
+            if !mine, let id { mine = ChatTalk.answers(frame.json, id) }
+            if mine {
+                take(frame.json, at: frame.at, since: sent)
+            } else if frame.json["seq"] != nil {
+                frames.append(frame.json)
+            }
         }
+    }
+
+    private static func answers(_ frame: JSONValue, _ id: String) -> Bool {
+        guard frame["type"] == "accepted" || frame["type"] == "error" else { return false }
+        guard let named = frame["clientMessageID"]?.string else { return frame["type"] == "error" }
+        return named == id || UID(named) == UID(id)
     }
 
     private var isComplete: Bool { turn.slotAsked != nil || turn.closed || turn.error != nil }

@@ -16,7 +16,7 @@ extension CheckList {
         try await context.addBuyer("scattered", to: org)
         var last: (id: String, leg: String) = ("", "")
         for index in 0..<10 {
-            let (id, row) = try await context.sellLead(LeadBodies.rooftop(number: context.number(index)), in: org)
+            let (id, row, _) = try await context.sellLead(LeadBodies.rooftop(number: context.number(index)), in: org)
             findings.expect(row["state"] == "sold", "lead \(id) is not sold")
             last = (id, row["leg"]?.string ?? "")
         }

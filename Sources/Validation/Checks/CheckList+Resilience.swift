@@ -146,7 +146,7 @@ extension CheckList {
         for id in leads {
             let answer = try await context.call { try await org.read.get("/v1/leads/\(id)") }
             findings.expect(answer.status == 200, "acknowledged lead \(id) is answered \(answer.status) after the kill")
-            let row = try await context.settled(id, in: org, within: .seconds(20))
+            let (row, _) = try await context.settled(id, in: org, within: .seconds(20))
             findings.expect(
                 row["state"] == "sold", "lead \(id) is \(row["state"]?.string ?? "not shown") after the kill")
             let sales = context.fakes.buyer("scattered")?.book.count { UID($0.leadID) == UID(id) } ?? 0

@@ -59,10 +59,10 @@ extension CheckList {
             "a publishable key from a foreign page is answered \(answer.status) \(answer.code)")
         let socket = "ws" + context.target.url.dropFirst(4)
         let table: [(what: String, url: String, origin: String, statuses: Set<Int>)] = [
-            ("a foreign origin", "\(socket)/v1/chat?site=\(org.site)", evil, [403]),
-            ("an unknown site key", "\(socket)/v1/chat?site=wk_nobody", context.target.url, [401, 403]),
-            ("no site key", "\(socket)/v1/chat", context.target.url, [401, 403]),
-            ("the live socket without a session", "\(socket)/v1/live", context.target.url, [401, 403]),
+            ("a foreign origin", "\(socket)/v1/chat?site=\(org.site)", evil, [400, 403]),
+            ("an unknown site key", "\(socket)/v1/chat?site=wk_nobody", context.target.url, [400, 401, 403]),
+            ("no site key", "\(socket)/v1/chat", context.target.url, [400, 401, 403]),
+            ("the live socket without a session", "\(socket)/v1/live", context.target.url, [400, 401, 403]),
         ]
         for row in table {
             findings.sent(1)

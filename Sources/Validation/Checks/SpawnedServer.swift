@@ -42,6 +42,7 @@ package actor SpawnedServer {
 
     package var pid: Int32? { process?.processIdentifier }
     package var dataDirectory: String { folder }
+    package var isRunning: Bool { process?.isRunning ?? false }
     /// Everything it has printed so far.
     package var output: String { transcript.text }
 
@@ -59,7 +60,7 @@ package actor SpawnedServer {
             guard ContinuousClock().now < deadline else { throw SpawnError.notReady(transcript.text) }
             try await Task.sleep(for: .milliseconds(5))
         }
-        return try target()
+        return try currentTarget()
     }
 
     /// SIGKILL; returns when the process is gone.
@@ -128,7 +129,8 @@ package actor SpawnedServer {
         ].merging(environment) { $1 }
     }
 
-    private func target() throws -> ValidationTarget {
+    /// Address and token of the server that runs now: each start has a token of its own.
+    package func currentTarget() throws -> ValidationTarget {
         let path = folder + "/server.json"
         guard let data = FileManager.default.contents(atPath: path),
             let facts = try? JSONDecoder().decode(JSONValue.self, from: data), let token = facts["token"]?.string

@@ -93,16 +93,42 @@ package struct ValidationRun: Sendable {
         try await FakesServer.withRunning(buyers: CheckList.buyers) { fakes, url in
             var results: [CheckResult] = []
             for check in selected {
-                let result = await run(check, runID, fakes, url)
+                var result = await run(check, runID, fakes, url)
+                if let server, await !server.isRunning { result = await revived(server, after: result) }
                 results.append(result)
                 progress(result)
             }
+            if let server { keepOutput(await server.output) }
             return results
         }
     }
 
+    /// The server ended by itself during a check: that check has failed, and the next ones get a new start.
+    private func revived(_ server: SpawnedServer, after result: CheckResult) async -> CheckResult {
+        var result = result
+        let last = await server.output.split(separator: "\n").suffix(12).joined(separator: "\n")
+        result.verdict = .fail
+        result.findings.append("the server ended during this check; its last lines: \(last)")
+        keepOutput(await server.output)
+        do { _ = try await server.restart() } catch {
+            result.findings.append("it could not be started again: \(error)")
+        }
+        return result
+    }
+
+    private func keepOutput(_ text: String) {
+        let folder = URL(fileURLWithPath: out).appendingPathComponent("raw")
+        try? FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let file = folder.appendingPathComponent("server.log")
+        let earlier = (try? Data(contentsOf: file)) ?? Data()
+        try? (earlier + Data(text.utf8)).write(to: file)
+    }
+
     private func run(_ check: Check, _ runID: String, _ fakes: FakesServer, _ url: String) async -> CheckResult {
         let findings = Findings(id: check.id, rawFolder: out + "/raw")
+        if build.mode != "release", ["performance", "load"].contains(check.phase) {
+            findings.isVoid(["a \(build.mode) build cannot be judged"])
+        }
         let clock = ContinuousClock()
         let start = clock.now
         if check.needsOwnServer, server == nil {
@@ -112,7 +138,8 @@ package struct ValidationRun: Sendable {
             return result
         }
         let context = CheckContext(
-            target: target, server: server, fakes: fakes, fakesURL: url, runID: runID, seed: seed, profile: profile,
+            target: (try? await server?.currentTarget()) ?? target, server: server, fakes: fakes, fakesURL: url,
+            runID: runID, seed: seed, profile: profile,
             findings: findings, logger: logger)
         var problem: String?
         do {

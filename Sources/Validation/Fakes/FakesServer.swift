@@ -62,14 +62,22 @@ package struct FakesServer: Service {
         _ body: (_ server: FakesServer, _ baseURL: String) async throws -> Result
     ) async throws -> Result {
         var logger = Logger(label: "aurum.fakes")
-        logger.logLevel = .error
+        logger.logLevel = .critical
         let server = FakesServer(buyers: buyers, logger: logger)
-        let group = ServiceGroup(configuration: .init(services: [server], logger: logger))
+        var configuration = ServiceGroupConfiguration(services: [server], logger: logger)
+        configuration.maximumGracefulShutdownDuration = .seconds(2)
+        let group = ServiceGroup(configuration: configuration)
         return try await withThrowingTaskGroup(of: Void.self) { tasks in
             tasks.addTask { try await group.run() }
-            defer { tasks.cancelAll() }
-            let port = try await server.port()
-            return try await body(server, "http://127.0.0.1:\(port)")
+            let result: Swift.Result<Result, any Error>
+            do {
+                let port = try await server.port()
+                result = .success(try await body(server, "http://127.0.0.1:\(port)"))
+            } catch { result = .failure(error) }
+            await group.triggerGracefulShutdown()
+            // How it stops no longer matters: the work is done.
+            while let stopped = await tasks.nextResult() { _ = stopped }
+            return try result.get()
         }
     }
 

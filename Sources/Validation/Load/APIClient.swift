@@ -3,6 +3,7 @@ package import AurumCore
 internal import Foundation
 internal import NIOCore
 internal import NIOHTTP1
+internal import NIOPosix
 
 /// One answer as a check sees it.
 package struct APIAnswer: Sendable {
@@ -29,6 +30,13 @@ package struct APIClient: Sendable {
     /// Sent as `Authorization: Bearer`; nil sends none.
     package var key: String?
     private static let bodyBytesMax = 32 << 20
+    /// One pool for the whole process, never shut down. Answers are asked for uncompressed: what is measured is the
+    /// server, and a client's own limit on inflating must not decide a check.
+    private static let client: HTTPClient = {
+        var configuration = HTTPClient.Configuration(redirectConfiguration: .disallow, decompression: .disabled)
+        configuration.connectionPool.concurrentHTTP1ConnectionsPerHostSoftLimit = 64
+        return HTTPClient(eventLoopGroup: MultiThreadedEventLoopGroup.singleton, configuration: configuration)
+    }()
 
     package init(_ base: String, key: String? = nil) {
         self.base = base.hasSuffix("/") ? String(base.dropLast()) : base
@@ -72,7 +80,7 @@ package struct APIClient: Sendable {
         }
         let clock = ContinuousClock()
         let start = clock.now
-        let response = try await HTTPClient.shared.execute(request, timeout: .nanoseconds(timeout.nanoseconds))
+        let response = try await APIClient.client.execute(request, timeout: .nanoseconds(timeout.nanoseconds))
         let buffer = try await response.body.collect(upTo: APIClient.bodyBytesMax)
         var fields: [String: String] = [:]
         for (name, value) in response.headers { fields[name.lowercased()] = value }

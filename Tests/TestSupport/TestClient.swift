@@ -5,7 +5,7 @@ internal import NIOCore
 internal import NIOHTTP1
 
 /// Calls a server under test.
-package struct APIClient: Sendable {
+package struct TestClient: Sendable {
     package let url: String
     package let key: String
 
@@ -38,6 +38,8 @@ package struct APIClient: Sendable {
     ) async throws -> Answer {
         var request = HTTPClientRequest(url: url + path)
         request.method = .init(rawValue: method)
+        // The shared client gives up on answers that compress well.
+        request.headers.add(name: "accept-encoding", value: "identity")
         if !key.isEmpty { request.headers.add(name: "authorization", value: "Bearer \(key)") }
         for (name, value) in headers { request.headers.replaceOrAdd(name: name, value: value) }
         if let body { request.body = .bytes(ByteBuffer(bytes: body)) }
@@ -53,7 +55,7 @@ package struct APIClient: Sendable {
 
     /// Makes a key with the admin token this client holds.
     package func makeKey(_ scopes: [String], app: String = "default", publishable: Bool = false, origins: [String] = [])
-        async throws -> APIClient
+        async throws -> TestClient
     {
         let answer = try await post(
             "/v1/keys",
@@ -62,6 +64,6 @@ package struct APIClient: Sendable {
                 "origins": .array(origins.map { .string($0) }),
             ])
         guard let key = answer.body["key"]?.string else { throw ChildProcess.Failure(description: answer.text) }
-        return APIClient(url: url, key: key)
+        return TestClient(url: url, key: key)
     }
 }

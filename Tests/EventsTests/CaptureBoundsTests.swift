@@ -1,0 +1,129 @@
+internal import AurumCore
+internal import CZlib
+internal import Events
+internal import Synchronization
+import Testing
+
+/// What happens at each bound of a request.
+struct CaptureBoundsTests {
+    /// gzip of `bytes`.
+    private static func gzip(_ bytes: [UInt8]) -> [UInt8] {
+        var stream = z_stream()
+        _ = deflateInit2_(&stream, 9, Z_DEFLATED, 31, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
+        defer { deflateEnd(&stream) }
+        var input = bytes
+        var out = [UInt8](repeating: 0, count: Int(deflateBound(&stream, UInt(bytes.count))))
+        let count = input.withUnsafeMutableBufferPointer { source in
+            out.withUnsafeMutableBufferPointer { target in
+                stream.next_in = source.baseAddress
+                stream.avail_in = UInt32(source.count)
+                stream.next_out = target.baseAddress
+                stream.avail_out = UInt32(target.count)
+                _ = deflate(&stream, Z_FINISH)
+                return target.count - Int(stream.avail_out)
+            }
+        }
+        return Array(out.prefix(count))
+    }
+
+    private func send(_ log: EventLog, _ body: [UInt8], _ encoding: BodyEncoding) async throws -> Receipt {
+        try await log.capture.submit(body, format: .ndjson, encoding: encoding, source: testSource, receivedAt: testNow)
+    }
+
+    @Test func `a gzip body is taken, a bomb and a torn one are refused`() async throws {
+        let log = try openEvents(VolatileLogStorage())
+        let packed = Self.gzip(Array(trackLine().utf8))
+        #expect(try await send(log, packed, .gzip).stored == 1)
+        let bomb = Self.gzip([UInt8](repeating: 0x20, count: 64 << 20))
+        await #expect(throws: CaptureError.inflateRatio) { try await send(log, bomb, .gzip) }
+        await #expect(throws: CaptureError.malformedBody(offset: packed.count - 12)) {
+            try await send(log, Array(packed.dropLast(12)), .gzip)
+        }
+        await #expect(throws: (any Error).self) { try await send(log, Array("no gzip".utf8), .gzip) }
+        await #expect(throws: (any Error).self) { try await send(log, Array("no zstd".utf8), .zstd) }
+        await log.close()
+    }
+
+    @Test func `a body past its size or its count is refused whole`() async throws {
+        let log = try openEvents(VolatileLogStorage()) {
+            $0.limits.bodyBytesMax = 10_000
+            $0.limits.batchEventsMax = 20
+        }
+        let many = (0..<21).map { trackLine(["id": "\"m\($0)\""]) }.joined(separator: "\n")
+        await #expect(throws: CaptureError.tooManyEvents) { try await log.send(many) }
+        let large = String(repeating: " ", count: 10_001)
+        await #expect(throws: CaptureError.bodyTooLarge) { try await log.send(large) }
+        #expect(log.store.totals(org: "acme").events == 0)
+        #expect(try await log.send((0..<20).map { trackLine(["id": "\"m\($0)\""]) }.joined(separator: "\n")).stored == 20)
+        await log.close()
+    }
+
+    @Test func `bodies past the bytes in flight are refused as overloaded, and later taken`() async throws {
+        let log = try openEvents(VolatileLogStorage()) {
+            $0.limits.bytesInFlightMax = 2000
+            $0.commitDelay = .milliseconds(50)
+        }
+        let body = (0..<10).map { trackLine(["id": "\"f\($0)\""]) }.joined(separator: "\n")
+        let outcomes = Mutex<[Bool]>([])
+        await withTaskGroup(of: Bool.self) { group in
+            for _ in 0..<20 {
+                group.addTask { (try? await log.send(body)) != nil }
+            }
+            for await isTaken in group { outcomes.withLock { $0.append(isTaken) } }
+        }
+        let taken = outcomes.withLock { $0 }
+        #expect(taken.contains(true) && taken.contains(false))
+        #expect(log.capture.refusal() == nil)
+        #expect(try await log.send(body).received == 10)
+        await log.close()
+    }
+
+    @Test func `an empty body has a receipt of nothing`() async throws {
+        let log = try openEvents(VolatileLogStorage())
+        let receipt = try await log.send("\n \n")
+        #expect(receipt.received == 0)
+        #expect(try await log.store.receipt(receipt.id, org: "acme")?.received == 0)
+        await log.close()
+    }
+
+    @Test func `segments roll at their bound, and totals, receipts and duplicates survive a restart`() async throws {
+        let storage = VolatileLogStorage()
+        let log = try openEvents(storage) { $0.limits.segmentBytesMax = 3000 }
+        var receipts: [Receipt] = []
+        for number in 0..<30 {
+            receipts.append(try await log.send(trackLine(["id": "\"r\(number)\""]) + "\nbroken"))
+        }
+        #expect(try storage.names().filter { $0.hasSuffix(".aurumlog") }.count > 3)
+        await log.close()
+        let again = try openEvents(storage)
+        #expect(again.store.totals(org: "acme").stored == 30)
+        #expect(again.store.totals(org: "acme").quarantined == 30)
+        #expect(again.recovery.cutBytes == 0 && again.recovery.damaged.isEmpty)
+        for receipt in receipts {
+            let stored = try #require(try await again.store.receipt(receipt.id, org: "acme"))
+            #expect(stored.counts.stored == 1 && stored.counts.quarantined == 1)
+            #expect(stored.problems.map(\.reason) == ["not_json"])
+        }
+        #expect(try await again.send(trackLine(["id": "\"r3\""])).duplicate == 1)
+        await again.close()
+    }
+
+    @Test func `events of our own are stored once however often they are handed over`() async throws {
+        let log = try openEvents(VolatileLogStorage())
+        let trace = UID(high: 1, low: 2)
+        let events = (0..<5).map {
+            InternalEvent(
+                id: UID(high: 9, low: UInt64($0)), org: $0 < 3 ? "acme" : "other", key: "lead", name: "lead.created",
+                traceID: trace, at: testNow, props: ["n": .integer(Int64($0))])
+        }
+        try await log.capture.appendInternal(events)
+        try await log.capture.appendInternal(events)
+        var filter = EventFilter(org: "acme")
+        filter.traceID = trace
+        let stored = try await log.store.events(filter)
+        #expect(stored.count == 3)
+        #expect(stored.allSatisfy { $0.type == .internal && $0.name == "lead.created" && $0.app == "aurum" })
+        #expect(stored.map { $0.props?["n"]?.integer } == [2, 1, 0])
+        await log.close()
+    }
+}

@@ -1,0 +1,192 @@
+package import Events
+internal import AurumCore
+internal import Synchronization
+
+/// A folder in memory that forgets at a power cut whatever was not synced: the twin of the real storage.
+///
+/// A cut may keep any part of what was not synced: whole writes in any order, or the front of one. It fails when told to.
+package final class VolatileLogStorage: LogStorage {
+    private struct Write: Sendable {
+        var offset: Int
+        var bytes: [UInt8]
+    }
+
+    private struct File: Sendable {
+        /// What a power cut leaves.
+        var durable: [UInt8] = []
+        /// What a reader sees.
+        var visible: [UInt8] = []
+        var pending: [Write] = []
+        var isNamedDurably = false
+    }
+
+    /// What to fail, once it comes to it.
+    package enum Fault: Sendable, Equatable { case none, write(after: Int), sync(after: Int), full }
+
+    private struct State: Sendable {
+        var files: [String: File] = [:]
+        var open: [Int: String] = [:]
+        var nextHandle = 1
+        var fault = Fault.none
+        var capacity = Int.max
+        var writes = 0
+        var syncs = 0
+        var isOff = false
+    }
+
+    private let state = Mutex(State())
+
+    package init() {}
+
+    package var syncs: Int { state.withLock { $0.syncs } }
+    package var writes: Int { state.withLock { $0.writes } }
+
+    package func fail(_ fault: Fault) { state.withLock { $0.fault = fault } }
+
+    /// Bytes that all files together may hold.
+    package func limit(to capacity: Int) { state.withLock { $0.capacity = capacity } }
+
+    /// Cuts the power: every later call fails. `afterCut` is what a new machine finds.
+    package func cutPower() { state.withLock { $0.isOff = true } }
+
+    /// The folder after the power came back: the synced bytes, and a seeded part of the others.
+    package func afterCut(seed: UInt64) -> VolatileLogStorage {
+        var random = SeededRandom(seed: seed)
+        let survivor = VolatileLogStorage()
+        let files = state.withLock { $0.files }
+        for (name, file) in files.sorted(by: { $0.key < $1.key }) where file.isNamedDurably {
+            var bytes = file.durable
+            for write in file.pending {
+                switch random.next() % 4 {
+                case 0: break
+                case 1: Self.apply(write, to: &bytes)
+                default:
+                    let kept = Int(random.next() % UInt64(write.bytes.count + 1))
+                    Self.apply(Write(offset: write.offset, bytes: Array(write.bytes.prefix(kept))), to: &bytes)
+                }
+            }
+            survivor.place(name, bytes)
+        }
+        return survivor
+    }
+
+    /// Puts a durable file in place.
+    package func place(_ name: String, _ bytes: [UInt8]) {
+        state.withLock { $0.files[name] = File(durable: bytes, visible: bytes, pending: [], isNamedDurably: true) }
+    }
+
+    /// What a reader sees of a file.
+    package func bytes(_ name: String) -> [UInt8] { state.withLock { $0.files[name]?.visible ?? [] } }
+
+    /// All files as a reader sees them, as a fresh folder.
+    package func copy() -> VolatileLogStorage {
+        let twin = VolatileLogStorage()
+        for (name, file) in state.withLock({ $0.files }) { twin.place(name, file.visible) }
+        return twin
+    }
+
+    private static func apply(_ write: Write, to bytes: inout [UInt8]) {
+        let end = write.offset + write.bytes.count
+        if bytes.count < end { bytes.append(contentsOf: [UInt8](repeating: 0, count: end - bytes.count)) }
+        bytes.replaceSubrange(write.offset..<end, with: write.bytes)
+    }
+
+    private func work<Value: Sendable>(
+        _ body: (inout State) throws(LogStorageError) -> Value
+    ) throws(LogStorageError) -> Value {
+        let result: Result<Value, LogStorageError> = state.withLock { state in
+            guard !state.isOff else { return .failure(.failed(operation: "reach the disk", code: 5)) }
+            do throws(LogStorageError) {
+                return .success(try body(&state))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
+    package func names() throws(LogStorageError) -> [String] { try work { Array($0.files.keys) } }
+
+    package func open(_ name: String, create: Bool) throws(LogStorageError) -> Int {
+        try work { (state) throws(LogStorageError) in
+            if state.files[name] == nil {
+                guard create else { throw .failed(operation: "open", code: 2) }
+                state.files[name] = File()
+            }
+            state.nextHandle += 1
+            state.open[state.nextHandle] = name
+            return state.nextHandle
+        }
+    }
+
+    package func close(_ file: Int) { state.withLock { _ = $0.open.removeValue(forKey: file) } }
+
+    package func size(_ file: Int) throws(LogStorageError) -> Int {
+        try work { state in state.files[state.open[file] ?? ""]?.visible.count ?? 0 }
+    }
+
+    package func read(
+        _ file: Int, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+    ) throws(LogStorageError) -> Int {
+        let count = buffer.count
+        let bytes = try work { state -> [UInt8] in
+            let visible = state.files[state.open[file] ?? ""]?.visible ?? []
+            guard offset < visible.count else { return [] }
+            return Array(visible[offset..<min(visible.count, offset + count)])
+        }
+        buffer.copyBytes(from: bytes)
+        return bytes.count
+    }
+
+    package func write(_ file: Int, _ pieces: [UnsafeRawBufferPointer], at offset: Int) throws(LogStorageError) {
+        let bytes = pieces.flatMap { Array($0) }
+        try work { (state) throws(LogStorageError) in
+            state.writes += 1
+            if case .write(let after) = state.fault, state.writes > after { throw .failed(operation: "write", code: 5) }
+            guard let name = state.open[file], state.files[name] != nil else { return }
+            let write = Write(offset: offset, bytes: bytes)
+            state.files[name]?.pending.append(write)
+            Self.apply(write, to: &state.files[name, default: File()].visible)
+        }
+    }
+
+    package func sync(_ file: Int) throws(LogStorageError) {
+        try work { (state) throws(LogStorageError) in
+            state.syncs += 1
+            if case .sync(let after) = state.fault, state.syncs > after { throw .failed(operation: "sync", code: 5) }
+            guard let name = state.open[file], let known = state.files[name] else { return }
+            state.files[name]?.durable = known.visible
+            state.files[name]?.pending = []
+        }
+    }
+
+    package func reserve(_ file: Int, from offset: Int, count: Int) throws(LogStorageError) {
+        try work { (state) throws(LogStorageError) in
+            let used = state.files.values.reduce(0) { $0 + $1.visible.count }
+            guard state.fault != .full, used + count <= state.capacity else { throw .noSpace }
+            guard let name = state.open[file], let known = state.files[name] else { return }
+            let missing = offset + count - known.visible.count
+            if missing > 0 { state.files[name]?.visible.append(contentsOf: [UInt8](repeating: 0, count: missing)) }
+        }
+    }
+
+    package func truncate(_ file: Int, to size: Int) throws(LogStorageError) {
+        try work { state in
+            guard let name = state.open[file], let known = state.files[name] else { return }
+            state.files[name]?.visible = Array(known.visible.prefix(size))
+        }
+    }
+
+    package func syncFolder() throws(LogStorageError) {
+        try work { state in
+            for name in state.files.keys { state.files[name]?.isNamedDurably = true }
+        }
+    }
+
+    package func freeBytes() throws(LogStorageError) -> Int {
+        try work { state in
+            let used = state.files.values.reduce(0) { $0 + $1.visible.count }
+            return state.capacity == Int.max ? 1 << 40 : max(0, state.capacity - used)
+        }
+    }
+}
