@@ -40,14 +40,17 @@ struct StandardEvents {
         campaignText = (0..<400).map { number in
             func word(_ list: [String]) -> String { list[Int(random.next() % UInt64(list.count))] }
             return "\"utm_source\":\"\(word(Self.sources))\",\"utm_medium\":\"\(word(Self.media))\","
-                + "\"utm_campaign\":\"\(word(Self.words))-\(word(Self.words))-\(word(Self.words))-\(2024 + number % 3)\""
+                + "\"utm_campaign\":\"\(word(Self.words))-\(word(Self.words))-\(word(Self.words))-"
+                + "\(2024 + number % 3)\""
         }
         self.random = random
     }
 
     static func uuid(_ random: inout SeededRandom) -> String {
         let hex = UID(high: random.next(), low: random.next()).hex
-        let parts = [hex.prefix(8), hex.dropFirst(8).prefix(4), hex.dropFirst(12).prefix(4), hex.dropFirst(16).prefix(4)]
+        let parts = [
+            hex.prefix(8), hex.dropFirst(8).prefix(4), hex.dropFirst(12).prefix(4), hex.dropFirst(16).prefix(4),
+        ]
         return parts.joined(separator: "-") + "-" + hex.suffix(12)
     }
 

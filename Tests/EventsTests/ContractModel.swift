@@ -115,8 +115,11 @@ struct ContractModel {
         case "traits", "props": try object(name, rawName, value, facts)
         case "context": try context(value, facts)
         case "campaign":
-            try strict(value) { _, value in _ = try text(value, 200) } names: {
-                ["id", "name", "source", "medium", "term", "content", "network", "ad_group_id", "creative_id",
+            try strict(value) { _, value in
+                _ = try text(value, 200)
+            } names: {
+                [
+                    "id", "name", "source", "medium", "term", "content", "network", "ad_group_id", "creative_id",
                     "placement_id", "keyword", "publisher_id",
                 ].contains($0)
             }
@@ -127,7 +130,9 @@ struct ContractModel {
                 case "gpc": guard case .bool = value else { throw fail("bad_type") }
                 case "tcf": _ = try text(value, 2048)
                 default:
-                    guard ["granted", "denied", "unknown"].contains(try text(value, .max)) else { throw fail("bad_type") }
+                    guard ["granted", "denied", "unknown"].contains(try text(value, .max)) else {
+                        throw fail("bad_type")
+                    }
                 }
             } names: {
                 ["gpc", "analytics", "ads", "personalisation", "tcf"].contains($0)
@@ -199,7 +204,8 @@ struct ContractModel {
                     throw fail("bad_type")
                 }
             } else {
-                guard case .number(let digits) = value, let number = Int64(digits), (0...999_999).contains(number) else {
+                guard case .number(let digits) = value, let number = Int64(digits), (0...999_999).contains(number)
+                else {
                     throw fail("bad_type")
                 }
             }
@@ -359,7 +365,8 @@ struct ContractModel {
     private static func isExact(_ text: String) -> Bool {
         let lower = text.lowercased()
         let parts = lower.split(separator: "e", maxSplits: 1)
-        guard let mantissa = parts.first, let exponent = parts.count == 2 ? Int(parts[1]) : 0, abs(exponent) < 1_000_000 else {
+        guard let mantissa = parts.first, let exponent = parts.count == 2 ? Int(parts[1]) : 0, abs(exponent) < 1_000_000
+        else {
             return false
         }
         let plain = mantissa.drop { $0 == "-" }.split(separator: ".", omittingEmptySubsequences: false)

@@ -8,8 +8,12 @@ struct ContractMutationTests {
         trackLine(["ts": "\"2026-11-21T11:59:59.123Z\"", "value": "12.50", "currency": "\"USD\"", "quantity": "3"]),
         trackLine(["campaign": "{\"name\":\"c\",\"source\":\"s\"}", "consent": "{\"gpc\":true,\"ads\":\"denied\"}"]),
         trackLine(["props": "{\"a\":[1,2.5e3,{\"b\":null}],\"c\":\"\\u00e9\\ud83d\\ude00\"}", "title": "\"é 🧀\""]),
-        trackLine(["context": "{\"ip\":\"1.2.3.4\",\"os\":{\"name\":\"x\"},\"page\":{\"url\":\"u\"},\"platform\":\"web\"}"]),
-        trackLine(["trace_id": "\"00112233445566778899aabbccddeeff\"", "sent_at": "1795262400000", "ts": "1795262300000"]),
+        trackLine([
+            "context": "{\"ip\":\"1.2.3.4\",\"os\":{\"name\":\"x\"},\"page\":{\"url\":\"u\"},\"platform\":\"web\"}"
+        ]),
+        trackLine([
+            "trace_id": "\"00112233445566778899aabbccddeeff\"", "sent_at": "1795262400000", "ts": "1795262300000",
+        ]),
         """
         {"messageId":"m","type":"track","event":"E","anonymousId":"a","timestamp":"2026-11-21T11:59:59Z",\
         "context":{"channel":"x","utm_source":"g"},"properties":{"url":"https://a.example/?gclid=1","revenue":9.99,\
@@ -22,7 +26,8 @@ struct ContractMutationTests {
 
     private static let tokens: [String] = [
         "\"", "\\", "{", "}", "[", "]", ",", ":", "null", "true", "0", "-", "1e9", ".5", "\\u0041", "\\ud800", "\\n",
-        "\"id\":\"z\",", "\"user_id\":null,", "\"ts\":5,", "\u{e9}", "\u{1}", " ", "99999999999999", "\"type\":\"click\",",
+        "\"id\":\"z\",", "\"user_id\":null,", "\"ts\":5,", "\u{e9}", "\u{1}", " ", "99999999999999",
+        "\"type\":\"click\",",
         "\"value\":1,", "\"currency\":\"JPY\",", "\"properties\":{\"revenue\":1e-9},", "\"extra\":[[[]]],",
     ]
 

@@ -16,7 +16,8 @@ struct ContractRow: Sendable, CustomTestStringConvertible {
     }
 
     var testDescription: String {
-        members.sorted { $0.key < $1.key }.map { "\($0.key)=\(($0.value ?? "absent").prefix(24))" }.joined(separator: " ")
+        members.sorted { $0.key < $1.key }.map { "\($0.key)=\(($0.value ?? "absent").prefix(24))" }.joined(
+            separator: " ")
             + " → \(reason.isEmpty ? "accepted" : reason)"
     }
 }
@@ -89,7 +90,8 @@ private let specialRows: [ContractRow] = [
     ContractRow(["ts": "true"], "bad_type", "ts"), ContractRow(["ts": "null"]),
     ContractRow(["ts": "\"2026-11-22T12:00:00Z\""]),
     ContractRow(["ts": "\"2026-11-22T12:00:00.001Z\""], "ts_future", "ts"),
-    ContractRow(["ts": "\"2025-10-17T12:00:00Z\""]), ContractRow(["ts": "\"2025-10-17T11:59:59Z\""], "ts_too_old", "ts"),
+    ContractRow(["ts": "\"2025-10-17T12:00:00Z\""]),
+    ContractRow(["ts": "\"2025-10-17T11:59:59Z\""], "ts_too_old", "ts"),
     ContractRow(["ts": "99999999999999999"], "bad_ts", "ts"), ContractRow(["sent_at": "\"x\""], "bad_ts", "sent_at"),
     ContractRow(["sent_at": "[]"], "bad_type", "sent_at"),
     ContractRow(["referral_clicked_at": "\"2026-13-01T00:00:00Z\""], "bad_ts", "referral_clicked_at"),
@@ -98,14 +100,16 @@ private let specialRows: [ContractRow] = [
     ContractRow(["value": "999999999999.999999", "currency": "\"USD\""]),
     ContractRow(["value": "1000000000000", "currency": "\"USD\""], "bad_money", "value"),
     ContractRow(["value": "0.0000001", "currency": "\"USD\""], "bad_money", "value"),
-    ContractRow(["value": "0.1000000000", "currency": "\"USD\""]), ContractRow(["value": "1e-5", "currency": "\"USD\""]),
+    ContractRow(["value": "0.1000000000", "currency": "\"USD\""]),
+    ContractRow(["value": "1e-5", "currency": "\"USD\""]),
     ContractRow(["value": "1e-7", "currency": "\"USD\""], "bad_money", "value"),
     ContractRow(["value": "\"1e-5\"", "currency": "\"USD\""], "bad_money", "value"),
     ContractRow(["value": "\"1,5\"", "currency": "\"USD\""], "bad_money", "value"),
     ContractRow(["value": "\"\"", "currency": "\"USD\""], "bad_money", "value"),
     ContractRow(["value": "-3.25", "currency": "\"USD\""]), ContractRow(["value": "1"], "missing_field", "currency"),
     ContractRow(["value": "true", "currency": "\"USD\""], "bad_type", "value"), ContractRow(["value": "null"]),
-    ContractRow(["currency": "\"US\""], "bad_money", "currency"), ContractRow(["currency": "\"U5D\""], "bad_money", "currency"),
+    ContractRow(["currency": "\"US\""], "bad_money", "currency"),
+    ContractRow(["currency": "\"U5D\""], "bad_money", "currency"),
     ContractRow(["currency": "5"], "bad_type", "currency"), ContractRow(["quantity": "0"]),
     ContractRow(["quantity": "1000000"]), ContractRow(["quantity": "1000001"], "bad_type", "quantity"),
     ContractRow(["quantity": "-1"], "bad_type", "quantity"), ContractRow(["quantity": "1.5"], "bad_type", "quantity"),
@@ -116,14 +120,17 @@ private let specialRows: [ContractRow] = [
     ContractRow(["trace_id": "\"zz112233445566778899aabbccddeeff\""], "bad_type", "trace_id"),
     ContractRow(["props": "[]"], "bad_type", "props"), ContractRow(["traits": "\"x\""], "bad_type", "traits"),
     ContractRow(["campaign": "5"], "bad_type", "campaign"), ContractRow(["context": "5"], "bad_type", "context"),
-    ContractRow(["consent": "\"granted\""], "bad_type", "consent"), ContractRow(["consent": "{\"gpc\":true,\"ads\":\"denied\"}"]),
+    ContractRow(["consent": "\"granted\""], "bad_type", "consent"),
+    ContractRow(["consent": "{\"gpc\":true,\"ads\":\"denied\"}"]),
     ContractRow(["consent": "{\"gpc\":1}"], "bad_type", "consent.gpc"),
     ContractRow(["consent": "{\"analytics\":\"yes\"}"], "bad_type", "consent.analytics"),
     ContractRow(["consent": "{\"tcf\":\(text(2049))}"], "too_long", "consent.tcf"),
-    ContractRow(["context": "{\"platform\":\"iOS\"}"]), ContractRow(["context": "{\"platform\":\"tv\"}"], "bad_type", "context.platform"),
+    ContractRow(["context": "{\"platform\":\"iOS\"}"]),
+    ContractRow(["context": "{\"platform\":\"tv\"}"], "bad_type", "context.platform"),
     ContractRow(["context": "{\"screen_width\":1920}"]),
     ContractRow(["context": "{\"screen_width\":\"wide\"}"], "bad_type", "context.screen_width"),
-    ContractRow(["props": "{\"a\":\(text(8192))}"]), ContractRow(["props": "{\"a\":\(text(8193))}"], "too_long", "props"),
+    ContractRow(["props": "{\"a\":\(text(8192))}"]),
+    ContractRow(["props": "{\"a\":\(text(8193))}"], "too_long", "props"),
     ContractRow(["props": "{\(text(128)):1}"]), ContractRow(["props": "{\(text(129)):1}"], "too_long", "props"),
     ContractRow(["unknown": "{\"deep\":[1,2,{\"x\":null}]}"]),
 ]
@@ -169,13 +176,16 @@ struct ContractTableTests {
         #expect(verdict(trackLine(["title": "\"\\ud83d\\ude00\""]))?.reason == "")
         let broken: [[UInt8]] = [[0xff], [0xc0, 0x80], [0xed, 0xa0, 0x80], [0xf4, 0x90, 0x80, 0x80], [0xe2, 0x82]]
         for bytes in broken {
-            let line = Array("{\"id\":\"a\",\"type\":\"track\",\"name\":\"".utf8) + bytes + Array("\",\"user_id\":\"u\"}".utf8)
+            let line =
+                Array("{\"id\":\"a\",\"type\":\"track\",\"name\":\"".utf8) + bytes + Array("\",\"user_id\":\"u\"}".utf8)
             #expect(verdicts(line).first?.reason == "bad_unicode")
         }
         #expect(verdict(trackLine(["title": "\"käse 🧀\""]))?.reason == "")
     }
 
-    @Test(arguments: ["5", "[]", "\"x\"", "{", "{\"id\":\"a\"", "{}}", "{\"id\" \"a\"}", "{'id':1}", "nul", "{\"a\":01}"])
+    @Test(arguments: [
+        "5", "[]", "\"x\"", "{", "{\"id\":\"a\"", "{}}", "{\"id\" \"a\"}", "{'id':1}", "nul", "{\"a\":01}",
+    ])
     func `a line that is no JSON object is one quarantined event between its good neighbours`(_ bad: String) {
         let good = trackLine()
         let all = verdicts(Array("\(good)\n\(bad)\n\n  \r\n\(good)".utf8))

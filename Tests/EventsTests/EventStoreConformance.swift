@@ -110,7 +110,8 @@ struct EventStoreConformance {
     }
 
     private func journeys() async throws {
-        func journey(_ identifiers: [PersonIdentifier], until: String = "2026-11-21T12:00:00Z", hours: Int = 24) async throws
+        func journey(_ identifiers: [PersonIdentifier], until: String = "2026-11-21T12:00:00Z", hours: Int = 24)
+            async throws
             -> [String]
         {
             let until = try #require(Timestamp(rfc3339: until))

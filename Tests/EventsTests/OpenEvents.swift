@@ -23,7 +23,8 @@ func openEvents(
     let clock = ManualWallClock(testNow)
     return try EventLog.open(
         storage: storage, configuration: configuration, registry: MetricRegistry(),
-        health: HealthRegistry(clock: clock), clock: clock, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        health: HealthRegistry(clock: clock), clock: clock,
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
 }
 
 extension EventLog {

@@ -69,7 +69,9 @@ struct PowerCutTests {
         await again.close()
     }
 
-    @Test func `a failed sync is final, is answered log_failed, and a restart serves what was acknowledged`() async throws {
+    @Test func `a failed sync is final, is answered log_failed, and a restart serves what was acknowledged`()
+        async throws
+    {
         let storage = VolatileLogStorage()
         let log = try openEvents(storage)
         _ = try await log.send(Self.body(["a"]))
@@ -155,7 +157,8 @@ struct PowerCutTests {
             let log = try openEvents(storage)
             let stored = try await Self.storedIDs(log)
             #expect(Set(stored) == Set(recorded.ids[0] + recorded.ids[1]), "cut at \(length)")
-            #expect(log.recovery.cutBytes == length - start)
+            // Zeros at the very end cannot be told from reserved space.
+            #expect(log.recovery.cutBytes <= length - start && (length == start || log.recovery.cutBytes > 0))
             #expect(try await log.send(Self.body(["new"])).stored == 1)
             await log.close()
         }
@@ -184,7 +187,8 @@ struct PowerCutTests {
             }
             let isIntact = Set(stored).count == 12
             #expect(
-                isIntact || log.recovery.cutBytes > 0 || !log.recovery.damaged.isEmpty, "byte \(place) was not reported")
+                isIntact || log.recovery.cutBytes > 0 || !log.recovery.damaged.isEmpty, "byte \(place) was not reported"
+            )
             if hit >= 0, hit < 3, !isIntact { #expect(log.recovery.damaged.count == 1, "byte \(place)") }
             await log.close()
         }

@@ -14,7 +14,10 @@ struct SegmentWireTests {
         init(_ name: String) throws {
             let raw = Array(try Fixture.data("wire/segment/\(name).raw"))
             let text = String(decoding: raw, as: Unicode.ASCII.self)
-            let split = try #require(raw.indices.first { raw[$0...].starts(with: [13, 10, 13, 10]) || raw[$0...].starts(with: [10, 13, 10]) })
+            let split = try #require(
+                raw.indices.first {
+                    raw[$0...].starts(with: [13, 10, 13, 10]) || raw[$0...].starts(with: [10, 13, 10])
+                })
             let head = text.prefix(split).split(whereSeparator: \.isNewline)
             path = String(try #require(head.first).split(separator: " ")[1])
             let isGzip = head.contains { $0.lowercased() == "content-encoding: gzip" }
@@ -85,13 +88,17 @@ struct SegmentWireTests {
     @Test func `single calls take their type from the route`() async throws {
         let log = try openEvents(VolatileLogStorage())
         let calls: [(WireFormat, String)] = [
-            (.segmentTrack, "\"event\":\"E\",\"properties\":{\"total\":\"3.10\",\"currency\":\"EUR\",\"order_id\":\"o1\"}"),
+            (
+                .segmentTrack,
+                "\"event\":\"E\",\"properties\":{\"total\":\"3.10\",\"currency\":\"EUR\",\"order_id\":\"o1\"}"
+            ),
             (.segmentIdentify, "\"traits\":{\"a\":1}"), (.segmentPage, "\"name\":\"P\""),
             (.segmentScreen, "\"name\":\"S\""), (.segmentGroup, "\"groupId\":\"g\""),
             (.segmentAlias, "\"previousId\":\"p\""),
         ]
         for (format, members) in calls {
-            let receipt = try await log.send("{\"userId\":\"u\",\"messageId\":\"\(format)\",\(members)}", format: format)
+            let receipt = try await log.send(
+                "{\"userId\":\"u\",\"messageId\":\"\(format)\",\(members)}", format: format)
             #expect(receipt.stored == 1, "\(format): \(receipt.problems)")
         }
         var filter = EventFilter(org: "acme")
@@ -106,10 +113,12 @@ struct SegmentWireTests {
 
     @Test func `events without an id get one from their bytes, so that a retry is a duplicate`() async throws {
         let log = try openEvents(VolatileLogStorage())
-        let batch = "{\"batch\":[{\"type\":\"track\",\"event\":\"E\",\"userId\":\"u\",\"timestamp\":\"2026-11-21T11:00:00Z\"}]}"
+        let batch =
+            "{\"batch\":[{\"type\":\"track\",\"event\":\"E\",\"userId\":\"u\",\"timestamp\":\"2026-11-21T11:00:00Z\"}]}"
         #expect(try await log.send(batch, format: .segmentBatch).stored == 1)
         // The same event with its members in another order.
-        let shuffled = "{\"batch\":[{\"timestamp\":\"2026-11-21T11:00:00Z\",\"userId\":\"u\",\"event\":\"E\",\"type\":\"track\"}]}"
+        let shuffled =
+            "{\"batch\":[{\"timestamp\":\"2026-11-21T11:00:00Z\",\"userId\":\"u\",\"event\":\"E\",\"type\":\"track\"}]}"
         #expect(try await log.send(shuffled, format: .segmentBatch).duplicate == 1)
         // Without a time as well, it is never a duplicate.
         let bare = "{\"batch\":[{\"type\":\"track\",\"event\":\"E\",\"userId\":\"u\"}]}"
@@ -124,7 +133,8 @@ struct SegmentWireTests {
     }
 
     @Test(arguments: [
-        ("[", WireFormat.json, 1), ("[{\"id\":1},]", .json, 10), ("{\"id\":", .json, 6), ("[1] x", .json, 4), ("", .json, 0),
+        ("[", WireFormat.json, 1), ("[{\"id\":1},]", .json, 10), ("{\"id\":", .json, 6), ("[1] x", .json, 4),
+        ("", .json, 0),
         ("{\"batch\":[{]}", .segmentBatch, 11), ("{\"batch\":5}", .segmentBatch, 9), ("[]", .segmentBatch, 0),
         ("{\"userId\":\"u\"", .segmentTrack, 13),
     ])

@@ -1,5 +1,5 @@
-package import Events
 internal import AurumCore
+package import Events
 internal import Synchronization
 
 /// A folder in memory that forgets at a power cut whatever was not synced: the twin of the real storage.

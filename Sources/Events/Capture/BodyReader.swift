@@ -147,7 +147,9 @@ struct BodyReader {
         var grammar = JSONGrammar(start, end: end)
         if request.format == .segmentBatch {
             var offset = 0
-            guard let scan = SegmentEnvelope.scan(body, failedAt: &offset) else { return .malformedBody(offset: offset) }
+            guard let scan = SegmentEnvelope.scan(body, failedAt: &offset) else {
+                return .malformedBody(offset: offset)
+            }
             guard let batch = scan.batchOffset else { return .malformedBody(offset: 0) }
             rules.envelopeSentAt = scan.sentAt
             grammar = JSONGrammar(start + batch, end: end)
@@ -273,7 +275,8 @@ extension BodyReader {
         return bots.isBot(bytes, count)
     }
 
-    /// Person key: first present of user, device, anonymous, click, id. Trace: its own, else of user, anonymous, device.
+    /// Person key: first present of user, device, anonymous, click, id. Trace: its own, else of the first of user,
+    /// anonymous and device.
     @inline(__always)
     private func persons(_ parser: inout EventParser, _ row: inout BlockContent.Row) {
         var person: (high: UInt64, low: UInt64) = (0, 0)

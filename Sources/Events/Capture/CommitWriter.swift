@@ -145,7 +145,9 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     }
 
     private static func bytesAtMost(_ content: BlockContent) -> Int {
-        let names = content.requests.reduce(0) { $0 + $1.org.utf8.count + $1.app.utf8.count + $1.currency.utf8.count + 96 }
+        let names = content.requests.reduce(0) {
+            $0 + $1.org.utf8.count + $1.app.utf8.count + $1.currency.utf8.count + 96
+        }
         return BlockHeader.byteCount + names + content.rows.count + content.touches.count
             + content.chunks.count * ChunkLayout.byteCount + content.compressed.count + 64
     }
@@ -256,7 +258,8 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             segment: place.segment, offset: place.offset, request: UInt16(truncatingIfNeeded: number), check: check)
         var problems: [EventProblem] = []
         if request.counts.stored < request.rowCount {
-            for row in request.firstRow..<request.firstRow + request.rowCount where problems.count < limits.problemsMax {
+            for row in request.firstRow..<request.firstRow + request.rowCount where problems.count < limits.problemsMax
+            {
                 let view = RowView(base: content.rows.base + row * RowLayout.byteCount)
                 guard view.outcome != .stored else { continue }
                 problems.append(EventProblem(view, index: row - request.firstRow, id: content.identifier(row)))

@@ -44,7 +44,8 @@ package final class ContractChecker {
             (0..<content.rowCount).map { index in
                 let row = RowView(base: content.rows.base + index * RowLayout.byteCount)
                 return Verdict(
-                    outcome: row.outcome, reason: row.reason.tag, field: row.outcome == .quarantined ? row.field.path : "",
+                    outcome: row.outcome, reason: row.reason.tag,
+                    field: row.outcome == .quarantined ? row.field.path : "",
                     id: content.identifier(index), type: EventType(rawValue: row.type),
                     at: Timestamp(microseconds: row.time))
             })

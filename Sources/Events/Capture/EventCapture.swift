@@ -45,13 +45,17 @@ package final class EventCapture: Sendable {
         guard encoding == .identity else {
             do throws(CaptureError) {
                 let decoded = try BodyInflater(limits: limits).inflate(body, encoding)
-                decoded.withUnsafeBytes { submit($0, format: format, source: source, receivedAt: receivedAt, done: done) }
+                decoded.withUnsafeBytes {
+                    submit($0, format: format, source: source, receivedAt: receivedAt, done: done)
+                }
             } catch {
                 done(.failure(error))
             }
             return
         }
-        guard body.count <= limits.bodyBytesMax || format == .internalEvents else { return done(.failure(.bodyTooLarge)) }
+        guard body.count <= limits.bodyBytesMax || format == .internalEvents else {
+            return done(.failure(.bodyTooLarge))
+        }
         guard inFlight.enter(body.count) else { return done(.failure(.overloaded)) }
         var random = SystemRandomNumberGenerator()
         let request = PendingRequest(

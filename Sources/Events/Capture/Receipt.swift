@@ -132,7 +132,9 @@ struct ReceiptID: Equatable {
         func number(_ range: Range<Int>) -> UInt64? {
             var value: UInt64 = 0
             for byte in digits[range] {
-                guard (48...57).contains(byte) || (97...102).contains(byte), let digit = Hex.value(byte) else { return nil }
+                guard (48...57).contains(byte) || (97...102).contains(byte), let digit = Hex.value(byte) else {
+                    return nil
+                }
                 value = value << 4 | UInt64(digit)
             }
             return value

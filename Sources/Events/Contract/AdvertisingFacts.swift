@@ -67,7 +67,9 @@ struct AdvertisingFacts {
         guard let url else { return nil }
         let bytes = Array(url.utf8)
         return bytes.withUnsafeBufferPointer { buffer in
-            guard let start = buffer.baseAddress, let range = AdvertisingLink.host(start, buffer.count) else { return nil }
+            guard let start = buffer.baseAddress, let range = AdvertisingLink.host(start, buffer.count) else {
+                return nil
+            }
             return String(decoding: buffer[range], as: UTF8.self).lowercased()
         }
     }

@@ -73,7 +73,8 @@ enum AdvertisingLink {
         }
         var port = start
         while port < end, bytes[port] != 0x3a { port += 1 }
-        if port - start > 4, bytes[start] | 0x20 == 0x77, bytes[start + 1] | 0x20 == 0x77, bytes[start + 2] | 0x20 == 0x77,
+        if port - start > 4, bytes[start] | 0x20 == 0x77, bytes[start + 1] | 0x20 == 0x77,
+            bytes[start + 2] | 0x20 == 0x77,
             bytes[start + 3] == 0x2e
         {
             start += 4

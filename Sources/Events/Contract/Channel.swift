@@ -29,7 +29,9 @@ struct ChannelFacts {
         "threads", "quora", "tumblr", "whatsapp", "telegram", "fb", "ig",
     ]
     /// Hosts whose name alone says it, because they do not hold the network's word.
-    private static let socialHosts: Set<String> = ["t.co", "x.com", "lnkd.in", "youtu.be", "vk.com", "ok.ru", "wa.me", "t.me"]
+    private static let socialHosts: Set<String> = [
+        "t.co", "x.com", "lnkd.in", "youtu.be", "vk.com", "ok.ru", "wa.me", "t.me",
+    ]
 
     /// The first rule that fits. Source: the channel table of the events specification, section 6.
     var channel: Channel {
@@ -42,7 +44,9 @@ struct ChannelFacts {
             || (source.isEmpty && isSocialHost)
         if clickMedium == .search || (isSearch && isPaid) { return .paidSearch }
         if clickMedium == .social || (isSocial && isPaid) { return .paidSocial }
-        if word == "video" || word == "cpv" || (isPaid && (network ?? "").lowercased().contains("video")) { return .video }
+        if word == "video" || word == "cpv" || (isPaid && (network ?? "").lowercased().contains("video")) {
+            return .video
+        }
         if ["display", "banner", "cpm", "interstitial", "expandable"].contains(word) || clickMedium == .display {
             return .display
         }

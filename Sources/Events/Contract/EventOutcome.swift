@@ -62,7 +62,8 @@ package enum QuarantineReason: UInt8, CaseIterable, Sendable {
         case .eventTooLarge: "The event is larger than the contract allows."
         case .tooDeep: "The value is nested deeper than 32 levels."
         case .tooManyKeys: "The object has more than 256 keys."
-        case .badTimestamp: "The time is neither RFC 3339 nor whole milliseconds since 1970, or the date does not exist."
+        case .badTimestamp:
+            "The time is neither RFC 3339 nor whole milliseconds since 1970, or the date does not exist."
         case .timestampFuture: "The time is more than 24 hours ahead of the time of receipt."
         case .timestampTooOld: "The time is more than 400 days before the time of receipt."
         case .badMoney: "Money takes at most 12 integer and 6 fraction digits, and a three-letter currency."

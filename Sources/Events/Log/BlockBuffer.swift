@@ -144,7 +144,8 @@ struct BlockContent {
         base.storeBytes(of: row.trace, toByteOffset: RowLayout.trace, as: UInt64.self)
         base.storeBytes(of: row.time, toByteOffset: RowLayout.time, as: Int64.self)
         base.storeBytes(
-            of: UInt32(truncatingIfNeeded: rawClosed &+ raw.count), toByteOffset: RowLayout.payloadOffset, as: UInt32.self)
+            of: UInt32(truncatingIfNeeded: rawClosed &+ raw.count), toByteOffset: RowLayout.payloadOffset,
+            as: UInt32.self)
         base.storeBytes(of: UInt32(truncatingIfNeeded: count), toByteOffset: RowLayout.payloadCount, as: UInt32.self)
         base.storeBytes(of: row.name, toByteOffset: RowLayout.name, as: UInt32.self)
         base.storeBytes(of: row.type, toByteOffset: RowLayout.type, as: UInt8.self)

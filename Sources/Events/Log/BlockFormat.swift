@@ -106,8 +106,12 @@ struct BlockHeader: Equatable {
         guard raw.count >= byteCount else { return .broken }
         let bytes = UnsafeRawBufferPointer(rebasing: raw[0..<byteCount])
         guard bytes.contains(where: { $0 != 0 }) else { return .zeros }
-        func word(_ offset: Int) -> UInt32 { UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self)) }
-        func time(_ offset: Int) -> Int64 { Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Int64.self)) }
+        func word(_ offset: Int) -> UInt32 {
+            UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
+        }
+        func time(_ offset: Int) -> Int64 {
+            Int64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Int64.self))
+        }
         guard word(0) == magic,
             CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes[0..<byteCount - 4])) == word(byteCount - 4)
         else { return .broken }
@@ -118,10 +122,14 @@ struct BlockHeader: Equatable {
         var header = BlockHeader()
         header.kind = kind
         header.sequence = UInt64(bitPattern: time(8))
-        (header.rowCount, header.requestCount, header.chunkCount, header.touchCount) = (word(16), word(20), word(24), word(28))
+        (header.rowCount, header.requestCount, header.chunkCount, header.touchCount) = (
+            word(16), word(20), word(24), word(28)
+        )
         (header.earliest, header.latest, header.committedAt) = (time(32), time(40), time(48))
         (header.requestTableBytes, header.metaBytes, header.payloadBytes) = (word(56), word(60), word(64))
-        (header.totalBytes, header.rawBytes, header.metaCRC, header.previousCRC) = (word(68), word(72), word(76), word(80))
+        (header.totalBytes, header.rawBytes, header.metaCRC, header.previousCRC) = (
+            word(68), word(72), word(76), word(80)
+        )
         header.outcomes = (word(84), word(88), word(92), word(96), word(100))
         header.crc = word(byteCount - 4)
         return header.isConsistent ? .valid(header) : .broken

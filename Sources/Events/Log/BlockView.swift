@@ -111,14 +111,17 @@ struct TouchView {
     var persons: (UInt64, UInt64, UInt64, UInt64)
 
     init?(_ base: UnsafeRawPointer) {
-        guard let kind = TouchKind(rawValue: base.loadUnaligned(fromByteOffset: TouchLayout.kind, as: UInt8.self)) else {
+        guard let kind = TouchKind(rawValue: base.loadUnaligned(fromByteOffset: TouchLayout.kind, as: UInt8.self))
+        else {
             return nil
         }
         func word(_ offset: Int) -> UInt64 { base.loadUnaligned(fromByteOffset: offset, as: UInt64.self) }
         row = Int(base.loadUnaligned(as: UInt32.self))
         self.kind = kind
         trace = word(TouchLayout.trace)
-        persons = (word(TouchLayout.anonymous), word(TouchLayout.user), word(TouchLayout.device), word(TouchLayout.click))
+        persons = (
+            word(TouchLayout.anonymous), word(TouchLayout.user), word(TouchLayout.device), word(TouchLayout.click)
+        )
     }
 }
 
@@ -191,7 +194,8 @@ final class BlockView: Sendable {
         meta.withUnsafeBytes { raw in
             guard let base = raw.baseAddress else { return }
             for index in 0..<Int(header.touchCount) {
-                guard let touch = TouchView(base + touchesStart + index * TouchLayout.byteCount), touch.row < rowCount else {
+                guard let touch = TouchView(base + touchesStart + index * TouchLayout.byteCount), touch.row < rowCount
+                else {
                     continue
                 }
                 body(touch, RowView(base: base + rowsStart + touch.row * RowLayout.byteCount))
@@ -235,7 +239,9 @@ final class BlockView: Sendable {
         guard packed.count == Int(chunk.count), CRC32C.of(packed) == chunk.crc else { throw .damaged }
         if chunk.codec == ChunkLayout.codecStored { return (Int(chunk.rawOffset), packed) }
         let raw = [UInt8](unsafeUninitializedCapacity: Int(chunk.rawCount)) { buffer, filled in
-            let count = packed.withUnsafeBytes { ZSTD_decompress(buffer.baseAddress, buffer.count, $0.baseAddress, $0.count) }
+            let count = packed.withUnsafeBytes {
+                ZSTD_decompress(buffer.baseAddress, buffer.count, $0.baseAddress, $0.count)
+            }
             filled = ZSTD_isError(count) == 0 ? count : 0
         }
         guard raw.count == Int(chunk.rawCount) else { throw .damaged }

@@ -70,7 +70,8 @@ package struct PosixLogStorage: LogStorage {
     ) throws(LogStorageError) -> Int {
         var done = 0
         while done < buffer.count {
-            let count = pread(Int32(file), buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
+            let count = pread(
+                Int32(file), buffer.baseAddress.map { $0 + done }, buffer.count - done, off_t(offset + done))
             if count == 0 { break }
             if count < 0 {
                 if errno == EINTR { continue }

@@ -27,7 +27,9 @@ struct SegmentWalk {
 
     /// The next step; after `end` it stays the end.
     mutating func next() throws(LogStorageError) -> Step {
-        guard offset + BlockHeader.byteCount <= end else { return .end(offset: offset, isTorn: try hasBytes(offset, end)) }
+        guard offset + BlockHeader.byteCount <= end else {
+            return .end(offset: offset, isTorn: try hasBytes(offset, end))
+        }
         switch try header(at: offset) {
         case .valid(let header) where offset + Int(header.totalBytes) <= end:
             let place = offset

@@ -96,17 +96,22 @@ extension EventParser {
 
     @inline(never)
     private mutating func propertyMoney() -> Bool {
-        for field in [EventField.propertyRevenue, .propertyValue, .propertyTotal] where has(field) {
-            let text = slice(field)
-            let isText = text.start > 0 && base[text.start - 1] == 0x22
-            let (bytes, count) = decoded(text)
-            if let millionths = DecimalText.millionths(bytes, count, exponent: !isText) {
-                value = millionths
-                keep(Int(EventField.value.rawValue), text)
-                return true
-            }
-            guard isText else { return fail(.badMoney, field) }
+        guard takeMoney(.propertyRevenue), has(.value) || takeMoney(.propertyValue) else { return false }
+        return has(.value) || takeMoney(.propertyTotal)
+    }
+
+    /// Takes the money of one property when it is a number or decimal text; false when a number is not exact.
+    @inline(__always)
+    private mutating func takeMoney(_ field: EventField) -> Bool {
+        guard has(field) else { return true }
+        let text = slice(field)
+        let isText = text.start > 0 && base[text.start &- 1] == 0x22
+        let (bytes, count) = decoded(text)
+        guard let millionths = DecimalText.millionths(bytes, count, exponent: !isText) else {
+            return isText || fail(.badMoney, field)
         }
+        value = millionths
+        keep(Int(EventField.value.rawValue), text)
         return true
     }
 

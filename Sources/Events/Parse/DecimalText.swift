@@ -27,7 +27,11 @@ enum DecimalText {
         let wholeStart = index
         while index < count, bytes[index] &- 0x30 < 10 {
             guard index - wholeStart < 40 else { return nil }
-            if whole < 12 { value = value &* 10 &+ Int64(bytes[index] &- 0x30) } else { return slow(bytes, count, exponent) }
+            if whole < 12 {
+                value = value &* 10 &+ Int64(bytes[index] &- 0x30)
+            } else {
+                return slow(bytes, count, exponent)
+            }
             if value != 0 { whole += 1 }
             index += 1
         }

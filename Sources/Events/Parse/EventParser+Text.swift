@@ -68,7 +68,41 @@ extension EventParser {
         return true
     }
 
-    /// Behind the opening quote of a name: its code, with the cursor behind the closing quote.
+    /// Behind the opening quote of a name: its code, with the cursor behind the closing quote; the guess is tried first
+    /// and set right when it was wrong.
+    @inline(__always)
+    mutating func key(_ table: KeyTable, _ guess: UnsafeMutablePointer<KeyGuess>) -> Int {
+        if guess.pointee.matches(cursor) {
+            cursor += guess.pointee.count &+ 1
+            return guess.pointee.code
+        }
+        let second = guess + 1
+        if second.pointee.matches(cursor) {
+            cursor += second.pointee.count &+ 1
+            return second.pointee.code
+        }
+        return guessedKey(table, guess)
+    }
+
+    @inline(never)
+    private mutating func guessedKey(_ table: KeyTable, _ guess: UnsafeMutablePointer<KeyGuess>) -> Int {
+        let start = cursor
+        let code = key(table)
+        let count = cursor - start - 1
+        // Names with escapes or of 16 bytes and more stay on the long way.
+        guard code != KeyScan.failed, count < 16, start[count] == 0x22,
+            !UnsafeBufferPointer(start: start, count: count).contains(0x5c)
+        else { return code }
+        let lowMask = ByteScan.mask(count)
+        let highMask = count > 8 ? ByteScan.mask(count - 8) : 0
+        guess[1] = guess[0]
+        guess[0] = KeyGuess(
+            low: ByteScan.word(start) & lowMask, high: ByteScan.word(start + 8) & highMask, lowMask: lowMask,
+            highMask: highMask, count: count, code: code)
+        return code
+    }
+
+    /// The same without a guess.
     @inline(__always)
     mutating func key(_ table: KeyTable) -> Int {
         let found = ByteScan.stops(ByteScan.vector(cursor))
@@ -107,7 +141,8 @@ extension EventParser {
         let stop = ByteScan.stringStop(start)
         if stop.pointee == 0x22 {
             text = ByteSlice(
-                offset: UInt32(truncatingIfNeeded: start - base), packedLength: UInt32(truncatingIfNeeded: stop - start))
+                offset: UInt32(truncatingIfNeeded: start - base), packedLength: UInt32(truncatingIfNeeded: stop - start)
+            )
             cursor = stop + 1
             return true
         }

@@ -23,7 +23,8 @@ extension EventParser {
         keep(
             Int(field.rawValue),
             ByteSlice(
-                offset: UInt32(truncatingIfNeeded: start - base), packedLength: UInt32(truncatingIfNeeded: cursor - start)))
+                offset: UInt32(truncatingIfNeeded: start - base),
+                packedLength: UInt32(truncatingIfNeeded: cursor - start)))
         return true
     }
 
@@ -49,7 +50,8 @@ extension EventParser {
         keep(
             Int(EventField.value.rawValue),
             ByteSlice(
-                offset: UInt32(truncatingIfNeeded: start - base), packedLength: UInt32(truncatingIfNeeded: cursor - start)))
+                offset: UInt32(truncatingIfNeeded: start - base),
+                packedLength: UInt32(truncatingIfNeeded: cursor - start)))
         return true
     }
 
@@ -67,7 +69,8 @@ extension EventParser {
         keep(
             Int(field.rawValue),
             ByteSlice(
-                offset: UInt32(truncatingIfNeeded: start - base), packedLength: UInt32(truncatingIfNeeded: cursor - start)))
+                offset: UInt32(truncatingIfNeeded: start - base),
+                packedLength: UInt32(truncatingIfNeeded: cursor - start)))
         return true
     }
 
@@ -100,9 +103,10 @@ extension EventParser {
         guard cursor.pointee == 0x7b else { return isNull() || fail(.badType, .props) }
         var names = 0
         var state = openObject()
+        var place = KeyGuess.first
         while state == .member {
             names &+= 1
-            guard property() else { return false }
+            guard property(&place) else { return false }
             state = nextMember()
         }
         guard state == .end else { return fail(.notJSON, .event) }
@@ -112,8 +116,9 @@ extension EventParser {
     }
 
     @inline(__always)
-    private mutating func property() -> Bool {
-        let code = key(keys.properties)
+    private mutating func property(_ place: inout Int) -> Bool {
+        let code = key(keys.properties, guesses + (Self.propertyGuesses &+ place))
+        place = KeyGuess.place(behind: code)
         guard code != KeyScan.failed else {
             if field == .event, reason != .notJSON { field = .props }
             return false
@@ -158,7 +163,9 @@ extension EventParser {
                 if limits[code] != 0 {
                     guard stringField(code) else { return false }
                 } else {
-                    guard choiceField(EventField(rawValue: UInt8(truncatingIfNeeded: code)) ?? .event) else { return false }
+                    guard choiceField(EventField(rawValue: UInt8(truncatingIfNeeded: code)) ?? .event) else {
+                        return false
+                    }
                 }
             }
             state = nextMember()
@@ -215,8 +222,9 @@ extension EventParser {
         let start = cursor
         guard cursor.pointee == 0x7b else { return fail(.badType, .context) }
         var state = openObject()
+        var place = KeyGuess.first
         while state == .member {
-            guard contextMember() else { return false }
+            guard contextMember(&place) else { return false }
             state = nextMember()
         }
         guard state == .end else { return fail(.notJSON, .event) }
@@ -225,8 +233,9 @@ extension EventParser {
     }
 
     @inline(__always)
-    private mutating func contextMember() -> Bool {
-        let code = key(keys.context)
+    private mutating func contextMember(_ place: inout Int) -> Bool {
+        let code = key(keys.context, guesses + (Self.contextGuesses &+ place))
+        place = KeyGuess.place(behind: code)
         guard code != KeyScan.failed else {
             if field == .event, reason != .notJSON { field = .context }
             return false
@@ -308,7 +317,8 @@ extension EventParser {
     /// Whether the event named this field itself, outside a fallback.
     @inline(__always)
     private func isStrictlySeen(_ code: Int) -> Bool {
-        guard code >= 64, code < 96, code != Int(EventField.os.rawValue), code != Int(EventField.library.rawValue) else {
+        guard code >= 64, code < 96, code != Int(EventField.os.rawValue), code != Int(EventField.library.rawValue)
+        else {
             return false
         }
         return seen.1 & (1 &<< UInt64(code &- 64)) != 0

@@ -24,6 +24,11 @@ struct EventParser {
     var isShifted = false
 
     let slots: UnsafeMutablePointer<ByteSlice>
+    /// Guesses for the event itself, its `properties` and its `context`.
+    let guesses: UnsafeMutablePointer<KeyGuess>
+    static let topGuesses = 0
+    static let propertyGuesses = KeyGuess.guessesPerTable
+    static let contextGuesses = 2 * KeyGuess.guessesPerTable
     let limits: UnsafeMutablePointer<UInt32>
     let scratch: UnsafeMutablePointer<UInt8>
     /// Shared by all parsers and never freed; a pointer, so that a parser stays small.
@@ -40,6 +45,8 @@ struct EventParser {
     init() {
         slots = .allocate(capacity: Self.slotCount)
         slots.initialize(repeating: .empty, count: Self.slotCount)
+        guesses = .allocate(capacity: 3 * KeyGuess.guessesPerTable)
+        guesses.initialize(repeating: KeyGuess(), count: 3 * KeyGuess.guessesPerTable)
         limits = StringLimits.table()
         scratch = .allocate(capacity: Self.scratchBytes)
         scratch.initialize(repeating: 0, count: Self.scratchBytes)
@@ -50,6 +57,7 @@ struct EventParser {
     /// The owner's duty: the parser is a plain value and does not free itself.
     func deallocate() {
         slots.deallocate()
+        guesses.deallocate()
         limits.deallocate()
         scratch.deallocate()
     }
@@ -67,8 +75,9 @@ struct EventParser {
         seen = (0, 0)
         skipSpace()
         var state = openObject()
+        var place = KeyGuess.first
         while state == .member {
-            guard topLevelMember() else { return nil }
+            guard topLevelMember(&place) else { return nil }
             state = nextMember()
         }
         guard state == .end else {
@@ -129,8 +138,9 @@ struct EventParser {
 
     /// One member of the event; the cursor stands behind the opening quote of its name.
     @inline(__always)
-    private mutating func topLevelMember() -> Bool {
-        let code = key(keys.top)
+    private mutating func topLevelMember(_ place: inout Int) -> Bool {
+        let code = key(keys.top, guesses + (Self.topGuesses &+ place))
+        place = KeyGuess.place(behind: code)
         guard code != KeyScan.failed, colon() else { return false }
         guard code != KeyTable.unknown else { return skipValue(level: 1, .event) }
         if code == ContractKeys.Code.segmentProperties {
@@ -202,7 +212,7 @@ struct EventParser {
         var text = ByteSlice.empty
         guard string(&text, Int(EventField.type.rawValue)) else { return false }
         let (bytes, count) = decoded(text)
-        type = keys.types.code(bytes, count)
+        type = count < 16 ? keys.types.code(padded: bytes, count) : KeyTable.unknown
         guard type != KeyTable.unknown else { return fail(.unknownType, .type) }
         keep(Int(EventField.type.rawValue), text)
         return true

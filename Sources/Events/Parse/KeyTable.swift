@@ -34,7 +34,11 @@ struct KeyTable: @unchecked Sendable {  // immutable after init
             }
             var words: (UInt64, UInt64) = (0, 0)
             for (index, byte) in bytes.enumerated() {
-                if index < 8 { words.0 |= UInt64(byte) << (8 * index) } else { words.1 |= UInt64(byte) << (8 * (index - 8)) }
+                if index < 8 {
+                    words.0 |= UInt64(byte) << (8 * index)
+                } else {
+                    words.1 |= UInt64(byte) << (8 * (index - 8))
+                }
             }
             var slot = Self.slot(words.0, words.1)
             while entries[slot].code != Self.unknown { slot = (slot + 1) & (Self.slots - 1) }
@@ -59,6 +63,13 @@ struct KeyTable: @unchecked Sendable {  // immutable after init
             if entry.pointee.code == Self.unknown { return Self.unknown }
             slot = (slot &+ 1) & (Self.slots &- 1)
         }
+    }
+
+    /// The code of a name of at most 15 bytes, read as words: may read 15 bytes past it.
+    @inline(__always)
+    func code(padded bytes: UnsafePointer<UInt8>, _ count: Int) -> Int {
+        let low = ByteScan.word(bytes) & ByteScan.mask(count)
+        return code(low, count > 8 ? ByteScan.word(bytes + 8) & ByteScan.mask(count &- 8) : 0)
     }
 
     /// The code of any name. Reads exactly `count` bytes.
@@ -130,7 +141,8 @@ struct ContractKeys: Sendable {
         contextCampaign = KeyTable(
             codes([
                 ("id", .contextCampaignID), ("name", .contextCampaignName), ("source", .contextCampaignSource),
-                ("medium", .contextCampaignMedium), ("term", .contextCampaignTerm), ("content", .contextCampaignContent),
+                ("medium", .contextCampaignMedium), ("term", .contextCampaignTerm),
+                ("content", .contextCampaignContent),
             ]))
         device = KeyTable(
             codes([

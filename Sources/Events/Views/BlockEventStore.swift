@@ -61,7 +61,8 @@ package final class BlockEventStore: EventStore {
             let problem = block.row(row) { view -> (RowView, Bool) in (view, view.outcome != .stored) }
             guard let (view, isProblem) = problem, isProblem else { continue }
             let raw = try reader.raw(row)
-            let id = view.outcome == .quarantined
+            let id =
+                view.outcome == .quarantined
                 ? raw.withUnsafeBufferPointer { DerivedID.salvaged(from: $0) }
                 : decoder.event(raw, row: row, block: block)?.id
             problems.append(EventProblem(view, index: row - request.firstRow, id: id))
@@ -151,7 +152,8 @@ package final class BlockEventStore: EventStore {
                 var rows = test.rows(block)
                 if filter.newestFirst { rows.reverse() }
                 for row in rows {
-                    guard let event = decoder.event(try reader.raw(row), row: row, block: block), test.holds(event) else {
+                    guard let event = decoder.event(try reader.raw(row), row: row, block: block), test.holds(event)
+                    else {
                         continue
                     }
                     events.append(event)
@@ -179,10 +181,13 @@ package final class BlockEventStore: EventStore {
             for entry in entries.suffix(max(0, query.limit)) {
                 let place = entry.position
                 if open?.block.segment != place.segment || open?.block.offset != Int(place.offset) {
-                    open = try scan.block(segment: place.segment, offset: Int(place.offset)).map { ($0, PayloadReader($0)) }
+                    open = try scan.block(segment: place.segment, offset: Int(place.offset)).map {
+                        ($0, PayloadReader($0))
+                    }
                 }
-                guard let open, let event = decoder.event(
-                    try open.reader.raw(Int(place.row)), row: Int(place.row), block: open.block)
+                guard let open,
+                    let event = decoder.event(
+                        try open.reader.raw(Int(place.row)), row: Int(place.row), block: open.block)
                 else { continue }
                 guard event.org == query.org, Self.belongs(event, query), let touch = Touch(event) else { continue }
                 touches.append(touch)

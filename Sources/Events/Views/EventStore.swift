@@ -111,7 +111,9 @@ package struct OutcomeRecord: Sendable, Equatable {
         for (name, value) in [("reason", reason), ("field", field)] {
             if let value { members.append("\"\(name)\":\(JSONValue.quoted(value))") }
         }
-        let sightings = duplicates.map { "{\"receipt\":\"\($0.receipt)\",\"received_at\":\"\($0.receivedAt.rfc3339)\"}" }
+        let sightings = duplicates.map {
+            "{\"receipt\":\"\($0.receipt)\",\"received_at\":\"\($0.receivedAt.rfc3339)\"}"
+        }
         members.append("\"duplicates\":[" + sightings.joined(separator: ",") + "]")
         return "{" + members.joined(separator: ",") + "}"
     }

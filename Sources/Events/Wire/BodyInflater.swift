@@ -6,8 +6,8 @@ struct BodyInflater {
     let limits: EventLimits
     private static let stepBytes = 64 << 10
 
-    /// The decoded bytes, or why the body is refused: `bodyTooLarge`, `inflateRatio`, or `malformedBody` with the offset
-    /// in the packed bytes.
+    /// The decoded bytes, or why the body is refused: `bodyTooLarge`, `inflateRatio`, or `malformedBody` with the
+    /// offset in the packed bytes.
     func inflate(_ body: UnsafeRawBufferPointer, _ encoding: BodyEncoding) throws(CaptureError) -> [UInt8] {
         switch encoding {
         case .identity: return Array(body)

@@ -30,24 +30,17 @@ struct ChatSocket: Sendable {
             userAgentFamily: head.headers.first(name: "user-agent").flatMap(UserAgent.family))
         let session = conversations.session(
             site: ChatSite(org: principal.org, operatorName: site.operatorName, flowID: site.flowID), client: client)
-        let (outgoing, send) = AsyncStream<SocketLoop.Output>.makeStream()
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask {
-                for await output in session.outgoing {
-                    switch output {
-                    case .text(let text): send.yield(.text(text))
-                    case .close(let code, let reason): send.yield(.close(code: code, reason: reason))
-                    }
+        await loop.run(
+            socket,
+            SocketLoop.Peer(
+                receive: { await session.receive($0) }, shutDown: { session.shutDown() },
+                disconnect: { session.disconnect() }),
+            outgoing: session.outgoing.map { output in
+                switch output {
+                case .text(let text): SocketLoop.Output.text(text)
+                case .close(let code, let reason): SocketLoop.Output.close(code: code, reason: reason)
                 }
-                send.finish()
-            }
-            await loop.run(
-                socket,
-                SocketLoop.Peer(
-                    outgoing: outgoing, receive: { await session.receive($0) }, shutDown: { session.shutDown() },
-                    disconnect: { session.disconnect() }))
-            group.cancelAll()
-        }
+            })
     }
 }
 

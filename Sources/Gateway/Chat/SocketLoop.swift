@@ -8,9 +8,8 @@ internal import Telemetry
 
 /// What the two kinds of socket have in common: frames in and out, pings, close codes, the end of the server.
 struct SocketLoop: Sendable {
-    /// A value arrives at `receive` for every text frame; what comes out of `outgoing` is sent in order.
+    /// What a socket talks to. `receive` is called for every text frame, one after another.
     struct Peer: Sendable {
-        var outgoing: AsyncStream<Output>
         var receive: @Sendable (String) async -> Void
         var shutDown: @Sendable () -> Void
         var disconnect: @Sendable () -> Void
@@ -26,15 +25,18 @@ struct SocketLoop: Sendable {
 
     let open: Gauge
 
-    /// Serves one socket until either side closes it.
-    func run(_ socket: UpgradeChannel.Socket, _ peer: Peer) async {
+    /// Serves one socket until either side closes it. What comes out of `outgoing` is sent in order; it is pulled only as
+    /// fast as the client reads, so its own bound is the bound.
+    func run<Outgoing: AsyncSequence & Sendable>(
+        _ socket: UpgradeChannel.Socket, _ peer: Peer, outgoing: Outgoing
+    ) async where Outgoing.Element == Output, Outgoing.Failure == Never {
         open.add(1)
         defer { open.add(-1) }
         let silence = Silence()
         try? await socket.executeThenClose { inbound, outbound in
             await withGracefulShutdownHandler {
                 await withTaskGroup(of: Void.self) { group in
-                    group.addTask { await send(peer.outgoing, outbound) }
+                    group.addTask { await send(outgoing, outbound) }
                     group.addTask { await read(inbound, outbound, peer, silence) }
                     group.addTask { await ping(outbound, silence) }
                     await group.next()
@@ -47,8 +49,9 @@ struct SocketLoop: Sendable {
         peer.disconnect()
     }
 
-    private func send(_ outgoing: AsyncStream<Output>, _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>) async
-    {
+    private func send<Outgoing: AsyncSequence & Sendable>(
+        _ outgoing: Outgoing, _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>
+    ) async where Outgoing.Element == Output, Outgoing.Failure == Never {
         for await output in outgoing {
             switch output {
             case .text(let text):
@@ -59,6 +62,8 @@ struct SocketLoop: Sendable {
                 return
             }
         }
+        // The queue ended by itself: the reader was too slow for it and may come back.
+        if !Task.isCancelled { try? await outbound.write(Self.closing(1013, "too slow")) }
     }
 
     private func read(

@@ -40,9 +40,10 @@ struct LiveSocket: Sendable {
             await loop.run(
                 socket,
                 SocketLoop.Peer(
-                    outgoing: outgoing, receive: { _ in },
+                    receive: { _ in },
                     shutDown: { send.yield(.close(code: 1012, reason: "server restarts")) },
-                    disconnect: { send.finish() }))
+                    disconnect: { send.finish() }),
+                outgoing: outgoing)
             group.cancelAll()
         }
     }

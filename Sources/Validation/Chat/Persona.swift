@@ -30,26 +30,30 @@ package struct Persona: Sendable, Hashable {
     }
 
     /// A visitor drawn from what New Yorkers answer; about one in six rents, one in twelve does not consent.
-    package static func random(zips: [DemoZIP], using random: inout SeededRandom, number: UInt64) -> Persona {
+    /// - Parameter mustQualify: an owner with a good bill who consents.
+    package static func random(
+        zips: [DemoZIP], using random: inout SeededRandom, number: UInt64, mustQualify: Bool = false
+    ) -> Persona {
         func pick(_ list: [String]) -> String { list.randomElement(using: &random) ?? "" }
-        let zip = zips.randomElement(using: &random)?.zip ?? "11215"
         let first = pick(firstNames)
         let last = pick(lastNames)
-        let bill = Int.random(in: 9...46, using: &random) * 10
+        let bill = Int.random(in: mustQualify ? 26...46 : 9...46, using: &random) * 10
+        let rents = Int.random(in: 0..<6, using: &random) == 0 && !mustQualify
+        let refuses = Int.random(in: 0..<12, using: &random) == 0 && !mustQualify
+        let answers = [
+            "ownership": rents ? "I rent" : pick(["I own it", "yes, I'm the owner"]),
+            "homeType": pick(["one family house", "two family house", "brownstone", "one family house"]),
+            "zip": zips.randomElement(using: &random)?.zip ?? "11215",
+            "bill": pick(["$\(bill)", "about \(bill) dollars", "around $\(bill) a month"]),
+            "roofType": pick(["flat", "shingle", "flat", "flat"]), "shade": pick(["no shade", "some shade", "none"]),
+            "timeline": pick(["within 3 months", "3 to 6 months", "within 3 months", "6 to 12 months"]),
+            "payment": pick(["cash", "loan", "cash", "lease"]),
+            "decision": pick(["just me", "together with my wife", "just me"]),
+        ]
         return Persona(
-            answers: [
-                "ownership": Int.random(in: 0..<6, using: &random) == 0
-                    ? "I rent" : pick(["I own it", "yes, I'm the owner"]),
-                "homeType": pick(["one family house", "two family house", "brownstone", "one family house"]),
-                "zip": zip, "bill": pick(["$\(bill)", "about \(bill) dollars", "around $\(bill) a month"]),
-                "roofType": pick(["flat", "shingle", "flat", "flat"]),
-                "shade": pick(["no shade", "some shade", "none"]),
-                "timeline": pick(["within 3 months", "3 to 6 months", "within 3 months", "6 to 12 months"]),
-                "payment": pick(["cash", "loan", "cash", "lease"]),
-                "decision": pick(["just me", "together with my wife", "just me"]),
-            ], name: "\(first) \(last)", phone: phone(number),
+            answers: answers, name: "\(first) \(last)", phone: phone(number),
             email: "\(first.lowercased()).\(last.lowercased()).\(number % 1_000_000_007)@example.com",
-            consents: Int.random(in: 0..<12, using: &random) != 0)
+            consents: !refuses)
     }
 
     /// The answer to a bot message that asks for `slots` (comma-separated) and offers these quick replies.
@@ -69,7 +73,8 @@ package struct Persona: Sendable, Hashable {
     /// A number in an exchange that no subscriber has.
     static func phone(_ number: UInt64) -> String {
         let areas = ["917", "718", "347", "929", "646", "212", "332", "516", "914", "631", "845"]
-        let mixed = stableHash("\(number)")
+        var random = SeededRandom(seed: number)
+        let mixed = random.next()
         let line = String(mixed % 10_000)
         let area = areas[Int(mixed / 10_000 % UInt64(areas.count))]
         let safe = line == "1212" ? "1213" : String(repeating: "0", count: 4 - line.utf8.count) + line

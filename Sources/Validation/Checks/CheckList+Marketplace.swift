@@ -12,7 +12,7 @@ extension CheckList {
         Check(
             id: "P06", title: "overview equals the oracle", phase: "integration", suites: ["leads", "attribution"],
             threshold:
-                "leads, sales, revenue and first and last touch of 20 leads equal the buyers' own books; visible ≤ 1.5 s",
+                "leads, sales, revenue, first and last touch of 20 leads equal the buyers' own books within 1.5 s",
             source: "platform validation", body: overviewEqualsOracle),
         Check(
             id: "P08", title: "all views agree on one lead", phase: "integration", suites: ["leads", "attribution"],

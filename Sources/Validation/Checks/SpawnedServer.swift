@@ -84,12 +84,17 @@ package actor SpawnedServer {
             let pid = process.processIdentifier
             Foundation.kill(pid, SIGTERM)
             let exit = exited
-            let insist = Task {
-                try await Task.sleep(for: .seconds(10))
-                Foundation.kill(pid, SIGKILL)
+            status = await withTaskGroup(of: Int32?.self) { group in
+                group.addTask { try? await exit.value() }
+                group.addTask {
+                    guard (try? await Task.sleep(for: .seconds(10))) != nil else { return nil }
+                    Foundation.kill(pid, SIGKILL)
+                    return try? await exit.value()
+                }
+                let first = await group.next() ?? nil
+                group.cancelAll()
+                return first
             }
-            status = try? await exit.value()
-            insist.cancel()
         }
         process = nil
         if ownsFolder { try? FileManager.default.removeItem(atPath: folder) }

@@ -39,6 +39,9 @@ struct DemoCampaign: Sendable {
         return all[0]
     }
 
+    /// The paid campaigns in turn: who comes first shows more than one.
+    static func opening(_ number: UInt64) -> DemoCampaign { all[Int(number % 4)] }
+
     var utm: [String: String] {
         var members: [String: String] = [:]
         members["source"] = source

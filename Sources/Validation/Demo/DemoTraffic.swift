@@ -15,12 +15,12 @@ package struct DemoTraffic: Service {
         package var visitorsPerMinute: Double
         /// Share of visitors who open the chat.
         package var chatShare: Double
-        /// Visitors who come at once and talk fast, so that the first sale is seen within seconds.
+        /// Visitors who come first and talk fast, so that sales are seen from the first seconds on.
         package var openingRush: Int
 
         package init(
             baseURL: String, publishableKey: String, zips: [DemoZIP], seed: UInt64 = 2026,
-            visitorsPerMinute: Double = 40, chatShare: Double = 0.4, openingRush: Int = 3
+            visitorsPerMinute: Double = 40, chatShare: Double = 0.4, openingRush: Int = 5
         ) {
             self.baseURL = baseURL
             self.publishableKey = publishableKey
@@ -56,7 +56,7 @@ package struct DemoTraffic: Service {
             let present = VisitorCount()
             var number: UInt64 = 0
             while !Task.isCancelled {
-                let hurries = number < UInt64(configuration.openingRush)
+                let hurries = isHurried(number)
                 if present.enter(max: DemoTraffic.visitorsMax) {
                     let visitor = DemoVisitor(
                         configuration, number: fresh &+ number, hurries: hurries,
@@ -67,10 +67,16 @@ package struct DemoTraffic: Service {
                     }
                 }
                 number += 1
-                let gap = hurries ? 0.15 : Double.random(in: 0.3...1.7, using: &random) * meanGap
+                let gap = number < 2 ? 0.2 : Double.random(in: 0.3...1.7, using: &random) * meanGap
                 try await Task.sleep(for: .seconds(gap))
             }
         }
+    }
+
+    /// The first two, then every fourth until the opening is over: thoughtful visitors take half a minute to a sale.
+    private func isHurried(_ number: UInt64) -> Bool {
+        let rush = UInt64(max(0, configuration.openingRush))
+        return number < min(2, rush) || (number.isMultiple(of: 4) && number < rush * 4)
     }
 
     /// A visitor whom the server refuses is logged, and the stream goes on.

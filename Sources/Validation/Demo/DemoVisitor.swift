@@ -8,6 +8,8 @@ struct DemoVisitor: Sendable {
     var chats: Bool
     /// Answers come at once and the first says much: so that the first sale is there within seconds.
     var hurries: Bool
+    /// How long this person takes over things: 1 is thoughtful.
+    private let tempo: Double
     private var random: SeededRandom
     private let anonymousID: String
     private let traceID: String
@@ -19,11 +21,9 @@ struct DemoVisitor: Sendable {
         self.configuration = configuration
         self.hurries = hurries
         random = source
-        campaign = DemoCampaign.draw(&random)
-        persona =
-            hurries
-            ? Persona.ideal(number: number)
-            : Persona.random(zips: configuration.zips, using: &random, number: number)
+        campaign = hurries ? DemoCampaign.opening(number) : DemoCampaign.draw(&random)
+        persona = Persona.random(zips: configuration.zips, using: &random, number: number, mustQualify: hurries)
+        tempo = hurries ? 0.1 : Double.random(in: 0.3...1, using: &random)
         let appetite = configuration.chatShare * campaign.appetite
         chats = hurries || Double.random(in: 0..<1, using: &random) < appetite
         anonymousID = ChatTalk.newID()
@@ -89,10 +89,10 @@ struct DemoVisitor: Sendable {
         return try await talk.say(words, id: id)
     }
 
-    /// A person's pause; those in a hurry take a tenth of it.
+    /// A person's pause.
     private mutating func pause(_ seconds: ClosedRange<Double>) async throws {
         let drawn = Double.random(in: seconds, using: &random)
-        try await Task.sleep(for: .seconds(hurries ? drawn / 10 : drawn))
+        try await Task.sleep(for: .seconds(drawn * tempo))
     }
 
     private func view(url: String, title: String, referrer: String?, isLanding: Bool) async throws {
