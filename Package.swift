@@ -99,16 +99,21 @@ var targets: [Target] = [
         path: "Tests/TestSupport"),
     .testTarget(name: "AurumCoreTests", dependencies: ["AurumCore", "TestSupport"]),
     .testTarget(name: "TelemetryTests", dependencies: ["AurumCore", "Telemetry", "TestSupport", logging]),
-    .testTarget(name: "DatabaseTests", dependencies: ["AurumCore", "Telemetry", "Database", "TestSupport", grdb, logging]),
+    .testTarget(
+        name: "DatabaseTests", dependencies: ["AurumCore", "Telemetry", "Database", "TestSupport", grdb, logging]),
     .testTarget(name: "EventsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Events", "TestSupport"]),
-    .testTarget(name: "AccountsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Accounts", "TestSupport"]),
-    .testTarget(name: "AttributionTests", dependencies: ["AurumCore", "Attribution", "Database", "Events", "TestSupport"]),
+    .testTarget(
+        name: "AccountsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Accounts", "TestSupport"]),
+    .testTarget(
+        name: "AttributionTests", dependencies: ["AurumCore", "Attribution", "Database", "Events", "TestSupport"]),
     .testTarget(
         name: "ConversationTests",
         dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "TestSupport"]),
     .testTarget(
         name: "LeadsTests",
-        dependencies: ["AurumCore", "Telemetry", "Database", "Leads", "Connectors", "Validation", "TestSupport", crypto]),
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "Leads", "Connectors", "Validation", "TestSupport", crypto,
+        ]),
     .testTarget(
         name: "SolarTests",
         dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "Leads", "Solar", "TestSupport"]),
@@ -117,7 +122,9 @@ var targets: [Target] = [
     // Black-box tests of the built binary: restart, SIGKILL, Segment's client, browser.
     .testTarget(
         name: "SystemTests",
-        dependencies: ["AurumCore", "Benchmarks", "Events", "Telemetry", "TestSupport", "Validation", asyncHTTPClient, "aurum"]),
+        dependencies: [
+            "AurumCore", "Benchmarks", "Events", "Telemetry", "TestSupport", "Validation", asyncHTTPClient, "aurum",
+        ]),
 ]
 
 for target in targets where target.type != .system && target.name != "CAssets" {

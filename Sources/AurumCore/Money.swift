@@ -84,7 +84,8 @@ package struct Millionths: Hashable, Sendable {
 
     package init(value: Int64) { self.value = value }
 
-    /// Reads at most 12 integer and 6 fraction digits (trailing zeros past the sixth are allowed); nil for anything else.
+    /// Reads at most 12 integer and 6 fraction digits (trailing zeros past the sixth are allowed); nil for anything
+    /// else.
     package init?(decimal text: some StringProtocol) {
         var rest = Array(text.utf8)[...]
         let negative = rest.first == UInt8(ascii: "-")

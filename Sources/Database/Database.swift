@@ -8,7 +8,8 @@ package import Telemetry
 /// The tables of record. Reads run side by side on a pool; writes run one after another on one connection and share
 /// commits, so that a hundred writers cost one `fsync` each round and not a hundred.
 ///
-/// A closure is synchronous, sees only its own `Transaction`, and must be pure but for it: effects belong to the outbox.
+/// A closure is synchronous, sees only its own `Transaction`, and must be pure but for it: effects belong to the
+/// outbox.
 package final class Database: Sendable {
     /// Writes that may wait; one more is refused with `busy`.
     package static let writersWaitingMax = 2048

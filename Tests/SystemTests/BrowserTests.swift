@@ -52,7 +52,8 @@ import Validation
             let admin = TestClient(url: target.url, key: target.adminToken)
             try await registerBuyers(admin, at: base, fakes.buyers.map(\.code))
             let token = try #require(
-                await server.output.split(separator: "\n").first { $0.contains("Admin token") }?.split(separator: " ").last)
+                await server.output.split(separator: "\n").first { $0.contains("Admin token") }?.split(separator: " ")
+                    .last)
 
             let browser = try await WebDriver.start()
             try await chatToTheEnd(browser, target.url)

@@ -146,7 +146,7 @@ private struct Source {
             let indent = line.prefix { $0 == " " }.count
             let body = line.dropFirst(indent)
             guard body.contains("func ") || body.hasPrefix("init") || body.contains(" init("), !body.hasPrefix("//"),
-                !body.hasPrefix("case"), !body.contains("\"")
+                !body.hasPrefix("case"), !body.contains("\""), !body.hasSuffix("}")
             else { continue }
             let closing = String(repeating: " ", count: indent) + "}"
             guard let end = all[index...].firstIndex(where: { $0 == closing }) else { continue }
@@ -163,8 +163,9 @@ private struct Source {
         guard let walker = FileManager.default.enumerator(atPath: base) else { return [] }
         return try walker.compactMap { $0 as? String }.sorted().compactMap { name in
             var isFolder: ObjCBool = false
-            FileManager.default.fileExists(atPath: base + "/" + name, isDirectory: &isFolder)
-            guard !isFolder.boolValue else { return nil }
+            guard FileManager.default.fileExists(atPath: base + "/" + name, isDirectory: &isFolder),
+                !isFolder.boolValue
+            else { return nil }
             let data = try Data(contentsOf: URL(fileURLWithPath: base + "/" + name))
             let text = String(data: data, encoding: .utf8)
             return Source(path: folder + "/" + name, text: text ?? "", isText: text != nil)

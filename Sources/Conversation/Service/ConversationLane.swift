@@ -9,7 +9,8 @@ struct QueuedMessage: Sendable {
     var finish: @Sendable (Result<UID, ConversationError>) -> Void
 }
 
-/// The turns of one conversation, one after another. Whoever puts the first message in runs them; nothing runs by itself.
+/// The turns of one conversation, one after another. Whoever puts the first message in runs them; nothing runs by
+/// itself.
 final class ConversationLane: Sendable {
     enum Admission: Equatable { case run, queued, refused(retryAfterMilliseconds: Int) }
 

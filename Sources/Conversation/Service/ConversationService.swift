@@ -7,7 +7,8 @@ package import Telemetry
 
 /// Drives dialogues: loads, steps, stores, then publishes. Nothing a visitor sees is sent before it is durable.
 ///
-/// Turns of one conversation run one after another; different conversations run side by side. It has no tasks of its own.
+/// Turns of one conversation run one after another; different conversations run side by side. It has no tasks of its
+/// own.
 package final class ConversationService: Sendable {
     /// Called in the transaction of the turn that ends a conversation; throwing undoes the turn.
     package typealias OnEnd = @Sendable (EndedConversation, Transaction) throws -> Void

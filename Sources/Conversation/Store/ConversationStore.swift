@@ -77,7 +77,8 @@ enum ConversationStore {
         for (index, message) in write.messages.enumerated() {
             try tx.run(
                 """
-                INSERT INTO conversation_message (org, conversation_id, sequence, id, role, discloses, client_message_id,
+                INSERT INTO conversation_message (org, conversation_id, sequence, id, role, discloses,
+                    client_message_id,
                     text, quick_reply, slot_asked, after_frame, created_at)
                 VALUES (\(record.org), \(record.id), \(first + index + 1), \(message.id), \(message.role),
                     \(message.discloses), \(message.clientMessageID), \(message.text), \(message.quickReply),

@@ -20,7 +20,8 @@ package struct EdgeMiddleware: RouterMiddleware {
     }
 
     package func handle(
-        _ request: Request, context: GatewayContext, next: @concurrent (Request, GatewayContext) async throws -> Response
+        _ request: Request, context: GatewayContext,
+        next: @concurrent (Request, GatewayContext) async throws -> Response
     ) async throws -> Response {
         let started = ContinuousClock.now
         var context = context

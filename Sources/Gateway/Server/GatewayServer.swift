@@ -140,7 +140,7 @@ package struct GatewayServer: Service {
             leads: parts.leads, site: parts.site,
             attempts: RateLimiter(ratePerSecond: 5.0 / 60, burst: 10, clock: parts.clock)
         ).register(in: book)
-        registerSockets(in: book)
+        registerSockets(access, in: book)
         book.get("/schemas/event/1", RouteDescription("JSON Schema of one event.", tag: "events")) { _, _ in
             .json(EventSchema.version1)
         }
@@ -149,16 +149,21 @@ package struct GatewayServer: Service {
         book.router.get("/openapi.json") { _, _ in Response.json(document) }
     }
 
-    /// What a plain HTTP request to a socket path is told.
-    private static func registerSockets(in book: RouteBook) {
-        for (path, summary) in [("/v1/chat", "The visitor's WebSocket."), ("/v1/live", "The dashboard's WebSocket.")] {
-            book.get(
-                path, RouteDescription(summary, tag: "sockets", success: 101, query: ["site": "A publishable key."])
-            ) {
-                _, _ -> Response in
-                throw Problem.badQuery(
-                    name: "site", detail: "this is a WebSocket; upgrade with a valid key from an allowed origin.")
-            }
+    /// What a request to a socket path is told that did not become a socket: why not.
+    private static func registerSockets(_ access: Access, in book: RouteBook) {
+        let chat = RouteDescription(
+            "The visitor's WebSocket.", tag: "sockets", success: 101, query: ["site": "A publishable key."])
+        book.get("/v1/chat", chat) { request, _ -> Response in
+            let key = RequestInput.text("site", request) ?? ""
+            guard let principal = access.keys.principal(forKey: key) else { throw Problem.unknownKey }
+            guard principal.has(.eventsWrite) else { throw Problem.scopeMissing(.eventsWrite) }
+            try access.checkOrigin(request.headers[.origin], principal, host: request.head.authority)
+            throw Problem.upgradeRequired
+        }
+        let live = RouteDescription("The dashboard's WebSocket.", tag: "sockets", scope: .analyticsRead, success: 101)
+        book.get("/v1/live", live) { request, _ -> Response in
+            _ = try access.require(.analyticsRead, request)
+            throw Problem.upgradeRequired
         }
     }
 }

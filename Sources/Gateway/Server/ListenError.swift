@@ -8,7 +8,8 @@ package enum ListenError: Error, Equatable, CustomStringConvertible {
     package var description: String {
         switch self {
         case .inUse(let host, let port):
-            "port \(port) of \(host) is in use; stop what uses it, or choose another (AURUM_HTTP_PORT, AURUM_METRICS_ADDRESS)"
+            "port \(port) of \(host) is in use; stop what uses it, or choose another "
+                + "(AURUM_HTTP_PORT, AURUM_METRICS_ADDRESS)"
         case .failed(let host, let port, let reason): "cannot listen on \(host):\(port): \(reason)"
         }
     }

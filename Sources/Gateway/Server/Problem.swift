@@ -40,6 +40,7 @@ package enum Problem: Error, Sendable, Equatable {
     case rateLimited(retryAfterSeconds: Int)
     case unavailable(code: String, detail: String)
     case timeout
+    case upgradeRequired
     case internalError
 
     package var status: HTTPResponse.Status {
@@ -57,6 +58,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .rateLimited: .tooManyRequests
         case .unavailable: .serviceUnavailable
         case .timeout: .gatewayTimeout
+        case .upgradeRequired: .upgradeRequired
         case .internalError: .internalServerError
         }
     }
@@ -81,6 +83,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedMediaType: "unsupported_media_type"
         case .rateLimited: "rate_limited"
         case .timeout: "timeout"
+        case .upgradeRequired: "upgrade_required"
         case .internalError: "internal_error"
         }
     }
@@ -107,6 +110,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedMediaType: "Content-Type must be application/json or application/x-ndjson."
         case .rateLimited(let seconds): "Too many requests; try again in \(seconds) s."
         case .timeout: "The request took too long."
+        case .upgradeRequired: "This path is a WebSocket: ask to upgrade."
         case .internalError: "Something failed on our side. The request id finds it in the log."
         }
     }
@@ -118,7 +122,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .malformedBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing, .originNotAllowed,
             .notFound,
             .unknownVersion, .methodNotAllowed, .conflict, .gone, .bodyTooLarge, .tooManyEvents, .inflateRatio,
-            .unsupportedEncoding, .unsupportedMediaType, .rateLimited:
+            .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired:
             .debug
         }
     }

@@ -63,7 +63,8 @@ struct BenchCommand: AsyncParsableCommand {
         var table: String {
             let width = rows.map(\.name.count).max() ?? 0
             var text =
-                "machine \(machine), commit \(commit), \(mode), seed \(seed)\(tiny ? ", tiny: not a measurement" : "")\n"
+                "machine \(machine), commit \(commit), \(mode), seed \(seed)"
+                + (tiny ? ", tiny: no measurement\n" : "\n")
             for row in rows {
                 let verdict = row.met.map { $0 ? "met" : "MISSED" } ?? ""
                 let bar = row.bar.map { String(format: "bar %.0f", $0) } ?? ""

@@ -13,8 +13,8 @@ struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo", abstract: "Run a server with sample visitors and buyers, and print its URL.",
         discussion: """
-            Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two buyers
-            on loopback bid for them. Everything goes through the same doors that real visitors use. Ctrl-C ends it.
+            Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two
+            buyers on loopback bid for them. Everything goes through the doors that real visitors use. Ctrl-C ends it.
             """)
 
     @OptionGroup var options: ConfigurationOptions

@@ -1,8 +1,8 @@
 internal import ArgumentParser
 internal import Logging
 internal import ServiceLifecycle
-internal import UnixSignals
 internal import Telemetry
+internal import UnixSignals
 internal import Validation
 
 /// Two lead buyers as real HTTP servers on loopback.

@@ -55,9 +55,8 @@ struct KeysCommand: AsyncParsableCommand {
                     try await ask(ServerClient(contact: contact), request)
                 } else { try await makeHere(request, configuration) }
             if json { return try Output.json(made) }
-            Output.line(
-                "\(made.key)\n\nid \(made.id), scopes \(made.scopes.joined(separator: " ")). Keep it: it is not shown again."
-            )
+            let may = made.scopes.joined(separator: " ")
+            Output.line("\(made.key)\n\nid \(made.id), scopes \(may). Keep it: it is not shown again.")
         }
 
         private func ask(_ client: ServerClient, _ request: KeyRequest) async throws -> Made {

@@ -8,7 +8,7 @@ struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve", abstract: "Run the server until SIGTERM.",
         discussion: """
-            Settings come from defaults, a JSON file (--config or AURUM_CONFIG), the environment and flags; later ones win.
+            Settings come from defaults, a JSON file (--config or AURUM_CONFIG), the environment and flags; later win.
             \(Setting.all.map { "  \($0.environmentName): \($0.help) [\($0.standard)]" }.joined(separator: "\n"))
             """)
 

@@ -24,7 +24,9 @@ struct ServerClient {
             response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
         } catch { throw CommandFailure("the server at \(contact.url) does not answer: \(error)") }
         let data = try await response.body.collect(upTo: 64 << 20)
-        let answer = data.readableBytes == 0 ? .null : try JSONDecoder().decode(JSONValue.self, from: Data(data.readableBytesView))
+        let answer =
+            data.readableBytes == 0
+            ? .null : try JSONDecoder().decode(JSONValue.self, from: Data(data.readableBytesView))
         guard (200..<300).contains(Int(response.status.code)) else {
             var sentence = answer["detail"]?.string ?? "status \(response.status.code)"
             for problem in answer["problems"]?.array ?? [] {

@@ -9,7 +9,8 @@ struct ValidateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "validate", abstract: "Check a server from outside and report what was measured.",
         discussion: """
-            --spawn starts this binary as a server of its own with fakes and a temporary folder; --target checks another one.
+            --spawn starts this binary as a server of its own with fakes and a temporary folder; --target checks
+            another one.
             Exit 0 all passed, 1 a failure, 2 void, 3 wrong use, 4 target unreachable.
             """,
         subcommands: [Run.self, List.self], defaultSubcommand: Run.self)
@@ -55,7 +56,8 @@ struct ValidateCommand: AsyncParsableCommand {
                 checks: check?.split(separator: ",").map(String.init) ?? [],
                 out: out, server: server, seed: seed, command: CommandLine.arguments.dropFirst().joined(separator: " "),
                 build: BuildFacts(version: Release.version, commit: Release.commit, mode: Release.mode),
-                logger: Logger(label: "validate"))
+                logger: Logger(label: "validate"),
+                progress: { Output.line("\($0.id)  \($0.verdict.rawValue)") })
             let report = await run.run()
             await server?.stop()
             Output.line(report.summary)

@@ -4,7 +4,8 @@ internal import Logging
 internal import SystemPackage
 internal import Telemetry
 
-/// The configuration of a server, read once, in one place: defaults, then a JSON file, then the environment, then flags.
+/// The configuration of a server, read once, in one place: defaults, then a JSON file, then the environment, then
+/// flags.
 struct AurumConfiguration: Sendable {
     /// A value and where it came from, for `--print-config`.
     struct Resolved: Sendable {

@@ -16,7 +16,8 @@ enum DataFolderError: Error, CustomStringConvertible {
         case .cannotCreate(let path, let reason): "the data folder \(path) cannot be made: \(reason)"
         case .notWritable(let path): "the data folder \(path) is not writable; set AURUM_DATA_DIR to one that is"
         case .inUse(let path, let pid):
-            "another aurum (process \(pid)) uses the data folder \(path); stop it, or set AURUM_DATA_DIR to another folder"
+            "another aurum (process \(pid)) uses the data folder \(path); "
+                + "stop it, or set AURUM_DATA_DIR to another folder"
         }
     }
 }

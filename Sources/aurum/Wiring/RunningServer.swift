@@ -34,86 +34,73 @@ struct RunningServer {
         _ configuration: AurumConfiguration, extra: [any Service] = [],
         onReady: @escaping @Sendable (_ url: String) async -> Void
     ) async throws -> RunningServer {
-        let clock = SystemWallClock()
-        let registry = MetricRegistry()
-        let health = HealthRegistry(clock: clock)
-        let folder = try DataFolder(path: configuration.dataDirectory)
         FileLimit.raise()
-
-        // Records and events.
-        let database = try Openings.database(folder, registry: registry, clock: clock)
-        health.report("database", .ok)
-        var eventsConfiguration = EventsConfiguration()
-        eventsConfiguration.commitDelay = configuration.commitDelay
-        let events = try Openings.log(folder, eventsConfiguration, registry: registry, health: health, clock: clock)
-        let keys = try await KeyStore(database: database, clock: clock)
-        let newAdminToken = try await FirstStart.adminToken(keys)
-        let site = ChatSiteSettings(
-            publishableKey: try await FirstStart.siteKey(keys, path: folder.siteKeyPath),
-            operatorName: configuration.operatorName, flowID: SolarFlow.id)
-
-        // What happens to a visitor, then to a lead, then to a dollar.
-        let policies = try ScorePolicies.embedded()
-        let issuer = try CertificateIssuer.open(keyFile: folder.signingKeyPath, issuer: "aurum", clock: clock)
-        let intake = LeadIntake(policies: policies, issuer: issuer, clock: clock, registry: registry)
-        let egress = EgressGuard(allowLoopback: configuration.egressAllowLoopback)
-        health.report(
-            "egress", .ok, required: false,
-            fallback: configuration.egressAllowLoopback ? "loopback allowed" : nil)
-        let client = HTTPLeadBuyer.makeClient(egress: egress)
-        let market = Marketplace(
-            database: database, buyer: HTTPLeadBuyer(client: client, egress: egress, clock: clock), policies: policies,
-            clock: clock, registry: registry, logger: Logger(label: "leads"), configuration: .init())
-        let territory = try Territory()
-        let flows = try SolarFlow.catalogue(territory: territory, estimator: try SolarEstimator())
-        let solar = SolarIntake(intake: intake, territory: territory)
-        let conversations = ConversationService(
-            database: database, flows: flows, clock: clock, registry: registry,
-            logger: Logger(label: "conversation"), limits: configuration.conversationLimits,
-            onEnd: { try solar.accept($0, in: $1) })
-        let attribution = AttributionService(database: database, events: events.store)
-        let leads = LeadReads(database: database)
-        let relay = OutboxRelay(database: database, health: health, logger: Logger(label: "outbox")) { batch in
-            try await events.capture.appendInternal(batch.map { InternalEvent($0) })
+        let stores = try await Stores.open(configuration)
+        let trade = try Trade.open(configuration, stores)
+        let parts = try parts(configuration, stores, trade)
+        let (attribution, leads) = (parts.attribution, parts.leads)
+        let (market, capture) = (trade.market, stores.events.capture)
+        let relay = OutboxRelay(
+            database: stores.database, health: stores.health, logger: Logger(label: "outbox")
+        ) { batch in
+            try await capture.appendInternal(batch.map { InternalEvent($0) })
             try await Credits.follow(batch, attribution, leads)
             if batch.contains(where: { $0.name == "lead.created" }) { market.wake() }
         }
-
-        // What the world sees.
-        let parts = GatewayParts(
-            keys: keys, events: events, eventLimits: eventsConfiguration.limits, database: database,
-            conversations: conversations, intake: intake, policies: policies, market: market,
-            leads: leads,
-            buyers: BuyerRegistry(
-                database: database, policies: policies, allowLoopback: configuration.egressAllowLoopback),
-            ledger: LedgerReport(database: database), attribution: attribution, site: site, registry: registry,
-            health: health, clock: clock, logger: Logger(label: "gateway"))
-        let contact = LocalContact(folder: folder, keys: keys)
+        let contact = LocalContact(folder: stores.folder, keys: stores.keys)
         let gateway = try GatewayServer(parts, settings: configuration.gatewaySettings) { port in
             let url = "http://\(configuration.httpHost):\(port)"
             contact.write(url: url)
             await onReady(url)
         }
-        var services: [any Service] = [relay, market]
-        if let address = configuration.metricsAddress {
-            let process = ProcessMetrics(
-                registry: registry, startedAt: Double(clock.now.microseconds) / 1e6, version: Release.version,
-                commit: Release.commit)
-            services.append(
-                MetricsServer(
-                    host: address.host, port: address.port, registry: registry, process: process,
-                    logger: Logger(label: "metrics")))
-        }
         return RunningServer(
-            configuration: configuration, parts: parts, services: services + [gateway] + extra,
-            newAdminToken: newAdminToken, folder: folder,
+            configuration: configuration, parts: parts,
+            services: [relay, market] + metrics(configuration, stores) + [gateway] + extra,
+            newAdminToken: stores.newAdminToken, folder: stores.folder,
             close: {
                 await relay.drain()
-                await events.close()
-                try? database.close()
-                try? await client.shutdown()
+                await stores.events.close()
+                try? stores.database.close()
+                try? await trade.client.shutdown()
                 contact.remove()
             })
+    }
+
+    /// What the gateway translates for.
+    private static func parts(
+        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade
+    ) throws -> GatewayParts {
+        let (database, registry, clock) = (stores.database, stores.registry, stores.clock)
+        let territory = try Territory()
+        let flows = try SolarFlow.catalogue(territory: territory, estimator: try SolarEstimator())
+        let solar = SolarIntake(intake: trade.intake, territory: territory)
+        let conversations = ConversationService(
+            database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
+            limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
+        return GatewayParts(
+            keys: stores.keys, events: stores.events, eventLimits: stores.eventLimits, database: database,
+            conversations: conversations, intake: trade.intake, policies: trade.policies, market: trade.market,
+            leads: LeadReads(database: database),
+            buyers: BuyerRegistry(
+                database: database, policies: trade.policies, allowLoopback: configuration.egressAllowLoopback),
+            ledger: LedgerReport(database: database),
+            attribution: AttributionService(database: database, events: stores.events.store),
+            site: ChatSiteSettings(
+                publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
+            registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))
+    }
+
+    /// The metrics listener, unless it is off.
+    private static func metrics(_ configuration: AurumConfiguration, _ stores: Stores) -> [any Service] {
+        guard let address = configuration.metricsAddress else { return [] }
+        let process = ProcessMetrics(
+            registry: stores.registry, startedAt: Double(stores.clock.now.microseconds) / 1e6,
+            version: Release.version, commit: Release.commit)
+        return [
+            MetricsServer(
+                host: address.host, port: address.port, registry: stores.registry, process: process,
+                logger: Logger(label: "metrics"))
+        ]
     }
 
     /// Runs until SIGTERM or SIGINT, then drains requests, sockets and the log within bounded time.
@@ -130,6 +117,64 @@ struct RunningServer {
             throw error
         }
         await close()
+    }
+}
+
+/// What a server stores and counts: opened first, closed last.
+private struct Stores: Sendable {
+    let folder: DataFolder
+    let clock: SystemWallClock
+    let registry: MetricRegistry
+    let health: HealthRegistry
+    let database: Database
+    let events: EventLog
+    let eventLimits: EventLimits
+    let keys: KeyStore
+    let newAdminToken: String?
+    let siteKey: String
+
+    static func open(_ configuration: AurumConfiguration) async throws -> Stores {
+        let clock = SystemWallClock()
+        let registry = MetricRegistry()
+        let health = HealthRegistry(clock: clock)
+        let folder = try DataFolder(path: configuration.dataDirectory)
+        let database = try Openings.database(folder, registry: registry, clock: clock)
+        health.report("database", .ok)
+        var settings = EventsConfiguration()
+        settings.commitDelay = configuration.commitDelay
+        let events = try Openings.log(folder, settings, registry: registry, health: health, clock: clock)
+        let keys = try await KeyStore(database: database, clock: clock)
+        return Stores(
+            folder: folder, clock: clock, registry: registry, health: health, database: database, events: events,
+            eventLimits: settings.limits, keys: keys, newAdminToken: try await FirstStart.adminToken(keys),
+            siteKey: try await FirstStart.siteKey(keys, path: folder.siteKeyPath))
+    }
+}
+
+/// What takes leads in and sells them.
+private struct Trade: Sendable {
+    let policies: ScorePolicies
+    let intake: LeadIntake
+    let client: HTTPClient
+    let market: Marketplace
+
+    static func open(_ configuration: AurumConfiguration, _ stores: Stores) throws -> Trade {
+        let policies = try ScorePolicies.embedded()
+        let issuer = try CertificateIssuer.open(
+            keyFile: stores.folder.signingKeyPath, issuer: "aurum", clock: stores.clock)
+        let egress = EgressGuard(allowLoopback: configuration.egressAllowLoopback)
+        stores.health.report(
+            "egress", .ok, required: false,
+            fallback: configuration.egressAllowLoopback ? "loopback allowed" : nil)
+        let client = HTTPLeadBuyer.makeClient(egress: egress)
+        let market = Marketplace(
+            database: stores.database, buyer: HTTPLeadBuyer(client: client, egress: egress, clock: stores.clock),
+            policies: policies, clock: stores.clock, registry: stores.registry, logger: Logger(label: "leads"),
+            configuration: .init())
+        return Trade(
+            policies: policies,
+            intake: LeadIntake(policies: policies, issuer: issuer, clock: stores.clock, registry: stores.registry),
+            client: client, market: market)
     }
 }
 
