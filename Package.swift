@@ -105,7 +105,8 @@ var targets: [Target] = [
     .testTarget(
         name: "AccountsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Accounts", "TestSupport"]),
     .testTarget(
-        name: "AttributionTests", dependencies: ["AurumCore", "Attribution", "Database", "Events", "TestSupport"]),
+        name: "AttributionTests",
+        dependencies: ["AurumCore", "Telemetry", "Attribution", "Database", "Events", "TestSupport", logging]),
     .testTarget(
         name: "ConversationTests",
         dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "TestSupport"]),

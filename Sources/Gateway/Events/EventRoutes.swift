@@ -76,7 +76,9 @@ struct EventRoutes: Sendable {
             $0.trimmingCharacters(in: .whitespaces)
         }) {
         case "application/json": format = .json
-        case nil, "application/x-ndjson", "application/ndjson", "text/plain": format = .ndjson
+        // The last is what curl says of `-d` unless told otherwise.
+        case nil, "application/x-ndjson", "application/ndjson", "text/plain", "application/x-www-form-urlencoded":
+            format = .ndjson
         default: throw Problem.unsupportedMediaType
         }
         let receipt = try await submit(body, format, request, principal)

@@ -111,7 +111,8 @@ struct EventsCommand: AsyncParsableCommand {
 
     struct Verify: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Check every block of a stopped server's log; exit 1 when one is damaged.")
+            abstract: "Check a stopped server's log as a start does; exit 1 when a block is damaged.",
+            discussion: "Every block's header is checked, and the contents of the open segment.")
 
         @OptionGroup var options: ConfigurationOptions
 
