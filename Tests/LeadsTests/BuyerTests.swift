@@ -122,7 +122,8 @@ import Validation
                             code,
                             [
                                 "ping": .string("\(url)/\(code)/ping"), "post": .string("\(url)/\(code)/post"),
-                                "pingTimeoutMilliseconds": 1000, "postTimeoutMilliseconds": 1000,
+                                "pingTimeoutMilliseconds": code == "slow" ? 500 : 5000,
+                                "postTimeoutMilliseconds": code == "mute" ? 500 : 15_000,
                             ])
                         let receipt = try await desk.accept(desk.draft(1))
                         try await desk.market(client).routeDue()

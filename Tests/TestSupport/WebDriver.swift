@@ -106,7 +106,8 @@ package final class WebDriver: Sendable {
     /// Ends the browser and its driver.
     package func stop() async {
         _ = try? await Self.call("DELETE", session, nil)
-        driver.terminate()
+        // It outlives SIGTERM.
+        driver.kill()
     }
 
     private static func call(_ method: String, _ url: String, _ body: JSONValue?) async throws -> JSONValue {
