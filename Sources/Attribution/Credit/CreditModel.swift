@@ -82,8 +82,7 @@ package struct Credit: Sendable, Equatable, Codable {
     package static let none = "(none)"
 
     /// Divides `value` under `model`. Parts are rounded by largest remainder, ties to the later touchpoint, so that
-    /// they
-    /// add up exactly.
+    /// they add up exactly.
     package static func split(_ value: Money, over journey: Journey, model: CreditModel, at: Timestamp) -> [Credit] {
         guard !journey.touches.isEmpty else {
             return [

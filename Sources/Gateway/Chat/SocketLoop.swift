@@ -26,8 +26,7 @@ struct SocketLoop: Sendable {
     let open: Gauge
 
     /// Serves one socket until either side closes it. What comes out of `outgoing` is sent in order; it is pulled
-    /// only as
-    /// fast as the client reads, so its own bound is the bound.
+    /// only as fast as the client reads, so its own bound is the bound.
     func run<Outgoing: AsyncSequence & Sendable>(
         _ socket: UpgradeChannel.Socket, _ peer: Peer, outgoing: Outgoing
     ) async where Outgoing.Element == Output, Outgoing.Failure == Never {
