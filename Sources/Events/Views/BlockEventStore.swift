@@ -4,8 +4,8 @@ internal import Synchronization
 /// The event store over the log's own blocks: scans row tables, inflates only the chunks that answer.
 package final class BlockEventStore: EventStore {
     private let views: LogViews
-    private let scan: SegmentScan
-    private let secret: InstallationSecret
+    let scan: SegmentScan
+    let secret: InstallationSecret
     private let limits: EventLimits
     private let clock: any WallClock
 

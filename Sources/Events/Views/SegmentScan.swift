@@ -37,6 +37,20 @@ final class SegmentScan: Sendable {
         }
     }
 
+    /// Every block of rows that can be read, by segment.
+    func everyBlock() throws -> [(number: UInt32, isSealed: Bool, blocks: [BlockView])] {
+        let segments = directory.segments
+        return try segments.map { segment in
+            var blocks: [BlockView] = []
+            for span in try spans(of: segment) {
+                for (offset, header) in try headers(segment, span) {
+                    if let block = try view(segment, offset, header) { blocks.append(block) }
+                }
+            }
+            return (segment.number, segment.number != segments.last?.number, blocks)
+        }
+    }
+
     /// The block at a place; nil when none begins there or it is damaged.
     func block(segment number: UInt32, offset: Int) throws -> BlockView? {
         guard let segment = directory[number], offset >= SegmentFormat.headerBytes,
