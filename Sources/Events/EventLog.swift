@@ -10,8 +10,8 @@ package struct EventsConfiguration: Sendable {
     package var commitDelay: Duration = .milliseconds(8)
     /// Blocks that are filled at the same time; one a core.
     package var shards = ProcessInfo.processInfo.activeProcessorCount
-    /// zstd level of the raw events; negative levels are faster and larger.
-    package var compressionLevel = -3
+    /// zstd level of the columns.
+    package var compressionLevel = 1
     package var limits = EventLimits()
 
     package init() {}
@@ -76,7 +76,8 @@ package final class EventLog: Sendable {
             let secret = try loadSecret(storage)
             let views = LogViews(directory: directory, limits: configuration.limits)
             var index = DeduplicationIndex(identifiersMax: configuration.limits.dedupIdentifiersMax)
-            try Replay(directory: directory, limits: configuration.limits).run(into: &index, views: views)
+            try Replay(directory: directory, limits: configuration.limits, secret: secret).run(
+                into: &index, views: views)
             let segments = try SegmentWriter(
                 storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail)
             var report = recovery.report
@@ -96,9 +97,7 @@ package final class EventLog: Sendable {
         segments: SegmentWriter, report: RecoveryReport
     ) {
         let limits = configuration.limits
-        let shards = (0..<max(1, configuration.shards)).map { _ in
-            CaptureShard(limits: limits, compressionLevel: Int32(configuration.compressionLevel))
-        }
+        let shards = (0..<max(1, configuration.shards)).map { CaptureShard(limits: limits, number: $0) }
         let signal = WriterSignal()
         let state = LogState()
         let inFlight = InFlight(bytesMax: limits.bytesInFlightMax)

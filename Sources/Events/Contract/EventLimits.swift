@@ -16,10 +16,14 @@ package struct EventLimits: Sendable, Equatable {
     package var freeBytesMin = 2 << 30
     /// Rows after which a block closes.
     package var blockRowsMax = 24_000
-    /// Raw bytes compressed as one chunk; reading one event inflates one chunk.
-    package var chunkBytes = 256 << 10
+    /// Bytes of dictionaries of one shard after which the segment is sealed.
+    package var dictionaryBytesMax = 32 << 20
     /// Bytes after which a segment file is sealed and the next begins.
     package var segmentBytesMax = 256 << 20
+    /// Rows after which a segment is sealed.
+    package var segmentRowsMax = 10_000_000
+    /// Seconds after which a segment with rows is sealed.
+    package var segmentSeconds: Int64 = 900
     /// Bytes that a segment file grows by at a time.
     package var preallocateBytes = 16 << 20
     /// Event ids remembered for de-duplication, in two generations of half as many.
@@ -40,7 +44,8 @@ package struct EventLimits: Sendable, Equatable {
             ("events.eventBytesMax", eventBytesMax), ("events.internalEventBytesMax", internalEventBytesMax),
             ("events.inflateRatioMax", inflateRatioMax), ("events.bytesInFlightMax", bytesInFlightMax),
             ("events.freeBytesMin", freeBytesMin), ("events.blockRowsMax", blockRowsMax),
-            ("events.chunkBytes", chunkBytes), ("events.segmentBytesMax", segmentBytesMax),
+            ("events.dictionaryBytesMax", dictionaryBytesMax), ("events.segmentBytesMax", segmentBytesMax),
+            ("events.segmentRowsMax", segmentRowsMax), ("events.segmentSeconds", Int(segmentSeconds)),
             ("events.preallocateBytes", preallocateBytes), ("events.dedupIdentifiersMax", dedupIdentifiersMax),
             ("events.touchesMax", touchesMax), ("events.problemsMax", problemsMax),
             ("events.readEventsMax", readEventsMax),
