@@ -168,50 +168,50 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
 
     /// Decides duplicates and counts outcomes, in the order of the rows.
     private func settle(_ sealed: inout Sealed) {
-        let buffer = sealed.buffer
-        let kinds = EventOutcome.allCases.count
+        Self.settle(&sealed.buffer.content, &index, &sealed.header)
+    }
+
+    private static func settle(
+        _ block: inout BlockContent, _ index: inout DeduplicationIndex, _ header: inout BlockHeader
+    ) {
         var prefetched: UInt64 = 0
-        var earliest = Int64.max
-        var latest = Int64.min
         var all = OutcomeCounts()
-        let rowCount = buffer.content.rowCount
-        for number in buffer.content.requests.indices {
-            let first = buffer.content.requests[number].firstRow
+        let last = block.rowCount &- 1
+        for number in block.requests.indices {
+            let first = block.requests[number].firstRow
             var counts = (0, 0, 0, 0, 0)
             withUnsafeMutableBytes(of: &counts) { raw in
-                let counts = raw.bindMemory(to: Int.self)
-                for row in first..<first + buffer.content.requests[number].rowCount {
-                    let ahead = buffer.content.key(min(row &+ 12, rowCount &- 1))
+                let counts = raw.assumingMemoryBound(to: Int.self)
+                for row in first..<first + block.requests[number].rowCount {
+                    let ahead = block.key(min(row &+ 12, last))
                     prefetched ^= index.prefetch(ahead.high, ahead.low)
-                    let code = settle(row, buffer)
-                    counts[Int(code) % kinds] &+= 1
-                    let time = buffer.content.time(row)
-                    earliest = min(earliest, time)
-                    latest = max(latest, time)
+                    counts[Int(settle(row, &block, &index))] &+= 1
+                    let time = block.time(row)
+                    header.earliest = min(header.earliest, time)
+                    header.latest = max(header.latest, time)
                 }
             }
             let own = OutcomeCounts(
                 stored: counts.0, duplicate: counts.1, quarantined: counts.2, bot: counts.3, late: counts.4)
-            buffer.content.requests[number].counts = own
+            block.requests[number].counts = own
             all += own
         }
         withExtendedLifetime(prefetched) {}
-        (sealed.header.earliest, sealed.header.latest) = (earliest, latest)
-        sealed.header.outcomes = (
+        header.outcomes = (
             UInt32(all.stored), UInt32(all.duplicate), UInt32(all.quarantined), UInt32(all.bot), UInt32(all.late)
         )
     }
 
     /// The outcome of one row, with duplicates known.
     @inline(__always)
-    private func settle(_ row: Int, _ buffer: BlockBuffer) -> UInt8 {
-        let outcome = buffer.content.outcome(row)
-        guard outcome != EventOutcome.quarantined.rawValue,
-            buffer.content.flags(row) & BlockContent.Flag.serverID == 0
-        else { return outcome }
-        let key = buffer.content.key(row)
+    private static func settle(_ row: Int, _ block: inout BlockContent, _ index: inout DeduplicationIndex) -> UInt8 {
+        let outcome = block.outcome(row)
+        guard outcome != EventOutcome.quarantined.rawValue, block.flags(row) & BlockContent.Flag.serverID == 0 else {
+            return outcome
+        }
+        let key = block.key(row)
         guard !index.insert(key.high, key.low) else { return outcome }
-        buffer.content.setOutcome(row, .duplicate)
+        block.setOutcome(row, .duplicate)
         return EventOutcome.duplicate.rawValue
     }
 

@@ -91,11 +91,21 @@ struct ColumnTables {
 
     // MARK: values
 
+    /// The hash of a text under its column's table, whose slot is brought near on the way.
+    @inline(__always)
+    func prepare(
+        _ index: UInt16, _ text: UnsafePointer<UInt8>, _ length: Int, _ touched: UInt32
+    ) -> (hash: UInt64, touched: UInt32) {
+        let column = columns + Int(index)
+        if column.pointee.isPlain { return (0, touched) }
+        let hash = column.pointee.table.hash(text, length)
+        return (hash, touched ^ column.pointee.table.touch(hash: hash))
+    }
+
     /// The number of a text, which becomes known.
     @inline(__always)
-    func number(_ index: Int, _ text: UnsafePointer<UInt8>, _ length: Int) -> UInt32 {
+    func number(_ index: Int, _ text: UnsafePointer<UInt8>, _ length: Int, hash: UInt64) -> UInt32 {
         let column = columns + index
-        let hash = column.pointee.table.hash(text, length)
         let number = column.pointee.table.find(text, length, hash: hash)
         return number != 0 ? number : column.pointee.table.add(text, length, hash: hash)
     }

@@ -104,7 +104,9 @@ struct EventEncoder {
             var number = UInt32(truncatingIfNeeded: hole.value)
             if number == 0 {
                 let known = column.pointee.table.count
-                number = tables.number(index, text, count)
+                let hash =
+                    hole.kind == HoleKind.text.rawValue ? hole.second : column.pointee.table.hash(text, count)
+                number = tables.number(index, text, count, hash: hash)
                 if column.pointee.isContext, column.pointee.table.count > known {
                     tables.remember(index, contextAt: Int(hole.offset), parser)
                 }

@@ -62,7 +62,7 @@ struct Hole {
     var count: UInt32 = 0
     /// Number, time, or the number of a text that is known already.
     var value: Int64 = 0
-    /// Second half of an identifier of 16 bytes; digits behind the point of a number.
+    /// Second half of an identifier of 16 bytes; digits behind the point of a number; hash of a text.
     var second: UInt64 = 0
     var column: UInt16 = 0
     var kind: UInt8 = 0

@@ -63,6 +63,12 @@ struct TextTable {
         return product.high ^ product.low
     }
 
+    /// Reads the slot where a hash is looked for first, so that it is near when `find` comes to it.
+    @inline(__always)
+    func touch(hash: UInt64) -> UInt32 {
+        slots[Int(truncatingIfNeeded: UInt32(truncatingIfNeeded: hash)) & mask].number
+    }
+
     /// The number of a text, or 0.
     @inline(__always)
     func find(_ text: UnsafePointer<UInt8>, _ length: Int, hash: UInt64) -> UInt32 {
