@@ -44,7 +44,7 @@ package final class EventLog: Sendable {
     private let writer: CommitWriter
     private let isClosed = Atomic<Bool>(false)
 
-    private static let secretName = "secret"
+    static let secretName = "secret"
 
     /// Opens the log in a folder, which is created where it is missing, and recovers it before it returns.
     package static func open(
