@@ -9,7 +9,10 @@ internal import Telemetry
 struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "List stored events, and ask what became of an event or a request.",
-        subcommands: [List.self, Outcome.self, ReceiptCommand.self, Verify.self])
+        subcommands: [
+            List.self, Outcome.self, ReceiptCommand.self, Verify.self, Funnel.self, Retention.self, Cohorts.self,
+            Paths.self, Sessions.self, Export.self,
+        ])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(

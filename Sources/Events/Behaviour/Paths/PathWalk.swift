@@ -39,14 +39,27 @@ package struct PathRule: Sendable {
 
 /// Counts persons by path.
 package struct PathWalker: SequenceWalker {
+    /// Paths that are told apart, for each walker.
+    static let pathsMax = 500_000
     private let rule: PathRule
+    /// By path, the common step first.
     package private(set) var persons: [[UInt32]: Int] = [:]
+    /// Persons whose paths came when `pathsMax` others were known.
+    package private(set) var uncounted = 0
 
     package init(_ rule: PathRule) { self.rule = rule }
 
     package mutating func walk(_ rows: UnsafeBufferPointer<SequenceRow>) {
-        if let path = rule.path(rows) { persons[path, default: 0] += 1 }
+        guard let path = rule.path(rows) else { return }
+        if persons.count >= Self.pathsMax, persons[path] == nil {
+            uncounted += 1
+        } else {
+            persons[path, default: 0] += 1
+        }
     }
 
-    package mutating func add(_ other: PathWalker) { persons.merge(other.persons, uniquingKeysWith: +) }
+    package mutating func add(_ other: PathWalker) {
+        persons.merge(other.persons, uniquingKeysWith: +)
+        uncounted += other.uncounted
+    }
 }

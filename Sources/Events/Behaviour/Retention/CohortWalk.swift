@@ -4,7 +4,7 @@ package struct CohortWalker: SequenceWalker {
         package var persons = 0
         package var count = 0
         /// Millionths by code of the currency.
-        package var values: [UInt32: Int64] = [:]
+        package var values: [UInt32: Int128] = [:]
 
         mutating func add(_ other: Cell) {
             persons += other.persons
@@ -48,7 +48,7 @@ package struct CohortWalker: SequenceWalker {
             if last != after { cell.persons += 1 }
             last = after
             cell.count += 1
-            if row.extra != .min { cell.values[row.code >> Self.currencyShift, default: 0] += row.extra }
+            if row.extra != .min { cell.values[row.code >> Self.currencyShift, default: 0] += Int128(row.extra) }
             cohort.later[after] = cell
         }
         cohorts[own] = cohort

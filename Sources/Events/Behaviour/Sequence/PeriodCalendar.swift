@@ -39,6 +39,18 @@ package struct PeriodCalendar: Sendable {
         stretches = found
     }
 
+    /// Around one moment.
+    init?(zone: String, period: Period, around time: Timestamp) {
+        let year: Int64 = 31_557_600_000_000
+        self.init(zone: zone, period: period, from: time.microseconds - 4 * year, to: time.microseconds + year)
+    }
+
+    /// In UTC.
+    init(period: Period) {
+        self.period = period
+        stretches = [Stretch(start: .min, offset: 0)]
+    }
+
     private func offset(at time: Int64) -> Int64 {
         for stretch in stretches.reversed() where stretch.start <= time { return stretch.offset }
         return 0
@@ -58,19 +70,22 @@ package struct PeriodCalendar: Sendable {
         }
     }
 
-    /// The local date and hour on which a period begins, as RFC 3339 writes them: `2026-11-21`, `2026-11-21T05:00`, and
-    /// `2026-11` for a month.
+    /// The local date on which a period begins; for an hour the time with the zone's offset.
     package func name(of number: Int32) -> String {
         switch period {
         case .hour:
+            let minutes = offset(at: start(of: number)) / 60_000_000
             let day = Int64(number).quotientRoundingDown(24)
-            let hour = Int64(number) - day * 24
-            return "\(Self.date(day))T\(hour < 10 ? "0" : "")\(hour):00"
+            let zone = minutes.magnitude
+            return "\(Self.date(day))T\(Self.two(UInt64(Int64(number) - day * 24))):00:00"
+                + (minutes == 0 ? "Z" : "\(minutes < 0 ? "-" : "+")\(Self.two(zone / 60)):\(Self.two(zone % 60))")
         case .day: return Self.date(Int64(number)).description
         case .week: return Self.date(Int64(number) * 7 - 3).description
-        case .month: return String(Self.month(number).description.dropLast(3))
+        case .month: return Self.month(number).description
         }
     }
+
+    private static func two(_ number: UInt64) -> String { number < 10 ? "0\(number)" : "\(number)" }
 
     /// The first moment of a period.
     package func start(of number: Int32) -> Int64 {

@@ -5,7 +5,6 @@ struct SequenceBuffer: Sendable {
     static let partitionBits = 6
     static let partitionCount = 1 << partitionBits
     private static let chunkRows = 2048
-    private static let reportEvery = 4096
 
     private struct Partition: Sendable {
         var full: [ContiguousArray<SequenceRow>] = []
@@ -37,7 +36,7 @@ struct SequenceBuffer: Sendable {
             partitions[number].open.reserveCapacity(Self.chunkRows)
         }
         unreported += 1
-        if unreported == Self.reportEvery { try report() }
+        if unreported >= budget.reportEvery { try report() }
     }
 
     /// Tells the budget what was added; gives up the partitions that have to wait for another pass.
@@ -67,6 +66,8 @@ struct SequenceBuffer: Sendable {
 /// How many rows all workers of one pass may hold together, and which partitions the pass still covers.
 final class SequenceBudget: Sendable {
     let first: Int
+    /// Rows that a worker may add before it tells.
+    let reportEvery: Int
     private let rowsMax: Int
     private let rows = Atomic<Int>(0)
     private let last: Atomic<Int>
@@ -74,6 +75,7 @@ final class SequenceBudget: Sendable {
     /// - Parameter first: the first partition of this pass; it covers as many of the rest as fit.
     init(bytes: Int, first: Int) {
         rowsMax = max(1, bytes / MemoryLayout<SequenceRow>.stride)
+        reportEvery = min(4096, rowsMax / 8 + 1)
         self.first = first
         last = Atomic(SequenceBuffer.partitionCount)
     }

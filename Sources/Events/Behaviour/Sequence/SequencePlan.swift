@@ -25,7 +25,7 @@ struct SequencePlan: Sendable {
         case log
         /// The code of the event's app in `groups`.
         case app
-        /// The code of app and client session in `groups`.
+        /// The code of app and client session in `groups`; 0 for events outside any.
         case clientSession
     }
 
@@ -168,7 +168,6 @@ final class SequenceReader {
                 let session = sessions.flatMap { column in
                     column.codes[Int(row)] == 0 ? nil : column.dictionary.text(column.codes[Int(row)])
                 }
-                // Events outside any session are no session of their own.
                 return session.map { plan.groups.code(app + "\u{0}" + $0) } ?? 0
             }
         }

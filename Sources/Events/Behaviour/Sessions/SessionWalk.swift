@@ -23,7 +23,7 @@ package struct Session: Sendable, Equatable {
     package var entry: UInt32
     package var exit: UInt32
     /// Millionths by code of the currency.
-    package var values: [UInt32: Int64]
+    package var values: [UInt32: Int128]
 
     package var length: Int64 { end - start }
     package var isBounce: Bool { events == 1 && length < SessionRule.bounceBelow }
@@ -38,7 +38,7 @@ struct SessionWalker: SequenceWalker {
         package var bounces = 0
         /// Microseconds, one a session.
         package var lengths: [Int64] = []
-        package var values: [UInt32: Int64] = [:]
+        package var values: [UInt32: Int128] = [:]
 
         mutating func add(_ session: Session) {
             sessions += 1
@@ -98,6 +98,8 @@ struct SessionWalker: SequenceWalker {
 
     /// Rows of one app (or one client's session), by time.
     private mutating func take(_ rows: UnsafeBufferPointer<SequenceRow>, _ touched: inout Set<Int32>) {
+        // Events outside any client's session make none.
+        if isClients, rows.first?.order == 0 { return }
         var start = 0
         for index in 1..<max(1, rows.count)
         where !isClients && !rule.goesOn(rows[index].time, start: rows[start].time, last: rows[index - 1].time) {
@@ -118,7 +120,7 @@ struct SessionWalker: SequenceWalker {
             let label = SessionCode.label(row.code)
             if row.time == first.time, rank(label) < rank(session.entry) { session.entry = label }
             if row.time == last.time, rank(label) > rank(session.exit) { session.exit = label }
-            if row.extra != .min { session.values[SessionCode.currency(row.code), default: 0] += row.extra }
+            if row.extra != .min { session.values[SessionCode.currency(row.code), default: 0] += Int128(row.extra) }
         }
         total.add(session)
         let period = calendar.period(of: session.start)

@@ -1,4 +1,4 @@
-package import AurumCore
+internal import AurumCore
 
 /// What one watcher of the log gets, decided step by step. It keeps a place in the log and a few events, never a
 /// queue: who reads slowly is told what was left out and from where it can be had.
