@@ -1,5 +1,16 @@
 import AurumCore
+import Events
 import Foundation
+import Logging
+import Telemetry
+import TestSupport
+
+/// A query engine over a log, at the time of these tests.
+func openEngine(_ log: EventLog) -> QueryEngine {
+    QueryEngine(
+        source: log.store, registry: MetricRegistry(), clock: ManualWallClock(testNow),
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+}
 
 /// One event of the plain model, in the order in which it was sent.
 struct PlainEvent: Sendable {

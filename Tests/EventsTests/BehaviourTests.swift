@@ -18,7 +18,7 @@ struct BehaviourTests {
         init(_ events: [PlainEvent]) async throws {
             self.events = events
             log = try openEvents(VolatileLogStorage())
-            service = BehaviourService(source: log.store, clock: ManualWallClock(testNow)) { _ in UnmergedPersons() }
+            service = BehaviourService(engine: openEngine(log), clock: ManualWallClock(testNow))
             var rest = events[...]
             while let first = rest.first {
                 let batch = rest.prefix(97).prefix { $0.app == first.app }
@@ -263,7 +263,7 @@ struct BehaviourTests {
         #expect(parts["passes"]?.integer ?? 0 > 1 && parts["memory_exceeded"] == true)
         for member in ["steps", "groups", "rows_selected"] { #expect(parts[member] == whole[member]) }
         let one = try await Bench(PlainEvent.some(2000, persons: 1, days: 5, now: Self.now, random: &random))
-        await #expect(throws: BehaviourError.memory) {
+        await #expect(throws: QueryError.self) {
             _ = try await one.ask(.funnel, body, memoryBytes: 3200)
         }
     }
@@ -280,8 +280,10 @@ struct BehaviourTests {
         (.cohorts, #"{"from":"2026-11-02","to":"2026-11-01"}"#, "to"), (.cohorts, #"{"last":"7x"}"#, "last"),
         (.paths, #"{}"#, "start"), (.paths, #"{"depth":11}"#, "depth"), (.paths, #"{"limit":51}"#, "limit"),
         (.sessions, #"{"gap_minutes":0}"#, "gap_minutes"), (.sessions, #"{"gap_minutes":241}"#, "gap_minutes"),
+        (.sessions, #"{"where":"type = page last 7d"}"#, "where"), (.sessions, #"{"where":"type ="}"#, "where"),
+        (.funnel, #"{"steps":[{"and":[{"column":"name","op":"is","value":1}]},{"where":"a = b"}]}"#, "steps[0].and[0].op"),
         (.sessions, #"{"nonsense":1}"#, "nonsense"), (.sessions, #"[]"#, ""),
-        (.sessions, #"{"apps":[1]}"#, "apps"), (.sessions, #"{"bots":"some"}"#, "bots"),
+        (.sessions, #"{"apps":[1]}"#, "apps[0]"), (.sessions, #"{"bots":"some"}"#, "bots"),
     ])
     func `what is wrong with a question is named`(kind: BehaviourKind, text: String, field: String) async throws {
         let bench = try await Bench([])
@@ -289,8 +291,8 @@ struct BehaviourTests {
         do {
             _ = try await bench.ask(kind, body)
             Issue.record("\(text) was answered")
-        } catch BehaviourError.invalid(let problems) {
-            #expect(problems.contains { $0.field == field }, "\(problems)")
+        } catch let error as BehaviourError {
+            #expect(error.problems.contains { $0.field == field }, "\(error.problems)")
         }
     }
 

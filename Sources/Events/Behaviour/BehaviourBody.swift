@@ -1,5 +1,4 @@
 package import AurumCore
-internal import Foundation
 
 /// Reads the JSON body of a question member by member. Everything that is wrong is said at once, with the path of its
 /// member; a member that nobody asked for is wrong too.
@@ -10,7 +9,7 @@ package final class BehaviourBody {
 
     package init(_ body: JSONValue) throws(BehaviourError) {
         guard let members = body.object else {
-            throw .invalid([BehaviourProblem("", "the body must be one JSON object")])
+            throw BehaviourError(problems: [.init(field: "", detail: "must be one JSON object")])
         }
         (self.members, path, problems) = (members, "", ProblemList())
     }
@@ -21,17 +20,17 @@ package final class BehaviourBody {
 
     /// All problems of a body and of the objects inside it.
     private final class ProblemList {
-        var all: [BehaviourProblem] = []
+        var all: [BehaviourError.Problem] = []
     }
 
     package func refuse(_ name: String, _ detail: String) {
-        problems.all.append(BehaviourProblem(path + name, detail))
+        problems.all.append(BehaviourError.Problem(field: path + name, detail: detail))
     }
 
     /// Call it when everything was read.
     package func finish() throws(BehaviourError) {
         refuseRest()
-        guard problems.all.isEmpty else { throw .invalid(problems.all) }
+        guard problems.all.isEmpty else { throw BehaviourError(problems: problems.all) }
     }
 
     private func refuseRest() {
@@ -158,12 +157,78 @@ package final class BehaviourBody {
     }
 
     private func condition(_ value: JSONValue, at name: String) -> EventCondition? {
-        do throws(QueryProblem) {
+        do throws(QueryParseError) {
             if let text = value.string { return try EventCondition(text: text) }
             return try EventCondition(json: value)
         } catch {
-            refuse(name + error.place, error.detail)
+            refuse(name + error.pathBelowWhere, error.plea)
             return nil
         }
+    }
+
+    // MARK: what /v1/query takes too
+
+    /// Reads members as `POST /v1/query` reads them; nil when one of them is wrong.
+    package func query(_ names: [String], now: Timestamp) -> EventQuery? {
+        var document: [String: JSONValue] = [:]
+        for name in names { document[name] = take(name) }
+        // A condition may be text here.
+        if document["where"]?.string != nil, let condition = document.removeValue(forKey: "where") {
+            guard let filter = self.condition(condition, at: "where") else { return nil }
+            guard var query = query(document, now) else { return nil }
+            query.filter = filter
+            return query
+        }
+        return query(document, now)
+    }
+
+    private func query(_ document: [String: JSONValue], _ now: Timestamp) -> EventQuery? {
+        do throws(QueryParseError) { return try QueryDocument.query(.object(document), now: now) } catch {
+            if case .path(let path) = error.place { refuse(path, error.plea) }
+            return nil
+        }
+    }
+}
+
+extension EventCondition {
+    private static let clause = "count where "
+
+    /// A condition in the text language of queries, and nothing more than one.
+    package init(text: String) throws(QueryParseError) {
+        let now = Timestamp(microseconds: 0)
+        var query: EventQuery
+        do throws(QueryParseError) { query = try QueryTextParser.query(Self.clause + text, now: now) } catch {
+            guard case .byte(let offset) = error.place else { throw error }
+            throw QueryParseError(.byte(max(0, offset - Self.clause.utf8.count)), error.expected)
+        }
+        guard let filter = query.filter else { throw QueryParseError(.byte(0), "a condition such as name = purchase") }
+        query.filter = nil
+        guard query == EventQuery() else {
+            throw QueryParseError(.byte(text.utf8.count), "a condition and no other clause")
+        }
+        self = filter
+    }
+
+    /// A condition as documents write it under `where`.
+    package init(json: JSONValue) throws(QueryParseError) {
+        let query = try QueryDocument.query(["where": json], now: Timestamp(microseconds: 0))
+        guard let filter = query.filter else { throw QueryParseError(.path("where"), "a condition") }
+        self = filter
+    }
+}
+
+extension QueryParseError {
+    /// What should stand there; for a text with the byte.
+    package var plea: String {
+        switch place {
+        case .byte(let offset): "expected \(expected) at byte \(offset)"
+        case .path: "expected \(expected)"
+        }
+    }
+
+    /// The path inside a condition.
+    var pathBelowWhere: String {
+        guard case .path(let path) = place, path.hasPrefix("where") else { return "" }
+        return String(path.dropFirst("where".count))
     }
 }

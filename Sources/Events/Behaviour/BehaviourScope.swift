@@ -1,5 +1,4 @@
 internal import AurumCore
-internal import Foundation
 
 /// What all questions about behaviour have in common: when, of which apps, which events at all.
 struct BehaviourScope: Sendable {
@@ -13,53 +12,12 @@ struct BehaviourScope: Sendable {
     var zone: String
     var now: Timestamp
 
-    private static let appsMax = 200
-
-    /// Takes `from to last timezone apps where bots` out of a body.
+    /// Takes `from to last timezone apps where bots` out of a body: they mean what they mean to `POST /v1/query`.
     init(_ body: BehaviourBody, org: String, now: Timestamp) {
-        self.org = org
-        self.now = now
-        zone = body.text("timezone") ?? "UTC"
-        if TimeZone(identifier: zone) == nil {
-            body.refuse("timezone", "is no time zone, such as America/New_York")
-            zone = "UTC"
-        }
-        apps = body.texts("apps", max: Self.appsMax)
-        condition = body.condition("where")
-        bots = body.choice("bots", standard: .exclude)
-        from = Self.time(body, "from", zone)
-        to = Self.time(body, "to", zone)
-        if let last = body.text("last") {
-            if from != nil || to != nil { body.refuse("last", "cannot stand beside from and to") }
-            from = Self.start(last, zone, now)
-            if from == nil { body.refuse("last", "must be a number of h, d, w or mo, such as 7d") }
-        }
-        if let from, let to, from >= to { body.refuse("to", "must be later than from") }
-    }
-
-    private static func time(_ body: BehaviourBody, _ name: String, _ zone: String) -> Timestamp? {
-        guard let value = body.take(name) else { return nil }
-        if let milliseconds = value.integer, milliseconds.magnitude < 1 << 52 {
-            return Timestamp(milliseconds: milliseconds)
-        }
-        if let text = value.string {
-            if let time = Timestamp(rfc3339: text) { return time }
-            if let date = CivilDate(text), let days = PeriodCalendar(zone: zone, period: .day, around: Timestamp(date)) {
-                return Timestamp(microseconds: days.start(of: Int32(clamping: date.daysSince1970)))
-            }
-        }
-        body.refuse(name, "must be an RFC 3339 time, a date, or milliseconds since 1970")
-        return nil
-    }
-
-    /// The beginning of the last `7d`, whole units with the current one.
-    private static func start(_ text: String, _ zone: String, _ now: Timestamp) -> Timestamp? {
-        let units: [(String, Period)] = [("mo", .month), ("h", .hour), ("d", .day), ("w", .week)]
-        guard let (suffix, period) = units.first(where: { text.hasSuffix($0.0) }),
-            let count = Int32(text.dropLast(suffix.count)), (1...10_000).contains(count),
-            let calendar = PeriodCalendar(zone: zone, period: period, around: now)
-        else { return nil }
-        return Timestamp(microseconds: calendar.start(of: calendar.period(of: now.microseconds) - count + 1))
+        let query = body.query(["from", "to", "last", "timezone", "apps", "where", "bots"], now: now) ?? EventQuery()
+        (self.org, self.now) = (org, now)
+        (apps, condition, bots) = (query.apps, query.filter, query.bots)
+        (from, to, zone) = (query.from, query.to, query.timezone)
     }
 
     var range: Range<Int64> {

@@ -58,7 +58,7 @@ struct BehaviourRoutes: Sendable {
                     as BehaviourError
                 {
                     throw Problem(error)
-                }
+                } catch let error as QueryError { throw Problem(error) }
             }
         }
     }
@@ -66,16 +66,6 @@ struct BehaviourRoutes: Sendable {
 
 extension Problem {
     init(_ error: BehaviourError) {
-        switch error {
-        case .invalid(let problems):
-            self = .invalid(problems.map { FieldProblem(field: $0.field, detail: $0.detail) })
-        case .timeout: self = .timeout
-        case .memory:
-            self = .invalid([
-                FieldProblem(
-                    field: "from", detail: "covers more events of too few persons than a query may hold; ask for less")
-            ])
-        case .busy: self = .rateLimited(retryAfterSeconds: 1)
-        }
+        self = .invalid(error.problems.map { FieldProblem(field: $0.field, detail: $0.detail) })
     }
 }

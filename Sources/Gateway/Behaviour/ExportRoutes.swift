@@ -60,6 +60,8 @@ struct ExportRoutes: Sendable {
             return .json(job.json, status: .created)
         } catch let error as BehaviourError {
             throw Problem(error)
+        } catch let error as QueryError {
+            throw Problem(error)
         } catch ExportError.tooMany {
             throw Problem.rateLimited(retryAfterSeconds: 60)
         }

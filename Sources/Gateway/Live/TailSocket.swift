@@ -53,8 +53,8 @@ struct TailSocket: Sendable {
         for (name, value) in parameters(uri) {
             switch name {
             case "where" where !value.isEmpty:
-                do throws(QueryProblem) { condition = try EventCondition(text: value) } catch {
-                    throw .badQuery(name: "where", detail: error.detail)
+                do throws(QueryParseError) { condition = try EventCondition(text: value) } catch {
+                    throw .badQuery(name: "where", detail: error.plea)
                 }
             case "app": apps.append(value)
             case "bots":

@@ -2,6 +2,7 @@ internal import ArgumentParser
 internal import AurumCore
 internal import Events
 internal import Foundation
+internal import Telemetry
 
 /// What the commands about behaviour have in common: a question from a file, an answer as a table or as JSON.
 struct BehaviourOptions: ParsableArguments {
@@ -34,11 +35,12 @@ struct BehaviourOptions: ParsableArguments {
         var answer = JSONValue.null
         let org = org
         try await EventsCommand.withLog(configuration) { log in
-            do { answer = try await BehaviourWiring.questions(log).answer(kind, body, org: org) } catch let error
-                as BehaviourError
-            {
+            do {
+                answer = try await BehaviourWiring.questions(log, registry: MetricRegistry())
+                    .answer(kind, body, org: org)
+            } catch let error as BehaviourError {
                 throw CommandFailure(error)
-            }
+            } catch let error as QueryError { throw CommandFailure(error.sentence) }
         }
         return answer
     }
@@ -55,14 +57,7 @@ struct BehaviourOptions: ParsableArguments {
 
 extension CommandFailure {
     init(_ error: BehaviourError) {
-        switch error {
-        case .invalid(let problems):
-            self.init(
-                "the question is wrong:" + problems.map { "\n  - \($0.field): \($0.detail)" }.joined())
-        case .timeout(let rows): self.init("the query took more than 10 s; \(rows) rows were scanned")
-        case .memory: self.init("the events of too few persons need more memory than a query may take; ask for less")
-        case .busy: self.init("4 queries run already")
-        }
+        self.init("the question is wrong:" + error.problems.map { "\n  - \($0.field): \($0.detail)" }.joined())
     }
 }
 

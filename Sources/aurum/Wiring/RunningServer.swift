@@ -85,7 +85,9 @@ struct RunningServer {
                 database: database, policies: trade.policies, allowLoopback: configuration.egressAllowLoopback),
             ledger: LedgerReport(database: database),
             attribution: AttributionService(database: database, events: stores.events.store),
-            behaviour: BehaviourWiring.parts(configuration, stores.folder, stores.events, stores.eventLimits, database),
+            behaviour: BehaviourWiring.parts(
+                configuration, stores.folder, stores.events, stores.eventLimits, database,
+                BehaviourWiring.engine(stores.events, registry: registry)),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))

@@ -1,6 +1,6 @@
 internal import AurumCore
 
-/// Events and answers as lines of text.
+/// Events as lines of text.
 struct ExportLines: Sendable {
     let format: ExportRequest.Format
     /// nil: the whole event.
@@ -19,11 +19,6 @@ struct ExportLines: Sendable {
         columns = request.columns ?? (request.format == .csv ? Self.usualColumns : nil)
     }
 
-    init(format: ExportRequest.Format, columns: [String]) {
-        self.format = format
-        self.columns = columns
-    }
-
     /// What the file begins with.
     var header: String {
         guard format == .csv, let columns else { return "" }
@@ -37,7 +32,7 @@ struct ExportLines: Sendable {
     }
 
     /// One value a column.
-    func line(_ values: [JSONValue?]) -> String {
+    private func line(_ values: [JSONValue?]) -> String {
         switch format {
         case .csv:
             return values.map { value in

@@ -8,20 +8,15 @@ internal import Synchronization
 /// Exports as jobs: asked for over the API, written one after another to the data folder, taken up again after a
 /// crash where they were left.
 package final class ExportService: Service {
-    /// The columns and rows of a query's answer.
-    package typealias QueryAnswer = (columns: [String], rows: [[JSONValue?]])
-
     private let store: ExportStore
-    private let source: any ColumnSource
+    private let engine: QueryEngine
     private let folder: String
     private let directory: String?
     private let freeBytesMin: Int
     private let clock: any WallClock
     private let logger: Logger
-    private let answerQuery: @Sendable (_ query: JSONValue, _ org: String) async throws -> QueryAnswer
     private let wakes: AsyncStream<Void>
     private let wakeUp: AsyncStream<Void>.Continuation
-    /// Rows of a query's answer in one part.
     private static let expireEvery: Duration = .seconds(3600)
 
     /// - Parameters:
@@ -29,14 +24,12 @@ package final class ExportService: Service {
     ///   - directory: where the target `directory` puts its copies; nil when there is none.
     ///   - freeBytesMin: of the volume: below it no more is written.
     package init(
-        database: Database, source: any ColumnSource, folder: String, directory: String?, freeBytesMin: Int,
-        clock: any WallClock, logger: Logger,
-        answerQuery: @escaping @Sendable (_ query: JSONValue, _ org: String) async throws -> QueryAnswer
+        database: Database, engine: QueryEngine, folder: String, directory: String?, freeBytesMin: Int,
+        clock: any WallClock, logger: Logger
     ) {
         store = ExportStore(database: database)
-        (self.source, self.folder, self.directory) = (source, folder, directory)
+        (self.engine, self.folder, self.directory) = (engine, folder, directory)
         (self.freeBytesMin, self.clock, self.logger) = (freeBytesMin, clock, logger)
-        self.answerQuery = answerQuery
         (wakes, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
@@ -45,6 +38,7 @@ package final class ExportService: Service {
     package func create(_ body: JSONValue, org: String) async throws -> ExportJob? {
         let now = clock.now
         let request = try ExportRequest(body, org: org, now: now, hasDirectory: directory != nil)
+        if let query = request.query { _ = try engine.query(query) }
         let id = UID(now: now)
         try await store.add(request, org: org, id: id)
         wakeUp.yield()
@@ -162,7 +156,7 @@ package final class ExportService: Service {
     private func writeEvents(
         _ request: ExportRequest, _ job: ExportJob, _ path: String
     ) async throws -> (sha256: String, rows: Int, bytes: Int)? {
-        let source = source
+        let source = engine.source
         let writer = try await BlockingWork.value {
             let segments = try source.segments()
             if let snapshot = job.knownSnapshot, let checkpoint = job.knownCheckpoint,
@@ -192,13 +186,14 @@ package final class ExportService: Service {
     private func write(
         _ query: JSONValue, _ request: ExportRequest, _ job: ExportJob, _ path: String
     ) async throws -> (sha256: String, rows: Int, bytes: Int)? {
-        let answer = try await answerQuery(query, job.org)
+        let answer: QueryAnswer
+        do throws(QueryError) { answer = try await engine.answer(try engine.query(query), org: job.org) } catch {
+            throw ExportError.query(error.code)
+        }
         try checkRoom()
-        let lines = ExportLines(format: request.format, columns: answer.columns)
-        var text = Array(lines.header.utf8)
-        for row in answer.rows { text.append(contentsOf: lines.line(row).utf8) }
+        let text = request.format == .csv ? answer.csv : answer.lines
         let file = try ExportFile(path, keep: 0)
-        let bytes = try file.append(ExportPacker(compression: request.compression).pack(text))
+        let bytes = try file.append(ExportPacker(compression: request.compression).pack(Array(text.utf8)))
         return (try file.finish(), answer.rows.count, bytes)
     }
 

@@ -39,12 +39,6 @@ package struct PeriodCalendar: Sendable {
         stretches = found
     }
 
-    /// Around one moment.
-    init?(zone: String, period: Period, around time: Timestamp) {
-        let year: Int64 = 31_557_600_000_000
-        self.init(zone: zone, period: period, from: time.microseconds - 4 * year, to: time.microseconds + year)
-    }
-
     /// In UTC.
     init(period: Period) {
         self.period = period

@@ -26,7 +26,7 @@ struct SequenceBuffer: Sendable {
     }
 
     @inline(__always)
-    mutating func add(_ row: SequenceRow) throws(BehaviourError) {
+    mutating func add(_ row: SequenceRow) throws(QueryError) {
         let number = Int(row.person >> UInt64(64 - Self.partitionBits))
         guard number >= first, number < end else { return }
         partitions[number].open.append(row)
@@ -40,7 +40,7 @@ struct SequenceBuffer: Sendable {
     }
 
     /// Tells the budget what was added; gives up the partitions that have to wait for another pass.
-    private mutating func report() throws(BehaviourError) {
+    private mutating func report() throws(QueryError) {
         budget.hold(unreported)
         unreported = 0
         if budget.isSpent { try budget.shrink(from: end) }
@@ -87,10 +87,10 @@ final class SequenceBudget: Sendable {
     func hold(_ count: Int) { rows.add(count, ordering: .relaxed) }
 
     /// Halves what the pass covers, once for all workers that saw the same end.
-    /// - Throws: `memory` when not even one partition fits.
-    func shrink(from seen: Int) throws(BehaviourError) {
+    /// - Throws: `tooLarge` when not even one partition fits.
+    func shrink(from seen: Int) throws(QueryError) {
         guard end == seen else { return }
-        guard seen - first > 1 else { throw .memory }
+        guard seen - first > 1 else { throw .tooLarge("more memory than a query may take for the events of few persons") }
         _ = last.compareExchange(expected: seen, desired: first + (seen - first) / 2, ordering: .relaxed)
     }
 }

@@ -20,20 +20,19 @@ struct SequenceScan: Sendable {
         var ordinal: UInt32
     }
 
-    static let memoryBytes = 512 << 20
     private let plan: SequencePlan
     private let tasks: [Task]
     private let resolver: any PersonResolver
     private let workers: Int
     private let memoryBytes: Int
-    private let deadline: ContinuousClock.Instant
+    private let context: QueryContext
 
     init(
         _ plan: SequencePlan, segments: [ColumnSegment], resolver: any PersonResolver, workers: Int,
-        memoryBytes: Int = SequenceScan.memoryBytes, deadline: ContinuousClock.Instant
+        memoryBytes: Int, context: QueryContext
     ) {
         (self.plan, self.resolver, self.workers) = (plan, resolver, max(1, workers))
-        (self.memoryBytes, self.deadline) = (memoryBytes, deadline)
+        (self.memoryBytes, self.context) = (memoryBytes, context)
         var tasks: [Task] = []
         var ordinal: UInt32 = 0
         for segment in segments {
@@ -55,7 +54,7 @@ struct SequenceScan: Sendable {
         var first = 0
         while first < SequenceBuffer.partitionCount {
             let budget = SequenceBudget(bytes: memoryBytes, first: first)
-            let (buffers, scanned) = try collect(budget)
+            let buffers = try collect(budget)
             let end = budget.end
             let walker = try walk(buffers, first..<end, makeWalker)
             for buffer in buffers {
@@ -63,17 +62,16 @@ struct SequenceScan: Sendable {
             }
             if total == nil { total = walker } else { total?.add(walker) }
             stats.passes += 1
-            stats.rowsScanned += scanned
             first = end
         }
+        stats.rowsScanned = context.rowsScanned
         return (total ?? makeWalker(), stats)
     }
 
     // MARK: reading
 
-    private func collect(_ budget: SequenceBudget) throws -> (buffers: [SequenceBuffer], scanned: Int) {
+    private func collect(_ budget: SequenceBudget) throws -> [SequenceBuffer] {
         let next = Atomic(0)
-        let scanned = Atomic(0)
         let found = Mutex<[SequenceBuffer]>([])
         try share(among: min(workers, max(1, tasks.count))) { isOver in
             let reader = SequenceReader(plan, resolver)
@@ -81,17 +79,15 @@ struct SequenceScan: Sendable {
             while !isOver() {
                 let index = next.add(1, ordering: .relaxed).oldValue
                 guard index < tasks.count else { break }
-                guard ContinuousClock.now < deadline else {
-                    throw BehaviourError.timeout(rowsScanned: scanned.load(ordering: .relaxed))
-                }
+                try context.check()
                 guard let block = try tasks[index].segment.read(tasks[index].block) else { continue }
                 try reader.read(block, ordinal: tasks[index].ordinal, into: &buffer)
-                scanned.add(block.rowCount, ordering: .relaxed)
+                context.addScanned(block.rowCount)
             }
             let mine = buffer
             found.withLock { $0.append(mine) }
         }
-        return (found.withLock { $0 }, scanned.load(ordering: .relaxed))
+        return found.withLock { $0 }
     }
 
     // MARK: walking
@@ -108,7 +104,7 @@ struct SequenceScan: Sendable {
             while !isOver() {
                 let number = next.add(1, ordering: .relaxed).oldValue
                 guard number < partitions.upperBound else { break }
-                guard ContinuousClock.now < deadline else { throw BehaviourError.timeout(rowsScanned: 0) }
+                try context.check()
                 rows.removeAll(keepingCapacity: true)
                 for buffer in buffers { buffer.append(number, to: &rows) }
                 sorter.sort(&rows, skipBits: SequenceBuffer.partitionBits)

@@ -45,7 +45,7 @@ struct SessionQuestion: Sendable {
                 rule, range: range, calendar: calendar, isClients: isClients, ranks: labels.ranks, listMax: listMax)
         }
         // Sessions past the bound of the table would run together.
-        guard !plan.groups.isFull else { throw BehaviourError.memory }
+        guard !plan.groups.isFull else { throw QueryError.tooLarge("more than 4 million client sessions") }
         var answer: [String: JSONValue] = [
             "sessions": .string(source.rawValue), "gap_minutes": .integer(rule.gap / 60_000_000),
             "bucket": .string(bucket.rawValue), "by": .string(label?.path ?? "step"),

@@ -1,69 +1,50 @@
 package import AurumCore
-internal import Foundation
-internal import Synchronization
 
 /// A question about what persons do one after another.
 package enum BehaviourKind: String, Sendable, CaseIterable {
     case funnel, retention, cohorts, paths, sessions
 }
 
-/// Answers questions about behaviour over everything acknowledged before the call.
+/// Answers questions about behaviour over everything acknowledged before the call, under the rules of the query engine.
 package final class BehaviourService: Sendable {
-    /// Queries of one organisation that run at once.
-    package static let queriesMax = 4
-    package static let timeLimit: Duration = .seconds(10)
-
-    private let source: any ColumnSource
-    private let resolver: @Sendable (_ org: String) -> any PersonResolver
+    private let engine: QueryEngine
     private let clock: any WallClock
-    private let running = Mutex<[String: Int]>([:])
 
-    /// - Parameter resolver: gives the persons after merges, for one organisation.
-    package init(
-        source: any ColumnSource, clock: any WallClock,
-        resolver: @escaping @Sendable (_ org: String) -> any PersonResolver
-    ) {
-        (self.source, self.clock, self.resolver) = (source, clock, resolver)
-    }
+    package init(engine: QueryEngine, clock: any WallClock) { (self.engine, self.clock) = (engine, clock) }
 
     /// The answer to a question as JSON.
-    /// - Throws: `BehaviourError`, or what reading the log throws.
+    /// - Parameter memoryBytes: for the rows of persons, if other than the engine's bound.
+    /// - Throws: `BehaviourError` for a question that is wrong, `QueryError` for one without an answer.
     package func answer(
-        _ kind: BehaviourKind, _ body: JSONValue, org: String, memoryBytes: Int? = nil, workers: Int? = nil
+        _ kind: BehaviourKind, _ body: JSONValue, org: String, memoryBytes: Int? = nil
     ) async throws -> JSONValue {
         let now = clock.now
-        try enter(org)
-        defer { leave(org) }
-        let (source, resolver) = (source, resolver(org))
-        return try await BlockingWork.value {
-            let question = try Question(kind, body, org: org, now: now)
+        let question = try Question(kind, body, org: org, now: now)
+        let engine = engine
+        return try await engine.run(kind.label, org: org) { context in
             let desk = BehaviourDesk(
-                segments: try source.segments(), resolver: resolver, now: now,
-                workers: workers ?? ProcessInfo.processInfo.activeProcessorCount,
-                memoryBytes: memoryBytes ?? SequenceScan.memoryBytes)
+                segments: try engine.source.segments(), resolver: engine.resolver, context: context, now: now,
+                workers: engine.limits.threads > 0 ? engine.limits.threads : ScanThreads.count,
+                memoryBytes: memoryBytes ?? engine.limits.memoryBytesMax)
             return .object(try question.answer(desk))
         }
     }
+}
 
-    private func enter(_ org: String) throws(BehaviourError) {
-        let fits = running.withLock { running in
-            guard running[org, default: 0] < Self.queriesMax else { return false }
-            running[org, default: 0] += 1
-            return true
-        }
-        if !fits { throw .busy }
-    }
-
-    private func leave(_ org: String) {
-        running.withLock { running in
-            let left = running[org, default: 1] - 1
-            running[org] = left > 0 ? left : nil
+extension BehaviourKind {
+    fileprivate var label: QueryKind {
+        switch self {
+        case .funnel: .funnel
+        case .retention: .retention
+        case .cohorts: .cohorts
+        case .paths: .paths
+        case .sessions: .sessions
         }
     }
 }
 
 /// One of the questions, read and checked.
-private enum Question {
+private enum Question: Sendable {
     case funnel(FunnelQuestion), retention(RetentionQuestion), cohorts(CohortQuestion)
     case paths(PathQuestion), sessions(SessionQuestion)
 
@@ -94,22 +75,25 @@ private enum Question {
 struct BehaviourDesk {
     let segments: [ColumnSegment]
     let resolver: any PersonResolver
+    let context: QueryContext
     let now: Timestamp
     let workers: Int
     let memoryBytes: Int
     private let began = ContinuousClock.now
 
-    init(segments: [ColumnSegment], resolver: any PersonResolver, now: Timestamp, workers: Int, memoryBytes: Int) {
-        (self.segments, self.resolver, self.now) = (segments, resolver, now)
-        (self.workers, self.memoryBytes) = (workers, memoryBytes)
+    init(
+        segments: [ColumnSegment], resolver: any PersonResolver, context: QueryContext, now: Timestamp, workers: Int,
+        memoryBytes: Int
+    ) {
+        (self.segments, self.resolver, self.context) = (segments, resolver, context)
+        (self.now, self.workers, self.memoryBytes) = (now, workers, memoryBytes)
     }
 
     func walk<Walker: SequenceWalker & Sendable>(
         _ plan: SequencePlan, _ makeWalker: @escaping @Sendable () -> Walker
     ) throws -> (walker: Walker, stats: SequenceStats) {
         let scan = SequenceScan(
-            plan, segments: segments, resolver: resolver, workers: workers, memoryBytes: memoryBytes,
-            deadline: began + BehaviourService.timeLimit)
+            plan, segments: segments, resolver: resolver, workers: workers, memoryBytes: memoryBytes, context: context)
         return try scan.run(makeWalker)
     }
 
