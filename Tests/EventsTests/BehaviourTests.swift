@@ -271,7 +271,7 @@ struct BehaviourTests {
     @Test(arguments: [
         (BehaviourKind.funnel, #"{}"#, "steps"),
         (.funnel, #"{"steps":[{"column":"name","op":"=","value":"a"}]}"#, "steps"),
-        (.funnel, #"{"steps":["a","b"]}"#, "steps[0]"),
+        (.funnel, #"{"steps":["a = 1",2]}"#, "steps[1]"), (.funnel, #"{"steps":["a = 1","b"]}"#, "steps[1].where"),
         (.funnel, #"{"steps":[{"name":"x"},{"where":{"column":"name","op":"=","value":"a"},"y":1}]}"#, "steps[1].y"),
         (.funnel, #"{"window":"8y"}"#, "window"), (.funnel, #"{"window":"-1d"}"#, "window"),
         (.funnel, #"{"order":"loose"}"#, "order"), (.retention, #"{"days":[0]}"#, "days"),

@@ -118,15 +118,16 @@ package final class BehaviourBody {
 
     // MARK: nested
 
-    /// The objects of a list; a bad one is said and left out.
+    /// The objects of a list; a bad one is said and left out. A text stands for an object with that `where`.
     package func objects(_ name: String, count: ClosedRange<Int>) -> [(body: BehaviourBody, value: JSONValue)] {
         guard let value = take(name)?.array, count.contains(value.count) else {
             refuse(name, "must be a list of \(count.lowerBound) to \(count.upperBound) objects")
             return []
         }
         return value.enumerated().compactMap { index, value in
+            let value = value.string == nil ? value : ["where": value]
             guard let members = value.object else {
-                refuse("\(name)[\(index)]", "must be an object")
+                refuse("\(name)[\(index)]", "must be an object or a text")
                 return nil
             }
             return (BehaviourBody(members, "\(path)\(name)[\(index)].", problems), value)

@@ -69,3 +69,14 @@ extension Problem {
         self = .invalid(error.problems.map { FieldProblem(field: $0.field, detail: $0.detail) })
     }
 }
+
+extension Problem {
+    init(_ error: QueryError) {
+        switch error {
+        case .busy: self = .rateLimited(retryAfterSeconds: 1)
+        case .timeout, .cancelled: self = .timeout
+        case .malformed, .tooLarge: self = .invalid([FieldProblem(field: "", detail: error.sentence)])
+        case .storage: self = .internalError
+        }
+    }
+}
