@@ -28,6 +28,7 @@ package struct GatewayParts: Sendable {
     package var buyers: BuyerRegistry
     package var ledger: LedgerReport
     package var attribution: AttributionService
+    package var behaviour: BehaviourParts
     package var site: ChatSiteSettings
     package var registry: MetricRegistry
     package var health: HealthRegistry
@@ -38,7 +39,7 @@ package struct GatewayParts: Sendable {
         keys: KeyStore, events: EventLog, eventLimits: EventLimits, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
+        behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
     ) {
         self.keys = keys
         self.events = events
@@ -52,6 +53,7 @@ package struct GatewayParts: Sendable {
         self.buyers = buyers
         self.ledger = ledger
         self.attribution = attribution
+        self.behaviour = behaviour
         self.site = site
         self.registry = registry
         self.health = health
@@ -133,6 +135,8 @@ package struct GatewayServer: Service {
         SolarRoutes(access: access, rate: RateLimiter(ratePerSecond: 10, burst: 60, clock: parts.clock))
             .register(in: book)
         OverviewRoutes(access: access, feed: overview, explainer: Explainer(parts)).register(in: book)
+        BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
+        ExportRoutes(access: access, exports: parts.behaviour.exports).register(in: book)
         KeyRoutes(access: access, keys: parts.keys).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)
         PageRoutes(
@@ -140,7 +144,7 @@ package struct GatewayServer: Service {
             leads: parts.leads, site: parts.site,
             attempts: RateLimiter(ratePerSecond: 5.0 / 60, burst: 10, clock: parts.clock)
         ).register(in: book)
-        registerSockets(access, in: book)
+        registerSockets(access, parts.behaviour.tail, in: book)
         book.get("/schemas/event/1", RouteDescription("JSON Schema of one event.", tag: "events")) { _, _ in
             .json(EventSchema.version1)
         }
@@ -150,7 +154,7 @@ package struct GatewayServer: Service {
     }
 
     /// What a request to a socket path is told that did not become a socket: why not.
-    private static func registerSockets(_ access: Access, in book: RouteBook) {
+    private static func registerSockets(_ access: Access, _ tail: TailFeed, in book: RouteBook) {
         let chat = RouteDescription(
             "The visitor's WebSocket.", tag: "sockets", success: 101, query: ["site": "A publishable key."])
         book.get("/v1/chat", chat) { request, _ -> Response in
@@ -165,6 +169,7 @@ package struct GatewayServer: Service {
             _ = try access.require(.analyticsRead, request)
             throw Problem.upgradeRequired
         }
+        TailSocket.describe(access, tail, in: book)
     }
 }
 
@@ -172,6 +177,7 @@ package struct GatewayServer: Service {
 struct Sockets: Sendable {
     private let chat: ChatSocket
     private let live: LiveSocket
+    private let tail: TailSocket
     /// Sockets a process holds.
     static let socketsMax: Double = 20_000
 
@@ -182,13 +188,17 @@ struct Sockets: Sendable {
         live = LiveSocket(
             access: access, overview: overview,
             loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "live")))
+        tail = TailSocket(
+            access: access, feed: parts.behaviour.tail, clock: parts.clock,
+            loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "tail")))
     }
 
     func wants(_ head: HTTPRequestHead) -> Bool {
-        guard chat.loop.open.value + live.loop.open.value < Self.socketsMax else { return false }
+        guard chat.loop.open.value + live.loop.open.value + tail.loop.open.value < Self.socketsMax else { return false }
         return switch path(head) {
         case "/v1/chat": (try? chat.principal(head)) != nil
         case "/v1/live": (try? live.principal(head)) != nil
+        case TailSocket.path: tail.refusal(head) == nil
         default: false
         }
     }
@@ -196,6 +206,8 @@ struct Sockets: Sendable {
     func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {
         if path(head) == "/v1/live" {
             if let principal = try? live.principal(head) { await live.serve(socket, principal) }
+        } else if path(head) == TailSocket.path {
+            await tail.serve(socket, head)
         } else if let principal = try? chat.principal(head) {
             await chat.serve(socket, head, principal)
         }

@@ -10,7 +10,8 @@ struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "List stored events, and ask what became of an event or a request.",
         subcommands: [
-            List.self, Outcome.self, ReceiptCommand.self, Verify.self, Inspect.self, Import.self,
+            List.self, Outcome.self, ReceiptCommand.self, Verify.self, Inspect.self, Import.self, Funnel.self,
+            Retention.self, Cohorts.self, Paths.self, Sessions.self, Export.self,
         ])
 
     struct List: AsyncParsableCommand {

@@ -62,9 +62,12 @@ extension Setting {
     static let eventsPerKeySecond = Setting(
         key: ["events", "perKeySecond"], kind: .integer(1...10_000_000), standard: "50000",
         help: "Events a publishable key may send a second; twice that in a burst.")
+    static let exportsDirectory = Setting(
+        key: ["exports", "directory"], kind: .text, standard: "off",
+        help: "Folder that exports with the target directory are copied to, or off.")
 
     static let all: [Setting] = [
         dataDirectory, httpHost, httpPort, metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
-        eventsPerKeySecond, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds,
+        eventsPerKeySecond, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory,
     ]
 }

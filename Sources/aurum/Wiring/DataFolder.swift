@@ -30,6 +30,7 @@ final class DataFolder: Sendable {
     var databasePath: String { path + "/aurum.db" }
     var logPath: String { path + "/events" }
     var signingKeyPath: String { path + "/certificate-signing.key" }
+    var exportsPath: String { path + "/exports" }
     var siteKeyPath: String { path + "/site.key" }
     var contactPath: String { DataFolder.contactPath(in: path) }
 

@@ -55,7 +55,7 @@ struct RunningServer {
         }
         return RunningServer(
             configuration: configuration, parts: parts,
-            services: [relay, market] + metrics(configuration, stores) + [gateway] + extra,
+            services: [relay, market, parts.behaviour.exports] + metrics(configuration, stores) + [gateway] + extra,
             newAdminToken: stores.newAdminToken, folder: stores.folder,
             close: {
                 await relay.drain()
@@ -85,6 +85,9 @@ struct RunningServer {
                 database: database, policies: trade.policies, allowLoopback: configuration.egressAllowLoopback),
             ledger: LedgerReport(database: database),
             attribution: AttributionService(database: database, events: stores.events.store),
+            behaviour: BehaviourWiring.parts(
+                configuration, stores.folder, stores.events, stores.eventLimits, database,
+                BehaviourWiring.engine(stores.events, registry: registry)),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))
