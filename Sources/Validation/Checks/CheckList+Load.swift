@@ -30,9 +30,9 @@ extension CheckList {
         plan.targetPID = context.target.pid
         plan.calibrates = true
         plan.seed = context.seed
-        let (report, recorder) = try await EventLoad(plan, logger: context.logger).measure()
+        let (report, tally) = try await EventLoad(plan, logger: context.logger).measure()
         findings.sent(report.requests)
-        findings.keep(recorder, as: "events")
+        findings.keep(tally.judged, as: "events")
         findings.keep(json: report.json, as: "load")
         account(report, findings)
         if let calibration = report.calibration, !calibration.kept {

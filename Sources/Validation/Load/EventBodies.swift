@@ -1,4 +1,4 @@
-internal import AurumCore
+package import AurumCore
 internal import NIOCore
 
 /// Bodies of events, rendered once with their HTTP head; before each send every event in one gets a fresh id and time
@@ -52,7 +52,7 @@ package struct EventBodies: Sendable {
     ) -> (template: Template, bodyBytes: Int) {
         var body: [UInt8] = []
         body.reserveCapacity(batch * 360)
-        var places: [(id: Int, time: Int)] = []
+        var places: [EventPopulation.Drawn] = []
         for _ in 0..<batch { places.append(population.append(to: &body, &random)) }
         let start = Array("\(head)Content-Length: \(body.count)\r\n\r\n".utf8)
         var buffer = ByteBuffer()
