@@ -94,6 +94,7 @@ package struct GatewayServer: Service {
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
         router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock))
+        router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
         let book = RouteBook(router: router)
         try Self.register(parts, settings, access, overview, in: book)
         book.refuseOtherMethods()
@@ -107,7 +108,9 @@ package struct GatewayServer: Service {
                     responder: responder, bounds: bounds, wantsSocket: { sockets.wants($0) },
                     onSocket: { await sockets.serve($0, $1) })
             },
-            configuration: .init(address: .hostname(settings.host, port: settings.port), serverName: nil),
+            configuration: .init(
+                address: .hostname(settings.host, port: settings.port), serverName: nil, backlog: 1024,
+                availableConnectionsDelegate: MaximumAvailableConnections(bounds.connectionsMax)),
             onServerRunning: { channel in await onReady(channel.localAddress?.port ?? settings.port) },
             logger: parts.logger)
     }

@@ -47,15 +47,19 @@ package struct EventLoad: Sendable {
         return (report, usage.value)
     }
 
-    private func makeBodies(_ endpoint: HTTPEndpoint, salt: UInt64, thread: Int) -> EventBodies {
-        let heads = plan.keys.map { key in
+    /// One HTTP head a key, still without its length.
+    static func heads(_ plan: LoadPlan, _ endpoint: HTTPEndpoint) -> [String] {
+        plan.keys.map { key in
             "POST /v1/events HTTP/1.1\r\nHost: \(endpoint.authority)\r\nAuthorization: Bearer \(key)\r\n"
                 + "Content-Type: application/x-ndjson\r\n"
         }
-        return EventBodies(
+    }
+
+    private func makeBodies(_ endpoint: HTTPEndpoint, salt: UInt64, thread: Int) -> EventBodies {
+        EventBodies(
             profile: plan.profile, batch: plan.batch,
             count: max(plan.templates, plan.executor.usersMax) / plan.threads + 1,
-            heads: heads, seed: plan.seed, salt: salt, thread: thread, threads: plan.threads)
+            heads: Self.heads(plan, endpoint), seed: plan.seed, salt: salt, thread: thread, threads: plan.threads)
     }
 }
 

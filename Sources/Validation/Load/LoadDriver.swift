@@ -121,9 +121,11 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         let sent = now
         guard let connection = connections[start.user] else {
             parked[start.user] = true
+            tally.unsent += 1
             return abandon(start)
         }
         guard let request = source.next(nowMilliseconds: settings.wallMilliseconds(origin &+ sent)) else {
+            tally.unsent += 1
             abandon(start)
             return schedule.finish(user: start.user, now: sent)
         }

@@ -58,7 +58,7 @@ package struct LoadReport: Sendable, Codable {
         judgedSeconds = plan.judgedSeconds
         requests = tally.requestsSent
         neverStarted = tally.blockedByTarget + tally.missedByGenerator
-        offered = tally.itemsSent + neverStarted * plan.batch
+        offered = tally.itemsSent + (neverStarted + tally.unsent) * plan.batch
         outcomes = tally.outcomes
         acknowledged = tally.outcomes.stored
         acknowledgedPerSecond = judgedSeconds > 0 ? Double(tally.judgedAnswered) / judgedSeconds : 0

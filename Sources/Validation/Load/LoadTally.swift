@@ -51,6 +51,8 @@ package struct LoadTally: Sendable {
     /// Those of them that did not say when to try again.
     package var refusedWithoutRetryAfter = 0
     package var unanswered = 0
+    /// Those of them that were never sent, because their user's connection was gone.
+    package var unsent = 0
     package var connectionsLost = 0
     /// Due starts that had a free user and were not begun: the generator's fault.
     package var missedByGenerator = 0
@@ -93,6 +95,7 @@ package struct LoadTally: Sendable {
         seconds.add(other.seconds)
         lastAnswerNanoseconds = max(lastAnswerNanoseconds, other.lastAnswerNanoseconds)
         unanswered += other.unanswered
+        unsent += other.unsent
         connectionsLost += other.connectionsLost
         missedByGenerator += other.missedByGenerator
         blockedByTarget += other.blockedByTarget
