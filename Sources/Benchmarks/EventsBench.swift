@@ -51,6 +51,7 @@ struct HotPathBench: Sendable {
     /// So many bodies stay in the caches, as those of a server do that has just received them.
     private static let bodiesInCache = 32
     private static let padding = 64
+    private static let eventsToJudge = 10_000
 
     private var sample: [[UInt8]] { Array(bodies.bodies.prefix(Self.bodiesInCache)) }
 
@@ -62,6 +63,11 @@ struct HotPathBench: Sendable {
             work()
             return ProcessCost.threadNanoseconds - began
         }.median
+    }
+
+    /// A handful of events measures the clock, not the parser.
+    private func tooFew(_ events: Int) -> String? {
+        events < Self.eventsToJudge ? "fewer than \(Self.eventsToJudge) events" : nil
     }
 
     func parser() -> [BenchRow] {
@@ -81,17 +87,15 @@ struct HotPathBench: Sendable {
             BenchRow(
                 name: "events.parse", value: time / Double(max(1, accepted)), unit: "ns/event", bar: 200,
                 n: accepted * rounds, note: "one thread, CPU time, median of \(rounds) rounds",
-                notJudged: accepted == 0 ? "no line could be parsed" : nil)
+                notJudged: accepted == 0 ? "no line could be parsed" : tooFew(accepted))
         ]
     }
 
     func encode() -> [BenchRow] {
         let checker = ContractChecker()
-        var rows = 0
         let time = median {
-            rows = 0
             for (number, body) in sample.enumerated() {
-                rows = body.withUnsafeBytes { checker.append($0, format: .ndjson, receivedAt: bodies.receivedAt) }
+                _ = body.withUnsafeBytes { checker.append($0, format: .ndjson, receivedAt: bodies.receivedAt) }
                 if number % 30 == 29 { _ = checker.seal() }
             }
             _ = checker.seal()
@@ -101,7 +105,7 @@ struct HotPathBench: Sendable {
             BenchRow(
                 name: "events.parse_encode_compress", value: time / Double(max(1, events)), unit: "ns/event", bar: 550,
                 n: events * rounds, note: "one thread, CPU time, median of \(rounds) rounds, blocks of 24,000 rows",
-                notJudged: rows == 0 && events == 0 ? "no line could be taken" : nil)
+                notJudged: tooFew(events))
         ]
     }
 

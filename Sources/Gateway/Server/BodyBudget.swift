@@ -84,7 +84,9 @@ struct BodyBudgetMiddleware: RouterMiddleware {
         next: @concurrent (Request, GatewayContext) async throws -> Response
     ) async throws -> Response {
         let announced = request.headers[.contentLength].flatMap { Int($0) } ?? 0
-        guard announced > 0 || request.headers[.transferEncoding] != nil else { return try await next(request, context) }
+        guard announced > 0 || request.headers[.transferEncoding] != nil else {
+            return try await next(request, context)
+        }
         let holder = request.headers[.authorization] ?? request.headers[.writeKey] ?? context.clientAddress
         if let refusal = budget.check(announced: announced, holder: holder) { throw Problem(refusal) }
         let account = BodyAccount(budget: budget, holder: holder)

@@ -87,7 +87,8 @@ extension CheckList {
         findings.sent(first.requestsSent)
         let known = kept.count * plan.batch
         findings.measure(
-            Measure("acknowledged events lost", Double(known - first.outcomes.duplicate), "", .equals, bar: 0, n: known))
+            Measure("acknowledged events lost", Double(known - first.outcomes.duplicate), "", .equals, bar: 0, n: known)
+        )
         let rest = (0..<UInt64(report.requests)).filter { !kept.contains($0) }
         guard !rest.isEmpty else { return first.outcomes.duplicate }
         let second = try await resend(rest, plan, report.salt)

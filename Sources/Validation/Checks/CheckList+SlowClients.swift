@@ -44,7 +44,8 @@ extension CheckList {
             "memory a slow client", growth / clients, "bytes", .atMost, bar: bytesPerClientMax,
             n: scenario.slowClients)
         judge.measure(
-            "p95 of others by normal", Double(report.latency.p95.microseconds) / Double(max(1, normal.latency.p95.microseconds)),
+            "p95 of others by normal",
+            Double(report.latency.p95.microseconds) / Double(max(1, normal.latency.p95.microseconds)),
             "", .below, bar: 2, n: Int(report.latency.n))
         judge.measure("p95 of others", report.latency.p95, below: 85, n: report.latency.n)
     }

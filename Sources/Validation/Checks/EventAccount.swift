@@ -24,8 +24,8 @@ struct EventAccount: Sendable {
             "\(report.refusedWithoutRetryAfter) of \(report.refused) refusals do not say when to try again")
     }
 
-    /// The target's rows of this organisation must be those acknowledged; where answers were lost on the way it may hold
-    /// up to so many more.
+    /// The target's rows of this organisation must be those acknowledged; where answers were lost on the way it may
+    /// hold up to so many more.
     ///
     /// - Parameter duplicates: what was answered `duplicate`: no rows of the views, but part of the running totals.
     func scan(_ org: Organisation, acknowledged: Int, uncertain: Int, duplicates: Int = 0) async throws {
@@ -143,7 +143,9 @@ extension CheckContext {
     func canOffer(_ rate: Double, _ plan: LoadPlan) async throws -> Bool {
         let calibration = try await LoadCalibration.measure(plan: plan, eventsPerSecond: rate)
         findings.measure(
-            Measure("null server took", calibration.acknowledgedPerSecond, "events/s", n: Int(calibration.offeredPerSecond)))
+            Measure(
+                "null server took", calibration.acknowledgedPerSecond, "events/s", n: Int(calibration.offeredPerSecond))
+        )
         guard !calibration.kept, scenario.judgesSpeed else { return true }
         findings.machineTooSmall("the null server took only \(calibration.sentence)")
         return false

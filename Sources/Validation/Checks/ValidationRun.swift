@@ -27,7 +27,8 @@ package struct ValidationRun: Sendable {
     ///   - progress: called after each check.
     package init(
         target: ValidationTarget, profile: ValidationProfile = .smoke, suite: String? = nil, checks: [String] = [],
-        phases: [String] = [], rate: LoadRate? = nil, out: String, server: SpawnedServer? = nil, seed: UInt64 = 7, command: String, build: BuildFacts,
+        phases: [String] = [], rate: LoadRate? = nil, out: String, server: SpawnedServer? = nil, seed: UInt64 = 7,
+        command: String, build: BuildFacts,
         logger: Logger = Logger(label: "aurum.validate"),
         progress: @escaping @Sendable (CheckResult) -> Void = { _ in }
     ) {

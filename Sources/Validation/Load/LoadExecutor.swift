@@ -2,8 +2,8 @@
 package enum LoadExecutor: Sendable, Hashable {
     /// Open loop: starts are due at fixed times, whatever the target does. `virtualUsers` bounds those at work at once.
     case constantArrivalRate(perSecond: Double, seconds: Double, virtualUsers: Int)
-    /// Open loop: one constant rate after another, without slopes between them. k6 writes this as `ramping-arrival-rate`
-    /// with stages of no length.
+    /// Open loop: one constant rate after another, without slopes between them. k6 writes this as
+    /// `ramping-arrival-rate` with stages of no length.
     case steppedArrivalRate(steps: [RateStep], virtualUsers: Int)
     /// Closed loop: so many iterations in all, done as fast as the users can. Ends when they are done.
     case sharedIterations(count: Int, virtualUsers: Int, secondsMax: Double)

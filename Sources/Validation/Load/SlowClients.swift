@@ -22,7 +22,9 @@ package final class SlowClients: Sendable {
     package var count: Count { state.withLock { $0.count } }
 
     /// Opens `count` connections that say they will send `length` bytes and send `piece` of them each second.
-    package func trickle(_ count: Int, to target: String, key: String, length: Int = 200_000, piece: Int = 16) async throws {
+    package func trickle(_ count: Int, to target: String, key: String, length: Int = 200_000, piece: Int = 16)
+        async throws
+    {
         let endpoint = try HTTPEndpoint(target)
         let head =
             "POST /v1/events HTTP/1.1\r\nHost: \(endpoint.authority)\r\nAuthorization: Bearer \(key)\r\n"
@@ -37,7 +39,8 @@ package final class SlowClients: Sendable {
     }
 
     /// Opens `count` connections that ask for `path` again and again and read no answer.
-    package func ignoreAnswers(_ count: Int, to target: String, key: String, path: String, times: Int = 64) async throws {
+    package func ignoreAnswers(_ count: Int, to target: String, key: String, path: String, times: Int = 64) async throws
+    {
         let endpoint = try HTTPEndpoint(target)
         let request = "GET \(path) HTTP/1.1\r\nHost: \(endpoint.authority)\r\nAuthorization: Bearer \(key)\r\n\r\n"
         try await open(count, endpoint, first: String(repeating: request, count: times), reads: false)

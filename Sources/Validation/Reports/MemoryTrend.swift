@@ -2,9 +2,9 @@ internal import AurumCore
 
 /// The slope of a measured series and how sure it is.
 ///
-/// Ordinary least squares over samples at equal distances; the 95 % interval comes from a moving-block bootstrap of the
-/// residuals, which keeps what neighbouring samples have in common. Source: Künsch, "The jackknife and the bootstrap for
-/// general stationary observations", 1989.
+/// Ordinary least squares over samples at equal distances; the 95 % interval comes from a moving-block bootstrap of
+/// the residuals, which keeps what neighbouring samples have in common. Source: Künsch, "The jackknife and the
+/// bootstrap for general stationary observations", 1989.
 package struct MemoryTrend: Sendable, Codable, Hashable {
     /// Units a sample.
     package var slope: Double

@@ -28,7 +28,8 @@ struct ValidateCommand: AsyncParsableCommand {
         var metrics: String?
         @Option(name: .long, help: "smoke, standard, full, or tiny (the event scenarios in seconds, judging no speed).")
         var profile = "smoke"
-        @Option(name: .long, help: "Only these phases, separated by commas, for example load,spike,endurance,resilience.")
+        @Option(
+            name: .long, help: "Only these phases, separated by commas, for example load,spike,endurance,resilience.")
         var phase: String?
         @Option(
             name: .long,
