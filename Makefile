@@ -29,8 +29,12 @@ soak: dependencies test-dependencies $(CHART) venv ## The tests again with the f
 	@$(BUILD) --build-tests
 	@TEST_SOAK=1 $(SWIFT) test -c release --skip-build
 
-bench: build ## Measure every area against its bar; exit 1 on a miss
+bench: build ## Measure every area against its bar and the baseline; exit 1 on a miss
+	@.build/release/aurum bench events --gate
 	@.build/release/aurum bench all
+
+bench-peers: build venv ## Ingest and query the same events with ClickHouse's engine and with Aurum, side by side
+	@scripts/bench-peers
 
 fuzz: dependencies ## Fuzz the event parser with libFuzzer for a minute
 	@scripts/fuzz

@@ -25,6 +25,7 @@ let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "
 let mustache: Target.Dependency = .product(name: "Mustache", package: "swift-mustache")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioHTTPTypes: Target.Dependency = .product(name: "NIOHTTPTypes", package: "swift-nio-extras")
@@ -118,6 +119,7 @@ var targets: [Target] = [
     .testTarget(
         name: "SolarTests",
         dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "Leads", "Solar", "TestSupport"]),
+    .testTarget(name: "GatewayTests", dependencies: ["AurumCore", "Gateway", "TestSupport", nioCore, nioEmbedded]),
     .testTarget(name: "ValidationTests", dependencies: ["AurumCore", "Validation", "TestSupport", histogram]),
     .testTarget(name: "TidyTests", dependencies: []),
     // Black-box tests of the built binary: restart, SIGKILL, Segment's client, browser.

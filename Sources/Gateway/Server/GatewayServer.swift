@@ -96,6 +96,7 @@ package struct GatewayServer: Service {
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
         router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock))
+        router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
         let book = RouteBook(router: router)
         try Self.register(parts, settings, access, overview, in: book)
         book.refuseOtherMethods()
@@ -109,7 +110,9 @@ package struct GatewayServer: Service {
                     responder: responder, bounds: bounds, wantsSocket: { sockets.wants($0) },
                     onSocket: { await sockets.serve($0, $1) })
             },
-            configuration: .init(address: .hostname(settings.host, port: settings.port), serverName: nil),
+            configuration: .init(
+                address: .hostname(settings.host, port: settings.port), serverName: nil, backlog: 1024,
+                availableConnectionsDelegate: MaximumAvailableConnections(bounds.connectionsMax)),
             onServerRunning: { channel in await onReady(channel.localAddress?.port ?? settings.port) },
             logger: parts.logger)
     }
@@ -150,7 +153,8 @@ package struct GatewayServer: Service {
         }
         book.describe(.get, "/openapi.json", RouteDescription("This document.", tag: "operations"))
         let document = OpenAPI.document(book.entries, version: settings.version)
-        book.router.get("/openapi.json") { _, _ in Response.json(document) }
+        let answer = Response.json(document)
+        book.router.get("/openapi.json") { _, _ in answer }
     }
 
     /// What a request to a socket path is told that did not become a socket: why not.

@@ -59,6 +59,9 @@ extension Setting {
     static let chatMessagesPer10Seconds = Setting(
         key: ["chat", "messagesPerTenSeconds"], kind: .integer(1...1000), standard: "10",
         help: "Messages a visitor may send in ten seconds.")
+    static let eventBytesInFlight = Setting(
+        key: ["events", "bytesInFlightMax"], kind: .integer(65_536...1 << 40), standard: "\(64 << 20)",
+        help: "Bytes of request bodies held at once; above it new bodies are refused with 503.")
     static let eventsPerKeySecond = Setting(
         key: ["events", "perKeySecond"], kind: .integer(1...10_000_000), standard: "50000",
         help: "Events a publishable key may send a second; twice that in a burst.")
@@ -68,6 +71,7 @@ extension Setting {
 
     static let all: [Setting] = [
         dataDirectory, httpHost, httpPort, metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
-        eventsPerKeySecond, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory,
+        eventBytesInFlight, eventsPerKeySecond, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds,
+        exportsDirectory,
     ]
 }

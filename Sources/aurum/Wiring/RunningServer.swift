@@ -145,6 +145,7 @@ private struct Stores: Sendable {
         health.report("database", .ok)
         var settings = EventsConfiguration()
         settings.commitDelay = configuration.commitDelay
+        settings.limits.bytesInFlightMax = configuration.integer(.eventBytesInFlight)
         let events = try Openings.log(folder, settings, registry: registry, health: health, clock: clock)
         let keys = try await KeyStore(database: database, clock: clock)
         return Stores(
@@ -241,7 +242,9 @@ extension AurumConfiguration {
     }
 
     var gatewaySettings: GatewaySettings {
-        GatewaySettings(
+        var settings = GatewaySettings(
             host: httpHost, port: httpPort, version: Release.version, eventsPerKeySecond: integer(.eventsPerKeySecond))
+        settings.bounds.connectionsMax = FileLimit.connections(atMost: settings.bounds.connectionsMax)
+        return settings
     }
 }
