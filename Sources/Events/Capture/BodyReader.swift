@@ -22,7 +22,7 @@ struct BodyReader {
         eventBytesMax = request.format == .internalEvents ? limits.internalEventBytesMax : limits.eventBytesMax
         rules = ContractRules(
             flavour: request.format.flavour, impliedType: request.format.impliedType, receivedAt: request.receivedAt,
-            isHistorical: request.isHistorical)
+            envelopeSentAt: request.envelopeSentAt, isHistorical: request.isHistorical)
     }
 
     /// Adds the rows of `body` and the request; on an error the block is as it was.
@@ -33,7 +33,7 @@ struct BodyReader {
         let mark = block.mark
         request.firstRow = block.rowCount
         let error: CaptureError?
-        if request.format == .ndjson || request.format == .internalEvents {
+        if request.format.isLines {
             error = readLines(body, &parser, &bots, &padded, &block)
         } else {
             error = readDocument(body, &parser, &bots, &padded, &block)
@@ -145,7 +145,7 @@ struct BodyReader {
         let end = start + body.count
         parser.newlineIsSpace = true
         var grammar = JSONGrammar(start, end: end)
-        if request.format == .segmentBatch {
+        if request.format.isBatch {
             var offset = 0
             guard let scan = SegmentEnvelope.scan(body, failedAt: &offset) else {
                 return .malformedBody(offset: offset)

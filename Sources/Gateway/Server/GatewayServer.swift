@@ -33,6 +33,8 @@ package struct GatewayParts: Sendable {
     package var health: HealthRegistry
     package var clock: any WallClock
     package var logger: Logger
+    /// What each app's settings say to capture.
+    package var captureSettings: CaptureRoutes.Settings = { _, _ in AppCaptureSettings() }
 
     package init(
         keys: KeyStore, events: EventLog, eventLimits: EventLimits, database: Database,
@@ -122,11 +124,12 @@ package struct GatewayServer: Service {
         in book: RouteBook
     ) throws {
         let rate = Double(settings.eventsPerKeySecond)
-        EventRoutes(
-            access: access, capture: parts.events.capture, store: parts.events.store, clock: parts.clock,
-            limits: parts.eventLimits,
-            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock)
+        CaptureRoutes(
+            access: access, capture: parts.events.capture, limits: parts.eventLimits,
+            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock),
+            settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger
         ).register(in: book)
+        EventRoutes(access: access, store: parts.events.store).register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
