@@ -96,7 +96,9 @@ var targets: [Target] = [
     // Tests mirror the sources.
     .target(
         name: "TestSupport",
-        dependencies: ["AurumCore", "Telemetry", "Database", asyncHTTPClient, nioCore, nioHTTP1, nioPosix],
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "CZlib", "CZstd", asyncHTTPClient, nioCore, nioHTTP1, nioPosix,
+        ],
         path: "Tests/TestSupport"),
     .testTarget(name: "AurumCoreTests", dependencies: ["AurumCore", "TestSupport"]),
     .testTarget(name: "TelemetryTests", dependencies: ["AurumCore", "Telemetry", "TestSupport", logging]),

@@ -1,6 +1,7 @@
 internal import AurumCore
 internal import Events
 internal import Synchronization
+internal import TestSupport
 import Testing
 
 /// What happens at each bound of a request.
@@ -25,6 +26,18 @@ struct CaptureBoundsTests {
         await #expect(throws: (any Error).self) { try await send(log, Array("no gzip".utf8), .gzip) }
         await #expect(throws: (any Error).self) { try await send(log, Array("no zstd".utf8), .zstd) }
         await log.close()
+    }
+
+    @Test func `a bomb is refused within 100 ms of a core`() {
+        let bombs: [(BodyEncoding, [UInt8])] = [
+            (.zstd, zstdBomb(bytes: 1 << 30)), (.gzip, gzip([UInt8](repeating: 0x20, count: 16 << 20))),
+        ]
+        for (encoding, bomb) in bombs {
+            #expect(bomb.count < 40 << 10, "small enough for the ratio to be what refuses it")
+            let before = threadSeconds()
+            #expect(throws: CaptureError.inflateRatio) { try encoding.decode(bomb, limits: EventLimits()) }
+            #expect(threadSeconds() - before < 0.1)
+        }
     }
 
     @Test func `a body past its size or its count is refused whole`() async throws {

@@ -1,6 +1,7 @@
 internal import AurumCore
 internal import Events
 internal import Foundation
+internal import TestSupport
 import Testing
 
 /// PostHog's shape: recorded requests of its own library byte for byte, and the forms its browser library uses.

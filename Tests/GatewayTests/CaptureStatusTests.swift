@@ -187,21 +187,14 @@ struct CaptureStatusTests {
         }
     }
 
-    /// A bomb that would become a gigabyte.
-    @Test(arguments: routes) func `a bomb is refused within 100 ms`(route: Route) async throws {
+    /// What would become a gigabyte. Its time and memory are measured by other tests, without neighbours in process.
+    @Test(arguments: routes) func `a bomb is refused on every route`(route: Route) async throws {
         let capture = try await CaptureHarness()
         let key = try await capture.key()
         let bomb = zstdBomb(bytes: 1 << 30)
         #expect(bomb.count < 64 << 10)
-        let clock = ContinuousClock()
-        var best = Duration.seconds(10)
-        for _ in 0..<3 {
-            let start = clock.now
-            let answer = try await call(capture, route, key: key, body: bomb, ["Content-Encoding": "zstd"])
-            best = min(best, clock.now - start)
-            expect(answer, 413, "inflate_ratio", route.path)
-        }
-        #expect(best < .milliseconds(100), "\(best)")
+        let answer = try await call(capture, route, key: key, body: bomb, ["Content-Encoding": "zstd"])
+        expect(answer, 413, "inflate_ratio", route.path)
         await capture.log.close()
     }
 }

@@ -150,6 +150,7 @@ package struct GatewayServer: Service {
         book.describe(.get, "/openapi.json", RouteDescription("This document.", tag: "operations"))
         let document = OpenAPI.document(book.entries, version: settings.version)
         book.router.get("/openapi.json") { _, _ in Response.json(document) }
+        precondition(book.differences.isEmpty, "routes and their document differ: \(book.differences)")
     }
 
     /// What a request to a socket path is told that did not become a socket: why not.

@@ -8,7 +8,7 @@ internal import CZstd
 #endif
 
 /// gzip of `bytes`.
-func gzip(_ bytes: [UInt8]) -> [UInt8] {
+package func gzip(_ bytes: [UInt8]) -> [UInt8] {
     var stream = z_stream()
     _ = deflateInit2_(
         &stream, 9, Z_DEFLATED, 31, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
@@ -29,21 +29,21 @@ func gzip(_ bytes: [UInt8]) -> [UInt8] {
 }
 
 /// zstd of `bytes`.
-func zstd(_ bytes: [UInt8]) -> [UInt8] {
+package func zstd(_ bytes: [UInt8]) -> [UInt8] {
     var out = [UInt8](repeating: 0, count: ZSTD_compressBound(bytes.count))
     let count = ZSTD_compress(&out, out.count, bytes, bytes.count, 3)
     return Array(out.prefix(count))
 }
 
 /// CPU time of this thread.
-func threadSeconds() -> Double {
+package func threadSeconds() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
     return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
 }
 
 /// A small body that unpacks to very many bytes.
-func zstdBomb(bytes: Int) -> [UInt8] {
+package func zstdBomb(bytes: Int) -> [UInt8] {
     guard let context = ZSTD_createCCtx() else { return [] }
     defer { ZSTD_freeCCtx(context) }
     let piece = [UInt8](repeating: 0x20, count: 1 << 20)
