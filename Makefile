@@ -52,7 +52,7 @@ dependencies:
 	@scripts/install-packages libsqlite3-dev libzstd-dev zlib1g-dev libjs-chart.js
 
 test-dependencies:
-	@scripts/install-packages chromium chromium-driver python3-venv
+	@scripts/install-packages chromium chromium-driver curl python3-venv
 
 $(CHART): | dependencies
 	@mkdir -p $(dir $@)

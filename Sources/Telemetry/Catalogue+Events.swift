@@ -17,4 +17,7 @@ extension MetricDefinition {
         "aurum_log_segment_bytes", .gauge, labels: ["state"], "Bytes of the log on disk.")
     package static let dedupIdentifiers = MetricDefinition(
         "aurum_events_dedup_identifiers", .gauge, "Event ids remembered for de-duplication.")
+    package static let clicksUnrecorded = MetricDefinition(
+        "aurum_events_clicks_unrecorded_total", .counter,
+        "Clicks that were redirected while the log could not store them.")
 }

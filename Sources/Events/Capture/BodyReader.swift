@@ -22,7 +22,7 @@ struct BodyReader {
         eventBytesMax = request.format == .internalEvents ? limits.internalEventBytesMax : limits.eventBytesMax
         rules = ContractRules(
             flavour: request.format.flavour, impliedType: request.format.impliedType, receivedAt: request.receivedAt,
-            isHistorical: request.isHistorical)
+            envelopeSentAt: request.envelopeSentAt, isHistorical: request.isHistorical)
     }
 
     /// Adds the rows of `body` and the request; on an error the block is as it was.
@@ -32,7 +32,7 @@ struct BodyReader {
         block.setMark()
         request.firstRow = block.rowCount
         let error: CaptureError?
-        if request.format == .ndjson || request.format == .internalEvents {
+        if request.format.isLines {
             error = readLines(body, &shard, &block)
         } else {
             error = readDocument(body, &shard, &block)
@@ -142,7 +142,7 @@ struct BodyReader {
         let end = start + body.count
         shard.parser.newlineIsSpace = true
         var grammar = JSONGrammar(start, end: end)
-        if request.format == .segmentBatch {
+        if request.format.isBatch {
             var offset = 0
             guard let scan = SegmentEnvelope.scan(body, failedAt: &offset) else {
                 return .malformedBody(offset: offset)

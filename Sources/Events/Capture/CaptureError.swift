@@ -1,3 +1,5 @@
+package import AurumCore
+
 /// Why a request was refused as a whole: nothing of it is stored.
 package enum CaptureError: Error, Equatable, Sendable {
     /// The array, object or envelope is not JSON, or the packing is broken; the byte where that showed.
@@ -56,11 +58,16 @@ package struct CaptureSource: Sendable, Equatable {
     package var defaultCurrency: String
     /// Historical requests may be older than 400 days and are never late.
     package var isHistorical: Bool
+    /// The client's clock when it sent the body, where the body says so around its events.
+    package var sentAt: Timestamp?
 
-    package init(org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false) {
+    package init(
+        org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false, sentAt: Timestamp? = nil
+    ) {
         self.org = org
         self.app = app
         self.defaultCurrency = defaultCurrency
         self.isHistorical = isHistorical
+        self.sentAt = sentAt
     }
 }

@@ -53,15 +53,16 @@ package final class EventCapture: Sendable {
             }
             return
         }
-        guard body.count <= limits.bodyBytesMax || format == .internalEvents else {
+        guard body.count <= limits.bodyBytesMax || format == .internalEvents || format.isTranslated else {
             return done(.failure(.bodyTooLarge))
         }
         guard inFlight.enter(body.count) else { return done(.failure(.overloaded)) }
         var random = SystemRandomNumberGenerator()
         let request = PendingRequest(
             org: source.org, app: source.app, currency: source.defaultCurrency, format: format,
-            isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds, nonce: random.next(),
-            bodyBytes: body.count, done: done)
+            isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds,
+            envelopeSentAt: source.sentAt?.microseconds, nonce: random.next(), bodyBytes: body.count,
+            done: done)
         let shard = shards[(next.add(1, ordering: .relaxed).oldValue & Int.max) % shards.count]
         let (error, isFull) = shard.add(body, request, keys: secret.keys(org: source.org, app: source.app))
         if let error {

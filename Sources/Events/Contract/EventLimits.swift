@@ -2,6 +2,10 @@
 package struct EventLimits: Sendable, Equatable {
     /// Decoded bytes of one body.
     package var bodyBytesMax = 4 << 20
+    /// The same on the routes of PostHog's clients.
+    package var postHogBodyBytesMax = 6 << 20
+    /// Bytes of the query of a pixel or a click.
+    package var queryBytesMax = 8 << 10
     /// Events of one request.
     package var batchEventsMax = 2500
     /// Bytes of one event from outside.
@@ -40,7 +44,8 @@ package struct EventLimits: Sendable, Equatable {
     /// Name and value of every bound, in the order of declaration.
     package var rows: [(name: String, value: Int)] {
         [
-            ("events.bodyBytesMax", bodyBytesMax), ("events.batchEventsMax", batchEventsMax),
+            ("events.bodyBytesMax", bodyBytesMax), ("events.postHogBodyBytesMax", postHogBodyBytesMax),
+            ("events.queryBytesMax", queryBytesMax), ("events.batchEventsMax", batchEventsMax),
             ("events.eventBytesMax", eventBytesMax), ("events.internalEventBytesMax", internalEventBytesMax),
             ("events.inflateRatioMax", inflateRatioMax), ("events.bytesInFlightMax", bytesInFlightMax),
             ("events.freeBytesMin", freeBytesMin), ("events.blockRowsMax", blockRowsMax),

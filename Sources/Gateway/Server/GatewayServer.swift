@@ -34,6 +34,8 @@ package struct GatewayParts: Sendable {
     package var health: HealthRegistry
     package var clock: any WallClock
     package var logger: Logger
+    /// What each app's settings say to capture.
+    package var captureSettings: CaptureRoutes.Settings = { _, _ in AppCaptureSettings() }
 
     package init(
         keys: KeyStore, events: EventLog, eventLimits: EventLimits, database: Database,
@@ -127,11 +129,12 @@ package struct GatewayServer: Service {
         in book: RouteBook
     ) throws {
         let rate = Double(settings.eventsPerKeySecond)
-        EventRoutes(
-            access: access, capture: parts.events.capture, store: parts.events.store, clock: parts.clock,
-            limits: parts.eventLimits,
-            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock)
+        CaptureRoutes(
+            access: access, capture: parts.events.capture, limits: parts.eventLimits,
+            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock),
+            settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger
         ).register(in: book)
+        EventRoutes(access: access, store: parts.events.store).register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
@@ -155,6 +158,7 @@ package struct GatewayServer: Service {
         let document = OpenAPI.document(book.entries, version: settings.version)
         let answer = Response.json(document)
         book.router.get("/openapi.json") { _, _ in answer }
+        precondition(book.differences.isEmpty, "routes and their document differ: \(book.differences)")
     }
 
     /// What a request to a socket path is told that did not become a socket: why not.

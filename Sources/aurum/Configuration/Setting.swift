@@ -50,6 +50,12 @@ extension Setting {
     static let commitDelay = Setting(
         key: ["events", "commitDelayMilliseconds"], kind: .integer(0...50), standard: "8",
         help: "Longest wait of a request for others to share its commit.")
+    static let eventsBodyBytesMax = Setting(
+        key: ["events", "bodyBytesMax"], kind: .integer(65_536...67_108_864), standard: "4194304",
+        help: "Decoded bytes of one body of events; PostHog's routes take at least 6291456.")
+    static let eventsBatchMax = Setting(
+        key: ["events", "batchEventsMax"], kind: .integer(1...50_000), standard: "2500",
+        help: "Events of one request.")
     static let operatorName = Setting(
         key: ["chat", "operatorName"], kind: .text, standard: "Aurum Solar Advice",
         help: "Who runs the chat; named in its first sentence.")
@@ -71,7 +77,7 @@ extension Setting {
 
     static let all: [Setting] = [
         dataDirectory, httpHost, httpPort, metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
-        eventBytesInFlight, eventsPerKeySecond, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds,
-        exportsDirectory,
+        eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, operatorName,
+        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory,
     ]
 }

@@ -146,6 +146,8 @@ private struct Stores: Sendable {
         var settings = EventsConfiguration()
         settings.commitDelay = configuration.commitDelay
         settings.limits.bytesInFlightMax = configuration.integer(.eventBytesInFlight)
+        settings.limits.bodyBytesMax = configuration.integer(.eventsBodyBytesMax)
+        settings.limits.batchEventsMax = configuration.integer(.eventsBatchMax)
         let events = try Openings.log(folder, settings, registry: registry, health: health, clock: clock)
         let keys = try await KeyStore(database: database, clock: clock)
         return Stores(
