@@ -229,6 +229,9 @@ extension BodyReader {
             row.outcome = .late
         }
         if TouchRule.mayTouch(parser.type) { touch(&parser, &row, &block) }
+        if IdentityRule.mayLink(parser.type), let change = parser.identityChange(keys) {
+            block.identity.append(change, row: block.rowCount)
+        }
         guard parser.isFilled(.id) else {
             acceptWithoutID(start, count, &parser, &row, &block)
             return

@@ -30,6 +30,7 @@ package struct EventLimits: Sendable, Equatable {
     package var problemsMax = 20
     /// Events one read may answer with.
     package var readEventsMax = 10_000
+    package var identity = IdentityLimits()
 
     package init() {}
 
@@ -44,7 +45,7 @@ package struct EventLimits: Sendable, Equatable {
             ("events.preallocateBytes", preallocateBytes), ("events.dedupIdentifiersMax", dedupIdentifiersMax),
             ("events.touchesMax", touchesMax), ("events.problemsMax", problemsMax),
             ("events.readEventsMax", readEventsMax),
-        ]
+        ] + identity.rows
     }
 }
 

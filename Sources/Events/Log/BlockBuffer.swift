@@ -72,6 +72,8 @@ struct BlockContent {
     private(set) var rows = RawBytes()
     private(set) var touches = RawBytes()
     private(set) var touchCount = 0
+    /// What rows say about who is who; not written.
+    var identity = IdentityRows()
     /// Text of the event ids, only for the problems of a receipt; not written.
     private(set) var identifiers = RawBytes()
     private(set) var identifierPlaces = RawBytes()
@@ -110,6 +112,7 @@ struct BlockContent {
         chunks.removeAll(keepingCapacity: true)
         requests.removeAll(keepingCapacity: true)
         touchCount = 0
+        identity.reset()
         rowCount = 0
         rawClosed = 0
     }
@@ -129,6 +132,7 @@ struct BlockContent {
         identifierPlaces.truncate(to: mark.identifierPlaces)
         if chunks.count == mark.chunks { raw.truncate(to: mark.raw) }
         rowCount = mark.rowCount
+        identity.takeBack(to: mark.rowCount)
     }
 
     /// Adds one event: its row, its raw bytes, and the text of its id.

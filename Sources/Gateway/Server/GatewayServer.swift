@@ -127,6 +127,10 @@ package struct GatewayServer: Service {
             limits: parts.eventLimits,
             publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock)
         ).register(in: book)
+        IdentityRoutes(
+            access: access, identity: parts.events.identity, store: parts.events.store, clock: parts.clock,
+            limits: parts.eventLimits
+        ).register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
