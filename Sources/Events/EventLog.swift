@@ -131,6 +131,7 @@ package final class EventLog: Sendable {
         _ storage: any LogStorage, _ directory: SegmentDirectory, _ secret: InstallationSecret, _ limits: EventLimits,
         _ registry: MetricRegistry, _ health: HealthRegistry, _ logger: Logger
     ) throws(LogStorageError) -> PersonDirectory {
+        let began = ContinuousClock.now
         let checkpoints = IdentityCheckpoints(storage: storage, freeBytesMin: limits.freeBytesMin, logger: logger)
         let persons = PersonDirectory(
             limits: limits.identity, meters: IdentityMeters(registry, health, logger), checkpoints: checkpoints)
@@ -139,7 +140,7 @@ package final class EventLog: Sendable {
         }
         if let checkpoint = checkpoints.newest(logEnd: end) { persons.restore(checkpoint) }
         try IdentityReplay(secret: secret, persons: persons).run(directory)
-        persons.report()
+        persons.opened(within: ContinuousClock.now - began, logger)
         return persons
     }
 

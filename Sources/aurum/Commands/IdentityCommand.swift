@@ -23,8 +23,9 @@ struct IdentityCommand: AsyncParsableCommand {
             let configuration = try await options.read()
             let (identifier, org) = (identifier.identifier, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
+                let value = IdentityCommand.escaped(identifier.value)
                 let path =
-                    "/v1/identity?namespace=\(identifier.namespace.name)&value=\(IdentityCommand.escaped(identifier.value))"
+                    "/v1/identity?namespace=\(identifier.namespace.name)&value=\(value)"
                     + "&org=\(IdentityCommand.escaped(org))"
                 return Output.line(try await ServerClient(contact: contact).call("GET", path).canonical)
             }

@@ -33,8 +33,14 @@ struct GraphPages<Element: Sendable>: Sendable {
         pages.reduce(pages.capacity * 8) { $0 + $1.capacity * MemoryLayout<Element>.stride + 32 }
     }
 
-    /// Adds `more` equal elements.
+    /// Adds `more` equal elements, whole pages where it can.
     mutating func append(_ element: Element, count more: Int) {
-        for _ in 0..<more { append(element) }
+        var left = more
+        while left > mask, count & mask == 0 {
+            pages.append(ContiguousArray(repeating: element, count: mask + 1))
+            count += mask + 1
+            left -= mask + 1
+        }
+        for _ in 0..<left { append(element) }
     }
 }

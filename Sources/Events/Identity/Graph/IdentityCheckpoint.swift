@@ -62,14 +62,23 @@ struct IdentityCheckpoint: Sendable {
         }
     }
 
+    /// The sequence in a header; 0 for bytes that are none.
+    static func sequence(_ header: [UInt8]) -> UInt64 {
+        header.withUnsafeBytes { raw in
+            var reader = ByteReader(raw)
+            guard reader.number(UInt64.self) == magic, reader.number(UInt64.self) != nil else { return 0 }
+            return reader.number(UInt64.self) ?? 0
+        }
+    }
+
     /// nil for bytes that are no whole checkpoint of this version.
-    static func decoded(_ bytes: [UInt8]) -> (sequence: UInt64, checkpoint: IdentityCheckpoint)? {
+    static func decoded(_ bytes: [UInt8]) -> IdentityCheckpoint? {
         guard bytes.count >= headerBytes + 4 else { return nil }
         return bytes.withUnsafeBytes { raw in
             var reader = ByteReader(raw)
             guard reader.number(UInt64.self) == magic, reader.number(UInt16.self) == version,
                 reader.number(UInt16.self) == 0, let count = reader.number(UInt32.self),
-                let sequence = reader.number(UInt64.self), let segment = reader.number(UInt32.self),
+                reader.number(UInt64.self) != nil, let segment = reader.number(UInt32.self),
                 let offset = reader.number(UInt32.self), let bodyBytes = reader.number(UInt64.self),
                 bodyBytes <= UInt64(raw.count - headerBytes - 4)
             else { return nil }
@@ -84,7 +93,7 @@ struct IdentityCheckpoint: Sendable {
                 graphs[org] = graph
             }
             let place = BlockPlace(segment: segment, offset: offset)
-            return (sequence, IdentityCheckpoint(covered: place, graphs: graphs))
+            return IdentityCheckpoint(covered: place, graphs: graphs)
         }
     }
 
@@ -98,7 +107,8 @@ struct IdentityCheckpoint: Sendable {
             guard let name = reader.text() else { return nil }
             _ = graph.actors.number(name)
         }
-        guard let nodes = reader.number(UInt32.self) else { return nil }
+        guard let nodes = reader.number(UInt32.self), reader.has(Int(nodes) * 17) else { return nil }
+        graph.reserve(Int(nodes))
         for _ in 0..<nodes {
             guard let key = reader.number(UInt64.self), let age = reader.number(UInt64.self),
                 let namespace = reader.number(UInt8.self)
@@ -155,6 +165,9 @@ private struct ByteReader {
         return Word(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: type))
     }
 
+    /// Whether as many bytes are left.
+    func has(_ count: Int) -> Bool { count <= bytes.count - place }
+
     mutating func text() -> String? {
         guard let count = number(UInt16.self), place + Int(count) <= bytes.count else { return nil }
         defer { place += Int(count) }
@@ -184,26 +197,29 @@ final class IdentityCheckpoints: Sendable {
         (self.storage, self.freeBytesMin, self.logger) = (storage, freeBytesMin, logger)
     }
 
-    /// The newest whole checkpoint that the log reaches.
+    /// The newest whole checkpoint that the log reaches. The older file is read only where the newer is of no use.
     func newest(logEnd: BlockPlace?) -> IdentityCheckpoint? {
-        var best: (sequence: UInt64, checkpoint: IdentityCheckpoint)?
         let known = (try? storage.names()) ?? []
-        for name in Self.names where known.contains(name) {
-            guard let bytes = try? read(name), let found = IdentityCheckpoint.decoded(bytes) else {
+        let files = Self.names.filter { known.contains($0) }.map { name in
+            (name: name, sequence: (try? read(name, IdentityCheckpoint.headerBytes)).map(IdentityCheckpoint.sequence))
+        }
+        for (name, sequence) in files.sorted(by: { $0.sequence ?? 0 > $1.sequence ?? 0 }) {
+            guard let sequence, sequence > 0, let bytes = try? read(name, .max),
+                let found = IdentityCheckpoint.decoded(bytes)
+            else {
                 logger.warning("an identity checkpoint is damaged", metadata: ["code": "identity_checkpoint_damaged"])
                 continue
             }
-            sequence.withLock { $0 = max($0, found.sequence) }
+            self.sequence.withLock { $0 = max($0, sequence) }
             // A log that ends before its checkpoint is another log.
-            guard let logEnd, found.checkpoint.covered < logEnd else { continue }
-            if found.sequence > best?.sequence ?? 0 { best = found }
+            if let logEnd, found.covered < logEnd { return found }
         }
-        return best?.checkpoint
+        return nil
     }
 
-    private func read(_ name: String) throws(LogStorageError) -> [UInt8] {
+    private func read(_ name: String, _ count: Int) throws(LogStorageError) -> [UInt8] {
         let file = try LogFile(storage, name)
-        return try file.read(at: 0, count: try file.size())
+        return try file.read(at: 0, count: min(count, try file.size()))
     }
 
     /// Writes what `content` answers; one at a time. A failure is logged, and the log still holds everything.

@@ -351,6 +351,11 @@ package struct IdentityGraph: Sendable {
         places[UInt32(truncatingIfNeeded: place)] = node
     }
 
+    /// Makes places for as many identifiers at once, in a graph that is empty.
+    mutating func reserve(_ identifiers: Int) {
+        while identifiers * 4 > places.count * 3 { places.append(Self.none, count: max(64, places.count)) }
+    }
+
     private mutating func grow() {
         let old = places
         places = GraphPages(shift: 10)

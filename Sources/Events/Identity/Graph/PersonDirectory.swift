@@ -1,4 +1,5 @@
 internal import AurumCore
+internal import Logging
 internal import Synchronization
 
 /// Where an event that changes persons comes from.
@@ -39,6 +40,7 @@ package final class PersonDirectory: Sendable {
         var checkpointSegment: UInt32?
         var isCheckpointDue = false
         var snapshots: [String: WeakSnapshot] = [:]
+        var openingSeconds = 0.0
     }
 
     struct WeakSnapshot: Sendable { weak var value: PersonSnapshot? }
@@ -121,6 +123,24 @@ package final class PersonDirectory: Sendable {
         }
         return (graph.count - before.identifiers, graph.linkCount - before.links, changes)
     }
+
+    /// Notes how long it took to come up to the end of the log.
+    func opened(within duration: Duration, _ logger: Logger) {
+        let (identifiers, links) = state.withLock { state in
+            state.openingSeconds = duration.seconds
+            return (state.identifiers, state.links)
+        }
+        report()
+        guard identifiers > 0 else { return }
+        logger.debug(
+            "the identity graph is restored",
+            metadata: [
+                "code": "identity_restored", "identifiers": "\(identifiers)", "links": "\(links)",
+                "seconds": "\(duration.seconds)",
+            ])
+    }
+
+    package var openingSeconds: Double { state.withLock { $0.openingSeconds } }
 
     /// Tells metrics and health how full the directory is.
     func report() {
