@@ -6,6 +6,10 @@ package struct LogPosition: Hashable, Sendable, Comparable, CustomStringConverti
     package var offset: UInt32
     package var row: UInt32
 
+    package init(segment: UInt32, offset: UInt32, row: UInt32) {
+        (self.segment, self.offset, self.row) = (segment, offset, row)
+    }
+
     package var description: String {
         func hex(_ value: UInt32) -> String {
             let digits = String(value, radix: 16)
