@@ -40,6 +40,7 @@ package enum EventLogError: Error, Equatable, Sendable {
 package final class EventLog: Sendable {
     package let capture: EventCapture
     package let store: BlockEventStore
+    package let identity: IdentityService
     package let recovery: RecoveryReport
     private let writer: CommitWriter
     private let isClosed = Atomic<Bool>(false)
@@ -74,7 +75,8 @@ package final class EventLog: Sendable {
         let tail = try recovery.run()
         do throws(LogStorageError) {
             let secret = try loadSecret(storage)
-            let views = LogViews(directory: directory, limits: configuration.limits)
+            let persons = try openPersons(storage, directory, secret, configuration.limits, registry, health, logger)
+            let views = LogViews(directory: directory, limits: configuration.limits, persons: persons)
             var index = DeduplicationIndex(identifiersMax: configuration.limits.dedupIdentifiersMax)
             try Replay(directory: directory, limits: configuration.limits, secret: secret).run(
                 into: &index, views: views)
@@ -109,6 +111,8 @@ package final class EventLog: Sendable {
             shards: shards, signal: signal, state: state, inFlight: inFlight, limits: limits, secret: secret,
             storage: storage, meters: meters, clock: clock)
         store = BlockEventStore(views: views, secret: secret, limits: limits, clock: clock)
+        identity = IdentityService(
+            capture: capture, store: store, persons: views.persons, secret: secret, clock: clock, logger: logger)
         recovery = report
         meters.reportReady(report)
         if report.cutBytes > 0 || !report.damaged.isEmpty {
@@ -119,6 +123,24 @@ package final class EventLog: Sendable {
                 ])
         }
         writer.start()
+    }
+
+    /// Who is who: the newest checkpoint, and what the log says behind it.
+    private static func openPersons(
+        _ storage: any LogStorage, _ directory: SegmentDirectory, _ secret: InstallationSecret, _ limits: EventLimits,
+        _ registry: MetricRegistry, _ health: HealthRegistry, _ logger: Logger
+    ) throws(LogStorageError) -> PersonDirectory {
+        let began = ContinuousClock.now
+        let checkpoints = IdentityCheckpoints(storage: storage, freeBytesMin: limits.freeBytesMin, logger: logger)
+        let persons = PersonDirectory(
+            limits: limits.identity, meters: IdentityMeters(registry, health, logger), checkpoints: checkpoints)
+        let end = directory.segments.last.map {
+            BlockPlace(segment: $0.number, offset: UInt32(clamping: $0.durableBytes))
+        }
+        if let checkpoint = checkpoints.newest(logEnd: end) { persons.restore(checkpoint) }
+        try IdentityReplay(secret: secret, persons: persons).run(directory)
+        persons.opened(within: ContinuousClock.now - began, logger)
+        return persons
     }
 
     /// Reads the installation's secret, or makes one. Losing it loses the receipts and the de-duplication window.
@@ -140,10 +162,11 @@ package final class EventLog: Sendable {
     package func close() async {
         guard !isClosed.exchange(true, ordering: .relaxed) else { return }
         capture.close()
-        let writer = writer
+        let (writer, persons) = (writer, identity.persons)
         await withCheckedContinuation { continuation in
             BlockingWork.run {
                 writer.stop()
+                persons.close()
                 continuation.resume()
             }
         }

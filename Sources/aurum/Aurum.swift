@@ -14,7 +14,8 @@ struct Aurum: AsyncParsableCommand {
         version: Release.version,
         subcommands: [
             ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, EventsCommand.self,
-            SolarCommand.self, LoadCommand.self, BenchCommand.self, ValidateCommand.self, VersionCommand.self,
+            IdentityCommand.self, SolarCommand.self, LoadCommand.self, BenchCommand.self, ValidateCommand.self,
+            VersionCommand.self,
         ])
 }
 

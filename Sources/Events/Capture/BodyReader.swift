@@ -226,6 +226,9 @@ extension BodyReader {
             row.outcome = .late
         }
         if TouchRule.mayTouch(shard.parser.type) { touch(shard.parser, &row, &block) }
+        if IdentityRule.mayLink(shard.parser.type), let change = shard.parser.identityChange(keys) {
+            block.identity.append(change, row: block.rowCount)
+        }
         block.reserveColumns(shard.encoder.tables.count)
         guard shard.parser.isFilled(.id) else {
             acceptWithoutID(start, count, ending, &shard, &row, &block)

@@ -224,6 +224,9 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         for block in sealed {
             guard let place = block.place else { continue }
             views.addTouches(block.buffer.content, segment: place.segment, offset: place.offset)
+            views.persons.commit(
+                block.buffer.content.identity, place: BlockPlace(segment: place.segment, offset: place.offset)
+            ) { IdentitySource(block.buffer.content, row: $0) }
             for (number, request) in block.buffer.content.requests.enumerated() {
                 views.totals.add(org: request.org, request.counts, at: Timestamp(microseconds: request.receivedAt))
                 meters.answered(request)
@@ -279,6 +282,16 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             block.content.reset()
             shards[number % shards.count].recycle(block)
         }
+    }
+}
+
+extension IdentitySource {
+    /// nil when the row does not count.
+    init?(_ content: BlockContent, row number: Int) {
+        let row = RowView(base: content.rows.base + number * RowLayout.byteCount)
+        guard IdentityRule.counts(row.outcome), content.requests.indices.contains(row.request) else { return nil }
+        let request = content.requests[row.request]
+        self.init(org: request.org, app: request.app, event: row.idHigh, at: row.time)
     }
 }
 

@@ -38,6 +38,7 @@ package struct EventLimits: Sendable, Equatable {
     package var problemsMax = 20
     /// Events one read may answer with.
     package var readEventsMax = 10_000
+    package var identity = IdentityLimits()
 
     package init() {}
 
@@ -54,7 +55,7 @@ package struct EventLimits: Sendable, Equatable {
             ("events.preallocateBytes", preallocateBytes), ("events.dedupIdentifiersMax", dedupIdentifiersMax),
             ("events.touchesMax", touchesMax), ("events.problemsMax", problemsMax),
             ("events.readEventsMax", readEventsMax),
-        ]
+        ] + identity.rows
     }
 }
 

@@ -2,7 +2,7 @@ internal import AurumCore
 
 /// One identifier of a person.
 package struct PersonIdentifier: Hashable, Sendable {
-    package enum Namespace: UInt8, Sendable, CaseIterable { case anonymous = 1, user, device, click, event }
+    package enum Namespace: UInt8, Sendable, CaseIterable { case anonymous = 1, user, device, click, event, group }
 
     package var namespace: Namespace
     package var value: String

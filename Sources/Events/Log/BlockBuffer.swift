@@ -112,6 +112,8 @@ struct BlockContent {
     private(set) var rowCount = 0
     /// Bytes of the events as they came.
     private(set) var rawBytes = 0
+    /// What rows say about who is who; not written.
+    var identity = IdentityRows()
     var requests: [PendingRequest] = []
     var shard: UInt16 = 0
     private var marks: [(count: Int, main: Int, fractions: Int)] = []
@@ -147,6 +149,7 @@ struct BlockContent {
         for index in 0..<columnCount { columnValues[index].reset() }
         requests.removeAll(keepingCapacity: true)
         (rowCount, rawBytes, firstShape) = (0, 0, 0)
+        identity.reset()
     }
 
     /// Remembers this place, to take a request back to it.
@@ -179,6 +182,7 @@ struct BlockContent {
             columnValues[index].main.truncate(to: place.1)
             columnValues[index].fractions.truncate(to: place.2)
         }
+        identity.takeBack(to: mark.rows)
     }
 
     /// Adds what every row has.

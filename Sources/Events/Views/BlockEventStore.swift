@@ -19,6 +19,9 @@ package final class BlockEventStore: EventStore {
         self.clock = clock
     }
 
+    /// Who is who at this moment, for one query.
+    package func persons(org: String) -> PersonSnapshot { views.persons.snapshot(org: org) }
+
     package func totals(org: String) -> LiveTotals { views.totals.totals(org: org, now: clock.now) }
 
     /// The trace id of an event that brings none: of its first identifier among user, anonymous and device.
@@ -171,10 +174,12 @@ package final class BlockEventStore: EventStore {
     package func journey(_ query: JourneyQuery) async throws -> [Touch] {
         try await BlockingWork.value { [self] in
             let keys = secret.keys(org: query.org, app: "")
-            var hashes = query.identifiers.map { keys.person($0).high }
-            if let trace = query.traceID { hashes.append(IdentityKeys.traceHash(trace)) }
+            let persons = views.persons.identifiers(
+                org: query.org, of: query.identifiers.map { keys.person($0).high })
+            let traces = query.traceID.map { [IdentityKeys.traceHash($0)] } ?? []
             let until = query.until.microseconds
-            var entries = views.touches(keys: hashes, from: until - query.lookback.microseconds, to: until)
+            var entries = views.touches(
+                keys: Array(persons) + traces, from: until - query.lookback.microseconds, to: until)
             entries.sort { ($0.time, $0.position) < ($1.time, $1.position) }
             let decoder = EventDecoder(secret: secret)
             var touches: [Touch] = []
@@ -188,15 +193,19 @@ package final class BlockEventStore: EventStore {
                 }
                 guard let open, Int(place.row) < open.rowCount, let event = try open.event(Int(place.row), decoder)
                 else { continue }
-                guard event.org == query.org, Self.belongs(event, query), let touch = Touch(event) else { continue }
+                guard event.org == query.org, belongs(event, query, persons, keys), let touch = Touch(event) else {
+                    continue
+                }
                 touches.append(touch)
             }
             return touches
         }
     }
 
-    private static func belongs(_ event: StoredEvent, _ query: JourneyQuery) -> Bool {
-        event.traceID == query.traceID || query.identifiers.contains { event.carries($0) }
+    private func belongs(
+        _ event: StoredEvent, _ query: JourneyQuery, _ persons: Set<UInt64>, _ keys: IdentityKeys
+    ) -> Bool {
+        event.traceID == query.traceID || event.linkedIdentifiers.contains { persons.contains(keys.person($0).high) }
     }
 }
 
@@ -362,6 +371,7 @@ extension StoredEvent {
         case .device: deviceID == identifier.value
         case .click: clickID == identifier.value
         case .event: id == identifier.value
+        case .group: groupID == identifier.value
         }
     }
 }

@@ -5,12 +5,14 @@ final class LogViews: Sendable {
     let directory: SegmentDirectory
     let catalog: LogCatalog
     let totals = TotalsView()
+    let persons: PersonDirectory
     private let touches: Mutex<TouchIndex>
     private let hooks = Mutex<(next: Int, all: [Int: @Sendable (CommitNotice) -> Void])>((0, [:]))
 
-    init(directory: SegmentDirectory, limits: EventLimits) {
+    init(directory: SegmentDirectory, limits: EventLimits, persons: PersonDirectory) {
         self.directory = directory
         catalog = LogCatalog(directory: directory)
+        self.persons = persons
         touches = Mutex(TouchIndex(touchesMax: limits.touchesMax))
     }
 

@@ -135,6 +135,10 @@ package struct GatewayServer: Service {
             settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger
         ).register(in: book)
         EventRoutes(access: access, store: parts.events.store).register(in: book)
+        IdentityRoutes(
+            access: access, identity: parts.events.identity, store: parts.events.store, clock: parts.clock,
+            limits: parts.eventLimits
+        ).register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
