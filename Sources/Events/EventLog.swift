@@ -138,7 +138,11 @@ package final class EventLog: Sendable {
             BlockPlace(segment: $0.number, offset: UInt32(clamping: $0.durableBytes))
         }
         if let checkpoint = checkpoints.newest(logEnd: end) { persons.restore(checkpoint) }
-        try IdentityReplay(secret: secret, persons: persons).run(directory)
+        do {
+            try IdentityReplay(secret: secret, persons: persons).run(LogCatalog(directory: directory))
+        } catch {
+            throw error as? LogStorageError ?? .failed(operation: "read who is who", code: 0)
+        }
         persons.opened(within: ContinuousClock.now - began, logger)
         return persons
     }

@@ -226,9 +226,7 @@ extension BodyReader {
             row.outcome = .late
         }
         if TouchRule.mayTouch(shard.parser.type) { touch(shard.parser, &row, &block) }
-        if IdentityRule.mayLink(shard.parser.type), let change = shard.parser.identityChange(keys) {
-            block.identity.append(change, row: block.rowCount)
-        }
+        if IdentityRule.mayLink(shard.parser.type) { linkIdentities(start, &shard, &block) }
         block.reserveColumns(shard.encoder.tables.count)
         guard shard.parser.isFilled(.id) else {
             acceptWithoutID(start, count, ending, &shard, &row, &block)
@@ -268,6 +266,18 @@ extension BodyReader {
         shard.parser.slots[Int(EventField.id.rawValue)] = .empty
         shard.encoder.append(
             row, ending: ending, event: start, count: count, id: place, shard.parser, to: &block)
+    }
+
+    /// What the event says about who is who. It may stand in the properties, of which an event that was read by its form
+    /// keeps no slice: it is parsed once more.
+    @inline(never)
+    private func linkIdentities(
+        _ start: UnsafePointer<UInt8>, _ shard: inout ShardTools, _ block: inout BlockContent
+    ) {
+        guard shard.parser.parse(start, base: shard.parser.base) != nil, shard.parser.conclude(rules),
+            let change = shard.parser.identityChange(keys)
+        else { return }
+        block.identity.append(change, row: block.rowCount)
     }
 
     private func isBot(_ shard: inout ShardTools) -> Bool {

@@ -288,10 +288,10 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
 extension IdentitySource {
     /// nil when the row does not count.
     init?(_ content: BlockContent, row number: Int) {
-        let row = RowView(base: content.rows.base + number * RowLayout.byteCount)
-        guard IdentityRule.counts(row.outcome), content.requests.indices.contains(row.request) else { return nil }
-        let request = content.requests[row.request]
-        self.init(org: request.org, app: request.app, event: row.idHigh, at: row.time)
+        guard let outcome = EventOutcome(rawValue: content.outcome(number)), IdentityRule.counts(outcome),
+            let request = content.requests.first(where: { $0.firstRow <= number && number < $0.firstRow + $0.rowCount })
+        else { return nil }
+        self.init(org: request.org, app: request.app, event: content.key(number).high, at: content.time(number))
     }
 }
 

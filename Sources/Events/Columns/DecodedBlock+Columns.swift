@@ -173,12 +173,12 @@ extension DecodedBlock {
         switch field {
         case .url where isOrigin, .propertyURL where isOrigin:
             return { raw, _ in
-                let url = JSONText.decoded(raw)
+                let url = EscapedText.decoded(raw)
                 let query = AdvertisingFacts.parameters(url).map { "\($0.0)=\($0.1)" }.joined(separator: "&")
                 return (AdvertisingFacts.host(url) ?? "") + "?" + query
             }
         case .referrer where isOrigin, .propertyReferrer where isOrigin:
-            return { raw, _ in AdvertisingFacts.host(JSONText.decoded(raw)) ?? "" }
+            return { raw, _ in AdvertisingFacts.host(EscapedText.decoded(raw)) ?? "" }
         case .context where !isOrigin:
             return { raw, decoder in
                 let text = Array("{\"type\":\"page\",\"context\":".utf8) + raw + [0x7d]
@@ -312,7 +312,7 @@ extension DecodedBlock {
     }
 
     private static func text(_ raw: [UInt8], _ column: StoredColumn, _ name: ColumnName) -> String? {
-        if column.kind != .json, column.kind != .number { return JSONText.decoded(raw) }
+        if column.kind != .json, column.kind != .number { return EscapedText.decoded(raw) }
         var value = try? raw.withUnsafeBufferPointer { try JSONReader.value($0) }
         for part in name.path.dropFirst(column.path.count).split(separator: ".") { value = value?[String(part)] }
         return StoredEvent.text(value)
@@ -393,7 +393,7 @@ extension DecodedBlock {
         case .codes?, .plain?:
             guard let input = try input(column, .value) else { return }
             for row in 0..<rowCount where input.codes[row] != 0 {
-                let text = JSONText.decoded(input.raw(input.codes[row]) ?? [])
+                let text = EscapedText.decoded(input.raw(input.codes[row]) ?? [])
                 if let value = Millionths(decimal: text) { values[row] = value.value }
             }
         default: return

@@ -72,7 +72,7 @@ final class StoredTexts: TextDictionary {
 
     func text(_ code: UInt32) -> String {
         guard let raw = raw(code) else { return "" }
-        return JSONText.decoded(raw)
+        return EscapedText.decoded(raw)
     }
 }
 
@@ -96,7 +96,7 @@ final class GrowingTexts: TextDictionary {
 }
 
 /// Text between the quotes of a JSON string.
-enum JSONText {
+enum EscapedText {
     static func decoded(_ raw: [UInt8]) -> String {
         guard raw.contains(0x5c) else { return String(decoding: raw, as: UTF8.self) }
         let padded = raw + [UInt8](repeating: 0, count: ByteScan.padding)

@@ -18,19 +18,6 @@ package struct LogPosition: Hashable, Sendable, Comparable, CustomStringConverti
         return "\(hex(segment))-\(hex(offset))-\(row)"
     }
 
-    /// Reads what `description` writes; nil for anything else.
-    package init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
-        guard parts.count == 3, let segment = UInt32(parts[0], radix: 16), let offset = UInt32(parts[1], radix: 16),
-            let row = UInt32(parts[2])
-        else { return nil }
-        self.init(segment: segment, offset: offset, row: row)
-    }
-
-    package init(segment: UInt32, offset: UInt32, row: UInt32) {
-        (self.segment, self.offset, self.row) = (segment, offset, row)
-    }
-
     package static func < (left: LogPosition, right: LogPosition) -> Bool {
         (left.segment, left.offset, left.row) < (right.segment, right.offset, right.row)
     }

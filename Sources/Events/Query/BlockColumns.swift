@@ -29,29 +29,10 @@ final class BlockColumns {
     ) -> TextColumn {
         var codes = [UInt32](repeating: 0, count: block.rowCount)
         for request in block.requests {
-            let code = texts.code(value(request))
+            let code = texts.number(value(request))
             let end = min(block.rowCount, request.firstRow + request.rowCount)
             for row in max(0, min(request.firstRow, end))..<end { codes[row] = code }
         }
         return TextColumn(codes: codes, dictionary: texts)
-    }
-}
-
-/// A dictionary that one thread fills while it reads.
-private final class GrowingTexts: TextDictionary, @unchecked Sendable {
-    // Belongs to one `BlockColumns` and is never handed to another thread.
-    let id = DictionaryNumber.next()
-    private var texts: [String] = []
-    private var codes: [String: UInt32] = [:]
-
-    var count: Int { texts.count }
-
-    func text(_ code: UInt32) -> String { texts[Int(code) - 1] }
-
-    func code(_ text: String) -> UInt32 {
-        if let known = codes[text] { return known }
-        texts.append(text)
-        codes[text] = UInt32(texts.count)
-        return UInt32(texts.count)
     }
 }

@@ -288,7 +288,7 @@ extension DecodedBlock {
             }
         case .plain(let starts, let bytes):
             return (0..<starts.count - 1).map {
-                JSONText.decoded(Array(bytes[starts[$0]..<starts[$0 + 1]])) == wanted.text
+                EscapedText.decoded(Array(bytes[starts[$0]..<starts[$0 + 1]])) == wanted.text
             }
         case .numbers: return nil
         }

@@ -29,56 +29,21 @@ struct IdentityReplay {
         persons.replay(change, source)
     }
 
-    /// Reads the blocks of the log's files behind what is covered; damaged ones are left out.
-    func run(_ directory: SegmentDirectory) throws(LogStorageError) {
+    /// Reads the blocks of the log behind what is covered; damaged ones are left out.
+    func run(_ catalog: LogCatalog) throws {
         let covered = persons.covered
-        for segment in directory.segments where segment.number >= covered?.segment ?? 0 {
-            var walk = SegmentWalk(segment.file, end: segment.durableBytes)
-            while case .block(let offset, let header)? = try Self.step(&walk) {
-                let place = BlockPlace(segment: segment.number, offset: UInt32(offset))
+        for segment in try catalog.all() where segment.number >= covered?.segment ?? 0 {
+            for entry in segment.entries {
+                let place = BlockPlace(segment: segment.number, offset: UInt32(entry.offset))
                 if let covered, place <= covered { continue }
-                guard header.kind == .rows, !segment.damagedOffsets.contains(offset) else { continue }
-                do throws(BlockView.Failure) {
-                    take(try BlockView(segment.file, segment: segment.number, offset: offset, header: header))
-                } catch {
-                    if case .storage(let failure) = error { throw failure }
+                guard let view = try segment.view(entry.offset) else { continue }
+                do {
+                    try take(try DecodedBlock(view, catalog: segment, secret: secret))
+                } catch BlockView.Failure.damaged {
+                    continue
                 }
                 persons.cover(place)
             }
-        }
-    }
-
-    /// The next block, stepping over damage; nil at the end.
-    private static func step(_ walk: inout SegmentWalk) throws(LogStorageError) -> SegmentWalk.Step? {
-        while true {
-            let step = try walk.next()
-            switch step {
-            case .block: return step
-            case .damage: continue
-            case .end, .unknownVersion: return nil
-            }
-        }
-    }
-
-    /// Decodes only the rows that may say something.
-    private func take(_ block: BlockView) {
-        let names = [NameHash.of(IdentityRule.merged), NameHash.of(IdentityRule.unmerged)]
-        let rows: [Int] =
-            block.withRows { base, count in
-                (0..<count).filter { number in
-                    let row = RowView(base: base + number * RowLayout.byteCount)
-                    guard IdentityRule.mayLink(Int(row.type)), IdentityRule.counts(row.outcome) else { return false }
-                    return row.type != EventType.internal.rawValue || names.contains(row.name)
-                }
-            } ?? []
-        guard !rows.isEmpty else { return }
-        let decoder = EventDecoder(secret: secret)
-        let reader = PayloadReader(block)
-        for row in rows {
-            guard let raw = try? reader.raw(row), let event = decoder.event(raw, row: row, block: block) else {
-                continue
-            }
-            take(event)
         }
     }
 }
