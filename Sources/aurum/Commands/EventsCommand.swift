@@ -8,8 +8,8 @@ internal import Telemetry
 /// What was sent and what became of it: through the server when one runs, from its folder otherwise.
 struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "events", abstract: "List stored events, and ask what became of an event or a request.",
-        subcommands: [List.self, Outcome.self, ReceiptCommand.self, Verify.self])
+        commandName: "events", abstract: "List and query stored events, and ask what became of an event or a request.",
+        subcommands: [List.self, Outcome.self, ReceiptCommand.self, EventsQueryCommand.self, Verify.self])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
