@@ -38,7 +38,8 @@ package func eventsBench(_ options: EventsBenchOptions) async throws -> EventsBe
         let harsh = EventBodies.generate(.harsh, events: min(events, 200_000), seed: options.seed)
         rows += try await LogBench(bodies: harsh, name: "events.harsh", ratioBar: nil).rows()
     }
-    // Rows of queries over the same data go here.
+    rows += try await queryScanBench(tiny: options.tiny, seed: options.seed)
+    rows += try await queryDashboardBench(tiny: options.tiny, seed: options.seed)
     return EventsBenchResult(
         rows: rows, data: "\(bodies.origin): \(bodies.events) events, \(bodies.bytes) bytes", totals: bodies.totals)
 }
