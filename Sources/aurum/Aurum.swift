@@ -13,7 +13,9 @@ struct Aurum: AsyncParsableCommand {
             """,
         version: Release.version,
         subcommands: [
-            ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, EventsCommand.self,
+            ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, AppsCommand.self,
+            EventsCommand.self,
+            QuarantineCommand.self,
             SolarCommand.self, LoadCommand.self, BenchCommand.self, ValidateCommand.self, VersionCommand.self,
         ])
 }

@@ -12,7 +12,10 @@ struct CommandTests {
         Self.quiet.merging(["AURUM_DATA_DIR": folder.file("data")]) { $1 }.merging(more) { $1 }
     }
 
-    @Test(arguments: ["serve", "demo", "fakes", "keys", "events", "solar", "load", "bench", "validate", "version"])
+    @Test(arguments: [
+        "serve", "demo", "fakes", "keys", "apps", "events", "quarantine", "solar", "load", "bench", "validate",
+        "version",
+    ])
     func `every command explains itself`(command: String) async throws {
         let answer = try await AurumBinary.run([command, "--help"])
         #expect(answer.status == 0)

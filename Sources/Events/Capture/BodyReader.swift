@@ -13,6 +13,7 @@ struct BodyReader {
     private let limits: EventLimits
     private let eventBytesMax: Int
     private var rules: ContractRules
+    private let lateness: Int64
     private var events = 0
 
     init(request: PendingRequest, keys: IdentityKeys, limits: EventLimits) {
@@ -20,6 +21,7 @@ struct BodyReader {
         self.keys = keys
         self.limits = limits
         eventBytesMax = request.format == .internalEvents ? limits.internalEventBytesMax : limits.eventBytesMax
+        lateness = request.policy?.latenessMicroseconds ?? ContractLimits.latenessMicroseconds
         rules = ContractRules(
             flavour: request.format.flavour, impliedType: request.format.impliedType, receivedAt: request.receivedAt,
             isHistorical: request.isHistorical)
@@ -39,7 +41,8 @@ struct BodyReader {
             error = readDocument(body, &parser, &bots, &padded, &block)
         }
         padded.reset(keeping: 1 << 20)
-        if let error {
+        if let error = error ?? (request.policy?.isQuarantineFull == true ? .quarantineFull : nil) {
+            request.policy?.giveUp()
             block.takeBack(to: mark)
             return error
         }
@@ -215,17 +218,44 @@ extension BodyReader {
             quarantine(start, count, parser.reason, parser.field, &block)
             return
         }
+        let isBot = parser.has(.userAgent) && isBot(&parser, &bots)
+        switch request.policy?.judge(&parser, start, count, index: block.rowCount - request.firstRow) {
+        case nil, .asIs: append(start, count, &parser, isBot, flags: 0, &block)
+        case .rewrite(let text, let flags, let isMarked):
+            append(text, instead: start, count, &parser, isBot || isMarked, flags, &block)
+        case .quarantine(let reason, let field): quarantine(start, count, reason, field, &block)
+        }
+    }
+
+    /// The same for a text that the policy made of the event: parsed again, since every place in it has moved.
+    @inline(never)
+    private mutating func append(
+        _ text: [UInt8], instead start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ isBot: Bool,
+        _ flags: UInt16, _ block: inout BlockContent
+    ) {
+        let padded = text + [UInt8](repeating: 0, count: ByteScan.padding)
+        padded.withUnsafeBufferPointer { buffer in
+            guard let first = buffer.baseAddress, parser.parse(first, base: first) == first + text.count,
+                parser.conclude(rules)
+            else { return quarantine(start, count, parser.reason, parser.field, &block) }
+            append(first, text.count, &parser, isBot, flags: flags, &block)
+        }
+    }
+
+    @inline(__always)
+    private mutating func append(
+        _ start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ isBot: Bool, flags: UInt16,
+        _ block: inout BlockContent
+    ) {
         var row = BlockContent.Row()
         row.type = UInt8(truncatingIfNeeded: parser.type)
         row.time = parser.moment
-        row.flags = parser.isShifted ? RowLayout.Flag.shifted : 0
+        row.flags = flags | (parser.isShifted ? RowLayout.Flag.shifted : 0)
         row.name = nameHash(&parser)
         persons(&parser, &row)
-        if parser.has(.userAgent), isBot(&parser, &bots) {
+        if isBot {
             row.outcome = .bot
-        } else if rules.receivedAt &- row.time > ContractLimits.latenessMicroseconds, !rules.isHistorical,
-            rules.flavour != .internal
-        {
+        } else if rules.receivedAt &- row.time > lateness, !rules.isHistorical, rules.flavour != .internal {
             row.outcome = .late
         }
         if TouchRule.mayTouch(parser.type) { touch(&parser, &row, &block) }
@@ -338,11 +368,18 @@ extension BodyReader {
         row.reason = reason
         row.field = field
         let id = DerivedID.salvaged(from: UnsafeBufferPointer(start: start, count: min(count, limits.eventBytesMax)))
-        let text = Array((id ?? "").utf8) + [0]
-        if id != nil { row.id = keys.event(id: id ?? "") }
-        text.withUnsafeBytes { bytes in
-            guard let first = bytes.baseAddress else { return }
-            block.append(row, raw: start, count: count, id: first, idCount: bytes.count - 1)
+        if let id { row.id = keys.event(id: id) }
+        let shown = Array((id ?? "").utf8) + [0]
+        var kept = Array(UnsafeBufferPointer(start: start, count: count))
+        if let policy = request.policy {
+            guard let sealed = kept.withUnsafeBufferPointer({ policy.quarantineText($0, id: id) }) else { return }
+            kept = sealed
+        }
+        shown.withUnsafeBytes { id in
+            kept.withUnsafeBytes { raw in
+                guard let id = id.baseAddress, let raw = raw.baseAddress else { return }
+                block.append(row, raw: raw, count: kept.count, id: id, idCount: shown.count - 1)
+            }
         }
     }
 }

@@ -173,6 +173,8 @@ enum RowLayout {
         static let derivedID: UInt16 = 8
         /// The id was given by the server; the event is never a duplicate.
         static let serverID: UInt16 = 16
+        /// The event breaks its app's tracking plan, which only warns.
+        static let planWarning: UInt16 = 32
     }
 }
 

@@ -121,7 +121,7 @@ package final class BlockEventStore: EventStore {
         } ?? nil
     }
 
-    private func receiptText(_ block: BlockView, _ request: Int) -> String {
+    func receiptText(_ block: BlockView, _ request: Int) -> String {
         let check = secret.receiptCheck(
             segment: block.segment, offset: UInt32(block.offset), request: UInt16(request),
             nonce: block.requests[request].nonce)

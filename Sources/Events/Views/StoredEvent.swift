@@ -74,6 +74,14 @@ package struct StoredEvent: Sendable {
         }
         if let quantity { members["quantity"] = .integer(quantity) }
         if let campaign = campaign.json { members["campaign"] = campaign }
+        if let agent { members.merge(agent.members) { $1 } }
+        if outcome == .bot || members["bot_reasons"] != nil {
+            let reasons = (agent?.reasons ?? []).map { JSONValue.string($0.rawValue) }
+            let all = reasons + (members["bot_reasons"]?.array ?? [])
+            members["bot_reasons"] = .array(all)
+            members["bot"] = .string(
+                BotVerdict(all.compactMap { $0.string.flatMap(BotReason.init(rawValue:)) }).rawValue)
+        }
         return .object(members)
     }
 }

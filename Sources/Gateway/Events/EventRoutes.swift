@@ -15,6 +15,8 @@ struct EventRoutes: Sendable {
     let clock: any WallClock
     let limits: EventLimits
     let publicRate: RateLimiter
+    /// Opens sealed fields for those who may see them.
+    let policies: EventPolicies
 
     private static let example: JSONValue = [
         "id": "9b2d6a0e-5a0c-4a53-a6a1-0a5a4d1e7c11", "type": "page", "anonymous_id": "visitor-1",
@@ -59,6 +61,7 @@ struct EventRoutes: Sendable {
                     "trace_id": "32 hex digits.", "anonymous_id": "A visitor.", "user_id": "A user.",
                     "type": "An event type.",
                     "name": "An event name.", "app": "An app.", "limit": "1 to 1000, 100 unless told.",
+                    "unseal": "true shows personal fields; needs an admin key.",
                 ])
         ) { try await list($0, $1) }
         for path in ["/v1/events"] + Self.segmentPaths.map({ "/v1/\($0)" }) {
@@ -116,7 +119,9 @@ struct EventRoutes: Sendable {
         _ body: ByteBuffer, _ format: WireFormat, _ request: Request, _ principal: Principal
     ) async throws -> Receipt {
         let encoding = try Self.encoding(request)
-        let source = CaptureSource(org: principal.org, app: principal.app, isHistorical: principal.historical)
+        let source = CaptureSource(
+            org: principal.org, app: principal.app, isHistorical: principal.historical,
+            hasGPC: request.headers[.globalPrivacyControl] == "1", isBrowser: principal.kind == .publishable)
         let now = clock.now
         let result: Result<Receipt, CaptureError> = await withCheckedContinuation { continuation in
             body.withUnsafeReadableBytes { bytes in
@@ -211,8 +216,11 @@ struct EventRoutes: Sendable {
             }
             filter.types = [type]
         }
-        let events = try await store.events(filter)
-        return .json(["events": .array(events.map(\.json))])
+        let unseals = RequestInput.text("unseal", request) == "true"
+        if unseals, principal.kind != .admin { throw Problem.scopeMissing(.privacyManage) }
+        let events = try await store.events(filter).map(\.json)
+        guard unseals else { return .json(["events": .array(events)]) }
+        return .json(["events": .array(events.map { policies.unsealed($0, org: principal.org) })])
     }
 
     private static func text(_ json: String) -> Response {
@@ -228,7 +236,8 @@ extension Problem {
         case .bodyTooLarge: self = .bodyTooLarge(limitBytes: limits.bodyBytesMax)
         case .tooManyEvents: self = .tooManyEvents(limit: limits.batchEventsMax)
         case .inflateRatio: self = .inflateRatio
-        case .overloaded, .storageFull, .logFailed: self = .unavailable(code: error.tag, detail: error.sentence)
+        case .overloaded, .storageFull, .quarantineFull, .logFailed:
+            self = .unavailable(code: error.tag, detail: error.sentence)
         }
     }
 }

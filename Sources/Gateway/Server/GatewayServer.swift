@@ -19,6 +19,8 @@ package struct GatewayParts: Sendable {
     package var keys: KeyStore
     package var events: EventLog
     package var eventLimits: EventLimits
+    package var eventPolicies: EventPolicies
+    package var quarantine: QuarantineDesk
     package var database: Database
     package var conversations: ConversationService
     package var intake: LeadIntake
@@ -35,14 +37,17 @@ package struct GatewayParts: Sendable {
     package var logger: Logger
 
     package init(
-        keys: KeyStore, events: EventLog, eventLimits: EventLimits, database: Database,
-        conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
+        keys: KeyStore, events: EventLog, eventLimits: EventLimits, eventPolicies: EventPolicies,
+        quarantine: QuarantineDesk, database: Database, conversations: ConversationService, intake: LeadIntake,
+        policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
         site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
     ) {
         self.keys = keys
         self.events = events
         self.eventLimits = eventLimits
+        self.eventPolicies = eventPolicies
+        self.quarantine = quarantine
         self.database = database
         self.conversations = conversations
         self.intake = intake
@@ -123,10 +128,14 @@ package struct GatewayServer: Service {
     ) throws {
         let rate = Double(settings.eventsPerKeySecond)
         EventRoutes(
-            access: access, capture: parts.events.capture, store: parts.events.store, clock: parts.clock,
+            access: access, capture: parts.events.capture,
+            store: PolicyEventStore(base: parts.events.store, desk: parts.quarantine), clock: parts.clock,
             limits: parts.eventLimits,
-            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock)
+            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock),
+            policies: parts.eventPolicies
         ).register(in: book)
+        AppRoutes(access: access, apps: parts.eventPolicies.apps).register(in: book)
+        QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits).register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
