@@ -1,4 +1,5 @@
 internal import AurumCore
+internal import Database
 internal import Events
 internal import TestSupport
 import Testing

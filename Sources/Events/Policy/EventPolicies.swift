@@ -1,6 +1,7 @@
 internal import AurumCore
 package import Database
 internal import Synchronization
+package import Telemetry
 
 /// What stands between a parsed event and the log: plans, consent, sealing, and the bound of the quarantine.
 ///
@@ -68,25 +69,40 @@ package final class QuarantineQuota: Sendable {
     package static let bytesMaxStandard = 10 << 30
     package let bytesMax: Int
     private let used = Atomic<Int>(0)
+    private let gauge: Gauge?
 
-    package init(bytesMax: Int) { self.bytesMax = bytesMax }
+    package init(bytesMax: Int, registry: MetricRegistry? = nil) {
+        self.bytesMax = bytesMax
+        gauge = registry?.gauge(.quarantineBytes)
+    }
 
     /// The smaller of 10 GB and a twentieth of the volume.
-    package convenience init(volumeBytes: Int?) {
-        self.init(bytesMax: min(Self.bytesMaxStandard, volumeBytes.map { $0 / 20 } ?? Self.bytesMaxStandard))
+    package convenience init(volumeBytes: Int?, registry: MetricRegistry) {
+        let share = volumeBytes.map { $0 / 20 } ?? Self.bytesMaxStandard
+        self.init(bytesMax: min(Self.bytesMaxStandard, share), registry: registry)
     }
 
     package var bytes: Int { used.load(ordering: .relaxed) }
 
     /// Counts an event; false when it does not fit any more.
     func enter(_ count: Int) -> Bool {
-        if used.add(count, ordering: .relaxed).newValue <= bytesMax { return true }
-        used.subtract(count, ordering: .relaxed)
-        return false
+        let after = used.add(count, ordering: .relaxed).newValue
+        guard after <= bytesMax else {
+            used.subtract(count, ordering: .relaxed)
+            return false
+        }
+        gauge?.set(Double(after))
+        return true
     }
 
-    func leave(_ count: Int) { used.subtract(count, ordering: .relaxed) }
+    func leave(_ count: Int) {
+        guard count > 0 else { return }
+        gauge?.set(Double(used.subtract(count, ordering: .relaxed).newValue))
+    }
 
     /// Sets what a scan of the log found.
-    package func measured(_ bytes: Int) { used.store(bytes, ordering: .relaxed) }
+    package func measured(_ bytes: Int) {
+        used.store(bytes, ordering: .relaxed)
+        gauge?.set(Double(bytes))
+    }
 }

@@ -65,10 +65,7 @@ struct QuarantineRoutes: Sendable {
             let body = try await RequestInput.body(request, limit: RequestInput.jsonBytesMax)
             let document = body.readableBytes == 0 ? nil : try RequestInput.json(body)
             return try await AppRoutes.answering {
-                let filter =
-                    document == nil
-                    ? try Self.filter(request, principal)
-                    : try QuarantineFilter(document?["filter"], org: principal.org)
+                let filter = try Self.deletion(document, request, principal)
                 return .json(["deleted": .integer(Int64(try await desk.delete(filter)))])
             }
         }
@@ -98,6 +95,18 @@ struct QuarantineRoutes: Sendable {
                 return .json(report.json)
             } catch let error as CaptureError { throw Problem(error, limits: limits) }
         }
+    }
+
+    /// What to delete: the body's filter, else the query's. Saying nothing is no way to mean everything.
+    private static func deletion(
+        _ document: JSONValue?, _ request: Request, _ principal: Principal
+    ) throws -> QuarantineFilter {
+        if let filter = document?["filter"] { return try QuarantineFilter(filter, org: principal.org) }
+        let filter = try filter(request, principal)
+        guard document == nil, filter != QuarantineFilter(org: principal.org) else {
+            throw Problem.invalid([FieldProblem(field: "filter", detail: "is missing; {} means everything")])
+        }
+        return filter
     }
 
     private static func filter(_ request: Request, _ principal: Principal) throws(Problem) -> QuarantineFilter {

@@ -135,10 +135,11 @@ struct QuarantineCommand: AsyncParsableCommand {
         }
         let folder = try DataFolder(path: configuration.dataDirectory)
         let clock = SystemWallClock()
-        let database = try Openings.database(folder, registry: MetricRegistry(), clock: clock)
-        let policies = try await Openings.policies(folder, database)
+        let registry = MetricRegistry()
+        let database = try Openings.database(folder, registry: registry, clock: clock)
+        let policies = try await Openings.policies(folder, database, registry: registry)
         let log = try Openings.log(
-            folder, registry: MetricRegistry(), health: HealthRegistry(clock: clock), clock: clock, policies: policies)
+            folder, registry: registry, health: HealthRegistry(clock: clock), clock: clock, policies: policies)
         let desk = QuarantineDesk(
             policies: policies, log: log, database: database, limits: EventLimits(), clock: clock)
         let answer: Result<JSONValue, any Error>

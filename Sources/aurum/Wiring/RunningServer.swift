@@ -147,7 +147,7 @@ private struct Stores: Sendable {
         health.report("database", .ok)
         var settings = EventsConfiguration()
         settings.commitDelay = configuration.commitDelay
-        let policies = try await Openings.policies(folder, database)
+        let policies = try await Openings.policies(folder, database, registry: registry)
         let events = try Openings.log(
             folder, settings, registry: registry, health: health, clock: clock, policies: policies)
         let quarantine = QuarantineDesk(
@@ -203,12 +203,14 @@ enum Openings {
     }
 
     /// What organisations decide about their events, and the key that seals personal fields.
-    static func policies(_ folder: DataFolder, _ database: Database) async throws -> EventPolicies {
+    static func policies(
+        _ folder: DataFolder, _ database: Database, registry: MetricRegistry
+    ) async throws -> EventPolicies {
         do {
             let sealer = try InstallationKeySealer.open(keyFile: folder.personalKeyPath)
             let volume = try? FileManager.default.attributesOfFileSystem(forPath: folder.path)[.systemSize] as? NSNumber
             return try await EventPolicies.open(
-                database, sealer: sealer, quota: QuarantineQuota(volumeBytes: volume?.intValue),
+                database, sealer: sealer, quota: QuarantineQuota(volumeBytes: volume?.intValue, registry: registry),
                 datacentres: (try? String(contentsOfFile: folder.datacentrePath, encoding: .utf8)).map {
                     AddressRanges($0)
                 })
