@@ -112,7 +112,8 @@ package final class Database: Sendable {
         return value
     }
 
-    /// The same for callers that cannot wait: `finish` is called once, on any thread, after the commit or with the error.
+    /// The same for callers that cannot wait: `finish` is called once, on any thread, after the commit or with its
+    /// error.
     package func enqueue(
         _ name: StaticString, _ body: @Sendable @escaping (Transaction) throws -> Void,
         finish: @escaping @Sendable ((any Error)?) -> Void

@@ -119,7 +119,8 @@ extension EventRewrite {
 enum AnonymousLocation {
     private static let clickIDs = Set(AdvertisingLink.clickIDs.map { "\($0.parameter)".lowercased() })
 
-    /// The URL without its fragment and user, and without parameters that are a click id, an identifier, or hold an `@`.
+    /// The URL without its fragment and user, and without parameters that are a click id or an identifier, or hold
+    /// an `@`.
     static func of(_ location: String, _ identifiers: Set<String>) -> String {
         let plain = location.split(separator: "#", maxSplits: 1, omittingEmptySubsequences: false)[0]
         let parts = plain.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)

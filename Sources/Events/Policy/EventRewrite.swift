@@ -1,7 +1,7 @@
 internal import AurumCore
 
 /// Makes the text that the log keeps of one event: personal fields sealed, identifiers that are an e-mail address or a
-/// telephone number hashed, network addresses cut, and, where analytics is denied, everything that says who it was gone.
+/// telephone number hashed, network addresses cut, and, where analytics is denied, nothing left that says who it was.
 ///
 /// A value for one event that the parser has accepted. Works on the text by the places that the parser found; what is
 /// not personal stays byte for byte.

@@ -1,8 +1,8 @@
 /// A regular expression compiled to a table: one step a byte, whatever the text. No backtracking, so no pattern and no
 /// text can make it slow.
 ///
-/// Knows literals, `.`, classes, `\d \w \s` and their opposites, groups, `|`, `* + ? {m,n}`, and `^` and `$` at the ends
-/// of an alternative. Without anchors it finds the pattern anywhere, as JSON Schema says.
+/// Knows literals, `.`, classes, `\d \w \s` and their opposites, groups, `|`, `* + ? {m,n}`, and `^` and `$` at the
+/// ends of an alternative. Without anchors it finds the pattern anywhere, as JSON Schema says.
 struct PatternMachine: Sendable {
     enum Failure: Error, Equatable { case tooLong, tooComplex, malformed(at: Int) }
 

@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import AurumCore
+internal import Database
 internal import Events
 internal import Foundation
 internal import Telemetry
