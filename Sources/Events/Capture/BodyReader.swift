@@ -233,7 +233,8 @@ extension BodyReader {
         _ text: [UInt8], instead start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ isBot: Bool,
         _ flags: UInt16, _ block: inout BlockContent
     ) {
-        let padded = text + [UInt8](repeating: 0, count: ByteScan.padding)
+        var padded = text
+        padded.append(contentsOf: repeatElement(0, count: ByteScan.padding))
         padded.withUnsafeBufferPointer { buffer in
             guard let first = buffer.baseAddress, parser.parse(first, base: first) == first + text.count,
                 parser.conclude(rules)

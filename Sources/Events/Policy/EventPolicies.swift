@@ -97,7 +97,8 @@ package final class QuarantineQuota: Sendable {
 
     func leave(_ count: Int) {
         guard count > 0 else { return }
-        gauge?.set(Double(used.subtract(count, ordering: .relaxed).newValue))
+        let after = used.subtract(count, ordering: .relaxed).newValue
+        gauge?.set(Double(after))
     }
 
     /// Sets what a scan of the log found.

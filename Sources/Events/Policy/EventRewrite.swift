@@ -34,6 +34,14 @@ struct EventRewrite {
     mutating func makePrivate(_ parser: inout EventParser) {
         for field in Self.identifiers + Self.references where parser.has(field) { hashIdentifier(&parser, field) }
         if parser.has(.ip) { cutAddress(text(&parser, .ip), quoted(parser.slice(.ip))) }
+        if parser.has(.traits) || parser.has(.contextTraits) || keys.hasOwn
+            || parser.type == Int(EventType.identify.rawValue) || parser.type == Int(EventType.group.rawValue)
+        {
+            sealFields(&parser)
+        }
+    }
+
+    private mutating func sealFields(_ parser: inout EventParser) {
         let person = person(&parser)
         if parser.has(.traits) { sealTraits(range(parser.slice(.traits)), person) }
         if parser.has(.contextTraits) { sealTraits(range(parser.slice(.contextTraits)), person) }
@@ -90,6 +98,7 @@ struct EventRewrite {
     }
 
     private mutating func hashIdentifier(_ parser: inout EventParser, _ field: EventField) {
+        guard Self.isPersonal(&parser, field) else { return }
         let value = text(&parser, field)
         guard let hashed = Self.stored(value, org: org, sealer: sealer, isReference: Self.references.contains(field))
         else { return }

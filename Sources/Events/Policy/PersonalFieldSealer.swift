@@ -115,8 +115,8 @@ package final class InstallationKeySealer: PersonalFieldSealer {
     }
 
     package func addressHash(_ address: [UInt8], org: String, day: Int) -> String {
-        let key = addresses.key(ofDay: day)
-        return Hex.encode(HMAC<SHA256>.authenticationCode(for: Array(org.utf8) + [0] + address, using: key).prefix(8))
+        let hash = SipHash(key: addresses.key(ofDay: day)).hash(org + "\0" + Hex.encode(address)).high
+        return UID(high: 0, low: hash).hex.suffix(16).description
     }
 
     private static func context(_ place: SealedPlace) -> [UInt8] {
@@ -128,6 +128,7 @@ package final class InstallationKeySealer: PersonalFieldSealer {
 private final class AddressKeys: Sendable {
     private let file: String?
     private let keys: Mutex<[Int: [UInt8]]>
+    private static let byteCount = 16
 
     init(file: String?) {
         self.file = file
@@ -135,18 +136,19 @@ private final class AddressKeys: Sendable {
         let text = file.flatMap { try? String(contentsOfFile: $0, encoding: .utf8) } ?? ""
         for line in text.split(separator: "\n") {
             let parts = line.split(separator: " ")
-            guard parts.count == 2, let day = Int(parts[0]), let key = Hex.decode(String(parts[1])), key.count == 32
+            guard parts.count == 2, let day = Int(parts[0]), let key = Hex.decode(String(parts[1])),
+                key.count == Self.byteCount
             else { continue }
             known[day] = key
         }
         keys = Mutex(known)
     }
 
-    func key(ofDay day: Int) -> SymmetricKey {
+    func key(ofDay day: Int) -> (UInt64, UInt64) {
         let bytes = keys.withLock { keys -> [UInt8] in
             if let key = keys[day] { return key }
             var random = SystemRandomNumberGenerator()
-            let key = (0..<32).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+            let key = (0..<Self.byteCount).map { _ in UInt8.random(in: .min ... .max, using: &random) }
             keys[day] = key
             let newest = keys.keys.max() ?? day
             keys = keys.filter { $0.key >= newest - 1 || $0.key == day }
@@ -155,7 +157,9 @@ private final class AddressKeys: Sendable {
             if let file { _ = KeyFile.write(lines.sorted().joined(), to: file) }
             return key
         }
-        return SymmetricKey(data: bytes)
+        return bytes.withUnsafeBytes {
+            ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+        }
     }
 }
 

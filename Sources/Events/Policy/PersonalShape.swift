@@ -100,7 +100,9 @@ package enum PersonalCanonical {
     /// Lower case without white space around it; telephone numbers as `+` and digits.
     package static func text(_ value: String) -> String {
         if PersonalShape.of(value) == .phone { return phone(value) }
-        return value.trimmingCharacters(in: .whitespacesAndNewlines).lowercased()
+        let plain = value.drop(while: \.isWhitespace)
+        let end = plain.lastIndex { !$0.isWhitespace }
+        return end.map { plain[...$0].lowercased() } ?? ""
     }
 
     private static func phone(_ value: String) -> String {
