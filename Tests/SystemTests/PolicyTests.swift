@@ -76,6 +76,15 @@ struct PolicyTests {
         let sent = try await TestClient(url: url, key: key).call(
             "POST", "/v1/events", Array("nonsense".utf8), ["content-type": "application/x-ndjson"])
         #expect(sent.body["quarantined"] == 1, "\(sent.text)")
+        let person = #"{"id":"i1","type":"identify","user_id":"u1","traits":{"email":"needle@mail.example"}}"#
+        _ = try await TestClient(url: url, key: key).call(
+            "POST", "/v1/events", Array(person.utf8), ["content-type": "application/x-ndjson"])
+        let contact = try JSONDecoder().decode(
+            JSONValue.self, from: Data(contentsOf: URL(fileURLWithPath: folder.file("data/server.json"))))
+        let admin = TestClient(url: url, key: contact["token"]?.string ?? "")
+        #expect(try await admin.get("/v1/events?user_id=u1").text.contains("needle") == false)
+        let open = try await admin.get("/v1/events?user_id=u1&unseal=true")
+        #expect(open.body["events"]?.array?.first?["traits"]?["email"] == "needle@mail.example", "\(open.text)")
         let beside = try await run(["apps", "set", "default", "plan_mode=warn"])
         #expect(beside.output.contains("\"plan_mode\":\"warn\"") && beside.output.contains("\"lateness_hours\":48"))
         #expect(try await run(["apps", "show", "default"]).output.contains("\"version\":2"))
