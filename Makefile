@@ -29,8 +29,12 @@ soak: dependencies test-dependencies $(CHART) venv ## The tests again with the f
 	@$(BUILD) --build-tests
 	@TEST_SOAK=1 $(SWIFT) test -c release --skip-build
 
-bench: build ## Measure every area against its bar; exit 1 on a miss
+bench: build ## Measure every area against its bar and the baseline; exit 1 on a miss
+	@.build/release/aurum bench events --gate
 	@.build/release/aurum bench all
+
+bench-peers: build venv ## Ingest and query the same events with ClickHouse's engine and with Aurum, side by side
+	@scripts/bench-peers
 
 fuzz: dependencies ## Fuzz the event parser with libFuzzer for a minute
 	@scripts/fuzz
@@ -48,7 +52,7 @@ dependencies:
 	@scripts/install-packages libsqlite3-dev libzstd-dev zlib1g-dev libjs-chart.js
 
 test-dependencies:
-	@scripts/install-packages chromium chromium-driver python3-venv
+	@scripts/install-packages chromium chromium-driver curl python3-venv
 
 $(CHART): | dependencies
 	@mkdir -p $(dir $@)

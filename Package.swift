@@ -18,6 +18,7 @@ let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto"
 let grdb: Target.Dependency = .product(name: "GRDB", package: "GRDB.swift")
 let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 let hummingbird: Target.Dependency = .product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTesting: Target.Dependency = .product(name: "HummingbirdTesting", package: "hummingbird")
 let hummingbirdCore: Target.Dependency = .product(name: "HummingbirdCore", package: "hummingbird")
 let httpTypes: Target.Dependency = .product(name: "HTTPTypes", package: "swift-http-types")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
@@ -25,6 +26,7 @@ let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "
 let mustache: Target.Dependency = .product(name: "Mustache", package: "swift-mustache")
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
 let nioHTTPTypes: Target.Dependency = .product(name: "NIOHTTPTypes", package: "swift-nio-extras")
@@ -95,7 +97,9 @@ var targets: [Target] = [
     // Tests mirror the sources.
     .target(
         name: "TestSupport",
-        dependencies: ["AurumCore", "Telemetry", "Database", asyncHTTPClient, nioCore, nioHTTP1, nioPosix],
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "CZlib", "CZstd", asyncHTTPClient, nioCore, nioHTTP1, nioPosix,
+        ],
         path: "Tests/TestSupport"),
     .testTarget(name: "AurumCoreTests", dependencies: ["AurumCore", "TestSupport"]),
     .testTarget(name: "TelemetryTests", dependencies: ["AurumCore", "Telemetry", "TestSupport", logging]),
@@ -118,6 +122,12 @@ var targets: [Target] = [
     .testTarget(
         name: "SolarTests",
         dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "Leads", "Solar", "TestSupport"]),
+    .testTarget(
+        name: "GatewayTests",
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "Events", "Accounts", "Gateway", "TestSupport", hummingbird,
+            hummingbirdTesting, httpTypes, logging, nioCore, nioEmbedded,
+        ]),
     .testTarget(name: "ValidationTests", dependencies: ["AurumCore", "Validation", "TestSupport", histogram]),
     .testTarget(name: "TidyTests", dependencies: []),
     // Black-box tests of the built binary: restart, SIGKILL, Segment's client, browser.

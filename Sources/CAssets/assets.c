@@ -26,6 +26,9 @@ static const unsigned char migration_0005_attribution[] = {
 static const unsigned char migration_0006_event_policy[] = {
 #embed "files/migrations/0006_event_policy.sql"
 };
+static const unsigned char migration_0007_exports[] = {
+#embed "files/migrations/0007_exports.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -118,6 +121,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0005_attribution.sql", migration_0005_attribution),
     ROW("migrations/0004_leads.sql", migration_0004_leads),
     ROW("migrations/0006_event_policy.sql", migration_0006_event_policy),
+    ROW("migrations/0007_exports.sql", migration_0007_exports),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),

@@ -10,8 +10,8 @@ package struct EventsConfiguration: Sendable {
     package var commitDelay: Duration = .milliseconds(8)
     /// Blocks that are filled at the same time; one a core.
     package var shards = ProcessInfo.processInfo.activeProcessorCount
-    /// zstd level of the raw events; negative levels are faster and larger.
-    package var compressionLevel = -3
+    /// zstd level of the columns.
+    package var compressionLevel = 1
     package var limits = EventLimits()
 
     package init() {}
@@ -40,11 +40,12 @@ package enum EventLogError: Error, Equatable, Sendable {
 package final class EventLog: Sendable {
     package let capture: EventCapture
     package let store: BlockEventStore
+    package let identity: IdentityService
     package let recovery: RecoveryReport
     private let writer: CommitWriter
     private let isClosed = Atomic<Bool>(false)
 
-    private static let secretName = "secret"
+    static let secretName = "secret"
 
     /// Opens the log in a folder, which is created where it is missing, and recovers it before it returns.
     package static func open(
@@ -74,9 +75,11 @@ package final class EventLog: Sendable {
         let tail = try recovery.run()
         do throws(LogStorageError) {
             let secret = try loadSecret(storage)
-            let views = LogViews(directory: directory, limits: configuration.limits)
+            let persons = try openPersons(storage, directory, secret, configuration.limits, registry, health, logger)
+            let views = LogViews(directory: directory, limits: configuration.limits, persons: persons)
             var index = DeduplicationIndex(identifiersMax: configuration.limits.dedupIdentifiersMax)
-            try Replay(directory: directory, limits: configuration.limits).run(into: &index, views: views)
+            try Replay(directory: directory, limits: configuration.limits, secret: secret).run(
+                into: &index, views: views)
             let segments = try SegmentWriter(
                 storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail)
             var report = recovery.report
@@ -96,9 +99,7 @@ package final class EventLog: Sendable {
         segments: SegmentWriter, report: RecoveryReport, policies: EventPolicies?
     ) {
         let limits = configuration.limits
-        let shards = (0..<max(1, configuration.shards)).map { _ in
-            CaptureShard(limits: limits, compressionLevel: Int32(configuration.compressionLevel))
-        }
+        let shards = (0..<max(1, configuration.shards)).map { CaptureShard(limits: limits, number: $0) }
         let signal = WriterSignal()
         let state = LogState()
         let inFlight = InFlight(bytesMax: limits.bytesInFlightMax)
@@ -110,6 +111,8 @@ package final class EventLog: Sendable {
             shards: shards, signal: signal, state: state, inFlight: inFlight, limits: limits, secret: secret,
             storage: storage, meters: meters, clock: clock, policies: policies)
         store = BlockEventStore(views: views, secret: secret, limits: limits, clock: clock)
+        identity = IdentityService(
+            capture: capture, store: store, persons: views.persons, secret: secret, clock: clock, logger: logger)
         recovery = report
         meters.reportReady(report)
         if report.cutBytes > 0 || !report.damaged.isEmpty {
@@ -120,6 +123,24 @@ package final class EventLog: Sendable {
                 ])
         }
         writer.start()
+    }
+
+    /// Who is who: the newest checkpoint, and what the log says behind it.
+    private static func openPersons(
+        _ storage: any LogStorage, _ directory: SegmentDirectory, _ secret: InstallationSecret, _ limits: EventLimits,
+        _ registry: MetricRegistry, _ health: HealthRegistry, _ logger: Logger
+    ) throws(LogStorageError) -> PersonDirectory {
+        let began = ContinuousClock.now
+        let checkpoints = IdentityCheckpoints(storage: storage, freeBytesMin: limits.freeBytesMin, logger: logger)
+        let persons = PersonDirectory(
+            limits: limits.identity, meters: IdentityMeters(registry, health, logger), checkpoints: checkpoints)
+        let end = directory.segments.last.map {
+            BlockPlace(segment: $0.number, offset: UInt32(clamping: $0.durableBytes))
+        }
+        if let checkpoint = checkpoints.newest(logEnd: end) { persons.restore(checkpoint) }
+        try IdentityReplay(secret: secret, persons: persons).run(directory)
+        persons.opened(within: ContinuousClock.now - began, logger)
+        return persons
     }
 
     /// Reads the installation's secret, or makes one. Losing it loses the receipts and the de-duplication window.
@@ -141,10 +162,11 @@ package final class EventLog: Sendable {
     package func close() async {
         guard !isClosed.exchange(true, ordering: .relaxed) else { return }
         capture.close()
-        let writer = writer
+        let (writer, persons) = (writer, identity.persons)
         await withCheckedContinuation { continuation in
             BlockingWork.run {
                 writer.stop()
+                persons.close()
                 continuation.resume()
             }
         }

@@ -19,4 +19,7 @@ extension MetricDefinition {
         "aurum_events_quarantine_bytes", .gauge, "Bytes of quarantined events that can still be read.")
     package static let dedupIdentifiers = MetricDefinition(
         "aurum_events_dedup_identifiers", .gauge, "Event ids remembered for de-duplication.")
+    package static let clicksUnrecorded = MetricDefinition(
+        "aurum_events_clicks_unrecorded_total", .counter,
+        "Clicks that were redirected while the log could not store them.")
 }

@@ -1,41 +1,24 @@
 internal import AurumCore
-internal import CZlib
 internal import Events
 internal import Synchronization
+internal import TestSupport
 import Testing
 
 /// What happens at each bound of a request.
 struct CaptureBoundsTests {
-    /// gzip of `bytes`.
-    private static func gzip(_ bytes: [UInt8]) -> [UInt8] {
-        var stream = z_stream()
-        _ = deflateInit2_(
-            &stream, 9, Z_DEFLATED, 31, 9, Z_DEFAULT_STRATEGY, ZLIB_VERSION, Int32(MemoryLayout<z_stream>.size))
-        defer { deflateEnd(&stream) }
-        var input = bytes
-        var out = [UInt8](repeating: 0, count: Int(deflateBound(&stream, UInt(bytes.count))))
-        let count = input.withUnsafeMutableBufferPointer { source in
-            out.withUnsafeMutableBufferPointer { target in
-                stream.next_in = source.baseAddress
-                stream.avail_in = UInt32(source.count)
-                stream.next_out = target.baseAddress
-                stream.avail_out = UInt32(target.count)
-                _ = deflate(&stream, Z_FINISH)
-                return target.count - Int(stream.avail_out)
-            }
-        }
-        return Array(out.prefix(count))
-    }
-
     private func send(_ log: EventLog, _ body: [UInt8], _ encoding: BodyEncoding) async throws -> Receipt {
         try await log.capture.submit(body, format: .ndjson, encoding: encoding, source: testSource, receivedAt: testNow)
     }
 
     @Test func `a gzip body is taken, a bomb and a torn one are refused`() async throws {
         let log = try openEvents(VolatileLogStorage())
-        let packed = Self.gzip(Array(trackLine().utf8))
+        let packed = gzip(Array(trackLine().utf8))
         #expect(try await send(log, packed, .gzip).stored == 1)
-        let bomb = Self.gzip([UInt8](repeating: 0x20, count: 2 << 20))
+        #expect(try await send(log, zstd(Array(trackLine(["id": "\"z\""]).utf8)), .zstd).stored == 1)
+        await #expect(throws: CaptureError.inflateRatio) {
+            try await send(log, zstd([UInt8](repeating: 0x20, count: 2 << 20)), .zstd)
+        }
+        let bomb = gzip([UInt8](repeating: 0x20, count: 2 << 20))
         await #expect(throws: CaptureError.inflateRatio) { try await send(log, bomb, .gzip) }
         await #expect(throws: CaptureError.malformedBody(offset: packed.count - 12)) {
             try await send(log, Array(packed.dropLast(12)), .gzip)
@@ -43,6 +26,18 @@ struct CaptureBoundsTests {
         await #expect(throws: (any Error).self) { try await send(log, Array("no gzip".utf8), .gzip) }
         await #expect(throws: (any Error).self) { try await send(log, Array("no zstd".utf8), .zstd) }
         await log.close()
+    }
+
+    @Test func `a bomb is refused within 100 ms of a core`() {
+        let bombs: [(BodyEncoding, [UInt8])] = [
+            (.zstd, zstdBomb(bytes: 1 << 30)), (.gzip, gzip([UInt8](repeating: 0x20, count: 16 << 20))),
+        ]
+        for (encoding, bomb) in bombs {
+            #expect(bomb.count < 40 << 10, "small enough for the ratio to be what refuses it")
+            let before = threadSeconds()
+            #expect(throws: CaptureError.inflateRatio) { try encoding.decode(bomb, limits: EventLimits()) }
+            #expect(threadSeconds() - before < 0.1)
+        }
     }
 
     @Test func `a body past its size or its count is refused whole`() async throws {

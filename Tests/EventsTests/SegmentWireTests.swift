@@ -1,35 +1,13 @@
 internal import AurumCore
 internal import Events
-internal import Foundation
-internal import TestSupport
 import Testing
 
 /// Recorded requests of Segment's own library, byte for byte.
 struct SegmentWireTests {
-    private struct Request {
-        var path: String
-        var encoding: BodyEncoding
-        var body: [UInt8]
-
-        init(_ name: String) throws {
-            let raw = Array(try Fixture.data("wire/segment/\(name).raw"))
-            let text = String(decoding: raw, as: Unicode.ASCII.self)
-            let split = try #require(
-                raw.indices.first {
-                    raw[$0...].starts(with: [13, 10, 13, 10]) || raw[$0...].starts(with: [10, 13, 10])
-                })
-            let head = text.prefix(split).split(whereSeparator: \.isNewline)
-            path = String(try #require(head.first).split(separator: " ")[1])
-            let isGzip = head.contains { $0.lowercased() == "content-encoding: gzip" }
-            encoding = isGzip ? .gzip : .identity
-            body = Array(raw[(split + (raw[split] == 13 ? 4 : 3))...])
-        }
-    }
-
     private static let receivedAt = Timestamp(rfc3339: "2026-11-21T01:47:14.300Z") ?? testNow
 
     private func send(_ name: String, _ log: EventLog) async throws -> Receipt {
-        let request = try Request(name)
+        let request = try RecordedRequest("segment/\(name)")
         let format = try #require(WireFormat(segmentPath: request.path.split(separator: "/").last ?? ""))
         return try await log.capture.submit(
             request.body, format: format, encoding: request.encoding, source: testSource, receivedAt: Self.receivedAt)
@@ -78,8 +56,9 @@ struct SegmentWireTests {
 
     @Test func `the write key is found in plain and packed bodies`() throws {
         for (name, key) in [("01", "WK_TEST"), ("02", "WK_GZ"), ("03", "WK_SYNC")] {
-            let request = try Request(name)
-            let found = request.body.withUnsafeBytes { SegmentEnvelope.writeKey(of: $0, encoding: request.encoding) }
+            let request = try RecordedRequest("segment/\(name)")
+            let body = try request.encoding.decode(request.body, limits: EventLimits())
+            let found = body.withUnsafeBytes { SegmentEnvelope.writeKey(of: $0) }
             #expect(found == key)
         }
         #expect(Array("{\"a\":{\"writeKey\":\"x\"}}".utf8).withUnsafeBytes { SegmentEnvelope.writeKey(of: $0) } == nil)

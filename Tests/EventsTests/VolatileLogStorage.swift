@@ -4,7 +4,8 @@ internal import Synchronization
 
 /// A folder in memory that forgets at a power cut whatever was not synced: the twin of the real storage.
 ///
-/// A cut may keep any part of what was not synced: whole writes in any order, or the front of one. It fails when told to.
+/// A cut may keep any part of what was not synced: whole writes in any order, or the front of one. It fails when told
+/// to.
 package final class VolatileLogStorage: LogStorage {
     private struct Write: Sendable {
         var offset: Int

@@ -93,4 +93,20 @@ internal import Validation
         }
         #expect(persons.count > 380)
     }
+
+    @Test func `a body sent again has the ids that it had`() throws {
+        var source = bodies()
+        let first = try (0..<6).map { _ in
+            let next = source.nextMessage(nowMilliseconds: 1_795_224_568_000)
+            return try lines(try #require(next).bytes).map { $0["messageId"]?.string }
+        }
+        source.repeatOnly([4, 1])
+        for number in [4, 1] {
+            let next = source.nextMessage(nowMilliseconds: 1_795_224_569_000)
+            let sent = try #require(next)
+            #expect(sent.sequence == UInt64(number))
+            #expect(try lines(sent.bytes).map { $0["messageId"]?.string } == first[number])
+        }
+        #expect(source.nextMessage(nowMilliseconds: 1_795_224_569_000) == nil)
+    }
 }

@@ -1,5 +1,6 @@
 internal import AurumCore
 internal import Foundation
+internal import TestSupport
 import Testing
 internal import Validation
 
@@ -76,6 +77,53 @@ internal import Validation
         let again = try decoder.decode(LoadReport.self, from: Data(report.json.utf8))
         #expect(again.acknowledged == report.acknowledged && again.latency == report.latency)
         #expect(report.acknowledged == 10_000)
+    }
+
+    @Test func `latency is known second by second, and a spike's seconds apart`() async throws {
+        let server = try await ReferenceServer.start(
+            delay: .freeze(afterMilliseconds: 1000, milliseconds: 900), itemsPerRequest: 2)
+        var plan = LoadPlan(target: server.url, keys: ["key"])
+        plan.steps = [RateStep(perSecond: 200, seconds: 1), RateStep(perSecond: 400, seconds: 2)]
+        plan.batch = 2
+        plan.warmUpSeconds = 0
+        plan.connections = 400
+        #expect(plan.lengthSeconds == 3)
+        let report = try await EventLoad(plan).run()
+        await server.stop()
+        #expect(report.requests == 500 && report.acknowledged == 1000)
+        #expect(report.refused == 0 && report.unanswered == 0)
+    }
+
+    @Test func `percentiles of seconds count unanswered requests as endless`() {
+        var seconds = SecondLatencies()
+        for index in 1...100 { seconds.record(second: 0, microseconds: UInt64(index) * 1000) }
+        for index in 1...100 { seconds.record(second: 2, microseconds: index <= 90 ? 5000 : nil) }
+        #expect(seconds.samples(0..<1) == 100 && seconds.samples(0..<9) == 200 && seconds.samples(1..<2) == 0)
+        #expect(seconds.percentile(0.95, in: 0..<1) == 95)
+        #expect(seconds.percentile(0.5, in: 2..<3) == 5)
+        #expect(seconds.percentile(0.95, in: 2..<3) == .infinity)
+        #expect(seconds.percentile(0.95, in: 1..<2) == nil)
+    }
+
+    @Test func `a replay sends every file once and adds up what became of it`() async throws {
+        let folder = TemporaryFolder()
+        for number in 0..<7 {
+            try Data("{\"id\":\"\(number)\"}\n{}\n".utf8).write(
+                to: URL(fileURLWithPath: folder.file("b\(number).ndjson")))
+        }
+        try Data("no events".utf8).write(to: URL(fileURLWithPath: folder.file("readme.txt")))
+        let server = try await ReferenceServer.start(delay: .none, itemsPerRequest: 2)
+        var replay = EventReplay(target: server.url, keys: ["a", "b"], folder: folder.path)
+        replay.threads = 2
+        let report = try await replay.run()
+        await server.stop()
+        #expect(report.files == 7 && report.events == 14 && report.outcomes.stored == 14)
+        #expect(report.statuses == ["202": 7] && report.exitCode == 0)
+        #expect(report.eventsPerSecond > 0)
+        let empty = TemporaryFolder()
+        await #expect(throws: LoadError.noData(empty.path)) {
+            try await EventReplay(target: "http://127.0.0.1:1", keys: ["a"], folder: empty.path).run()
+        }
     }
 
     @Test func `a load without keys or with a strange address is refused`() async {

@@ -39,6 +39,34 @@ private let millisecond: UInt64 = 1_000_000
         #expect(abs(Double(result.starts) - expected) <= max(1, expected * 0.01))
     }
 
+    @Test func `steps of a rate start what each of them says, and the threads together the same`() {
+        let steps = [
+            RateStep(perSecond: 100, seconds: 3), RateStep(perSecond: 300, seconds: 2),
+            RateStep(perSecond: 50, seconds: 4),
+        ]
+        let executor = LoadExecutor.steppedArrivalRate(steps: steps, virtualUsers: 2000)
+        #expect(executor.isOpenLoop && executor.lengthNanoseconds == 9000 * millisecond)
+        #expect(simulate(executor) { _, _ in 30 * millisecond }.starts == 1100)
+        var schedule = LoadSchedule(executor)
+        var due: [UInt64] = []
+        while let start = schedule.next(now: 9000 * millisecond - 1) { due.append(start.intended) }
+        #expect(due.count { $0 < 3000 * millisecond } == 300)
+        #expect(due.count { $0 >= 5000 * millisecond } == 200)
+        #expect(due == due.sorted())
+        let parts = (0..<3).map { part in
+            simulate(executor.share(part, of: 3), phase: Double(part) / 3) { _, _ in millisecond }.starts
+        }
+        #expect(parts.reduce(0, +) == 1100)
+    }
+
+    @Test func `shared iterations are each done once and then it is over`() {
+        let executor = LoadExecutor.sharedIterations(count: 57, virtualUsers: 5, secondsMax: 60)
+        #expect(simulate(executor) { _, _ in 20 * millisecond }.starts == 57)
+        let parts = (0..<4).map { part in simulate(executor.share(part, of: 4)) { _, _ in millisecond }.starts }
+        #expect(parts.reduce(0, +) == 57)
+        #expect(!executor.isOpenLoop)
+    }
+
     @Test func `ramping users start as often as the area under the ramp says`() {
         let stages = [
             LoadStage(target: 10, seconds: 20), LoadStage(target: 10, seconds: 30), LoadStage(target: 0, seconds: 10),

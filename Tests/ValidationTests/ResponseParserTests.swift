@@ -38,6 +38,13 @@ internal import Validation
         #expect(response.status == 204 && response.closes && response.consumed == text.utf8.count)
     }
 
+    @Test func `a refusal that says when to try again is told from one that does not`() throws {
+        let patient = "HTTP/1.1 503 Service Unavailable\r\nretry-AFTER: 1\r\nContent-Length: 0\r\n\r\n"
+        let bare = "HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\n\r\n"
+        #expect(try parse(patient)?.hasRetryAfter == true)
+        #expect(try parse(bare)?.hasRetryAfter == false)
+    }
+
     @Test func `what is not HTTP is refused`() {
         #expect(throws: LoadError.notHTTP) { try parse("SSH-2.0-OpenSSH_9.2 banner\r\n\r\n") }
         #expect(throws: LoadError.notHTTP) { try parse("HTTP/1.1 200 OK\r\n\r\n") }

@@ -137,6 +137,18 @@ package final class KeyStore: Sendable {
             .sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }
     }
 
+    /// Web origins of the keys of one app that still work.
+    package func origins(org: String, app: String) -> Set<String> {
+        keys.withLock { keys in
+            keys.values.reduce(into: []) { origins, entry in
+                guard entry.summary.revokedAt == nil, entry.principal.org == org, entry.principal.app == app else {
+                    return
+                }
+                origins.formUnion(entry.principal.origins)
+            }
+        }
+    }
+
     /// True when some publishable key that still works is bound to this web origin.
     package func isAllowed(origin: String) -> Bool {
         keys.withLock { keys in

@@ -24,26 +24,25 @@ struct BodyReader {
         lateness = request.policy?.latenessMicroseconds ?? ContractLimits.latenessMicroseconds
         rules = ContractRules(
             flavour: request.format.flavour, impliedType: request.format.impliedType, receivedAt: request.receivedAt,
-            isHistorical: request.isHistorical)
+            envelopeSentAt: request.envelopeSentAt, isHistorical: request.isHistorical)
     }
 
     /// Adds the rows of `body` and the request; on an error the block is as it was.
     mutating func read(
-        _ body: UnsafeRawBufferPointer, _ parser: inout EventParser, _ bots: inout BotPatterns,
-        _ padded: inout RawBytes, _ block: inout BlockContent
+        _ body: UnsafeRawBufferPointer, _ shard: inout ShardTools, _ block: inout BlockContent
     ) -> CaptureError? {
-        let mark = block.mark
+        block.setMark()
         request.firstRow = block.rowCount
         let error: CaptureError?
-        if request.format == .ndjson || request.format == .internalEvents {
-            error = readLines(body, &parser, &bots, &padded, &block)
+        if request.format.isLines {
+            error = readLines(body, &shard, &block)
         } else {
-            error = readDocument(body, &parser, &bots, &padded, &block)
+            error = readDocument(body, &shard, &block)
         }
-        padded.reset(keeping: 1 << 20)
+        shard.padded.reset(keeping: 1 << 20)
         if let error = error ?? (request.policy?.isQuarantineFull == true ? .quarantineFull : nil) {
             request.policy?.giveUp()
-            block.takeBack(to: mark)
+            block.takeBack()
             return error
         }
         request.rowCount = block.rowCount - request.firstRow
@@ -56,25 +55,24 @@ struct BodyReader {
 
     /// Lines far enough from the end are parsed where they are; the last ones are copied to where padding follows.
     private mutating func readLines(
-        _ body: UnsafeRawBufferPointer, _ parser: inout EventParser, _ bots: inout BotPatterns,
-        _ padded: inout RawBytes, _ block: inout BlockContent
+        _ body: UnsafeRawBufferPointer, _ shard: inout ShardTools, _ block: inout BlockContent
     ) -> CaptureError? {
         guard let start = body.baseAddress?.assumingMemoryBound(to: UInt8.self), body.count > 0 else { return nil }
-        parser.newlineIsSpace = false
+        shard.parser.newlineIsSpace = false
         let isASCII = ByteScan.isASCII(start, body.count)
         var split = max(0, body.count - ByteScan.padding)
         while split > 0, start[split - 1] != 0x0a { split -= 1 }
-        if let error = lines(start, start + split, isASCII, &parser, &bots, &block) { return error }
-        padded.append(start + split, body.count - split)
-        padded.append([0x0a] + [UInt8](repeating: 0, count: ByteScan.padding))
-        let tail = UnsafePointer(padded.base.assumingMemoryBound(to: UInt8.self))
-        return lines(tail, tail + (body.count - split + 1), isASCII, &parser, &bots, &block)
+        if let error = lines(start, start + split, isASCII, &shard, &block) { return error }
+        shard.padded.append(start + split, body.count - split)
+        shard.padded.append([0x0a] + [UInt8](repeating: 0, count: ByteScan.padding))
+        let tail = UnsafePointer(shard.padded.base.assumingMemoryBound(to: UInt8.self))
+        return lines(tail, tail + (body.count - split + 1), isASCII, &shard, &block)
     }
 
     /// `end` follows a line end.
     private mutating func lines(
-        _ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>, _ isASCII: Bool, _ parser: inout EventParser,
-        _ bots: inout BotPatterns, _ block: inout BlockContent
+        _ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>, _ isASCII: Bool, _ shard: inout ShardTools,
+        _ block: inout BlockContent
     ) -> CaptureError? {
         var line = start
         while line < end {
@@ -85,18 +83,18 @@ struct BodyReader {
                 continue
             }
             if let error = countEvent() { return error }
-            if let close = parser.parse(first, base: start) {
+            if let (close, ending) = shard.parse(first, base: start) {
                 var next = close
                 while next.pointee == 0x20 || next.pointee == 0x09 || next.pointee == 0x0d { next += 1 }
                 if next.pointee == 0x0a, close - first <= eventBytesMax,
                     isASCII || ByteScan.isUTF8(first, close - first)
                 {
-                    accept(first, close - first, &parser, &bots, &block)
+                    accept(first, close - first, ending, &shard, &block)
                     line = next + 1
                     continue
                 }
             }
-            line = quarantineLine(first, end, &parser, &block)
+            line = quarantineLine(first, end, &shard, &block)
         }
         return nil
     }
@@ -108,23 +106,23 @@ struct BodyReader {
 
     @inline(never)
     private mutating func quarantineLine(
-        _ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>, _ parser: inout EventParser,
+        _ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>, _ shard: inout ShardTools,
         _ block: inout BlockContent
     ) -> UnsafePointer<UInt8> {
         let found = memchr(start, 0x0a, end - start)
         let lineEnd = found.map { UnsafePointer($0.assumingMemoryBound(to: UInt8.self)) } ?? end
         var last = lineEnd
         while last > start, last[-1] == 0x20 || last[-1] == 0x09 || last[-1] == 0x0d { last -= 1 }
-        diagnose(start, last - start, &parser, &block)
+        diagnose(start, last - start, &shard, &block)
         return lineEnd + 1
     }
 
     /// Decides why an event that the parser refused, or that is too large or not UTF-8, is quarantined.
     private mutating func diagnose(
-        _ start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ block: inout BlockContent
+        _ start: UnsafePointer<UInt8>, _ count: Int, _ shard: inout ShardTools, _ block: inout BlockContent
     ) {
-        var reason = parser.reason
-        var field = parser.field
+        var reason = shard.parser.reason
+        var field = shard.parser.field
         if count > eventBytesMax {
             (reason, field) = (.eventTooLarge, .event)
         } else if !ByteScan.isUTF8(start, count) {
@@ -132,23 +130,22 @@ struct BodyReader {
         } else if reason == .none || !JSONGrammar.isObject(start, end: start + count) {
             (reason, field) = (.notJSON, .event)
         }
-        quarantine(start, count, reason, field, &block)
+        quarantine(start, count, reason, field, &shard, &block)
     }
 
     // MARK: documents
 
     private mutating func readDocument(
-        _ body: UnsafeRawBufferPointer, _ parser: inout EventParser, _ bots: inout BotPatterns,
-        _ padded: inout RawBytes, _ block: inout BlockContent
+        _ body: UnsafeRawBufferPointer, _ shard: inout ShardTools, _ block: inout BlockContent
     ) -> CaptureError? {
         guard let source = body.baseAddress, body.count > 0 else { return .malformedBody(offset: 0) }
-        padded.append(source, body.count)
-        padded.append([UInt8](repeating: 0, count: ByteScan.padding))
-        let start = UnsafePointer(padded.base.assumingMemoryBound(to: UInt8.self))
+        shard.padded.append(source, body.count)
+        shard.padded.append([UInt8](repeating: 0, count: ByteScan.padding))
+        let start = UnsafePointer(shard.padded.base.assumingMemoryBound(to: UInt8.self))
         let end = start + body.count
-        parser.newlineIsSpace = true
+        shard.parser.newlineIsSpace = true
         var grammar = JSONGrammar(start, end: end)
-        if request.format == .segmentBatch {
+        if request.format.isBatch {
             var offset = 0
             guard let scan = SegmentEnvelope.scan(body, failedAt: &offset) else {
                 return .malformedBody(offset: offset)
@@ -157,13 +154,13 @@ struct BodyReader {
             rules.envelopeSentAt = scan.sentAt
             grammar = JSONGrammar(start + batch, end: end)
             guard grammar.peek == 0x5b else { return .malformedBody(offset: batch) }
-            return elements(&grammar, start, end, &parser, &bots, &block)
+            return elements(&grammar, start, end, &shard, &block)
         }
         grammar.skipSpace()
         let error: CaptureError?
         switch grammar.peek {
-        case 0x5b where request.format == .json: error = elements(&grammar, start, end, &parser, &bots, &block)
-        case 0x7b: error = element(&grammar, start, end, &parser, &bots, &block)
+        case 0x5b where request.format == .json: error = elements(&grammar, start, end, &shard, &block)
+        case 0x7b: error = element(&grammar, start, end, &shard, &block)
         default: return .malformedBody(offset: grammar.cursor - start)
         }
         if let error { return error }
@@ -173,13 +170,13 @@ struct BodyReader {
 
     private mutating func elements(
         _ grammar: inout JSONGrammar, _ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>,
-        _ parser: inout EventParser, _ bots: inout BotPatterns, _ block: inout BlockContent
+        _ shard: inout ShardTools, _ block: inout BlockContent
     ) -> CaptureError? {
         grammar.advance()
         grammar.skipSpace()
         if grammar.take(0x5d) { return nil }
         while true {
-            if let error = element(&grammar, start, end, &parser, &bots, &block) { return error }
+            if let error = element(&grammar, start, end, &shard, &block) { return error }
             grammar.skipSpace()
             if grammar.take(0x5d) { return nil }
             guard grammar.take(0x2c) else { return .malformedBody(offset: grammar.cursor - start) }
@@ -190,19 +187,19 @@ struct BodyReader {
     /// One event of a document. A contract violation quarantines it; broken grammar refuses the body.
     private mutating func element(
         _ grammar: inout JSONGrammar, _ start: UnsafePointer<UInt8>, _ end: UnsafePointer<UInt8>,
-        _ parser: inout EventParser, _ bots: inout BotPatterns, _ block: inout BlockContent
+        _ shard: inout ShardTools, _ block: inout BlockContent
     ) -> CaptureError? {
         if let error = countEvent() { return error }
         let first = grammar.cursor
-        if let close = parser.parse(first, base: start), close <= end, close - first <= eventBytesMax,
+        if let (close, ending) = shard.parse(first, base: start), close <= end, close - first <= eventBytesMax,
             ByteScan.isUTF8(first, close - first)
         {
-            accept(first, close - first, &parser, &bots, &block)
+            accept(first, close - first, ending, &shard, &block)
             grammar = JSONGrammar(close, end: end)
             return nil
         }
         guard grammar.skipValue() else { return .malformedBody(offset: grammar.cursor - start) }
-        diagnose(first, grammar.cursor - first, &parser, &block)
+        diagnose(first, grammar.cursor - first, &shard, &block)
         return nil
     }
 }
@@ -211,157 +208,147 @@ struct BodyReader {
 extension BodyReader {
     @inline(__always)
     fileprivate mutating func accept(
-        _ start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ bots: inout BotPatterns,
+        _ start: UnsafePointer<UInt8>, _ count: Int, _ ending: Int, _ shard: inout ShardTools,
         _ block: inout BlockContent
     ) {
-        guard parser.conclude(rules) else {
-            quarantine(start, count, parser.reason, parser.field, &block)
+        guard shard.parser.conclude(rules) else {
+            quarantine(start, count, shard.parser.reason, shard.parser.field, &shard, &block)
             return
         }
-        let isBot = parser.has(.userAgent) && isBot(&parser, &bots)
-        switch request.policy?.judge(&parser, start, count, index: block.rowCount - request.firstRow) {
-        case nil, .asIs: append(start, count, &parser, isBot, flags: 0, &block)
+        let isBot = shard.parser.has(.userAgent) && isBot(&shard)
+        switch request.policy?.judge(&shard.parser, start, count, rules, index: block.rowCount - request.firstRow) {
+        case nil, .asIs: append(start, count, ending, isBot, flags: 0, &shard, &block)
         case .rewrite(let text, let flags, let isMarked):
-            append(text, instead: start, count, &parser, isBot || isMarked, flags, &block)
-        case .quarantine(let reason, let field): quarantine(start, count, reason, field, &block)
+            append(text, instead: start, count, isBot || isMarked, flags, &shard, &block)
+        case .quarantine(let reason, let field): quarantine(start, count, reason, field, &shard, &block)
         }
     }
 
     /// The same for a text that the policy made of the event: parsed again, since every place in it has moved.
     @inline(never)
     private mutating func append(
-        _ text: [UInt8], instead start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ isBot: Bool,
-        _ flags: UInt16, _ block: inout BlockContent
+        _ text: [UInt8], instead start: UnsafePointer<UInt8>, _ count: Int, _ isBot: Bool, _ flags: UInt8,
+        _ shard: inout ShardTools, _ block: inout BlockContent
     ) {
         var padded = text
         padded.append(contentsOf: repeatElement(0, count: ByteScan.padding))
         padded.withUnsafeBufferPointer { buffer in
-            guard let first = buffer.baseAddress, parser.parse(first, base: first) == first + text.count,
-                parser.conclude(rules)
-            else { return quarantine(start, count, parser.reason, parser.field, &block) }
-            append(first, text.count, &parser, isBot, flags: flags, &block)
+            guard let first = buffer.baseAddress, let (end, ending) = shard.parse(first, base: first),
+                end == first + text.count, shard.parser.conclude(rules)
+            else { return quarantine(start, count, shard.parser.reason, shard.parser.field, &shard, &block) }
+            append(first, text.count, ending, isBot, flags: flags, &shard, &block)
         }
     }
 
     @inline(__always)
     private mutating func append(
-        _ start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ isBot: Bool, flags: UInt16,
-        _ block: inout BlockContent
+        _ start: UnsafePointer<UInt8>, _ count: Int, _ ending: Int, _ isBot: Bool, flags: UInt8,
+        _ shard: inout ShardTools, _ block: inout BlockContent
     ) {
         var row = BlockContent.Row()
-        row.type = UInt8(truncatingIfNeeded: parser.type)
-        row.time = parser.moment
-        row.flags = flags | (parser.isShifted ? RowLayout.Flag.shifted : 0)
-        row.name = nameHash(&parser)
-        persons(&parser, &row)
+        row.type = UInt8(truncatingIfNeeded: shard.parser.type)
+        row.time = shard.parser.moment
+        row.flags =
+            flags | (shard.parser.isShifted ? BlockContent.Flag.shifted : 0)
+            | (shard.parser.has(.traceID) ? BlockContent.Flag.ownTrace : 0)
         if isBot {
             row.outcome = .bot
         } else if rules.receivedAt &- row.time > lateness, !rules.isHistorical, rules.flavour != .internal {
             row.outcome = .late
         }
-        if TouchRule.mayTouch(parser.type) { touch(&parser, &row, &block) }
-        guard parser.isFilled(.id) else {
-            acceptWithoutID(start, count, &parser, &row, &block)
+        if TouchRule.mayTouch(shard.parser.type) { touch(shard.parser, &row, &block) }
+        if IdentityRule.mayLink(shard.parser.type), let change = shard.parser.identityChange(keys) {
+            block.identity.append(change, row: block.rowCount)
+        }
+        block.reserveColumns(shard.encoder.tables.count)
+        guard shard.parser.isFilled(.id) else {
+            acceptWithoutID(start, count, ending, &shard, &row, &block)
             return
         }
-        let (id, idCount) = parser.decoded(parser.slice(.id))
+        let (id, idCount) = shard.parser.decoded(shard.parser.slice(.id))
         row.id = keys.event(id, idCount)
-        block.append(row, raw: start, count: count, id: id, idCount: idCount)
+        let isWide =
+            ending != EventEncoder.whole
+            && (idCount == 36 && HoleText.uuid(id) != nil || idCount == 32 && HoleText.hex(id) != nil)
+        let place = isWide ? BlockContent.IDPlace.none : block.keepID(id, idCount)
+        shard.encoder.append(
+            row, ending: ending, event: start, count: count, id: place, shard.parser, to: &block)
     }
 
     /// No id: one derived from the bytes when the event has a time of its own, else one that is never a duplicate.
     @inline(never)
     private mutating func acceptWithoutID(
-        _ start: UnsafePointer<UInt8>, _ count: Int, _ parser: inout EventParser, _ row: inout BlockContent.Row,
-        _ block: inout BlockContent
+        _ start: UnsafePointer<UInt8>, _ count: Int, _ ending: Int, _ shard: inout ShardTools,
+        _ row: inout BlockContent.Row, _ block: inout BlockContent
     ) {
         let index = block.rowCount - request.firstRow
         let id: String
-        if parser.has(.timestamp) || parser.has(.originalTimestamp) {
-            row.flags |= RowLayout.Flag.derivedID
+        if shard.parser.has(.timestamp) || shard.parser.has(.originalTimestamp) {
+            row.flags |= BlockContent.Flag.derivedID
             id = DerivedID.fromBytes(app: request.app, index: index, UnsafeBufferPointer(start: start, count: count))
         } else {
-            row.flags |= RowLayout.Flag.serverID
+            row.flags |= BlockContent.Flag.serverID
             id = DerivedID.ofServer(nonce: request.nonce, index: index)
         }
         row.id = keys.event(id: id)
         let text = Array(id.utf8)
-        text.withUnsafeBytes { bytes in
-            guard let first = bytes.baseAddress else { return }
-            block.append(row, raw: start, count: count, id: first, idCount: bytes.count)
+        let place = text.withUnsafeBufferPointer { bytes in
+            bytes.baseAddress.map { block.keepID($0, bytes.count) } ?? BlockContent.IDPlace.none
         }
+        // An id that the event does not hold must not be looked for among its values.
+        shard.parser.slots[Int(EventField.id.rawValue)] = .empty
+        shard.encoder.append(
+            row, ending: ending, event: start, count: count, id: place, shard.parser, to: &block)
     }
 
-    @inline(__always)
-    private func nameHash(_ parser: inout EventParser) -> UInt32 {
-        if parser.isFilled(.name) {
-            let (bytes, count) = parser.decoded(parser.slice(.name))
-            return NameHash.of(bytes, count)
-        }
-        return NameHash.ofType(parser.type)
+    private func isBot(_ shard: inout ShardTools) -> Bool {
+        let (bytes, count) = shard.parser.decoded(shard.parser.slice(.userAgent))
+        return shard.bots.isBot(bytes, count)
     }
 
-    private func isBot(_ parser: inout EventParser, _ bots: inout BotPatterns) -> Bool {
-        let (bytes, count) = parser.decoded(parser.slice(.userAgent))
-        return bots.isBot(bytes, count)
-    }
-
-    /// Person key: first present of user, device, anonymous, click, id. Trace: its own, else of the first of user,
-    /// anonymous and device.
-    @inline(__always)
-    private func persons(_ parser: inout EventParser, _ row: inout BlockContent.Row) {
-        var person: (high: UInt64, low: UInt64) = (0, 0)
+    /// The trace of an event: its own, else of the first of user, device and anonymous identifier.
+    private func trace(_ parser: EventParser) -> UInt64 {
+        if parser.has(.traceID) { return IdentityKeys.traceHash(parser.traceID) }
         var traced: (high: UInt64, low: UInt64) = (0, 0)
         if parser.isFilled(.userID) {
-            person = hash(&parser, .user, .userID)
-            traced = person
-        } else if parser.isFilled(.deviceID) || parser.isFilled(.contextDeviceID) {
-            person = hash(&parser, .device, parser.isFilled(.deviceID) ? .deviceID : .contextDeviceID)
-            traced = parser.isFilled(.anonymousID) ? hash(&parser, .anonymous, .anonymousID) : person
+            traced = hash(parser, .user, .userID)
         } else if parser.isFilled(.anonymousID) {
-            person = hash(&parser, .anonymous, .anonymousID)
-            traced = person
+            traced = hash(parser, .anonymous, .anonymousID)
+        } else if parser.isFilled(.deviceID) || parser.isFilled(.contextDeviceID) {
+            traced = hash(parser, .device, parser.isFilled(.deviceID) ? .deviceID : .contextDeviceID)
         } else if parser.isFilled(.clickID) {
-            person = hash(&parser, .click, .clickID)
-            traced = person
+            traced = hash(parser, .click, .clickID)
         } else if parser.isFilled(.id) {
-            person = hash(&parser, .event, .id)
-            traced = person
+            traced = hash(parser, .event, .id)
         }
-        row.person = person.high
-        if parser.has(.traceID) {
-            row.flags |= RowLayout.Flag.ownTrace
-            row.trace = IdentityKeys.traceHash(parser.traceID)
-        } else {
-            row.trace = IdentityKeys.traceHash(keys.trace(ofPerson: traced))
-        }
+        return IdentityKeys.traceHash(keys.trace(ofPerson: traced))
     }
 
     @inline(__always)
     private func hash(
-        _ parser: inout EventParser, _ namespace: PersonIdentifier.Namespace, _ field: EventField
+        _ parser: EventParser, _ namespace: PersonIdentifier.Namespace, _ field: EventField
     ) -> (high: UInt64, low: UInt64) {
         let (bytes, count) = parser.decoded(parser.slice(field))
         return keys.person(namespace, bytes, count)
     }
 
     @inline(never)
-    private func touch(_ parser: inout EventParser, _ row: inout BlockContent.Row, _ block: inout BlockContent) {
+    private func touch(_ parser: EventParser, _ row: inout BlockContent.Row, _ block: inout BlockContent) {
         guard let kind = TouchRule.kind(parser) else { return }
-        row.flags |= RowLayout.Flag.touch
+        row.flags |= BlockContent.Flag.touch
         func key(_ namespace: PersonIdentifier.Namespace, _ field: EventField) -> UInt64 {
-            parser.isFilled(field) ? hash(&parser, namespace, field).high : 0
+            parser.isFilled(field) ? hash(parser, namespace, field).high : 0
         }
         let device = parser.isFilled(.deviceID) ? EventField.deviceID : .contextDeviceID
         block.appendTouch(
-            kind: kind.rawValue, trace: row.trace, anonymous: key(.anonymous, .anonymousID), user: key(.user, .userID),
-            device: key(.device, device), click: key(.click, .clickID))
+            kind: kind.rawValue, trace: trace(parser), anonymous: key(.anonymous, .anonymousID),
+            user: key(.user, .userID), device: key(.device, device), click: key(.click, .clickID))
     }
 
     @inline(never)
     fileprivate mutating func quarantine(
         _ start: UnsafePointer<UInt8>, _ count: Int, _ reason: QuarantineReason, _ field: EventField,
-        _ block: inout BlockContent
+        _ shard: inout ShardTools, _ block: inout BlockContent
     ) {
         var row = BlockContent.Row()
         row.time = rules.receivedAt
@@ -369,18 +356,32 @@ extension BodyReader {
         row.reason = reason
         row.field = field
         let id = DerivedID.salvaged(from: UnsafeBufferPointer(start: start, count: min(count, limits.eventBytesMax)))
-        if let id { row.id = keys.event(id: id) }
-        let shown = Array((id ?? "").utf8) + [0]
-        var kept = Array(UnsafeBufferPointer(start: start, count: count))
         if let policy = request.policy {
-            guard let sealed = kept.withUnsafeBufferPointer({ policy.quarantineText($0, id: id) }) else { return }
-            kept = sealed
+            let raw = UnsafeBufferPointer(start: start, count: count)
+            guard let sealed = policy.quarantineText(raw, id: id) else { return }
+            sealed.withUnsafeBufferPointer { text in
+                guard let first = text.baseAddress else { return }
+                quarantine(row, first, text.count, id, &shard, &block)
+            }
+        } else {
+            quarantine(row, start, count, id, &shard, &block)
         }
-        shown.withUnsafeBytes { id in
-            kept.withUnsafeBytes { raw in
-                guard let id = id.baseAddress, let raw = raw.baseAddress else { return }
-                block.append(row, raw: raw, count: kept.count, id: id, idCount: shown.count - 1)
+    }
+
+    /// The row of a refused event with the text that the log keeps.
+    private func quarantine(
+        _ refused: BlockContent.Row, _ text: UnsafePointer<UInt8>, _ count: Int, _ id: String?,
+        _ shard: inout ShardTools, _ block: inout BlockContent
+    ) {
+        var row = refused
+        var place = BlockContent.IDPlace.none
+        if let id {
+            row.id = keys.event(id: id)
+            let bytes = Array(id.utf8)
+            place = bytes.withUnsafeBufferPointer { bytes in
+                bytes.baseAddress.map { block.keepID($0, bytes.count) } ?? place
             }
         }
+        shard.encoder.appendWhole(row, event: text, count: count, id: place, to: &block)
     }
 }

@@ -1,3 +1,5 @@
+package import AurumCore
+
 /// Why a request was refused as a whole: nothing of it is stored.
 package enum CaptureError: Error, Equatable, Sendable {
     /// The array, object or envelope is not JSON, or the packing is broken; the byte where that showed.
@@ -59,6 +61,8 @@ package struct CaptureSource: Sendable, Equatable {
     package var defaultCurrency: String
     /// Historical requests may be older than 400 days and are never late.
     package var isHistorical: Bool
+    /// The client's clock when it sent the body, where the body says so around its events.
+    package var sentAt: Timestamp?
     /// The request carried `Sec-GPC: 1`.
     package var hasGPC: Bool
     /// The key may stand in a web page, so what it sends is looked at for bots.
@@ -68,13 +72,13 @@ package struct CaptureSource: Sendable, Equatable {
 
     package static func == (left: CaptureSource, right: CaptureSource) -> Bool {
         left.org == right.org && left.app == right.app && left.defaultCurrency == right.defaultCurrency
-            && left.isHistorical == right.isHistorical && left.hasGPC == right.hasGPC
+            && left.isHistorical == right.isHistorical && left.sentAt == right.sentAt && left.hasGPC == right.hasGPC
             && left.isBrowser == right.isBrowser
     }
 
     package init(
-        org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false, hasGPC: Bool = false,
-        isBrowser: Bool = false
+        org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false,
+        sentAt: Timestamp? = nil, hasGPC: Bool = false, isBrowser: Bool = false
     ) {
         self.org = org
         self.app = app
@@ -82,5 +86,6 @@ package struct CaptureSource: Sendable, Equatable {
         self.isHistorical = isHistorical
         self.hasGPC = hasGPC
         self.isBrowser = isBrowser
+        self.sentAt = sentAt
     }
 }

@@ -1,50 +1,78 @@
 internal import AurumCore
 internal import Synchronization
 
+/// What a shard reads bodies with.
+struct ShardTools {
+    var parser = EventParser()
+    var bots = BotPatterns()
+    var padded = RawBytes()
+    var encoder: EventEncoder
+
+    init(limits: EventLimits) { encoder = EventEncoder(limits: limits) }
+
+    /// Parses one event; see `EventEncoder.parse`.
+    @inline(__always)
+    mutating func parse(
+        _ start: UnsafePointer<UInt8>, base: UnsafePointer<UInt8>
+    ) -> (end: UnsafePointer<UInt8>, ending: Int)? {
+        encoder.parse(start, base: base, &parser)
+    }
+
+    func deallocate() {
+        parser.deallocate()
+        bots.deallocate()
+        padded.deallocate()
+        encoder.deallocate()
+    }
+}
+
 /// Parses bodies into an open block. One shard a core; a lock is held for the length of one body.
 final class CaptureShard: @unchecked Sendable {  // `state` only under `lock`
-    struct State {
-        var parser = EventParser()
-        var bots = BotPatterns()
-        var padded = RawBytes()
-        var open: BlockBuffer
+    private struct State {
+        var tools: ShardTools
+        var open = BlockBuffer()
         var closed: [BlockBuffer] = []
         var spare: [BlockBuffer] = []
         let limits: EventLimits
-        let compressionLevel: Int32
+        let number: UInt16
 
         mutating func read(
             _ body: UnsafeRawBufferPointer, _ request: PendingRequest, keys: IdentityKeys
         ) -> CaptureError? {
             var reader = BodyReader(request: request, keys: keys, limits: limits)
-            return reader.read(body, &parser, &bots, &padded, &open.content)
+            return reader.read(body, &tools, &open.content)
         }
 
-        mutating func nextBuffer() -> BlockBuffer {
-            spare.popLast() ?? BlockBuffer(chunkBytes: limits.chunkBytes, compressionLevel: compressionLevel)
+        /// Closes the open block and starts the next.
+        mutating func close() {
+            tools.encoder.close(&open.content)
+            open.content.shard = number
+            closed.append(open)
+            open = spare.popLast() ?? BlockBuffer()
+        }
+
+        mutating func take() -> [BlockBuffer] {
+            if !open.content.isEmpty { close() }
+            defer { closed = [] }
+            return closed
         }
     }
 
     /// Emptied buffers that a shard keeps.
     private static let spareMax = 2
-    /// Requests after which a block closes: a row names its request in 16 bits.
-    private static let blockRequestsMax = 60_000
     /// Raw bytes after which a block closes whatever its rows.
     private static let blockRawBytesMax = 32 << 20
+    /// Requests after which a block closes: a receipt names its request in 16 bits.
+    private static let blockRequestsMax = 60_000
 
     private let lock = Mutex<Void>(())
     private var state: State
 
-    init(limits: EventLimits, compressionLevel: Int32) {
-        let open = BlockBuffer(chunkBytes: limits.chunkBytes, compressionLevel: compressionLevel)
-        state = State(open: open, limits: limits, compressionLevel: compressionLevel)
+    init(limits: EventLimits, number: Int) {
+        state = State(tools: ShardTools(limits: limits), limits: limits, number: UInt16(number))
     }
 
-    deinit {
-        state.parser.deallocate()
-        state.bots.deallocate()
-        state.padded.deallocate()
-    }
+    deinit { state.tools.deallocate() }
 
     /// Parses one body and adds its request, or leaves the block as it was.
     ///
@@ -58,23 +86,24 @@ final class CaptureShard: @unchecked Sendable {  // `state` only under `lock`
                 state.open.content.rowCount >= state.limits.blockRowsMax
                 || state.open.content.rawBytes >= Self.blockRawBytesMax
                 || state.open.content.requests.count >= Self.blockRequestsMax
-            if isFull {
-                state.closed.append(state.open)
-                state.open = state.nextBuffer()
-            }
+            if isFull { state.close() }
             return (nil, isFull)
         }
     }
 
     /// Every block with a waiting request, oldest first. The shard goes on with an empty one.
     func take() -> [BlockBuffer] {
+        lock.withLock { _ in state.take() }
+    }
+
+    /// Whether the dictionaries are full, so that the segment has to end.
+    var isDictionaryFull: Bool { lock.withLock { _ in state.tools.encoder.isFull } }
+
+    /// The last blocks of a segment: what is read from now on belongs to the next one.
+    func takeLast() -> [BlockBuffer] {
         lock.withLock { _ in
-            var blocks = state.closed
-            state.closed = []
-            if !state.open.content.isEmpty {
-                blocks.append(state.open)
-                state.open = state.nextBuffer()
-            }
+            let blocks = state.take()
+            state.tools.encoder.startSegment()
             return blocks
         }
     }

@@ -48,11 +48,14 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     private let clock: any WallClock
     private let finished = DispatchSemaphore(value: 0)
 
+    private var encoder: BlockEncoder
+    /// The next block belongs into a new segment: its dictionaries are new.
+    private var mustRoll: Bool
+
     /// A block that was made ready, and where it was written.
     private struct Sealed {
         var buffer: BlockBuffer
-        var header: BlockHeader
-        var meta: RawBytes
+        var header = BlockHeader()
         var place: SegmentWriter.Place?
     }
 
@@ -66,9 +69,14 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         (limits, delay) = (configuration.limits, configuration.commitDelay)
         (self.storage, self.inFlight, self.meters) = (storage, inFlight, meters)
         (self.logger, self.clock) = (logger, clock)
+        encoder = BlockEncoder(level: Int32(configuration.compressionLevel))
+        mustRoll = segments.hasRows
     }
 
-    deinit { index.deallocate() }
+    deinit {
+        index.deallocate()
+        encoder.deallocate()
+    }
 
     func start() {
         let thread = Thread { [self] in
@@ -94,20 +102,25 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     // MARK: one commit
 
     private func commit() {
-        let blocks = shards.flatMap { $0.take() }
+        let isLast = segments.isFull || shards.contains { $0.isDictionaryFull }
+        let blocks = isLast ? shards.flatMap { $0.takeLast() } : shards.flatMap { $0.take() }
+        defer { if isLast { mustRoll = true } }
         guard !blocks.isEmpty else { return }
         let began = ContinuousClock.now
         guard state.condition != .failed else { return refuse(blocks, .logFailed) }
-        var sealed = blocks.map { seal($0) }
-        defer { for block in sealed { block.meta.deallocate() } }
-        if let refusal = makeRoom(sealed) { return refuse(blocks, refusal) }
+        if let refusal = makeRoom(blocks) {
+            refuse(blocks, refusal)
+            // What the refused blocks said of their dictionaries is lost: later blocks must not build on it.
+            refuse(shards.flatMap { $0.takeLast() }, refusal)
+            mustRoll = true
+            return
+        }
+        var sealed = blocks.map { Sealed(buffer: $0) }
         do throws(LogStorageError) {
             for index in sealed.indices { try write(&sealed[index]) }
             try segments.sync()
         } catch {
-            state.condition = .failed
-            logger.critical("\(error.sentence)", metadata: ["code": "log_failed"])
-            meters.reportFailed()
+            fail(error)
             return refuse(blocks, .logFailed)
         }
         meters.committed(ContinuousClock.now - began, requests: blocks.reduce(0) { $0 + $1.content.requests.count })
@@ -115,21 +128,25 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         recycle(blocks)
     }
 
-    /// Compresses what is left, so that the size of the block is known.
-    private func seal(_ buffer: BlockBuffer) -> Sealed {
-        buffer.content.closeChunk()
-        return Sealed(buffer: buffer, header: BlockHeader(), meta: RawBytes())
+    private func fail(_ error: LogStorageError) {
+        state.condition = .failed
+        logger.critical("\(error.sentence)", metadata: ["code": "log_failed"])
+        meters.reportFailed()
     }
 
-    /// Rolls the segment when it is full and reserves the space of all blocks; an answer means nothing was begun.
-    private func makeRoom(_ sealed: [Sealed]) -> CaptureError? {
+    /// Rolls the segment when it is due and reserves the space of all blocks; an answer means nothing was begun.
+    private func makeRoom(_ blocks: [BlockBuffer]) -> CaptureError? {
         do throws(LogStorageError) {
-            let needed = sealed.reduce(0) { $0 + Self.bytesAtMost($1.buffer.content) }
+            let needed = blocks.reduce(encoder.repeatedBytes) { $0 + 2 * BlockEncoder.bytesAtMost($1.content) }
             if try storage.freeBytes() < limits.freeBytesMin + needed {
                 state.condition = .storageFull
                 return .storageFull
             }
-            if segments.isFull { try segments.roll(totals: views.totals.checkpoint) }
+            if mustRoll {
+                try segments.roll(totals: views.totals.checkpoint)
+                encoder.startSegment()
+                mustRoll = false
+            }
             try segments.reserve(needed)
             return nil
         } catch {
@@ -137,90 +154,65 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
                 state.condition = .storageFull
                 return .storageFull
             }
-            state.condition = .failed
-            logger.critical("\(error.sentence)", metadata: ["code": "log_failed"])
-            meters.reportFailed()
+            fail(error)
             return .logFailed
         }
     }
 
-    private static func bytesAtMost(_ content: BlockContent) -> Int {
-        let names = content.requests.reduce(0) {
-            $0 + $1.org.utf8.count + $1.app.utf8.count + $1.currency.utf8.count + 96
-        }
-        return BlockHeader.byteCount + names + content.rows.count + content.touches.count
-            + content.chunks.count * ChunkLayout.byteCount + content.compressed.count + 64
-    }
-
     private func write(_ sealed: inout Sealed) throws(LogStorageError) {
         settle(&sealed)
-        encodeTables(&sealed)
+        encoder.encode(sealed.buffer.content, into: &sealed.header)
         sealed.place = try segments.append(
-            &sealed.header, meta: sealed.meta.bytes, payload: sealed.buffer.content.compressed.bytes)
+            &sealed.header, meta: encoder.tables.bytes, payload: encoder.payload.bytes)
     }
 
     /// Decides duplicates and counts outcomes, in the order of the rows.
     private func settle(_ sealed: inout Sealed) {
-        let content = sealed.buffer.content
-        let kinds = EventOutcome.allCases.count
-        var counts = [Int](repeating: 0, count: max(1, content.requests.count) * kinds)
-        var header = BlockHeader()
-        let rows = content.rows.base
+        Self.settle(&sealed.buffer.content, &index, &sealed.header)
+    }
+
+    private static func settle(
+        _ block: inout BlockContent, _ index: inout DeduplicationIndex, _ header: inout BlockHeader
+    ) {
         var prefetched: UInt64 = 0
-        var earliest = Int64.max
-        var latest = Int64.min
-        for row in 0..<content.rowCount {
-            let ahead = rows + min(row &+ 12, content.rowCount &- 1) &* RowLayout.byteCount
-            prefetched ^= index.prefetch(
-                ahead.load(fromByteOffset: RowLayout.idHigh, as: UInt64.self),
-                ahead.load(fromByteOffset: RowLayout.idLow, as: UInt64.self))
-            let base = rows + row &* RowLayout.byteCount
-            let view = RowView(base: base)
-            var outcome = view.outcome
-            if outcome != .quarantined, view.flags & RowLayout.Flag.serverID == 0,
-                !index.insert(view.idHigh, view.idLow)
-            {
-                outcome = .duplicate
-                base.storeBytes(of: outcome.rawValue, toByteOffset: RowLayout.outcome, as: UInt8.self)
-            }
-            counts[view.request &* kinds &+ Int(outcome.rawValue)] &+= 1
-            earliest = min(earliest, view.time)
-            latest = max(latest, view.time)
-        }
-        (header.earliest, header.latest) = (earliest, latest)
-        withExtendedLifetime(prefetched) {}
         var all = OutcomeCounts()
-        for number in content.requests.indices {
-            var own = OutcomeCounts()
-            for outcome in EventOutcome.allCases { own[outcome] = counts[number * kinds + Int(outcome.rawValue)] }
-            sealed.buffer.content.requests[number].counts = own
+        let last = block.rowCount &- 1
+        for number in block.requests.indices {
+            let first = block.requests[number].firstRow
+            var counts = (0, 0, 0, 0, 0)
+            withUnsafeMutableBytes(of: &counts) { raw in
+                let counts = raw.assumingMemoryBound(to: Int.self)
+                for row in first..<first + block.requests[number].rowCount {
+                    let ahead = block.key(min(row &+ 12, last))
+                    prefetched ^= index.prefetch(ahead.high, ahead.low)
+                    counts[Int(settle(row, &block, &index))] &+= 1
+                    let time = block.time(row)
+                    header.earliest = min(header.earliest, time)
+                    header.latest = max(header.latest, time)
+                }
+            }
+            let own = OutcomeCounts(
+                stored: counts.0, duplicate: counts.1, quarantined: counts.2, bot: counts.3, late: counts.4)
+            block.requests[number].counts = own
             all += own
         }
-        header.rowCount = UInt32(content.rowCount)
+        withExtendedLifetime(prefetched) {}
         header.outcomes = (
             UInt32(all.stored), UInt32(all.duplicate), UInt32(all.quarantined), UInt32(all.bot), UInt32(all.late)
         )
-        sealed.header = header
     }
 
-    private func encodeTables(_ sealed: inout Sealed) {
-        let content = sealed.buffer.content
-        for request in content.requests { RequestView(request).encode(into: &sealed.meta) }
-        sealed.header.requestTableBytes = UInt32(sealed.meta.count)
-        sealed.meta.append(content.rows.base, content.rows.count)
-        sealed.meta.append(content.touches.base, content.touches.count)
-        for chunk in content.chunks {
-            for word in [chunk.rawOffset, chunk.rawCount, chunk.offset, chunk.count, chunk.crc, chunk.codec] {
-                sealed.meta.append(word)
-            }
+    /// The outcome of one row, with duplicates known.
+    @inline(__always)
+    private static func settle(_ row: Int, _ block: inout BlockContent, _ index: inout DeduplicationIndex) -> UInt8 {
+        let outcome = block.outcome(row)
+        guard outcome != EventOutcome.quarantined.rawValue, block.flags(row) & BlockContent.Flag.serverID == 0 else {
+            return outcome
         }
-        sealed.header.requestCount = UInt32(content.requests.count)
-        sealed.header.touchCount = UInt32(content.touchCount)
-        sealed.header.chunkCount = UInt32(content.chunks.count)
-        sealed.header.metaBytes = UInt32(sealed.meta.count)
-        sealed.header.metaCRC = CRC32C.of(sealed.meta.bytes)
-        sealed.header.payloadBytes = UInt32(content.compressed.count)
-        sealed.header.rawBytes = UInt32(truncatingIfNeeded: content.rawBytes)
+        let key = block.key(row)
+        guard !index.insert(key.high, key.low) else { return outcome }
+        block.setOutcome(row, .duplicate)
+        return EventOutcome.duplicate.rawValue
     }
 
     // MARK: after the sync
@@ -232,6 +224,9 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         for block in sealed {
             guard let place = block.place else { continue }
             views.addTouches(block.buffer.content, segment: place.segment, offset: place.offset)
+            views.persons.commit(
+                block.buffer.content.identity, place: BlockPlace(segment: place.segment, offset: place.offset)
+            ) { IdentitySource(block.buffer.content, row: $0) }
             for (number, request) in block.buffer.content.requests.enumerated() {
                 views.totals.add(org: request.org, request.counts, at: Timestamp(microseconds: request.receivedAt))
                 meters.answered(request)
@@ -260,9 +255,10 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         if request.counts.stored < request.rowCount {
             for row in request.firstRow..<request.firstRow + request.rowCount where problems.count < limits.problemsMax
             {
-                let view = RowView(base: content.rows.base + row * RowLayout.byteCount)
-                guard view.outcome != .stored else { continue }
-                problems.append(EventProblem(view, index: row - request.firstRow, id: content.identifier(row)))
+                guard let outcome = EventOutcome(rawValue: content.outcome(row)), outcome != .stored else { continue }
+                problems.append(
+                    EventProblem(
+                        outcome, content.exception(row), index: row - request.firstRow, id: content.identifier(row)))
             }
         }
         let counts = request.counts
@@ -289,12 +285,22 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     }
 }
 
+extension IdentitySource {
+    /// nil when the row does not count.
+    init?(_ content: BlockContent, row number: Int) {
+        let row = RowView(base: content.rows.base + number * RowLayout.byteCount)
+        guard IdentityRule.counts(row.outcome), content.requests.indices.contains(row.request) else { return nil }
+        let request = content.requests[row.request]
+        self.init(org: request.org, app: request.app, event: row.idHigh, at: row.time)
+    }
+}
+
 extension EventProblem {
-    init(_ row: RowView, index: Int, id: String?) {
-        let isRefused = row.outcome == .quarantined
+    init(_ outcome: EventOutcome, _ exception: (QuarantineReason, EventField), index: Int, id: String?) {
+        let isRefused = outcome == .quarantined
         self.init(
-            index: index, id: id, outcome: row.outcome, reason: isRefused ? row.reason.tag : nil,
-            field: isRefused ? row.field.path : nil, detail: isRefused ? row.reason.detail : nil)
+            index: index, id: id, outcome: outcome, reason: isRefused ? exception.0.tag : nil,
+            field: isRefused ? exception.1.path : nil, detail: isRefused ? exception.0.detail : nil)
     }
 }
 

@@ -14,23 +14,22 @@ package final class ContractChecker {
         package var at: Timestamp
     }
 
-    private var parser = EventParser()
-    private var bots = BotPatterns()
-    private var padded = RawBytes()
-    private let block: BlockBuffer
+    private var tools: ShardTools
+    private let block = BlockBuffer()
+    private var encoder: BlockEncoder
     private let limits: EventLimits
     private let keys = InstallationSecret([UInt8](repeating: 7, count: InstallationSecret.byteCount))
         .keys(org: "check", app: "check")
 
-    package init(limits: EventLimits = EventLimits(), compressionLevel: Int = -3) {
+    package init(limits: EventLimits = EventLimits(), compressionLevel: Int = 1) {
         self.limits = limits
-        block = BlockBuffer(chunkBytes: limits.chunkBytes, compressionLevel: Int32(compressionLevel))
+        tools = ShardTools(limits: limits)
+        encoder = BlockEncoder(level: Int32(compressionLevel))
     }
 
     deinit {
-        parser.deallocate()
-        bots.deallocate()
-        padded.deallocate()
+        tools.deallocate()
+        encoder.deallocate()
     }
 
     /// One verdict an event, in the order of the body; duplicates are not looked for.
@@ -42,12 +41,13 @@ package final class ContractChecker {
         let content = block.content
         return .success(
             (0..<content.rowCount).map { index in
-                let row = RowView(base: content.rows.base + index * RowLayout.byteCount)
+                let outcome = EventOutcome(rawValue: content.outcome(index)) ?? .quarantined
+                let (reason, field) = content.exception(index)
                 return Verdict(
-                    outcome: row.outcome, reason: row.reason.tag,
-                    field: row.outcome == .quarantined ? row.field.path : "",
-                    id: content.identifier(index), type: EventType(rawValue: row.type),
-                    at: Timestamp(microseconds: row.time))
+                    outcome: outcome, reason: reason.tag, field: outcome == .quarantined ? field.path : "",
+                    id: content.identifier(index),
+                    type: outcome == .quarantined ? nil : EventType(rawValue: content.type(index)),
+                    at: Timestamp(microseconds: content.time(index)))
             })
     }
 
@@ -60,8 +60,11 @@ package final class ContractChecker {
         var line = start
         var accepted = 0
         guard ByteScan.isASCII(start, body.count) else { return 0 }
-        while line < end, let close = parser.parse(line, base: start), close.pointee == 0x0a {
-            if parser.conclude(rules) { accepted &+= 1 }
+        while line < end {
+            guard let (close, _) = tools.parse(line, base: start), close.pointee == 0x0a else {
+                break
+            }
+            if tools.parser.conclude(rules) { accepted &+= 1 }
             line = close + 1
         }
         return accepted
@@ -73,12 +76,13 @@ package final class ContractChecker {
         return block.content.rowCount
     }
 
-    /// Closes the block, answers its bytes (rows and compressed events), and starts the next.
+    /// Packs the block, answers the bytes it takes in the log, and starts the next.
     package func seal() -> Int {
-        block.content.closeChunk()
-        let bytes = block.content.rows.count + block.content.touches.count + block.content.compressed.count
+        tools.encoder.close(&block.content)
+        var header = BlockHeader()
+        encoder.encode(block.content, into: &header)
         block.content.reset()
-        return bytes
+        return BlockHeader.byteCount + encoder.tables.count + encoder.payload.count
     }
 
     private func read(_ body: UnsafeRawBufferPointer, _ format: WireFormat, _ receivedAt: Timestamp) -> CaptureError? {
@@ -86,7 +90,7 @@ package final class ContractChecker {
             org: "check", app: "check", currency: "USD", format: format, isHistorical: false,
             receivedAt: receivedAt.microseconds, nonce: 1, bodyBytes: body.count, done: { _ in })
         var reader = BodyReader(request: request, keys: keys, limits: limits)
-        return reader.read(body, &parser, &bots, &padded, &block.content)
+        return reader.read(body, &tools, &block.content)
     }
 }
 

@@ -56,7 +56,7 @@ package final class EventCapture: Sendable {
             }
             return
         }
-        guard body.count <= limits.bodyBytesMax || format == .internalEvents else {
+        guard body.count <= limits.bodyBytesMax || format == .internalEvents || format.isTranslated else {
             return done(.failure(.bodyTooLarge))
         }
         guard inFlight.enter(body.count) else { return done(.failure(.overloaded)) }
@@ -67,7 +67,8 @@ package final class EventCapture: Sendable {
         let request = PendingRequest(
             org: source.org, app: source.app, currency: policy?.settings.defaultCurrency ?? source.defaultCurrency,
             format: format, isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds,
-            nonce: random.next(), bodyBytes: body.count, policy: policy, done: policy?.settling(done) ?? done)
+            envelopeSentAt: source.sentAt?.microseconds, nonce: random.next(), bodyBytes: body.count, policy: policy,
+            done: policy?.settling(done) ?? done)
         let shard = shards[(next.add(1, ordering: .relaxed).oldValue & Int.max) % shards.count]
         let (error, isFull) = shard.add(body, request, keys: keys)
         if let error {

@@ -1,4 +1,5 @@
-/// A value of an event that a query can name, by its path: `name`, `url`, `campaign.source`, `context.os`, `props.plan`.
+/// A value of an event that a query can name, by its path: `name`, `url`, `campaign.source`, `context.os`,
+/// `props.plan`.
 ///
 /// Paths below `props`, `traits`, `context` and `extra` go as deep as the event does, with dots between names.
 package struct ColumnName: Hashable, Sendable {

@@ -128,8 +128,10 @@ extension StoredEvent {
     }
 
     /// The text of a column: a string as it is, a number or truth value as JSON writes it, nothing else.
-    package func text(_ column: ColumnName) -> String? {
-        switch value(column) {
+    package func text(_ column: ColumnName) -> String? { Self.text(value(column)) }
+
+    static func text(_ value: JSONValue?) -> String? {
+        switch value {
         case .string(let text)?: text
         case .some(let value) where value.object == nil && value.array == nil: value.canonical
         default: nil

@@ -106,6 +106,12 @@ enum FieldNames {
         ("currency", .propertyCurrency), ("order_id", .propertyOrderID),
     ]
 
+    /// The name under which an event would give a field that is a member of its own or of `properties`.
+    static func wirePath(of field: EventField) -> (name: String, isProperty: Bool) {
+        if let property = properties.first(where: { $0.1 == field }) { return (property.0, true) }
+        return (path(of: field), false)
+    }
+
     /// The documented name of `field`: the first of its names.
     static func path(of field: EventField) -> String {
         if field.rawValue < 64 { return top.first { $0.1 == field }?.0 ?? "event" }

@@ -2,6 +2,10 @@
 package struct EventLimits: Sendable, Equatable {
     /// Decoded bytes of one body.
     package var bodyBytesMax = 4 << 20
+    /// The same on the routes of PostHog's clients.
+    package var postHogBodyBytesMax = 6 << 20
+    /// Bytes of the query of a pixel or a click.
+    package var queryBytesMax = 8 << 10
     /// Events of one request.
     package var batchEventsMax = 2500
     /// Bytes of one event from outside.
@@ -16,10 +20,14 @@ package struct EventLimits: Sendable, Equatable {
     package var freeBytesMin = 2 << 30
     /// Rows after which a block closes.
     package var blockRowsMax = 24_000
-    /// Raw bytes compressed as one chunk; reading one event inflates one chunk.
-    package var chunkBytes = 256 << 10
+    /// Bytes of dictionaries of one shard after which the segment is sealed.
+    package var dictionaryBytesMax = 32 << 20
     /// Bytes after which a segment file is sealed and the next begins.
     package var segmentBytesMax = 256 << 20
+    /// Rows after which a segment is sealed.
+    package var segmentRowsMax = 10_000_000
+    /// Seconds after which a segment with rows is sealed.
+    package var segmentSeconds: Int64 = 900
     /// Bytes that a segment file grows by at a time.
     package var preallocateBytes = 16 << 20
     /// Event ids remembered for de-duplication, in two generations of half as many.
@@ -30,21 +38,24 @@ package struct EventLimits: Sendable, Equatable {
     package var problemsMax = 20
     /// Events one read may answer with.
     package var readEventsMax = 10_000
+    package var identity = IdentityLimits()
 
     package init() {}
 
     /// Name and value of every bound, in the order of declaration.
     package var rows: [(name: String, value: Int)] {
         [
-            ("events.bodyBytesMax", bodyBytesMax), ("events.batchEventsMax", batchEventsMax),
+            ("events.bodyBytesMax", bodyBytesMax), ("events.postHogBodyBytesMax", postHogBodyBytesMax),
+            ("events.queryBytesMax", queryBytesMax), ("events.batchEventsMax", batchEventsMax),
             ("events.eventBytesMax", eventBytesMax), ("events.internalEventBytesMax", internalEventBytesMax),
             ("events.inflateRatioMax", inflateRatioMax), ("events.bytesInFlightMax", bytesInFlightMax),
             ("events.freeBytesMin", freeBytesMin), ("events.blockRowsMax", blockRowsMax),
-            ("events.chunkBytes", chunkBytes), ("events.segmentBytesMax", segmentBytesMax),
+            ("events.dictionaryBytesMax", dictionaryBytesMax), ("events.segmentBytesMax", segmentBytesMax),
+            ("events.segmentRowsMax", segmentRowsMax), ("events.segmentSeconds", Int(segmentSeconds)),
             ("events.preallocateBytes", preallocateBytes), ("events.dedupIdentifiersMax", dedupIdentifiersMax),
             ("events.touchesMax", touchesMax), ("events.problemsMax", problemsMax),
             ("events.readEventsMax", readEventsMax),
-        ]
+        ] + identity.rows
     }
 }
 

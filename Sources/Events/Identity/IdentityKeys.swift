@@ -2,7 +2,7 @@ internal import AurumCore
 
 /// One identifier of a person.
 package struct PersonIdentifier: Hashable, Sendable {
-    package enum Namespace: UInt8, Sendable, CaseIterable { case anonymous = 1, user, device, click, event }
+    package enum Namespace: UInt8, Sendable, CaseIterable { case anonymous = 1, user, device, click, event, group }
 
     package var namespace: Namespace
     package var value: String
@@ -54,11 +54,24 @@ struct IdentityKeys: Sendable {
     /// Key of event ids, and what sets trace ids of one app apart.
     let app: (UInt64, UInt64)
 
-    /// The identity of an event id for de-duplication; never (0, 0), which marks an empty place.
+    /// The identity of an event id for de-duplication; never (0, 0), which marks an empty place. Ids of 16 bytes in hex
+    /// are hashed as these bytes, so that the log's own columns give the same answer.
     @inline(__always)
     func event(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> (high: UInt64, low: UInt64) {
-        let hash = SipHash(key: app).hash(bytes, count)
-        return (hash.high, hash.low | (hash.high == 0 && hash.low == 0 ? 1 : 0))
+        if count == 36, let words = HoleText.uuid(bytes) { return event(words.high, words.low, isUUID: true) }
+        if count == 32, let words = HoleText.hex(bytes) { return event(words.high, words.low, isUUID: false) }
+        return Self.filled(SipHash(key: app).hash(bytes, count))
+    }
+
+    /// The same for an id of 16 bytes, as they stand in memory.
+    @inline(__always)
+    func event(_ high: UInt64, _ low: UInt64, isUUID: Bool) -> (high: UInt64, low: UInt64) {
+        Self.filled(SipHash(key: app, tweak: isUUID ? 1 : 2).hash(high, low))
+    }
+
+    @inline(__always)
+    private static func filled(_ hash: (high: UInt64, low: UInt64)) -> (high: UInt64, low: UInt64) {
+        (hash.high, hash.low | (hash.high == 0 && hash.low == 0 ? 1 : 0))
     }
 
     @inline(__always)
@@ -73,8 +86,10 @@ struct IdentityKeys: Sendable {
     }
 
     func event(id: String) -> (high: UInt64, low: UInt64) {
-        let hash = SipHash(key: app).hash(id)
-        return (hash.high, hash.low | (hash.high == 0 && hash.low == 0 ? 1 : 0))
+        let bytes = Array(id.utf8) + [UInt8](repeating: 0, count: 8)
+        return bytes.withUnsafeBufferPointer { buffer in
+            buffer.baseAddress.map { event($0, buffer.count - 8) } ?? (0, 1)
+        }
     }
 
     /// The trace id of a person who brings none: the person's hash, set apart by app.

@@ -58,6 +58,16 @@ struct SipHash {
         return state.finish()
     }
 
+    /// Hash of 16 bytes.
+    @inline(__always)
+    func hash(_ first: UInt64, _ second: UInt64) -> (high: UInt64, low: UInt64) {
+        var state = self
+        state.add(first)
+        state.add(second)
+        state.add(16 &<< 56)
+        return state.finish()
+    }
+
     @inline(__always)
     private mutating func finish() -> (high: UInt64, low: UInt64) {
         v2 ^= 0xee

@@ -1,5 +1,3 @@
-internal import CZstd
-
 /// A request whose events are in a block that is not durable yet.
 struct PendingRequest: Sendable {
     var org: String
@@ -20,152 +18,255 @@ struct PendingRequest: Sendable {
     var done: @Sendable (Result<Receipt, CaptureError>) -> Void
 }
 
-/// A block while it is filled: row table, touchpoints, and the raw events compressed chunk by chunk.
-///
-/// Owned by one shard under its lock, then handed to the writer thread; never by both.
+/// A block while it is filled. Owned by one shard under its lock, then handed to the writer thread; never by both.
 final class BlockBuffer: @unchecked Sendable {  // confined as said above
-    var content: BlockContent
-
-    init(chunkBytes: Int, compressionLevel: Int32) {
-        content = BlockContent(chunkBytes: chunkBytes, compressionLevel: compressionLevel)
-    }
+    var content = BlockContent()
 
     deinit { content.deallocate() }
 }
 
-struct BlockContent {
-    struct Chunk {
-        var rawOffset: UInt32
-        var rawCount: UInt32
-        var offset: UInt32
-        var count: UInt32
-        var crc: UInt32
-        var codec: UInt32
+/// The values of one column in the order of the rows that have one.
+struct ColumnValues {
+    /// Four bytes a numbered text, 16 an identifier, eight a time or number; plain texts with their lengths before
+    /// them.
+    var main = RawBytes()
+    /// Digits behind the point of each number.
+    var fractions = RawBytes()
+    var count = 0
+    /// Texts that became known in this block: their lengths and bytes, those of UUIDs apart.
+    var entries = RawBytes()
+    var uuids = RawBytes()
+    var firstEntry = 0
+    var entryCount = 0
+    var isPlain = false
+
+    func deallocate() {
+        for part in [main, fractions, entries, uuids] { part.deallocate() }
     }
 
+    mutating func reset() {
+        main.reset(keeping: 256 << 10)
+        fractions.reset(keeping: 64 << 10)
+        entries.reset(keeping: 64 << 10)
+        uuids.reset(keeping: 64 << 10)
+        count = 0
+        entryCount = 0
+        isPlain = false
+    }
+}
+
+struct BlockContent {
     /// The parts of a row that the parser knows.
     struct Row {
         var id: (high: UInt64, low: UInt64) = (0, 0)
-        var person: UInt64 = 0
-        var trace: UInt64 = 0
         var time: Int64 = 0
-        var name: UInt32 = 0
         var type: UInt8 = 0
         var outcome = EventOutcome.stored
         var reason = QuarantineReason.none
         var field = EventField.event
-        var flags: UInt16 = 0
+        var flags: UInt8 = 0
     }
 
-    /// Where a request began, to take it back when it is refused.
-    struct Mark {
-        fileprivate var rows: Int
-        fileprivate var touches: Int
-        fileprivate var identifiers: Int
-        fileprivate var identifierPlaces: Int
-        fileprivate var raw: Int
-        fileprivate var chunks: Int
-        fileprivate var rowCount: Int
+    enum Flag {
+        static let ownTrace: UInt8 = 1
+        /// The clock of the sender was corrected.
+        static let shifted: UInt8 = 2
+        static let touch: UInt8 = 4
+        /// The id was derived from the bytes.
+        static let derivedID: UInt8 = 8
+        /// The id was given by the server; the event is never a duplicate.
+        static let serverID: UInt8 = 16
+        static let planWarning: UInt8 = 32
     }
 
     /// Memory that an emptied buffer keeps for its next use.
-    private static let keptBytes = 2 << 20
+    private static let keptBytes = 512 << 10
 
-    private(set) var rows = RawBytes()
-    private(set) var touches = RawBytes()
-    private(set) var touchCount = 0
-    /// Text of the event ids, only for the problems of a receipt; not written.
-    private(set) var identifiers = RawBytes()
-    private(set) var identifierPlaces = RawBytes()
-    private(set) var compressed = RawBytes()
-    private(set) var chunks: [Chunk] = []
-    private(set) var rowCount = 0
-    var requests: [PendingRequest] = []
-    private var raw = RawBytes()
-    /// Raw bytes in chunks that are closed.
-    private var rawClosed = 0
-    private let chunkBytes: Int
-    private let context: OpaquePointer?
-
-    init(chunkBytes: Int, compressionLevel: Int32) {
-        self.chunkBytes = chunkBytes
-        context = ZSTD_createCCtx()
-        _ = ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, compressionLevel)
+    /// Place of a row's id: among the values of the column of UUIDs or of hex digits, or in the copied texts.
+    enum IDPlace {
+        static let uuid: UInt32 = 0x8000_0000
+        static let hex: UInt32 = 0x4000_0000
+        static let none: UInt32 = 0x3fff_ffff
     }
 
+    /// One 16-bit shape, 64-bit time, 128-bit key of the id, outcome and flags a row.
+    private(set) var shapes = RawBytes()
+    private(set) var times = RawBytes()
+    private(set) var keys = RawBytes()
+    private(set) var outcomes = RawBytes()
+    private(set) var flags = RawBytes()
+    /// `EventType` of each row; not written, since the shape says it.
+    private var types = RawBytes()
+    /// Row, reason and field of each quarantined row.
+    private(set) var exceptions = RawBytes()
+    private(set) var touches = RawBytes()
+    /// Where the id of each row stands, for the problems of a receipt: see `IDPlace`. Not written.
+    private var idPlaces = RawBytes()
+    private var idTexts = RawBytes()
+    private var idColumns: (uuid: Int, hex: Int) = (0, 0)
+    /// Shapes and columns that the segment did not know before this block.
+    var newShapes = RawBytes()
+    var newColumns = RawBytes()
+    var firstShape = 0
+    /// By number; memory of their own, so that adding a value costs no check of who else holds the list.
+    private var columnValues = UnsafeMutablePointer<ColumnValues>.allocate(capacity: ColumnTables.columnsMax)
+    private(set) var columnCount = 0
+    private(set) var rowCount = 0
+    /// Bytes of the events as they came.
+    private(set) var rawBytes = 0
+    /// What rows say about who is who; not written.
+    var identity = IdentityRows()
+    var requests: [PendingRequest] = []
+    var shard: UInt16 = 0
+    private var marks: [(count: Int, main: Int, fractions: Int)] = []
+    private var mark = (rows: 0, exceptions: 0, touches: 0, raw: 0, idTexts: 0)
+
     func deallocate() {
-        for part in [rows, touches, identifiers, identifierPlaces, compressed, raw] { part.deallocate() }
-        ZSTD_freeCCtx(context)
+        for part in [
+            shapes, times, keys, outcomes, flags, types, exceptions, touches, idPlaces, idTexts, newShapes, newColumns,
+        ] {
+            part.deallocate()
+        }
+        for index in 0..<columnCount { columnValues[index].deallocate() }
+        columnValues.deallocate()
     }
 
     var isEmpty: Bool { requests.isEmpty }
-    var rawBytes: Int { rawClosed + raw.count }
+    var touchCount: Int { touches.count / TouchLayout.byteCount }
 
     /// Makes the buffer ready for another block.
     mutating func reset() {
-        rows.reset(keeping: Self.keptBytes)
+        shapes.reset(keeping: Self.keptBytes)
+        times.reset(keeping: Self.keptBytes)
+        keys.reset(keeping: Self.keptBytes)
+        outcomes.reset(keeping: Self.keptBytes)
+        flags.reset(keeping: Self.keptBytes)
+        types.reset(keeping: Self.keptBytes)
+        exceptions.reset(keeping: Self.keptBytes)
         touches.reset(keeping: Self.keptBytes)
-        identifiers.reset(keeping: Self.keptBytes)
-        identifierPlaces.reset(keeping: Self.keptBytes)
-        compressed.reset(keeping: Self.keptBytes)
-        raw.reset(keeping: Self.keptBytes)
-        chunks.removeAll(keepingCapacity: true)
+        idPlaces.reset(keeping: Self.keptBytes)
+        idTexts.reset(keeping: Self.keptBytes)
+        newShapes.reset(keeping: Self.keptBytes)
+        newColumns.reset(keeping: Self.keptBytes)
+        for index in 0..<columnCount { columnValues[index].reset() }
         requests.removeAll(keepingCapacity: true)
-        touchCount = 0
-        rowCount = 0
-        rawClosed = 0
+        (rowCount, rawBytes, firstShape) = (0, 0, 0)
+        identity.reset()
     }
 
-    var mark: Mark {
-        Mark(
-            rows: rows.count, touches: touches.count, identifiers: identifiers.count,
-            identifierPlaces: identifierPlaces.count, raw: raw.count, chunks: chunks.count, rowCount: rowCount)
+    /// Remembers this place, to take a request back to it.
+    mutating func setMark() {
+        mark = (rowCount, exceptions.count, touches.count, rawBytes, idTexts.count)
+        marks.removeAll(keepingCapacity: true)
+        for index in 0..<columnCount {
+            let column = columnValues + index
+            marks.append((column.pointee.count, column.pointee.main.count, column.pointee.fractions.count))
+        }
     }
 
-    /// Takes back every row since `mark`. Raw bytes in a chunk that was closed since stay, and nothing points at them.
-    mutating func takeBack(to mark: Mark) {
-        rows.truncate(to: mark.rows)
+    /// Takes back every row since the mark. Texts that became known stay known.
+    mutating func takeBack() {
+        rowCount = mark.rows
+        rawBytes = mark.raw
+        shapes.truncate(to: rowCount * 2)
+        times.truncate(to: rowCount * 8)
+        keys.truncate(to: rowCount * 16)
+        outcomes.truncate(to: rowCount)
+        flags.truncate(to: rowCount)
+        types.truncate(to: rowCount)
+        idPlaces.truncate(to: rowCount * 4)
+        idTexts.truncate(to: mark.idTexts)
+        exceptions.truncate(to: mark.exceptions)
         touches.truncate(to: mark.touches)
-        touchCount = touches.count / TouchLayout.byteCount
-        identifiers.truncate(to: mark.identifiers)
-        identifierPlaces.truncate(to: mark.identifierPlaces)
-        if chunks.count == mark.chunks { raw.truncate(to: mark.raw) }
-        rowCount = mark.rowCount
+        for index in 0..<columnCount {
+            let place = index < marks.count ? marks[index] : (0, 0, 0)
+            columnValues[index].count = place.0
+            columnValues[index].main.truncate(to: place.1)
+            columnValues[index].fractions.truncate(to: place.2)
+        }
+        identity.takeBack(to: mark.rows)
     }
 
-    /// Adds one event: its row, its raw bytes, and the text of its id.
+    /// Adds what every row has.
     @inline(__always)
-    mutating func append(
-        _ row: Row, raw event: UnsafeRawPointer, count: Int, id: UnsafeRawPointer, idCount: Int
-    ) {
-        rows.reserve(RowLayout.byteCount)
-        let base = rows.base + rows.count
-        base.storeBytes(of: row.id.high, toByteOffset: RowLayout.idHigh, as: UInt64.self)
-        base.storeBytes(of: row.id.low, toByteOffset: RowLayout.idLow, as: UInt64.self)
-        base.storeBytes(of: row.person, toByteOffset: RowLayout.person, as: UInt64.self)
-        base.storeBytes(of: row.trace, toByteOffset: RowLayout.trace, as: UInt64.self)
-        base.storeBytes(of: row.time, toByteOffset: RowLayout.time, as: Int64.self)
-        base.storeBytes(
-            of: UInt32(truncatingIfNeeded: rawClosed &+ raw.count), toByteOffset: RowLayout.payloadOffset,
-            as: UInt32.self)
-        base.storeBytes(of: UInt32(truncatingIfNeeded: count), toByteOffset: RowLayout.payloadCount, as: UInt32.self)
-        base.storeBytes(of: row.name, toByteOffset: RowLayout.name, as: UInt32.self)
-        base.storeBytes(of: row.type, toByteOffset: RowLayout.type, as: UInt8.self)
-        base.storeBytes(of: row.outcome.rawValue, toByteOffset: RowLayout.outcome, as: UInt8.self)
-        base.storeBytes(of: row.reason.rawValue, toByteOffset: RowLayout.reason, as: UInt8.self)
-        base.storeBytes(of: row.field.rawValue, toByteOffset: RowLayout.field, as: UInt8.self)
-        base.storeBytes(of: row.flags, toByteOffset: RowLayout.flags, as: UInt16.self)
-        base.storeBytes(
-            of: UInt16(truncatingIfNeeded: requests.count), toByteOffset: RowLayout.request, as: UInt16.self)
-        base.storeBytes(of: 0, toByteOffset: RowLayout.reserved, as: UInt32.self)
-        rows.advance(RowLayout.byteCount)
+    mutating func append(_ row: Row, shape: UInt16, byteCount: Int, id: UInt32) {
+        shapes.push(shape)
+        idPlaces.push(id)
+        times.push(row.time)
+        keys.push(row.id.high, row.id.low)
+        outcomes.push(row.outcome.rawValue)
+        flags.push(row.flags)
+        types.push(row.type)
+        if row.outcome == .quarantined {
+            exceptions.append(UInt32(truncatingIfNeeded: rowCount))
+            exceptions.append(row.reason.rawValue)
+            exceptions.append(row.field.rawValue)
+            exceptions.append(UInt16(0))
+        }
         rowCount &+= 1
-        identifierPlaces.append(UInt32(truncatingIfNeeded: identifiers.count))
-        identifierPlaces.append(UInt32(truncatingIfNeeded: idCount))
-        identifiers.append(id, idCount)
-        raw.append(event, count)
-        if raw.count >= chunkBytes { closeChunk() }
+        rawBytes &+= byteCount
     }
+
+    /// Keeps the text of an id that stands in no column of its own.
+    mutating func keepID(_ text: UnsafePointer<UInt8>, _ count: Int) -> UInt32 {
+        let place = UInt32(truncatingIfNeeded: idTexts.count)
+        idTexts.append(UInt16(truncatingIfNeeded: count))
+        idTexts.append(text, count)
+        return place
+    }
+
+    /// The place of an id that was just added to a column.
+    @inline(__always)
+    mutating func placeID(_ column: Int, isUUID: Bool) -> UInt32 {
+        let place = UInt32(truncatingIfNeeded: columnValues[column].count &- 1)
+        if isUUID { idColumns.uuid = column } else { idColumns.hex = column }
+        return place | (isUUID ? IDPlace.uuid : IDPlace.hex)
+    }
+
+    /// The id of a row as it was sent; nil when it has none.
+    func identifier(_ row: Int) -> String? {
+        let place = idPlaces.base.loadUnaligned(fromByteOffset: row * 4, as: UInt32.self)
+        guard place != IDPlace.none else { return nil }
+        let isUUID = place & IDPlace.uuid != 0
+        if isUUID || place & IDPlace.hex != 0 {
+            let column = columnValues[isUUID ? idColumns.uuid : idColumns.hex]
+            let words = column.main.base + Int(place & IDPlace.none) * 16
+            var text: [UInt8] = []
+            HoleText.append(
+                words.loadUnaligned(as: UInt64.self), words.loadUnaligned(fromByteOffset: 8, as: UInt64.self),
+                hyphens: isUUID, to: &text)
+            return String(decoding: text, as: UTF8.self)
+        }
+        let start = idTexts.base + Int(place)
+        let count = Int(start.loadUnaligned(as: UInt16.self))
+        return String(decoding: UnsafeRawBufferPointer(start: start + 2, count: count), as: UTF8.self)
+    }
+
+    /// Reason and field of a quarantined row.
+    func exception(_ row: Int) -> (QuarantineReason, EventField) {
+        for index in 0..<exceptions.count / 8 {
+            let place = exceptions.base + index * 8
+            guard Int(place.loadUnaligned(as: UInt32.self)) == row else { continue }
+            return (
+                QuarantineReason(rawValue: place.load(fromByteOffset: 4, as: UInt8.self)) ?? .none,
+                EventField(rawValue: place.load(fromByteOffset: 5, as: UInt8.self)) ?? .event
+            )
+        }
+        return (.none, .event)
+    }
+
+    /// Room for values of the columns below `count`.
+    @inline(__always)
+    mutating func reserveColumns(_ count: Int) {
+        while columnCount < count {
+            (columnValues + columnCount).initialize(to: ColumnValues())
+            columnCount += 1
+        }
+    }
+
+    /// The values of a column below `columnCount`; valid until the block is freed.
+    @inline(__always)
+    func column(_ index: Int) -> UnsafeMutablePointer<ColumnValues> { columnValues + index }
 
     /// Adds the identifiers of a touchpoint candidate for the row added next.
     mutating func appendTouch(
@@ -174,38 +275,35 @@ struct BlockContent {
         touches.append(UInt32(truncatingIfNeeded: rowCount))
         touches.append(UInt32(kind))
         for word in [trace, anonymous, user, device, click] { touches.append(word) }
-        touchCount += 1
     }
 
-    /// The id of a row as it was sent; nil when it has none.
-    func identifier(_ row: Int) -> String? {
-        let place = identifierPlaces.base + row * 8
-        let offset = Int(place.loadUnaligned(as: UInt32.self))
-        let count = Int(place.loadUnaligned(fromByteOffset: 4, as: UInt32.self))
-        guard count > 0 else { return nil }
-        return String(decoding: UnsafeRawBufferPointer(start: identifiers.base + offset, count: count), as: UTF8.self)
+    // MARK: what the writer thread reads
+
+    @inline(__always)
+    func key(_ row: Int) -> (high: UInt64, low: UInt64) {
+        let place = keys.base + row &* 16
+        return (
+            place.loadUnaligned(as: UInt64.self), place.loadUnaligned(fromByteOffset: 8, as: UInt64.self)
+        )
     }
 
-    /// Compresses what was added since the last chunk. Bytes that do not get smaller are kept as they are.
-    @inline(never)
-    mutating func closeChunk() {
-        guard raw.count > 0 else { return }
-        let bound = ZSTD_compressBound(raw.count)
-        compressed.reserve(bound)
-        let place = compressed.base + compressed.count
-        var count = ZSTD_compress2(context, place, bound, raw.base, raw.count)
-        var codec = ChunkLayout.codecZstd
-        if ZSTD_isError(count) != 0 || count >= raw.count {
-            place.copyMemory(from: raw.base, byteCount: raw.count)
-            count = raw.count
-            codec = ChunkLayout.codecStored
-        }
-        chunks.append(
-            Chunk(
-                rawOffset: UInt32(rawClosed), rawCount: UInt32(raw.count), offset: UInt32(compressed.count),
-                count: UInt32(count), crc: CRC32C.of(UnsafeRawBufferPointer(start: place, count: count)), codec: codec))
-        compressed.advance(count)
-        rawClosed += raw.count
-        raw.truncate(to: 0)
+    @inline(__always)
+    func time(_ row: Int) -> Int64 { times.base.loadUnaligned(fromByteOffset: row &* 8, as: Int64.self) }
+
+    @inline(__always)
+    func outcome(_ row: Int) -> UInt8 { outcomes.base.load(fromByteOffset: row, as: UInt8.self) }
+
+    @inline(__always)
+    mutating func setOutcome(_ row: Int, _ outcome: EventOutcome) {
+        outcomes.base.storeBytes(of: outcome.rawValue, toByteOffset: row, as: UInt8.self)
     }
+
+    @inline(__always)
+    func flags(_ row: Int) -> UInt8 { flags.base.load(fromByteOffset: row, as: UInt8.self) }
+
+    @inline(__always)
+    func type(_ row: Int) -> UInt8 { types.base.load(fromByteOffset: row, as: UInt8.self) }
+
+    @inline(__always)
+    func shape(_ row: Int) -> UInt16 { shapes.base.loadUnaligned(fromByteOffset: row &* 2, as: UInt16.self) }
 }

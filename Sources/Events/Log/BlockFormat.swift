@@ -1,8 +1,8 @@
-/// The layout of segment files and blocks, version 1. Everything is little-endian; the document of record is
-/// `docs/event-log-format.md`.
+/// The layout of segment files and blocks, version 2. Everything is little-endian; the document of record is
+/// `docs/segment-format.md`.
 enum SegmentFormat {
     static let magic: UInt64 = 0x474F_4C4D_5552_5541  // "AURUMLOG"
-    static let version: UInt16 = 1
+    static let version: UInt16 = 2
     static let headerBytes = 64
     static let suffix = ".aurumlog"
 
@@ -46,8 +46,8 @@ enum SegmentFormat {
 
 /// What stands at the start of every block.
 struct BlockHeader: Equatable {
-    static let magic: UInt32 = 0x314B_4241  // "ABK1"
-    static let version: UInt16 = 1
+    static let magic: UInt32 = 0x324B_4241  // "ABK2"
+    static let version: UInt16 = 2
     static let byteCount = 128
     /// A block is a whole number of these.
     static let alignment = 8
@@ -58,14 +58,15 @@ struct BlockHeader: Equatable {
     var sequence: UInt64 = 0
     var rowCount: UInt32 = 0
     var requestCount: UInt32 = 0
-    var chunkCount: UInt32 = 0
-    var touchCount: UInt32 = 0
+    var partCount: UInt32 = 0
+    /// Whose dictionaries the block uses.
+    var shard: UInt32 = 0
     /// Earliest and latest time of the rows, microseconds since 1970.
     var earliest: Int64 = .max
     var latest: Int64 = .min
     var committedAt: Int64 = 0
     var requestTableBytes: UInt32 = 0
-    /// Request table, rows, touches and chunk table.
+    /// Request table and part directory.
     var metaBytes: UInt32 = 0
     var payloadBytes: UInt32 = 0
     var totalBytes: UInt32 = 0
@@ -75,6 +76,10 @@ struct BlockHeader: Equatable {
     var previousCRC: UInt32 = 0
     /// Rows by outcome, in the order of `EventOutcome`.
     var outcomes: (UInt32, UInt32, UInt32, UInt32, UInt32) = (0, 0, 0, 0, 0)
+    /// A hash of the organisations and apps of the requests: equal sets have equal hashes.
+    var sources: UInt64 = 0
+    /// Whether the block brings shapes, columns or texts that later blocks of its shard may use.
+    var bringsNew = false
     var crc: UInt32 = 0
 
     static func == (left: BlockHeader, right: BlockHeader) -> Bool {
@@ -88,12 +93,14 @@ struct BlockHeader: Equatable {
         bytes.append(Self.version)
         bytes.append(kind.rawValue)
         bytes.append(sequence)
-        for word in [rowCount, requestCount, chunkCount, touchCount] { bytes.append(word) }
+        for word in [rowCount, requestCount, partCount, shard] { bytes.append(word) }
         for word in [earliest, latest, committedAt] { bytes.append(word) }
         for word in [requestTableBytes, metaBytes, payloadBytes, totalBytes, rawBytes, metaCRC, previousCRC] {
             bytes.append(word)
         }
         for word in [outcomes.0, outcomes.1, outcomes.2, outcomes.3, outcomes.4] { bytes.append(word) }
+        bytes.append(sources)
+        bytes.append(UInt8(bringsNew ? 1 : 0))
         while bytes.count < start + Self.byteCount - 4 { bytes.append(UInt8(0)) }
         crc = CRC32C.of(UnsafeRawBufferPointer(rebasing: bytes.bytes[start..<start + Self.byteCount - 4]))
         bytes.append(crc)
@@ -122,7 +129,7 @@ struct BlockHeader: Equatable {
         var header = BlockHeader()
         header.kind = kind
         header.sequence = UInt64(bitPattern: time(8))
-        (header.rowCount, header.requestCount, header.chunkCount, header.touchCount) = (
+        (header.rowCount, header.requestCount, header.partCount, header.shard) = (
             word(16), word(20), word(24), word(28)
         )
         (header.earliest, header.latest, header.committedAt) = (time(32), time(40), time(48))
@@ -131,50 +138,70 @@ struct BlockHeader: Equatable {
             word(68), word(72), word(76), word(80)
         )
         header.outcomes = (word(84), word(88), word(92), word(96), word(100))
+        header.sources = UInt64(bitPattern: time(104))
+        header.bringsNew = bytes[112] & 1 != 0
         header.crc = word(byteCount - 4)
         return header.isConsistent ? .valid(header) : .broken
     }
 
     /// Sizes that add up; a header that passes its CRC always does.
     private var isConsistent: Bool {
-        let tables =
-            UInt64(requestTableBytes) + UInt64(rowCount) * UInt64(RowLayout.byteCount)
-            + UInt64(touchCount) * UInt64(TouchLayout.byteCount) + UInt64(chunkCount) * UInt64(ChunkLayout.byteCount)
+        let tables = UInt64(requestTableBytes) + UInt64(partCount) * UInt64(PartEntry.byteCount)
         guard kind == .totals || tables == UInt64(metaBytes) else { return false }
         let total = UInt64(BlockHeader.byteCount) + UInt64(metaBytes) + UInt64(payloadBytes)
         return UInt64(totalBytes) >= total && UInt64(totalBytes) < total + UInt64(BlockHeader.alignment)
     }
 }
 
-/// One row: 64 bytes, a cache line.
-enum RowLayout {
-    static let byteCount = 64
-    static let idHigh = 0
-    static let idLow = 8
-    static let person = 16
-    static let trace = 24
-    static let time = 32
-    static let payloadOffset = 40
-    static let payloadCount = 44
-    static let name = 48
-    static let type = 52
-    static let outcome = 53
-    static let reason = 54
-    static let field = 55
-    static let flags = 56
-    static let request = 58
-    static let reserved = 60
+/// What a part of a block holds. Raw values are written to the log and never change.
+enum PartRole: UInt8 {
+    /// Set where a part repeats what the shard's block before this one brought.
+    static let repeatedBit: UInt8 = 0x80
 
-    enum Flag {
-        static let ownTrace: UInt16 = 1
-        static let shifted: UInt16 = 2
-        static let touch: UInt16 = 4
-        /// The id was derived from the bytes.
-        static let derivedID: UInt16 = 8
-        /// The id was given by the server; the event is never a duplicate.
-        static let serverID: UInt16 = 16
-        /// The event breaks its app's tracking plan, which only warns.
-        static let planWarning: UInt16 = 32
+    /// Shapes and columns that are new in the segment.
+    case newShapes = 1, newColumns
+    /// Of every row: its shape, time, outcome and flags.
+    case shapes, times, outcomes, flags
+    /// Row, reason and field of each quarantined row.
+    case exceptions
+    /// Of one column: numbers of texts, identifiers, times or numbers.
+    case values
+    /// Of one column: texts as they stand.
+    case plain
+    /// Of one column: texts that are new in the segment.
+    case entries
+    /// Touchpoint candidates: rows and keyed hashes of their identifiers.
+    case touches
+}
+
+/// Where a part of a block stands behind its tables: 16 bytes.
+struct PartEntry: Sendable {
+    static let byteCount = 16
+
+    var column: UInt16
+    var role: UInt8
+    var offset: UInt32
+    var count: UInt32
+    var crc: UInt32
+
+    func encode(into bytes: inout RawBytes) {
+        bytes.append(column)
+        bytes.append(role)
+        bytes.append(UInt8(0))
+        for word in [offset, count, crc] { bytes.append(word) }
+    }
+
+    init(column: UInt16, role: UInt8, offset: UInt32, count: UInt32, crc: UInt32) {
+        (self.column, self.role, self.offset, self.count, self.crc) = (column, role, offset, count, crc)
+    }
+
+    init(_ raw: UnsafeRawBufferPointer, at place: Int) {
+        func word(_ offset: Int) -> UInt32 {
+            UInt32(littleEndian: raw.loadUnaligned(fromByteOffset: place + offset, as: UInt32.self))
+        }
+        column = UInt16(truncatingIfNeeded: word(0))
+        role = UInt8(truncatingIfNeeded: word(0) >> 16)
+        (offset, count, crc) = (word(4), word(8), word(12))
     }
 }
 
@@ -188,18 +215,4 @@ enum TouchLayout {
     static let user = 24
     static let device = 32
     static let click = 40
-}
-
-/// One compressed run of raw events: 24 bytes.
-enum ChunkLayout {
-    static let byteCount = 24
-    static let rawOffset = 0
-    static let rawCount = 4
-    static let offset = 8
-    static let count = 12
-    static let crc = 16
-    static let codec = 20
-
-    static let codecStored: UInt32 = 0
-    static let codecZstd: UInt32 = 1
 }

@@ -1,31 +1,4 @@
 internal import AurumCore
-internal import CZstd
-
-/// A row of a block that was read back.
-struct RowView {
-    let base: UnsafeRawPointer
-
-    @inline(__always)
-    private func load<Word: FixedWidthInteger>(_ offset: Int, as type: Word.Type) -> Word {
-        Word(littleEndian: base.loadUnaligned(fromByteOffset: offset, as: type))
-    }
-
-    var idHigh: UInt64 { load(RowLayout.idHigh, as: UInt64.self) }
-    var idLow: UInt64 { load(RowLayout.idLow, as: UInt64.self) }
-    var person: UInt64 { load(RowLayout.person, as: UInt64.self) }
-    var trace: UInt64 { load(RowLayout.trace, as: UInt64.self) }
-    var time: Int64 { load(RowLayout.time, as: Int64.self) }
-    var payloadOffset: Int { Int(load(RowLayout.payloadOffset, as: UInt32.self)) }
-    var payloadCount: Int { Int(load(RowLayout.payloadCount, as: UInt32.self)) }
-    var name: UInt32 { load(RowLayout.name, as: UInt32.self) }
-    var type: UInt8 { load(RowLayout.type, as: UInt8.self) }
-    var outcomeCode: UInt8 { load(RowLayout.outcome, as: UInt8.self) }
-    var outcome: EventOutcome { EventOutcome(rawValue: outcomeCode) ?? .quarantined }
-    var reason: QuarantineReason { QuarantineReason(rawValue: load(RowLayout.reason, as: UInt8.self)) ?? .none }
-    var field: EventField { EventField(rawValue: load(RowLayout.field, as: UInt8.self)) ?? .event }
-    var flags: UInt16 { load(RowLayout.flags, as: UInt16.self) }
-    var request: Int { Int(load(RowLayout.request, as: UInt16.self)) }
-}
 
 /// A request as the block's table keeps it.
 struct RequestView: Sendable, Equatable {
@@ -71,38 +44,31 @@ struct RequestView: Sendable, Equatable {
         for outcome in EventOutcome.allCases { bytes.append(UInt32(counts[outcome])) }
     }
 
-    /// Reads one entry and moves `offset` behind it; nil when the bytes end or make no sense.
-    init?(_ bytes: UnsafeRawBufferPointer, _ offset: inout Int) {
-        var place = offset
-        func number<Word: FixedWidthInteger>(_ type: Word.Type) -> Word? {
-            guard place + MemoryLayout<Word>.size <= bytes.count else { return nil }
-            defer { place += MemoryLayout<Word>.size }
-            return Word(littleEndian: bytes.loadUnaligned(fromByteOffset: place, as: type))
+    /// Reads one entry; nil when the bytes end or make no sense.
+    init?(_ reader: inout StreamReader) {
+        func text(_ reader: inout StreamReader) -> String? {
+            guard let count = reader.word(UInt16.self), let bytes = reader.slice(Int(count)) else { return nil }
+            return String(decoding: bytes, as: UTF8.self)
         }
-        func text() -> String? {
-            guard let count = number(UInt16.self), place + Int(count) <= bytes.count else { return nil }
-            defer { place += Int(count) }
-            return String(decoding: UnsafeRawBufferPointer(rebasing: bytes[place..<place + Int(count)]), as: UTF8.self)
-        }
-        guard let code = number(UInt8.self), let format = WireFormat(rawValue: code), let flags = number(UInt8.self),
-            let org = text(), let app = text(), let currency = text(), let first = number(UInt32.self),
-            let count = number(UInt32.self), let receivedAt = number(Int64.self), let sentAt = number(Int64.self),
-            let nonce = number(UInt64.self)
+        guard let code = reader.byte(), let format = WireFormat(rawValue: code), let flags = reader.byte(),
+            let org = text(&reader), let app = text(&reader), let currency = text(&reader),
+            let first = reader.word(UInt32.self), let count = reader.word(UInt32.self),
+            let receivedAt = reader.word(Int64.self), let sentAt = reader.word(Int64.self),
+            let nonce = reader.word(UInt64.self)
         else { return nil }
         var counts = OutcomeCounts()
         for outcome in EventOutcome.allCases {
-            guard let value = number(UInt32.self) else { return nil }
+            guard let value = reader.word(UInt32.self) else { return nil }
             counts[outcome] = Int(value)
         }
         (self.org, self.app, self.currency, self.format) = (org, app, currency, format)
         (isHistorical, envelopeSentAt) = (flags & 1 != 0, flags & 2 != 0 ? sentAt : nil)
         (firstRow, rowCount) = (Int(first), Int(count))
         (self.receivedAt, self.nonce, self.counts) = (receivedAt, nonce, counts)
-        offset = place
     }
 }
 
-/// A touchpoint candidate as the block's table keeps it.
+/// A touchpoint candidate of a block that was just written.
 struct TouchView {
     var row: Int
     var kind: TouchKind
@@ -125,7 +91,7 @@ struct TouchView {
     }
 }
 
-/// The tables of a block, read and checked. The raw events stay on disk until asked for.
+/// The tables of a block, read and checked. Its parts stay on disk until asked for.
 final class BlockView: Sendable {
     enum Failure: Error, Equatable { case damaged, storage(LogStorageError) }
 
@@ -133,12 +99,15 @@ final class BlockView: Sendable {
     let offset: Int
     let header: BlockHeader
     let requests: [RequestView]
+    let parts: [PartEntry]
     private let file: LogFile
-    private let meta: [UInt8]
+    /// The bytes of a totals block.
+    let totals: [UInt8]
 
     /// Reads and checks the tables of the block at `offset`.
     init(_ file: LogFile, segment: UInt32, offset: Int, header: BlockHeader) throws(Failure) {
         (self.file, self.segment, self.offset, self.header) = (file, segment, offset, header)
+        let meta: [UInt8]
         do throws(LogStorageError) {
             meta = try file.read(at: offset + BlockHeader.byteCount, count: Int(header.metaBytes))
         } catch {
@@ -146,118 +115,92 @@ final class BlockView: Sendable {
         }
         guard meta.count == Int(header.metaBytes), CRC32C.of(meta) == header.metaCRC else { throw .damaged }
         guard header.kind == .rows else {
-            requests = []
+            (requests, parts, totals) = ([], [], meta)
             return
         }
-        var list: [RequestView] = []
-        let isWhole = meta.withUnsafeBytes { raw in
-            var place = 0
-            let table = UnsafeRawBufferPointer(rebasing: raw[0..<Int(header.requestTableBytes)])
-            for _ in 0..<header.requestCount {
-                guard let request = RequestView(table, &place),
-                    request.firstRow + request.rowCount <= Int(header.rowCount)
-                else { return false }
-                list.append(request)
+        totals = []
+        let tables = meta.withUnsafeBytes { raw -> ([RequestView], [PartEntry])? in
+            var reader = StreamReader(raw)
+            guard let table = reader.bytesOfRun(), reader.offset == Int(header.requestTableBytes) else { return nil }
+            let requests = table.withUnsafeBytes { Self.requests($0, header) }
+            guard let requests else { return nil }
+            let parts = (0..<Int(header.partCount)).map { index in
+                PartEntry(raw, at: Int(header.requestTableBytes) + index * PartEntry.byteCount)
             }
-            return true
+            return (requests, parts)
         }
-        guard isWhole else { throw .damaged }
-        requests = list
+        guard let tables else { throw .damaged }
+        (requests, parts) = tables
+    }
+
+    private static func requests(_ bytes: UnsafeRawBufferPointer, _ header: BlockHeader) -> [RequestView]? {
+        var reader = StreamReader(bytes)
+        var list: [RequestView] = []
+        for _ in 0..<header.requestCount {
+            guard let request = RequestView(&reader), request.firstRow + request.rowCount <= Int(header.rowCount)
+            else { return nil }
+            list.append(request)
+        }
+        return list
     }
 
     var rowCount: Int { Int(header.rowCount) }
 
-    /// The bytes of a totals block.
-    var totals: [UInt8] { header.kind == .totals ? meta : [] }
-
-    private var rowsStart: Int { Int(header.requestTableBytes) }
-    private var touchesStart: Int { rowsStart + rowCount * RowLayout.byteCount }
-    private var chunksStart: Int { touchesStart + Int(header.touchCount) * TouchLayout.byteCount }
-
-    /// Gives the row table to `body`, row by row at its own pace.
-    func withRows<Result>(_ body: (UnsafeRawPointer, Int) throws -> Result) rethrows -> Result? {
-        guard header.kind == .rows else { return nil }
-        return try meta.withUnsafeBytes { raw in
-            guard let base = raw.baseAddress else { return nil }
-            return try body(base + rowsStart, rowCount)
-        }
+    func position(_ row: Int) -> LogPosition {
+        LogPosition(segment: segment, offset: UInt32(offset), row: UInt32(row))
     }
 
-    func row<Result>(_ index: Int, _ body: (RowView) -> Result) -> Result? {
-        withRows { base, count in
-            index < count ? body(RowView(base: base + index * RowLayout.byteCount)) : nil
-        } ?? nil
-    }
-
-    func eachTouch(_ body: (TouchView, RowView) -> Void) {
-        guard header.kind == .rows else { return }
-        meta.withUnsafeBytes { raw in
-            guard let base = raw.baseAddress else { return }
-            for index in 0..<Int(header.touchCount) {
-                guard let touch = TouchView(base + touchesStart + index * TouchLayout.byteCount), touch.row < rowCount
-                else {
-                    continue
-                }
-                body(touch, RowView(base: base + rowsStart + touch.row * RowLayout.byteCount))
-            }
-        }
-    }
-
-    private func chunk(_ index: Int) -> BlockContent.Chunk {
-        meta.withUnsafeBytes { raw in
-            func word(_ offset: Int) -> UInt32 {
-                raw.loadUnaligned(fromByteOffset: chunksStart + index * ChunkLayout.byteCount + offset, as: UInt32.self)
-            }
-            return BlockContent.Chunk(
-                rawOffset: word(ChunkLayout.rawOffset), rawCount: word(ChunkLayout.rawCount),
-                offset: word(ChunkLayout.offset), count: word(ChunkLayout.count), crc: word(ChunkLayout.crc),
-                codec: word(ChunkLayout.codec))
-        }
-    }
-
-    /// The number of the chunk that holds the raw byte at `rawOffset`.
-    func chunkIndex(of rawOffset: Int) -> Int? {
+    /// The number of the request that brought a row.
+    func request(of row: Int) -> Int? {
         var low = 0
-        var high = Int(header.chunkCount)
+        var high = requests.count
         while low < high {
             let middle = (low + high) / 2
-            if Int(chunk(middle).rawOffset) <= rawOffset { low = middle + 1 } else { high = middle }
+            if requests[middle].firstRow + requests[middle].rowCount <= row { low = middle + 1 } else { high = middle }
         }
-        return low > 0 ? low - 1 : nil
+        return low < requests.count && requests[low].firstRow <= row ? low : nil
     }
 
-    /// The raw bytes of a chunk and where they start among the block's, checked against its CRC.
-    func inflated(_ index: Int) throws(Failure) -> (start: Int, bytes: [UInt8]) {
-        let chunk = chunk(index)
-        let packed: [UInt8]
+    func part(_ role: PartRole, column: UInt16 = 0, isRepeated: Bool = false) -> PartEntry? {
+        let code = role.rawValue | (isRepeated ? PartRole.repeatedBit : 0)
+        return parts.first { $0.role == code && $0.column == column }
+    }
+
+    /// The bytes of a part, checked.
+    func bytes(_ part: PartEntry) throws(Failure) -> [UInt8] {
+        let bytes: [UInt8]
         do throws(LogStorageError) {
-            let place = offset + BlockHeader.byteCount + Int(header.metaBytes) + Int(chunk.offset)
-            packed = try file.read(at: place, count: Int(chunk.count))
+            let start = offset + BlockHeader.byteCount + Int(header.metaBytes)
+            bytes = try file.read(at: start + Int(part.offset), count: Int(part.count))
         } catch {
             throw .storage(error)
         }
-        guard packed.count == Int(chunk.count), CRC32C.of(packed) == chunk.crc else { throw .damaged }
-        if chunk.codec == ChunkLayout.codecStored { return (Int(chunk.rawOffset), packed) }
-        let raw = [UInt8](unsafeUninitializedCapacity: Int(chunk.rawCount)) { buffer, filled in
-            let count = packed.withUnsafeBytes {
-                ZSTD_decompress(buffer.baseAddress, buffer.count, $0.baseAddress, $0.count)
-            }
-            filled = ZSTD_isError(count) == 0 ? count : 0
-        }
-        guard raw.count == Int(chunk.rawCount) else { throw .damaged }
-        return (Int(chunk.rawOffset), raw)
+        guard bytes.count == Int(part.count), CRC32C.of(bytes) == part.crc else { throw .damaged }
+        return bytes
     }
 
-    /// Whether every chunk passes its CRC.
+    /// Gives the bytes of a part to `body`; nil from it means damage.
+    func read<Value>(
+        _ role: PartRole, column: UInt16 = 0, isRepeated: Bool = false, _ body: (inout StreamReader) -> Value?
+    ) throws(Failure) -> Value? {
+        guard let part = part(role, column: column, isRepeated: isRepeated) else { return nil }
+        let bytes = try bytes(part)
+        let value = bytes.withUnsafeBytes { raw in
+            var reader = StreamReader(raw)
+            return body(&reader)
+        }
+        guard let value else { throw .damaged }
+        return value
+    }
+
+    /// Whether every part passes its CRC.
     func isPayloadWhole() throws(Failure) -> Bool {
-        for index in 0..<Int(header.chunkCount) {
-            let chunk = chunk(index)
-            do throws(LogStorageError) {
-                let place = offset + BlockHeader.byteCount + Int(header.metaBytes) + Int(chunk.offset)
-                let packed = try file.read(at: place, count: Int(chunk.count))
-                guard packed.count == Int(chunk.count), CRC32C.of(packed) == chunk.crc else { return false }
+        for part in parts {
+            do throws(Failure) {
+                _ = try bytes(part)
             } catch {
-                throw .storage(error)
+                if error == .damaged { return false }
+                throw error
             }
         }
         return true

@@ -7,16 +7,25 @@
 /// The log's folder on a real file system.
 package struct PosixLogStorage: LogStorage {
     private let folder: String
+    private let isReadOnly: Bool
 
     /// Creates the folder (mode 0700) where it is missing.
     package init(folder: String) throws(LogStorageError) {
         self.folder = folder
+        isReadOnly = false
         var path = folder.hasPrefix("/") ? "" : "."
         for part in folder.split(separator: "/") {
             path += "/\(part)"
             if mkdir(path, 0o700) != 0, errno != EEXIST { throw Self.error("create the folder \(path)") }
         }
         guard access(folder, W_OK | X_OK) == 0 else { throw LogStorageError.readOnly }
+    }
+
+    /// An existing folder, of which nothing is written.
+    package init(reading folder: String) throws(LogStorageError) {
+        self.folder = folder
+        isReadOnly = true
+        guard access(folder, R_OK | X_OK) == 0 else { throw Self.error("read the folder \(folder)") }
     }
 
     private static func error(_ operation: String) -> LogStorageError {
@@ -41,7 +50,7 @@ package struct PosixLogStorage: LogStorage {
     }
 
     package func open(_ name: String, create: Bool) throws(LogStorageError) -> Int {
-        let flags = O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0)
+        let flags = (isReadOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC | (create && !isReadOnly ? O_CREAT : 0)
         #if canImport(Glibc)
             let file = Glibc.open("\(folder)/\(name)", flags, 0o600)
         #else

@@ -43,6 +43,36 @@ struct RawBytes {
         count &+= more
     }
 
+    /// `append` of a whole word, for the hot path.
+    @inline(__always)
+    mutating func push<Word: FixedWidthInteger>(_ word: Word) {
+        reserve(MemoryLayout<Word>.size)
+        base.storeBytes(of: word, toByteOffset: count, as: Word.self)
+        count &+= MemoryLayout<Word>.size
+    }
+
+    @inline(__always)
+    mutating func push(_ first: UInt64, _ second: UInt64) {
+        reserve(16)
+        base.storeBytes(of: first, toByteOffset: count, as: UInt64.self)
+        base.storeBytes(of: second, toByteOffset: count &+ 8, as: UInt64.self)
+        count &+= 16
+    }
+
+    /// A length in groups of seven bits, the lowest first.
+    @inline(__always)
+    mutating func pushVarint(_ number: Int) {
+        reserve(10)
+        var rest = UInt64(truncatingIfNeeded: number)
+        while rest >= 0x80 {
+            base.storeBytes(of: UInt8(truncatingIfNeeded: rest) | 0x80, toByteOffset: count, as: UInt8.self)
+            count &+= 1
+            rest &>>= 7
+        }
+        base.storeBytes(of: UInt8(truncatingIfNeeded: rest), toByteOffset: count, as: UInt8.self)
+        count &+= 1
+    }
+
     mutating func append(_ bytes: [UInt8]) {
         bytes.withUnsafeBytes { if let start = $0.baseAddress { append(start, $0.count) } }
     }

@@ -5,9 +5,11 @@ internal import Foundation
 struct Replay {
     private let directory: SegmentDirectory
     private let limits: EventLimits
+    private let secret: InstallationSecret
 
-    init(directory: SegmentDirectory, limits: EventLimits) {
+    init(directory: SegmentDirectory, limits: EventLimits, secret: InstallationSecret) {
         self.directory = directory
+        self.secret = secret
         self.limits = limits
     }
 
@@ -22,17 +24,12 @@ struct Replay {
         }
         try restoreTotals(segments, views.totals)
         for segment in segments[first...] {
-            try eachBlock(segment) { block in
-                block.withRows { base, count in
-                    for number in 0..<count {
-                        let row = RowView(base: base + number * RowLayout.byteCount)
-                        guard row.outcome != .quarantined, row.outcome != .duplicate,
-                            row.flags & RowLayout.Flag.serverID == 0
-                        else { continue }
-                        _ = index.insert(row.idHigh, row.idLow)
-                    }
-                }
-                views.addTouches(block)
+            try eachBlock(segment) { view in
+                guard view.header.kind == .rows, let catalog = try? views.catalog.segment(segment.number),
+                    let block = try? DecodedBlock(view, catalog: catalog, secret: secret)
+                else { return }
+                try? block.eachKey { high, low in _ = index.insert(high, low) }
+                try? views.addTouches(block)
             }
         }
     }

@@ -6,6 +6,10 @@ package struct LogPosition: Hashable, Sendable, Comparable, CustomStringConverti
     package var offset: UInt32
     package var row: UInt32
 
+    package init(segment: UInt32, offset: UInt32, row: UInt32) {
+        (self.segment, self.offset, self.row) = (segment, offset, row)
+    }
+
     package var description: String {
         func hex(_ value: UInt32) -> String {
             let digits = String(value, radix: 16)
@@ -14,13 +18,26 @@ package struct LogPosition: Hashable, Sendable, Comparable, CustomStringConverti
         return "\(hex(segment))-\(hex(offset))-\(row)"
     }
 
+    /// Reads what `description` writes; nil for anything else.
+    package init?(_ text: some StringProtocol) {
+        let parts = text.split(separator: "-", omittingEmptySubsequences: false)
+        guard parts.count == 3, let segment = UInt32(parts[0], radix: 16), let offset = UInt32(parts[1], radix: 16),
+            let row = UInt32(parts[2])
+        else { return nil }
+        self.init(segment: segment, offset: offset, row: row)
+    }
+
+    package init(segment: UInt32, offset: UInt32, row: UInt32) {
+        (self.segment, self.offset, self.row) = (segment, offset, row)
+    }
+
     package static func < (left: LogPosition, right: LogPosition) -> Bool {
         (left.segment, left.offset, left.row) < (right.segment, right.offset, right.row)
     }
 }
 
 /// A stretch of a segment that failed its check: its events are lost, everything else serves.
-package struct DamagedRange: Sendable, Equatable {
+package struct DamagedRange: Sendable, Equatable, Codable {
     package var segment: UInt32
     package var offset: Int
     package var byteCount: Int

@@ -50,7 +50,7 @@ struct SegmentWalk {
     private mutating func resynchronised(after bad: Int) throws(LogStorageError) -> Int? {
         var place = bad + BlockHeader.alignment
         while place + BlockHeader.byteCount <= end {
-            if try bytes(at: place, count: 4).elementsEqual([0x41, 0x42, 0x4b, 0x31]),
+            if try bytes(at: place, count: 4).elementsEqual([0x41, 0x42, 0x4b, 0x32]),
                 case .valid(let header) = try header(at: place), place + Int(header.totalBytes) <= end,
                 header.sequence > lastSequence ?? 0
             {

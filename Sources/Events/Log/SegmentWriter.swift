@@ -19,6 +19,8 @@ final class SegmentWriter {
         self.directory = directory
         self.limits = limits
         self.clock = clock
+        startedAt = clock.now.microseconds
+        hasRows = tail.map { $0.offset > SegmentFormat.headerBytes } ?? false
         if let tail {
             self.tail = tail
             if try tail.file.size() > tail.offset { try tail.file.truncate(to: tail.offset) }
@@ -54,7 +56,15 @@ final class SegmentWriter {
     }
 
     /// Whether the next block belongs into a new segment.
-    var isFull: Bool { tail.offset >= limits.segmentBytesMax }
+    var isFull: Bool {
+        tail.offset >= limits.segmentBytesMax || rowCount >= limits.segmentRowsMax
+            || hasRows && clock.now.microseconds - startedAt > limits.segmentSeconds * 1_000_000
+    }
+
+    /// Whether the open segment holds a block of rows.
+    private(set) var hasRows: Bool
+    private var rowCount = 0
+    private var startedAt: Int64
 
     /// Makes sure that `count` more bytes find space; `noSpace` here leaves the log as it was.
     func reserve(_ count: Int) throws(LogStorageError) {
@@ -92,6 +102,9 @@ final class SegmentWriter {
         _ = try write(&header, meta: totals.withUnsafeBytes { Array($0) }, payload: nil)
         try tail.file.sync()
         directory.publish(tail.segment, durableBytes: tail.offset)
+        hasRows = false
+        rowCount = 0
+        startedAt = clock.now.microseconds
     }
 
     private func write(
@@ -137,6 +150,10 @@ final class SegmentWriter {
         tail.offset += used + padding
         tail.nextSequence += 1
         tail.previousCRC = header.crc
+        if header.kind == .rows {
+            hasRows = true
+            rowCount += Int(header.rowCount)
+        }
         return place
     }
 

@@ -288,7 +288,7 @@ enum StringLimits {
         return table
     }
 
-    private static func limit(_ field: EventField) -> UInt32 {
+    static func limit(_ field: EventField) -> UInt32 {
         switch field {
         case .id, .name, .anonymousID, .userID, .deviceID, .sessionID, .clickID, .orderID, .leadID, .groupID,
             .previousID, .contextDeviceID, .propertyOrderID:

@@ -31,6 +31,29 @@ struct MinuteMemo {
         return seconds(bytes, count)
     }
 
+    /// The same without what follows the digits: `2026-11-21T01:29:28` with 0, 3 or 6 digits of a fraction (`count` 19,
+    /// 23 or 26) and a capital T, read as if it were UTC. Reads 32 bytes whatever `count` says.
+    @inline(__always)
+    mutating func local(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Int64? {
+        let words = (ByteScan.word(bytes), ByteScan.word(bytes + 8))
+        if words.0 != first || words.1 != second {
+            guard let parsed = Self.minute(bytes) else { return nil }
+            (first, second) = words
+            minute = parsed
+        }
+        let tens = bytes[17] &- 0x30, ones = bytes[18] &- 0x30
+        guard bytes[10] == 0x54, bytes[16] == 0x3a, tens < 6, ones < 10 else { return nil }
+        let moment = minute &+ (Int64(tens) &* 10 &+ Int64(ones)) &* 1_000_000
+        if count == 19 { return moment }
+        let tenths = bytes[20] &- 0x30, hundredths = bytes[21] &- 0x30, thousandths = bytes[22] &- 0x30
+        guard bytes[19] == 0x2e, tenths < 10, hundredths < 10, thousandths < 10 else { return nil }
+        let millis = Int64(tenths) &* 100 &+ Int64(hundredths) &* 10 &+ Int64(thousandths)
+        if count == 23 { return moment &+ millis &* 1000 }
+        let fourth = bytes[23] &- 0x30, fifth = bytes[24] &- 0x30, sixth = bytes[25] &- 0x30
+        guard fourth < 10, fifth < 10, sixth < 10 else { return nil }
+        return moment &+ millis &* 1000 &+ Int64(fourth) &* 100 &+ Int64(fifth) &* 10 &+ Int64(sixth)
+    }
+
     @inline(never)
     private func seconds(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Int64? {
         guard bytes[16] == 0x3a, let seconds = Self.digits(bytes + 17, 2), seconds < 60 else { return nil }

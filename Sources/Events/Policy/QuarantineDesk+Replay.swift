@@ -129,7 +129,8 @@ extension QuarantineDesk {
         }
         for (key, group) in groups.sorted(by: { $0.key.receivedAt < $1.key.receivedAt }) {
             var source = CaptureSource(
-                org: org, app: key.app, isHistorical: key.isHistorical, hasGPC: key.hasGPC)
+                org: org, app: key.app, isHistorical: key.isHistorical,
+                sentAt: key.sentAt.map { Timestamp(microseconds: $0) }, hasGPC: key.hasGPC)
             if let plans { source.planToReplayUnder = .some(plans[key.app] ?? nil) }
             var part: [Candidate] = []
             var bytes = 0
@@ -200,22 +201,21 @@ extension QuarantineDesk {
 enum ReplayBody {
     /// Formats whose route takes one event and says its type.
     static func takesOne(_ format: WireFormat) -> Bool {
-        switch format {
-        case .ndjson, .json, .segmentBatch: false
-        default: true
-        }
+        format != .json && !format.isLines && !format.isBatch
     }
 
     static func of(_ texts: [[UInt8]], _ format: WireFormat, sentAt: Int64?) -> ([UInt8], WireFormat) {
+        if format.isTranslated { return (Array(texts.joined(separator: [0x0a])) + [0x0a], format) }
         let list = [0x5b] + texts.joined(separator: [0x2c]) + [0x5d]
         switch format {
+        // Events of documents may hold line ends.
         case .ndjson, .json: return (Array(list), .json)
-        case .segmentBatch:
+        case _ where format.isBatch:
             var body = Array("{\"batch\":".utf8) + list
             if let sentAt {
                 body += Array(",\"sentAt\":\"\(Timestamp(microseconds: sentAt).rfc3339)\"".utf8)
             }
-            return (body + [0x7d], .segmentBatch)
+            return (body + [0x7d], format)
         default: return (texts.first ?? [], format)
         }
     }

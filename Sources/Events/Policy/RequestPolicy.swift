@@ -5,7 +5,7 @@ internal import Synchronization
 enum PolicyVerdict {
     case asIs
     /// The log gets this text instead. `flags` are those of the row.
-    case rewrite([UInt8], flags: UInt16, isBot: Bool)
+    case rewrite([UInt8], flags: UInt8, isBot: Bool)
     case quarantine(QuarantineReason, EventField)
 }
 
@@ -46,10 +46,11 @@ final class RequestPolicy: @unchecked Sendable {  // confined as said above
     ///
     /// - Parameter index: place of the event in its request.
     func judge(
-        _ parser: inout EventParser, _ start: UnsafePointer<UInt8>, _ count: Int, index: Int
+        _ parser: inout EventParser, _ start: UnsafePointer<UInt8>, _ count: Int, _ rules: ContractRules, index: Int
     ) -> PolicyVerdict {
         var warning: PlanViolation?
         if let plan {
+            Self.readAgain(&parser, start, rules)
             warning = plan.check(&parser)
             if refuses, let violation = warning { return .quarantine(violation.rule.reason, .props) }
         }
@@ -57,7 +58,17 @@ final class RequestPolicy: @unchecked Sendable {  // confined as said above
         let consent = consent(&parser)
         let isPersonal = EventRewrite.isNeeded(&parser, app.personalKeys)
         if warning == nil, consent == nil, !isPersonal, bots.isEmpty { return .asIs }
+        Self.readAgain(&parser, start, rules)
         return rewrite(&parser, start, count, index, warning, consent, bots)
+    }
+
+    /// Lets the parser itself read an event that was known by its form: only it says where every part stands.
+    @inline(never)
+    private static func readAgain(
+        _ parser: inout EventParser, _ start: UnsafePointer<UInt8>, _ rules: ContractRules
+    ) {
+        _ = parser.parse(start, base: parser.base)
+        _ = parser.conclude(rules)
     }
 
     /// What speaks against a person, beside the user agent.
@@ -113,7 +124,7 @@ final class RequestPolicy: @unchecked Sendable {  // confined as said above
             rewrite.put("messageId", ["id"], "\"\(id)\"", field: .id, &parser)
         }
         return .rewrite(
-            rewrite.edits.applied(to: rewrite.raw), flags: warning == nil ? 0 : RowLayout.Flag.planWarning,
+            rewrite.edits.applied(to: rewrite.raw), flags: warning == nil ? 0 : BlockContent.Flag.planWarning,
             isBot: BotVerdict(bots) == .bot)
     }
 

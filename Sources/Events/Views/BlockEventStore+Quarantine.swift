@@ -26,54 +26,63 @@ struct QuarantineSpan: Sendable {
 /// Reading what was quarantined.
 extension BlockEventStore {
     /// Calls `body` with each quarantined row of an organisation until it answers false. Blocks without one are not
-    /// read.
+    /// read further than their header and requests.
     func eachQuarantined(_ span: QuarantineSpan, _ body: (QuarantinedRow) throws -> Bool) throws {
-        try scan.blocks(newestFirst: span.newestFirst, from: span.from, to: span.to) { block in
-            guard block.header.outcomes.2 > 0 else { return .goOn }
-            let reader = PayloadReader(block)
-            let rows = 0..<block.rowCount
-            for row in span.newestFirst ? Array(rows.reversed()) : Array(rows) {
-                guard let found = try quarantined(block, row, span, reader) else { continue }
-                if try !body(found) { return .stop }
-            }
-            return .goOn
+        try eachRefusal(newestFirst: span.newestFirst, from: span.from, to: span.to) { block, row in
+            guard let found = try quarantined(block, row, span) else { return true }
+            return try body(found)
         }
     }
 
-    private func quarantined(
-        _ block: BlockView, _ row: Int, _ span: QuarantineSpan, _ reader: PayloadReader
-    ) throws -> QuarantinedRow? {
-        let facts = block.row(row) { ($0.outcome, $0.request, $0.reason, $0.field) }
-        guard let (outcome, number, reason, field) = facts, outcome == .quarantined,
-            block.requests.indices.contains(number)
-        else { return nil }
-        let request = block.requests[number]
+    /// Calls `body` with every quarantined row of blocks that may hold a time in `from`…`to`.
+    private func eachRefusal(
+        newestFirst: Bool, from: Int64, to: Int64, _ body: (DecodedBlock, Int) throws -> Bool
+    ) throws {
+        let refused = EventOutcome.quarantined.rawValue
+        let segments = try catalog.all()
+        for segment in newestFirst ? segments.reversed() : segments {
+            let entries = segment.entries
+            for entry in newestFirst ? entries.reversed() : entries where entry.latest >= from && entry.earliest <= to {
+                guard let view = try segment.view(entry.offset),
+                    view.requests.contains(where: { $0.counts.quarantined > 0 })
+                else { continue }
+                let block = try DecodedBlock(view, catalog: segment, secret: secret)
+                let outcomes = try block.outcomes()
+                let rows = outcomes.indices.filter { outcomes[$0] == refused }
+                for row in newestFirst ? rows.reversed() : rows {
+                    guard try body(block, row) else { return }
+                }
+            }
+        }
+    }
+
+    private func quarantined(_ block: DecodedBlock, _ row: Int, _ span: QuarantineSpan) throws -> QuarantinedRow? {
+        guard let number = block.view.request(of: row) else { return nil }
+        let request = block.view.requests[number]
         guard request.org == span.org, span.app == nil || request.app == span.app, request.receivedAt >= span.from,
             request.receivedAt <= span.to
         else { return nil }
+        let (reason, field) = try block.exception(row)
         return QuarantinedRow(
-            position: LogPosition(segment: block.segment, offset: UInt32(block.offset), row: UInt32(row)),
-            receipt: receiptText(block, number), index: row - request.firstRow, request: request, reason: reason,
-            field: field, text: Array(try reader.raw(row)))
+            position: block.position(row), receipt: receiptText(block.view, number), index: row - request.firstRow,
+            request: request, reason: reason, field: field, text: try block.raw(row))
     }
 
     /// Bytes of the quarantined events received since `from`, of all organisations.
     func quarantinedBytes(from: Int64) throws -> Int {
         var bytes = 0
-        try scan.blocks(newestFirst: true, from: from) { block in
-            guard block.header.outcomes.2 > 0 else { return .goOn }
-            for row in 0..<block.rowCount {
-                bytes += block.row(row) { $0.outcome == .quarantined ? $0.payloadCount : 0 } ?? 0
-            }
-            return .goOn
+        try eachRefusal(newestFirst: true, from: from, to: .max) { block, row in
+            bytes += try block.raw(row).count
+            return true
         }
         return bytes
     }
 
     /// The event at a place; nil when none stands there.
     func event(at position: LogPosition) throws -> StoredEvent? {
-        guard let block = try scan.block(segment: position.segment, offset: Int(position.offset)) else { return nil }
-        let row = Int(position.row)
-        return EventDecoder(secret: secret).event(try PayloadReader(block).raw(row), row: row, block: block)
+        guard let segment = try catalog.segment(position.segment), let view = try segment.view(Int(position.offset)),
+            Int(position.row) < view.rowCount
+        else { return nil }
+        return try DecodedBlock(view, catalog: segment, secret: secret).event(Int(position.row))
     }
 }

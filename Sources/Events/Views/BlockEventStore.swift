@@ -4,7 +4,7 @@ internal import Synchronization
 /// The event store over the log's own blocks: scans row tables, inflates only the chunks that answer.
 package final class BlockEventStore: EventStore {
     private let views: LogViews
-    let scan: SegmentScan
+    let catalog: LogCatalog
     let secret: InstallationSecret
     private let limits: EventLimits
     private let clock: any WallClock
@@ -13,11 +13,14 @@ package final class BlockEventStore: EventStore {
 
     init(views: LogViews, secret: InstallationSecret, limits: EventLimits, clock: any WallClock) {
         self.views = views
-        scan = SegmentScan(directory: views.directory)
+        catalog = views.catalog
         self.secret = secret
         self.limits = limits
         self.clock = clock
     }
+
+    /// Who is who at this moment, for one query.
+    package func persons(org: String) -> PersonSnapshot { views.persons.snapshot(org: org) }
 
     package func totals(org: String) -> LiveTotals { views.totals.totals(org: org, now: clock.now) }
 
@@ -38,46 +41,65 @@ package final class BlockEventStore: EventStore {
     package func receipt(_ id: String, org: String) async throws -> StoredReceipt? {
         try await BlockingWork.value { [self] in
             guard let place = ReceiptID(id),
-                let block = try scan.block(segment: place.segment, offset: Int(place.offset)),
-                block.requests.indices.contains(Int(place.request))
+                let view = try catalog.block(segment: place.segment, offset: Int(place.offset)),
+                view.requests.indices.contains(Int(place.request))
             else { return nil }
-            let request = block.requests[Int(place.request)]
+            let request = view.requests[Int(place.request)]
             let check = secret.receiptCheck(
                 segment: place.segment, offset: place.offset, request: place.request, nonce: request.nonce)
             guard check == place.check, request.org == org else { return nil }
             return StoredReceipt(
                 receipt: id, app: request.app, format: request.format.label,
                 receivedAt: Timestamp(microseconds: request.receivedAt), counts: request.counts,
-                problems: try problems(block, request))
+                problems: try problems(view, request))
         }
     }
 
-    private func problems(_ block: BlockView, _ request: RequestView) throws -> [EventProblem] {
-        guard request.counts.stored < request.rowCount else { return [] }
-        let reader = PayloadReader(block)
-        let decoder = EventDecoder(secret: secret)
-        var problems: [EventProblem] = []
-        for row in request.firstRow..<request.firstRow + request.rowCount {
-            let problem = block.row(row) { view -> (RowView, Bool) in (view, view.outcome != .stored) }
-            guard let (view, isProblem) = problem, isProblem else { continue }
-            let raw = try reader.raw(row)
-            let id =
-                view.outcome == .quarantined
-                ? raw.withUnsafeBufferPointer { DerivedID.salvaged(from: $0) }
-                : decoder.event(raw, row: row, block: block)?.id
-            problems.append(EventProblem(view, index: row - request.firstRow, id: id))
+    private func problems(_ view: BlockView, _ request: RequestView) throws -> [EventProblem] {
+        guard request.counts.stored < request.rowCount, let block = try decoded(view) else { return [] }
+        let outcomes = try block.outcomes()
+        return try (request.firstRow..<request.firstRow + request.rowCount).compactMap { row in
+            guard let outcome = EventOutcome(rawValue: outcomes[row]), outcome != .stored else { return nil }
+            return EventProblem(
+                outcome, try block.exception(row), index: row - request.firstRow, id: try block.identifier(row))
         }
-        return problems
     }
+
+    private func decoded(_ view: BlockView) throws -> DecodedBlock? {
+        try catalog.segment(view.segment).map { try DecodedBlock(view, catalog: $0, secret: secret) }
+    }
+
+    /// Blocks that may hold a time in `from`…`to`, until `body` says stop.
+    private func blocks(
+        newestFirst: Bool, from: Int64 = .min, to: Int64 = .max, _ body: (DecodedBlock) throws -> Verdict
+    ) throws {
+        let segments = try catalog.all()
+        for segment in newestFirst ? segments.reversed() : segments {
+            let entries = segment.entries
+            for entry in newestFirst ? entries.reversed() : entries where entry.latest >= from && entry.earliest <= to {
+                guard let view = try segment.view(entry.offset) else { continue }
+                let block = try DecodedBlock(view, catalog: segment, secret: secret)
+                do {
+                    if case .stop = try body(block) { return }
+                } catch BlockView.Failure.damaged {
+                    // Its range was reported when the log was opened, or is by `aurum events verify`; the rest serves.
+                    continue
+                }
+            }
+        }
+    }
+
+    private enum Verdict { case goOn, stop }
 
     package func outcome(eventID: String, org: String, app: String) async throws -> OutcomeRecord? {
         try await BlockingWork.value { [self] in
-            let key = secret.keys(org: org, app: app).event(id: eventID)
             var record: OutcomeRecord?
             var sightings: [DuplicateSighting] = []
-            try scan.blocks(newestFirst: true) { block in
-                for row in rows(block, key).reversed() {
-                    guard let found = outcome(block, row, eventID, org, app) else { continue }
+            let wanted = WantedID(eventID)
+            try blocks(newestFirst: true) { block in
+                guard block.view.requests.contains(where: { $0.org == org && $0.app == app }) else { return .goOn }
+                for row in try block.rows(of: wanted).reversed() {
+                    guard let found = try outcome(block, row, eventID, org, app) else { continue }
                     if found.outcome == .duplicate {
                         if sightings.count < Self.sightingsMax {
                             sightings.append(DuplicateSighting(receipt: found.receipt, receivedAt: found.receivedAt))
@@ -95,30 +117,20 @@ package final class BlockEventStore: EventStore {
         }
     }
 
-    private func rows(_ block: BlockView, _ key: (high: UInt64, low: UInt64)) -> [Int] {
-        block.withRows { base, count in
-            var found: [Int] = []
-            for index in 0..<count {
-                let row = RowView(base: base + index * RowLayout.byteCount)
-                if row.idHigh == key.high, row.idLow == key.low { found.append(index) }
-            }
-            return found
-        } ?? []
-    }
-
     private func outcome(
-        _ block: BlockView, _ row: Int, _ id: String, _ org: String, _ app: String
-    ) -> OutcomeRecord? {
-        block.row(row) { view -> OutcomeRecord? in
-            guard block.requests.indices.contains(view.request) else { return nil }
-            let request = block.requests[view.request]
-            guard request.org == org, request.app == app else { return nil }
-            let isRefused = view.outcome == .quarantined
-            return OutcomeRecord(
-                id: id, outcome: view.outcome, reason: isRefused ? view.reason.tag : nil,
-                field: isRefused ? view.field.path : nil, receipt: receiptText(block, view.request),
-                position: position(block, row), receivedAt: Timestamp(microseconds: request.receivedAt), duplicates: [])
-        } ?? nil
+        _ block: DecodedBlock, _ row: Int, _ id: String, _ org: String, _ app: String
+    ) throws -> OutcomeRecord? {
+        guard let number = block.view.request(of: row),
+            let outcome = EventOutcome(rawValue: try block.outcomes()[row])
+        else { return nil }
+        let request = block.view.requests[number]
+        guard request.org == org, request.app == app else { return nil }
+        let isRefused = outcome == .quarantined
+        let (reason, field) = try block.exception(row)
+        return OutcomeRecord(
+            id: id, outcome: outcome, reason: isRefused ? reason.tag : nil, field: isRefused ? field.path : nil,
+            receipt: receiptText(block.view, number), position: block.position(row),
+            receivedAt: Timestamp(microseconds: request.receivedAt), duplicates: [])
     }
 
     func receiptText(_ block: BlockView, _ request: Int) -> String {
@@ -130,32 +142,24 @@ package final class BlockEventStore: EventStore {
         ).text
     }
 
-    private func position(_ block: BlockView, _ row: Int) -> LogPosition {
-        LogPosition(segment: block.segment, offset: UInt32(block.offset), row: UInt32(row))
-    }
-
     // MARK: events
 
     package func events(_ filter: EventFilter) async throws -> [StoredEvent] {
         try await BlockingWork.value { [self] in
             let limit = min(max(0, filter.limit), limits.readEventsMax)
             guard limit > 0 else { return [] }
-            let test = RowTest(filter, secret.keys(org: filter.org, app: filter.app ?? ""))
+            let test = RowTest(filter, secret)
             let decoder = EventDecoder(secret: secret)
             var events: [StoredEvent] = []
-            try scan.blocks(
+            try blocks(
                 newestFirst: filter.newestFirst, from: filter.from?.microseconds ?? .min,
                 to: filter.to?.microseconds ?? .max
             ) { block in
-                guard block.requests.contains(where: { $0.org == filter.org }) else { return .goOn }
-                let reader = PayloadReader(block)
-                var rows = test.rows(block)
+                guard block.view.requests.contains(where: { $0.org == filter.org }) else { return .goOn }
+                var rows = try test.rows(block)
                 if filter.newestFirst { rows.reverse() }
                 for row in rows {
-                    guard let event = decoder.event(try reader.raw(row), row: row, block: block), test.holds(event)
-                    else {
-                        continue
-                    }
+                    guard let event = try block.event(row, decoder), test.holds(event) else { continue }
                     events.append(event)
                     if events.count == limit { return .stop }
                 }
@@ -170,34 +174,38 @@ package final class BlockEventStore: EventStore {
     package func journey(_ query: JourneyQuery) async throws -> [Touch] {
         try await BlockingWork.value { [self] in
             let keys = secret.keys(org: query.org, app: "")
-            var hashes = query.identifiers.map { keys.person($0).high }
-            if let trace = query.traceID { hashes.append(IdentityKeys.traceHash(trace)) }
+            let persons = views.persons.identifiers(
+                org: query.org, of: query.identifiers.map { keys.person($0).high })
+            let traces = query.traceID.map { [IdentityKeys.traceHash($0)] } ?? []
             let until = query.until.microseconds
-            var entries = views.touches(keys: hashes, from: until - query.lookback.microseconds, to: until)
+            var entries = views.touches(
+                keys: Array(persons) + traces, from: until - query.lookback.microseconds, to: until)
             entries.sort { ($0.time, $0.position) < ($1.time, $1.position) }
             let decoder = EventDecoder(secret: secret)
             var touches: [Touch] = []
-            var open: (block: BlockView, reader: PayloadReader)?
+            var open: DecodedBlock?
             for entry in entries.suffix(max(0, query.limit)) {
                 let place = entry.position
-                if open?.block.segment != place.segment || open?.block.offset != Int(place.offset) {
-                    open = try scan.block(segment: place.segment, offset: Int(place.offset)).map {
-                        ($0, PayloadReader($0))
+                if open?.view.segment != place.segment || open?.view.offset != Int(place.offset) {
+                    open = try catalog.block(segment: place.segment, offset: Int(place.offset)).flatMap {
+                        try decoded($0)
                     }
                 }
-                guard let open,
-                    let event = decoder.event(
-                        try open.reader.raw(Int(place.row)), row: Int(place.row), block: open.block)
+                guard let open, Int(place.row) < open.rowCount, let event = try open.event(Int(place.row), decoder)
                 else { continue }
-                guard event.org == query.org, Self.belongs(event, query), let touch = Touch(event) else { continue }
+                guard event.org == query.org, belongs(event, query, persons, keys), let touch = Touch(event) else {
+                    continue
+                }
                 touches.append(touch)
             }
             return touches
         }
     }
 
-    private static func belongs(_ event: StoredEvent, _ query: JourneyQuery) -> Bool {
-        event.traceID == query.traceID || query.identifiers.contains { event.carries($0) }
+    private func belongs(
+        _ event: StoredEvent, _ query: JourneyQuery, _ persons: Set<UInt64>, _ keys: IdentityKeys
+    ) -> Bool {
+        event.traceID == query.traceID || event.linkedIdentifiers.contains { persons.contains(keys.person($0).high) }
     }
 }
 
@@ -216,69 +224,141 @@ package final class CommitSubscription: Sendable {
     package func cancel() { views.unsubscribe(number) }
 }
 
-/// The raw events of one block; keeps the last inflated chunk, since rows are read in order.
-final class PayloadReader {
-    private let block: BlockView
-    private var chunk: (index: Int, start: Int, bytes: [UInt8])?
+/// An event id to look for.
+struct WantedID {
+    let text: String
+    /// The 16 bytes of a UUID or of 32 hex digits.
+    let words: (high: UInt64, low: UInt64)?
+    let isUUID: Bool
 
-    init(_ block: BlockView) { self.block = block }
-
-    /// The bytes of one row's event. Throws when its chunk is damaged.
-    func raw(_ row: Int) throws -> ArraySlice<UInt8> {
-        guard let (offset, count) = block.row(row, { ($0.payloadOffset, $0.payloadCount) }),
-            let index = block.chunkIndex(of: offset)
-        else { throw BlockView.Failure.damaged }
-        if chunk?.index != index {
-            let inflated = try block.inflated(index)
-            chunk = (index, inflated.start, inflated.bytes)
+    init(_ text: String) {
+        self.text = text
+        let bytes = Array(text.utf8) + [UInt8](repeating: 0, count: 8)
+        isUUID = text.utf8.count == 36
+        words = bytes.withUnsafeBufferPointer { buffer in
+            guard let start = buffer.baseAddress else { return nil }
+            return text.utf8.count == 36 ? HoleText.uuid(start) : text.utf8.count == 32 ? HoleText.hex(start) : nil
         }
-        guard let chunk, offset >= chunk.start, offset - chunk.start + count <= chunk.bytes.count else {
-            throw BlockView.Failure.damaged
-        }
-        return chunk.bytes[offset - chunk.start..<offset - chunk.start + count]
     }
 }
 
-/// The part of a filter that the row table can answer.
+extension DecodedBlock {
+    /// The rows that carry an id, in the order of the log.
+    func rows(of wanted: WantedID) throws -> [Int] {
+        let shapes = try shapes()
+        let flags = try flags()
+        let columns = storedShapes.map { shape in
+            shape?.pieces.first { $0.field == EventField.id.rawValue }.flatMap { $0.column }
+        }
+        var found: [Int] = []
+        var holds: [UInt16: [Bool]] = [:]
+        let derived = BlockContent.Flag.derivedID | BlockContent.Flag.serverID
+        for column in Set(columns.compactMap { $0 }) {
+            holds[column] = try matches(column, wanted)
+        }
+        for row in 0..<rowCount {
+            let shape = Int(shapes[row])
+            if flags[row] & derived == 0, shape < columns.count, let column = columns[shape] {
+                let place = Int(try rank(column)[row])
+                if place >= 0, holds[column]?[place] ?? false { found.append(row) }
+            } else if try identifier(row) == wanted.text {
+                found.append(row)
+            }
+        }
+        return found
+    }
+
+    /// Which values of a column of ids are the one wanted.
+    private func matches(_ column: UInt16, _ wanted: WantedID) throws -> [Bool]? {
+        guard let values = try values(column), let kind = dictionary.column(column)?.kind else { return nil }
+        switch values {
+        case .identifiers(let words):
+            guard let key = wanted.words, wanted.isUUID == (kind == .uuid) else {
+                return [Bool](repeating: false, count: words.count / 2)
+            }
+            return (0..<words.count / 2).map { words[$0 * 2] == key.high && words[$0 * 2 + 1] == key.low }
+        case .codes(let codes):
+            let texts = try dictionary.texts(column, of: catalog)
+            var known: [UInt32: Bool] = [:]
+            return codes.map { code in
+                if let answer = known[code] { return answer }
+                let answer = texts.text(code) == wanted.text
+                known[code] = answer
+                return answer
+            }
+        case .plain(let starts, let bytes):
+            return (0..<starts.count - 1).map {
+                JSONText.decoded(Array(bytes[starts[$0]..<starts[$0 + 1]])) == wanted.text
+            }
+        case .numbers: return nil
+        }
+    }
+}
+
+/// The part of a filter that columns can answer.
 private struct RowTest {
     private let filter: EventFilter
-    private let trace: UInt64?
     private let types: UInt32
-    private let names: Set<UInt32>
     private let outcomes: UInt8
 
-    init(_ filter: EventFilter, _ keys: IdentityKeys) {
+    init(_ filter: EventFilter, _ secret: InstallationSecret) {
         self.filter = filter
-        trace = filter.traceID.map { IdentityKeys.traceHash($0) }
         types = filter.types.reduce(0) { $0 | 1 << UInt32($1.rawValue) }
-        names = Set(filter.names.map { NameHash.of($0) })
         outcomes = filter.outcomes.reduce(0) { $0 | 1 << $1.rawValue }
     }
 
     /// Rows of the block that may hold.
-    func rows(_ block: BlockView) -> [Int] {
-        let requests = block.requests.map { $0.org == filter.org && (filter.app == nil || $0.app == filter.app) }
+    func rows(_ block: DecodedBlock) throws -> [Int] {
         let from = filter.from?.microseconds ?? .min
         let to = filter.to?.microseconds ?? .max
-        return block.withRows { base, count in
-            var found: [Int] = []
-            for index in 0..<count {
-                let row = RowView(base: base + index &* RowLayout.byteCount)
-                if let trace, row.trace != trace { continue }
-                guard outcomes & (1 << row.outcomeCode) != 0, row.time >= from, row.time <= to else { continue }
-                if types != 0, types & (1 << UInt32(row.type & 31)) == 0 { continue }
-                if !names.isEmpty, !names.contains(row.name) { continue }
-                guard requests.indices.contains(row.request), requests[row.request] else { continue }
-                found.append(index)
+        let codes = try block.outcomes()
+        let times = try block.times()
+        let kinds = types == 0 ? [] : try block.types()
+        let names = filter.names.isEmpty ? nil : try allowed(ColumnName.name, filter.names, block)
+        let persons = filter.identifiers.isEmpty ? nil : try persons(block)
+        var found: [Int] = []
+        for request in block.view.requests where request.org == filter.org {
+            guard filter.app == nil || request.app == filter.app else { continue }
+            for row in request.firstRow..<request.firstRow + request.rowCount {
+                guard outcomes & (1 << codes[row]) != 0, times[row] >= from, times[row] <= to else { continue }
+                if types != 0, types & (1 << UInt32(kinds[row] & 31)) == 0 { continue }
+                if let names, !names[row] { continue }
+                if let persons, !persons[row] { continue }
+                found.append(row)
             }
-            return found
-        } ?? []
+        }
+        return found
     }
 
-    /// The exact test of what hashes only suggest.
+    private func allowed(_ name: ColumnName, _ values: Set<String>, _ block: DecodedBlock) throws -> [Bool] {
+        guard let column = try block.text(name) else { return [Bool](repeating: false, count: block.rowCount) }
+        var known: [UInt32: Bool] = [0: false]
+        return column.codes.map { code in
+            if let answer = known[code] { return answer }
+            let answer = values.contains(column.dictionary.text(code))
+            known[code] = answer
+            return answer
+        }
+    }
+
+    private func persons(_ block: DecodedBlock) throws -> [Bool] {
+        var any = [Bool](repeating: false, count: block.rowCount)
+        for (namespace, name) in [
+            (PersonIdentifier.Namespace.anonymous, "anonymous_id"), (.user, "user_id"), (.device, "device_id"),
+            (.click, "click_id"), (.event, "id"),
+        ] {
+            let values = Set(filter.identifiers.filter { $0.namespace == namespace }.map(\.value))
+            guard !values.isEmpty else { continue }
+            for (row, holds) in try allowed(ColumnName(name), values, block).enumerated() where holds {
+                any[row] = true
+            }
+        }
+        return any
+    }
+
+    /// The exact test of what columns only suggest.
     func holds(_ event: StoredEvent) -> Bool {
         if let trace = filter.traceID, event.traceID != trace { return false }
-        if !filter.names.isEmpty, !filter.names.contains(event.name) { return false }
         return filter.identifiers.isEmpty || filter.identifiers.contains { event.carries($0) }
     }
 }
@@ -291,6 +371,7 @@ extension StoredEvent {
         case .device: deviceID == identifier.value
         case .click: clickID == identifier.value
         case .event: id == identifier.value
+        case .group: groupID == identifier.value
         }
     }
 }

@@ -14,30 +14,38 @@ final class EventDecoder {
     }
 
     /// The event of one row, or nil when its bytes are no event (quarantined ones may be anything).
-    func event(_ raw: ArraySlice<UInt8>, row: Int, block: BlockView) -> StoredEvent? {
-        guard let facts = block.row(row, { RowFacts($0) }), block.requests.indices.contains(facts.request) else {
-            return nil
-        }
+    func event(_ raw: ArraySlice<UInt8>, _ facts: RowFacts, _ block: BlockView) -> StoredEvent? {
+        guard block.requests.indices.contains(facts.request) else { return nil }
         let request = block.requests[facts.request]
+        guard parse(raw), parser.conclude(rules(request)) else { return nil }
+        let check = secret.receiptCheck(
+            segment: block.segment, offset: UInt32(block.offset), request: UInt16(truncatingIfNeeded: facts.request),
+            nonce: request.nonce)
+        let receipt = ReceiptID(
+            segment: block.segment, offset: UInt32(block.offset), request: UInt16(truncatingIfNeeded: facts.request),
+            check: check)
+        return build(raw, facts, request, position: block.position(facts.row), receipt: receipt.text)
+    }
+
+    /// An event that stands in no log, read for what its members mean; nothing is held to the contract's whole rules.
+    func detached(_ raw: [UInt8]) -> StoredEvent? {
+        guard parse(raw[...]) else { return nil }
+        let request = RequestView(
+            PendingRequest(
+                org: "", app: "", currency: "", format: .segmentBatch, isHistorical: true, receivedAt: 0, nonce: 0,
+                bodyBytes: 0, done: { _ in }))
+        let facts = RowFacts(request: 0, row: 0, time: 0, outcome: .stored, flags: 0)
+        return build(raw[...], facts, request, position: LogPosition(segment: 0, offset: 0, row: 0), receipt: "")
+    }
+
+    private func parse(_ raw: ArraySlice<UInt8>) -> Bool {
         padded.reset(keeping: 1 << 20)
-        padded.append(Array(raw))
+        raw.withUnsafeBytes { if let start = $0.baseAddress { padded.append(start, $0.count) } }
         padded.append([UInt8](repeating: 0, count: ByteScan.padding))
         let start = UnsafePointer(padded.base.assumingMemoryBound(to: UInt8.self))
         parser.newlineIsSpace = true
-        guard let end = parser.parse(start, base: start), end - start <= raw.count else { return nil }
-        guard parser.conclude(rules(request)) else { return nil }
-        return build(raw, facts, row, request, block)
-    }
-
-    private struct RowFacts {
-        var request: Int
-        var time: Int64
-        var outcome: EventOutcome
-        var flags: UInt16
-
-        init(_ row: RowView) {
-            (request, time, outcome, flags) = (row.request, row.time, row.outcome, row.flags)
-        }
+        guard let end = parser.parse(start, base: start) else { return false }
+        return end - start <= raw.count
     }
 
     /// The rules at the time of receipt, so that whatever was accepted then is read now.
@@ -48,7 +56,7 @@ final class EventDecoder {
     }
 
     private func build(
-        _ raw: ArraySlice<UInt8>, _ facts: RowFacts, _ row: Int, _ request: RequestView, _ block: BlockView
+        _ raw: ArraySlice<UInt8>, _ facts: RowFacts, _ request: RequestView, position: LogPosition, receipt: String
     ) -> StoredEvent {
         let keys = secret.keys(org: request.org, app: request.app)
         let type = EventType(rawValue: UInt8(truncatingIfNeeded: parser.type)) ?? .track
@@ -57,18 +65,13 @@ final class EventDecoder {
             referrer: firstText([.referrer, .propertyReferrer, .pageReferrer]))
         let sent = parser.has(.sentAt) ? parser.sentAt : request.envelopeSentAt
         let own = parser.has(.timestamp) ? parser.timestamp : parser.originalTimestamp
-        let check = secret.receiptCheck(
-            segment: block.segment, offset: UInt32(block.offset), request: UInt16(facts.request), nonce: request.nonce)
-        let receipt = ReceiptID(
-            segment: block.segment, offset: UInt32(block.offset), request: UInt16(facts.request), check: check)
         return StoredEvent(
-            position: LogPosition(segment: block.segment, offset: UInt32(block.offset), row: UInt32(row)),
-            receipt: receipt.text, org: request.org, app: request.app, format: request.format.label,
+            position: position, receipt: receipt, org: request.org, app: request.app, format: request.format.label,
             outcome: facts.outcome, receivedAt: Timestamp(microseconds: request.receivedAt),
-            id: identifier(raw, facts, row - request.firstRow, request), type: type,
+            id: identifier(raw, facts, facts.row - request.firstRow, request), type: type,
             name: firstText([.name]) ?? type.name, at: Timestamp(microseconds: facts.time),
             sentAt: sent.map { Timestamp(microseconds: $0) },
-            atSent: facts.flags & RowLayout.Flag.shifted != 0 ? Timestamp(microseconds: own) : nil,
+            atSent: facts.flags & BlockContent.Flag.shifted != 0 ? Timestamp(microseconds: own) : nil,
             traceID: trace(keys), hasOwnTraceID: parser.has(.traceID), anonymousID: text(.anonymousID),
             userID: text(.userID), deviceID: firstText([.deviceID, .contextDeviceID]), sessionID: text(.sessionID),
             clickID: advertising.clickID, orderID: firstText([.orderID, .propertyOrderID]), leadID: text(.leadID),
@@ -127,8 +130,10 @@ final class EventDecoder {
     private func identifier(
         _ raw: ArraySlice<UInt8>, _ facts: RowFacts, _ index: Int, _ request: RequestView
     ) -> String {
-        if facts.flags & RowLayout.Flag.serverID != 0 { return DerivedID.ofServer(nonce: request.nonce, index: index) }
-        if facts.flags & RowLayout.Flag.derivedID != 0 {
+        if facts.flags & BlockContent.Flag.serverID != 0 {
+            return DerivedID.ofServer(nonce: request.nonce, index: index)
+        }
+        if facts.flags & BlockContent.Flag.derivedID != 0 {
             return raw.withUnsafeBufferPointer { DerivedID.fromBytes(app: request.app, index: index, $0) }
         }
         return text(.id) ?? ""

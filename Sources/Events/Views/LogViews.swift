@@ -3,12 +3,16 @@ internal import Synchronization
 /// Everything that is kept up with each commit: totals, touchpoints, and who listens.
 final class LogViews: Sendable {
     let directory: SegmentDirectory
+    let catalog: LogCatalog
     let totals = TotalsView()
+    let persons: PersonDirectory
     private let touches: Mutex<TouchIndex>
     private let hooks = Mutex<(next: Int, all: [Int: @Sendable (CommitNotice) -> Void])>((0, [:]))
 
-    init(directory: SegmentDirectory, limits: EventLimits) {
+    init(directory: SegmentDirectory, limits: EventLimits, persons: PersonDirectory) {
         self.directory = directory
+        catalog = LogCatalog(directory: directory)
+        self.persons = persons
         touches = Mutex(TouchIndex(touchesMax: limits.touchesMax))
     }
 
@@ -18,28 +22,36 @@ final class LogViews: Sendable {
         touches.withLock { index in
             for number in 0..<content.touchCount {
                 guard let touch = TouchView(content.touches.base + number * TouchLayout.byteCount) else { continue }
-                let row = RowView(base: content.rows.base + touch.row * RowLayout.byteCount)
-                Self.add(touch, row, LogPosition(segment: segment, offset: offset, row: UInt32(touch.row)), to: &index)
+                let position = LogPosition(segment: segment, offset: offset, row: UInt32(touch.row))
+                Self.add(touch, content.outcome(touch.row), content.time(touch.row), position, to: &index)
             }
         }
     }
 
     /// Takes the touchpoints of a block read back.
-    func addTouches(_ block: BlockView) {
-        guard block.header.touchCount > 0 else { return }
+    func addTouches(_ block: DecodedBlock) throws {
+        guard let bytes = try block.view.read(.touches, { $0.bytesOfRun() }) else { return }
+        let outcomes = try block.outcomes()
+        let times = try block.times()
         touches.withLock { index in
-            block.eachTouch { touch, row in
-                let position = LogPosition(segment: block.segment, offset: UInt32(block.offset), row: UInt32(touch.row))
-                Self.add(touch, row, position, to: &index)
+            bytes.withUnsafeBytes { raw in
+                for place in stride(from: 0, to: raw.count - TouchLayout.byteCount + 1, by: TouchLayout.byteCount) {
+                    guard let start = raw.baseAddress, let touch = TouchView(start + place), touch.row < block.rowCount
+                    else { continue }
+                    let position = block.position(touch.row)
+                    Self.add(touch, outcomes[touch.row], times[touch.row], position, to: &index)
+                }
             }
         }
     }
 
     /// Duplicates, quarantined events and bots make no touchpoint.
-    private static func add(_ touch: TouchView, _ row: RowView, _ position: LogPosition, to index: inout TouchIndex) {
-        guard row.outcome == .stored || row.outcome == .late else { return }
+    private static func add(
+        _ touch: TouchView, _ outcome: UInt8, _ time: Int64, _ position: LogPosition, to index: inout TouchIndex
+    ) {
+        guard outcome == EventOutcome.stored.rawValue || outcome == EventOutcome.late.rawValue else { return }
         index.add(
-            TouchIndex.Entry(position: position, time: row.time),
+            TouchIndex.Entry(position: position, time: time),
             keys: [touch.trace, touch.persons.0, touch.persons.1, touch.persons.2, touch.persons.3])
     }
 

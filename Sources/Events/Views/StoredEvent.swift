@@ -6,7 +6,7 @@ package struct StoredEvent: Sendable {
     package var receipt: String
     package var org: String
     package var app: String
-    /// `native`, `segment` or `internal`.
+    /// `native`, `segment`, `rudder`, `posthog`, `ga4`, `pixel`, `click`, `install` or `internal`.
     package var format: String
     package var outcome: EventOutcome
     package var receivedAt: Timestamp
@@ -82,6 +82,9 @@ package struct StoredEvent: Sendable {
             members["bot"] = .string(
                 BotVerdict(all.compactMap { $0.string.flatMap(BotReason.init(rawValue:)) }).rawValue)
         }
+        // Names of the sender's own that are ours as well, for example RudderStack's `channel`.
+        let hidden = extra.filter { members[$0.key] != $0.value && $0.key != "bot_reasons" }
+        if !hidden.isEmpty { members["extra"] = .object(hidden) }
         return .object(members)
     }
 }

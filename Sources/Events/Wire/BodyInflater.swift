@@ -21,6 +21,14 @@ struct BodyInflater {
         if decoded > limits.bodyBytesMax { throw .bodyTooLarge }
     }
 
+    /// Room for as much as the body may become. Only what is written takes memory; growing step by step would hold the
+    /// bytes twice.
+    private func room(for body: UnsafeRawBufferPointer) -> [UInt8] {
+        var decoded: [UInt8] = []
+        decoded.reserveCapacity(min(limits.bodyBytesMax, body.count * limits.inflateRatioMax))
+        return decoded
+    }
+
     private func gunzip(_ body: UnsafeRawBufferPointer) throws(CaptureError) -> [UInt8] {
         var stream = z_stream()
         // 15 bits of window; 32 more tell gzip and zlib headers apart by themselves.
@@ -30,7 +38,7 @@ struct BodyInflater {
         defer { inflateEnd(&stream) }
         stream.next_in = UnsafeMutablePointer(mutating: body.baseAddress?.assumingMemoryBound(to: UInt8.self))
         stream.avail_in = UInt32(clamping: body.count)
-        var decoded: [UInt8] = []
+        var decoded = room(for: body)
         var step = [UInt8](repeating: 0, count: Self.stepBytes)
         while true {
             let (status, count) = step.withUnsafeMutableBufferPointer { buffer in
@@ -39,8 +47,8 @@ struct BodyInflater {
                 let status = CZlib.inflate(&stream, Z_NO_FLUSH)
                 return (status, buffer.count - Int(stream.avail_out))
             }
+            try check(decoded.count + count, of: body.count)
             decoded.append(contentsOf: step.prefix(count))
-            try check(decoded.count, of: body.count)
             if status == Z_STREAM_END {
                 if stream.avail_in == 0 { return decoded }
                 guard inflateReset(&stream) == Z_OK else { throw .malformedBody(offset: Int(stream.total_in)) }
@@ -56,7 +64,7 @@ struct BodyInflater {
         // Windows larger than 8 MB would take more memory than the body may have.
         _ = ZSTD_DCtx_setParameter(context, ZSTD_d_windowLogMax, 23)
         var input = ZSTD_inBuffer(src: body.baseAddress, size: body.count, pos: 0)
-        var decoded: [UInt8] = []
+        var decoded = room(for: body)
         var step = [UInt8](repeating: 0, count: Self.stepBytes)
         while true {
             let (status, count) = step.withUnsafeMutableBytes { buffer in
@@ -65,8 +73,8 @@ struct BodyInflater {
                 return (status, output.pos)
             }
             guard ZSTD_isError(status) == 0 else { throw .malformedBody(offset: input.pos) }
+            try check(decoded.count + count, of: body.count)
             decoded.append(contentsOf: step.prefix(count))
-            try check(decoded.count, of: body.count)
             if status == 0, input.pos == input.size { return decoded }
             if count == 0, input.pos == input.size { throw .malformedBody(offset: input.pos) }
         }

@@ -3,14 +3,41 @@ internal import AurumCore
 /// What stands around the events of a Segment body.
 package enum SegmentEnvelope {
     /// The `writeKey` of the top level; nil when the body has none or cannot be read. Costs one pass over the bytes.
-    package static func writeKey(
-        of body: UnsafeRawBufferPointer, encoding: BodyEncoding = .identity
-    ) -> String? {
-        if encoding != .identity {
-            guard let decoded = try? BodyInflater(limits: EventLimits()).inflate(body, encoding) else { return nil }
-            return decoded.withUnsafeBytes { writeKey(of: $0) }
+    package static func writeKey(of body: UnsafeRawBufferPointer) -> String? { scan(body)?.writeKey }
+
+    /// Whether the body is one of RudderStack's clients, which name a `channel` in every event. Looks no further than
+    /// the first event.
+    package static func namesChannel(_ body: UnsafeRawBufferPointer) -> Bool {
+        guard let start = body.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return false }
+        var grammar = JSONGrammar(start, end: start + body.count)
+        grammar.skipSpace()
+        guard grammar.take(0x7b) else { return false }
+        return findChannel(&grammar, inEvent: false)
+    }
+
+    private static func findChannel(_ grammar: inout JSONGrammar, inEvent: Bool) -> Bool {
+        var isFirst = true
+        while case .name(let name) = grammar.nextName(&isFirst) {
+            if name.elementsEqual("channel".utf8) { return true }
+            if !inEvent, name.elementsEqual("batch".utf8), grammar.take(0x5b) {
+                grammar.skipSpace()
+                return grammar.take(0x7b) && findChannel(&grammar, inEvent: true)
+            }
+            guard grammar.skipValue() else { return false }
         }
-        return scan(body)?.writeKey
+        return false
+    }
+
+    /// Events of a batch; one for anything else. Costs one pass over the bytes.
+    package static func eventCount(of body: UnsafeRawBufferPointer) -> Int {
+        guard let start = body.baseAddress?.assumingMemoryBound(to: UInt8.self), let batch = scan(body)?.batchOffset
+        else { return 1 }
+        var grammar = JSONGrammar(start + batch, end: start + body.count)
+        guard grammar.take(0x5b) else { return 1 }
+        var count = 0
+        var isFirst = true
+        while case .element = grammar.nextElement(&isFirst), grammar.skipValue() { count += 1 }
+        return max(1, count)
     }
 
     struct Scan {

@@ -28,6 +28,17 @@ package struct Access: Sendable {
     func requireCapture(_ request: Request, bodyKey: String?) throws(Problem) -> Principal {
         let query = request.uri.queryParameters["key"].map(String.init)
         let found = principal(request) ?? (query ?? bodyKey).flatMap { keys.principal(forKey: $0) }
+        return try writer(found, request)
+    }
+
+    /// The principal of a capture request that names its key in the query or the body: that key counts, whatever
+    /// headers and cookies say. Without one the headers count.
+    func requireCapture(_ request: Request, explicit key: String?) throws(Problem) -> Principal {
+        guard let key else { return try requireCapture(request, bodyKey: nil) }
+        return try writer(keys.principal(forKey: key), request)
+    }
+
+    private func writer(_ found: Principal?, _ request: Request) throws(Problem) -> Principal {
         guard let found else { throw .unknownKey }
         guard found.has(.eventsWrite) else { throw .scopeMissing(.eventsWrite) }
         try checkOrigin(request.headers[.origin], found, host: request.head.authority)

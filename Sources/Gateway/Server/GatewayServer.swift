@@ -30,18 +30,22 @@ package struct GatewayParts: Sendable {
     package var buyers: BuyerRegistry
     package var ledger: LedgerReport
     package var attribution: AttributionService
+    package var behaviour: BehaviourParts
     package var site: ChatSiteSettings
     package var registry: MetricRegistry
     package var health: HealthRegistry
     package var clock: any WallClock
     package var logger: Logger
+    /// What each app's settings say to capture.
+    package var captureSettings: CaptureRoutes.Settings = { _, _ in AppCaptureSettings() }
 
     package init(
         keys: KeyStore, events: EventLog, eventLimits: EventLimits, eventPolicies: EventPolicies,
         quarantine: QuarantineDesk, database: Database, conversations: ConversationService, intake: LeadIntake,
         policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
+        behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry,
+        clock: any WallClock, logger: Logger
     ) {
         self.keys = keys
         self.events = events
@@ -57,6 +61,7 @@ package struct GatewayParts: Sendable {
         self.buyers = buyers
         self.ledger = ledger
         self.attribution = attribution
+        self.behaviour = behaviour
         self.site = site
         self.registry = registry
         self.health = health
@@ -99,6 +104,7 @@ package struct GatewayServer: Service {
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
         router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock))
+        router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
         let book = RouteBook(router: router)
         try Self.register(parts, settings, access, overview, in: book)
         book.refuseOtherMethods()
@@ -112,7 +118,9 @@ package struct GatewayServer: Service {
                     responder: responder, bounds: bounds, wantsSocket: { sockets.wants($0) },
                     onSocket: { await sockets.serve($0, $1) })
             },
-            configuration: .init(address: .hostname(settings.host, port: settings.port), serverName: nil),
+            configuration: .init(
+                address: .hostname(settings.host, port: settings.port), serverName: nil, backlog: 1024,
+                availableConnectionsDelegate: MaximumAvailableConnections(bounds.connectionsMax)),
             onServerRunning: { channel in await onReady(channel.localAddress?.port ?? settings.port) },
             logger: parts.logger)
     }
@@ -127,12 +135,16 @@ package struct GatewayServer: Service {
         in book: RouteBook
     ) throws {
         let rate = Double(settings.eventsPerKeySecond)
-        EventRoutes(
-            access: access, capture: parts.events.capture,
-            store: PolicyEventStore(base: parts.events.store, desk: parts.quarantine), clock: parts.clock,
-            limits: parts.eventLimits,
+        let store = PolicyEventStore(base: parts.events.store, desk: parts.quarantine)
+        CaptureRoutes(
+            access: access, capture: parts.events.capture, limits: parts.eventLimits,
             publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock),
-            policies: parts.eventPolicies
+            settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger
+        ).register(in: book)
+        EventRoutes(access: access, store: store, policies: parts.eventPolicies).register(in: book)
+        IdentityRoutes(
+            access: access, identity: parts.events.identity, store: parts.events.store, clock: parts.clock,
+            limits: parts.eventLimits
         ).register(in: book)
         AppRoutes(access: access, apps: parts.eventPolicies.apps).register(in: book)
         QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits).register(in: book)
@@ -142,6 +154,8 @@ package struct GatewayServer: Service {
         SolarRoutes(access: access, rate: RateLimiter(ratePerSecond: 10, burst: 60, clock: parts.clock))
             .register(in: book)
         OverviewRoutes(access: access, feed: overview, explainer: Explainer(parts)).register(in: book)
+        BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
+        ExportRoutes(access: access, exports: parts.behaviour.exports).register(in: book)
         KeyRoutes(access: access, keys: parts.keys).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)
         PageRoutes(
@@ -149,17 +163,19 @@ package struct GatewayServer: Service {
             leads: parts.leads, site: parts.site,
             attempts: RateLimiter(ratePerSecond: 5.0 / 60, burst: 10, clock: parts.clock)
         ).register(in: book)
-        registerSockets(access, in: book)
+        registerSockets(access, parts.behaviour.tail, in: book)
         book.get("/schemas/event/1", RouteDescription("JSON Schema of one event.", tag: "events")) { _, _ in
             .json(EventSchema.version1)
         }
         book.describe(.get, "/openapi.json", RouteDescription("This document.", tag: "operations"))
         let document = OpenAPI.document(book.entries, version: settings.version)
-        book.router.get("/openapi.json") { _, _ in Response.json(document) }
+        let answer = Response.json(document)
+        book.router.get("/openapi.json") { _, _ in answer }
+        precondition(book.differences.isEmpty, "routes and their document differ: \(book.differences)")
     }
 
     /// What a request to a socket path is told that did not become a socket: why not.
-    private static func registerSockets(_ access: Access, in book: RouteBook) {
+    private static func registerSockets(_ access: Access, _ tail: TailFeed, in book: RouteBook) {
         let chat = RouteDescription(
             "The visitor's WebSocket.", tag: "sockets", success: 101, query: ["site": "A publishable key."])
         book.get("/v1/chat", chat) { request, _ -> Response in
@@ -174,6 +190,7 @@ package struct GatewayServer: Service {
             _ = try access.require(.analyticsRead, request)
             throw Problem.upgradeRequired
         }
+        TailSocket.describe(access, tail, in: book)
     }
 }
 
@@ -181,6 +198,7 @@ package struct GatewayServer: Service {
 struct Sockets: Sendable {
     private let chat: ChatSocket
     private let live: LiveSocket
+    private let tail: TailSocket
     /// Sockets a process holds.
     static let socketsMax: Double = 20_000
 
@@ -191,13 +209,17 @@ struct Sockets: Sendable {
         live = LiveSocket(
             access: access, overview: overview,
             loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "live")))
+        tail = TailSocket(
+            access: access, feed: parts.behaviour.tail, clock: parts.clock,
+            loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "tail")))
     }
 
     func wants(_ head: HTTPRequestHead) -> Bool {
-        guard chat.loop.open.value + live.loop.open.value < Self.socketsMax else { return false }
+        guard chat.loop.open.value + live.loop.open.value + tail.loop.open.value < Self.socketsMax else { return false }
         return switch path(head) {
         case "/v1/chat": (try? chat.principal(head)) != nil
         case "/v1/live": (try? live.principal(head)) != nil
+        case TailSocket.path: tail.refusal(head) == nil
         default: false
         }
     }
@@ -205,6 +227,8 @@ struct Sockets: Sendable {
     func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {
         if path(head) == "/v1/live" {
             if let principal = try? live.principal(head) { await live.serve(socket, principal) }
+        } else if path(head) == TailSocket.path {
+            await tail.serve(socket, head)
         } else if let principal = try? chat.principal(head) {
             await chat.serve(socket, head, principal)
         }

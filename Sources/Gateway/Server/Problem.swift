@@ -27,6 +27,9 @@ package enum Problem: Error, Sendable, Equatable {
     case notSignedIn
     case scopeMissing(Scope)
     case originNotAllowed
+    /// A publishable key where only a server's may be used.
+    case serverKeyNeeded
+    case redirectNotAllowed
     case notFound(code: String, detail: String)
     case unknownVersion
     case methodNotAllowed
@@ -45,10 +48,10 @@ package enum Problem: Error, Sendable, Equatable {
 
     package var status: HTTPResponse.Status {
         switch self {
-        case .malformedBody, .badQuery: .badRequest
+        case .malformedBody, .badQuery, .redirectNotAllowed: .badRequest
         case .invalid: .unprocessableContent
         case .unknownKey, .notSignedIn: .unauthorized
-        case .scopeMissing, .originNotAllowed: .forbidden
+        case .scopeMissing, .originNotAllowed, .serverKeyNeeded: .forbidden
         case .notFound, .unknownVersion: .notFound
         case .methodNotAllowed: .methodNotAllowed
         case .conflict: .conflict
@@ -71,7 +74,8 @@ package enum Problem: Error, Sendable, Equatable {
         case .badQuery: "bad_query"
         case .unknownKey: "unknown_key"
         case .notSignedIn: "not_signed_in"
-        case .scopeMissing: "scope_missing"
+        case .scopeMissing, .serverKeyNeeded: "scope_missing"
+        case .redirectNotAllowed: "redirect_not_allowed"
         case .originNotAllowed: "origin_not_allowed"
         case .notFound(let code, _), .conflict(let code, _), .gone(let code, _), .unavailable(let code, _): code
         case .unknownVersion: "unknown_version"
@@ -98,6 +102,8 @@ package enum Problem: Error, Sendable, Equatable {
         case .unknownKey: "The key is missing, unknown or revoked. Send it as `Authorization: Bearer KEY`."
         case .notSignedIn: "Sign in first."
         case .scopeMissing(let scope): "The key lacks the scope \(scope.rawValue)."
+        case .serverKeyNeeded: "This route takes a server's key, never a publishable one."
+        case .redirectNotAllowed: "The address in `to` is none of the app's allowed hosts; the click was stored."
         case .originNotAllowed: "This key is not allowed from the page's origin."
         case .notFound(_, let detail), .conflict(_, let detail), .gone(_, let detail), .unavailable(_, let detail):
             detail
@@ -120,8 +126,8 @@ package enum Problem: Error, Sendable, Equatable {
         case .internalError: .error
         case .unavailable, .timeout: .warning
         case .malformedBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing, .originNotAllowed,
-            .notFound,
-            .unknownVersion, .methodNotAllowed, .conflict, .gone, .bodyTooLarge, .tooManyEvents, .inflateRatio,
+            .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion, .methodNotAllowed, .conflict, .gone,
+            .bodyTooLarge, .tooManyEvents, .inflateRatio,
             .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired:
             .debug
         }

@@ -63,6 +63,23 @@ package final class RouteBook {
         add(.delete, path, description, handler)
     }
 
+    /// What browsers ask before they send from another origin; no operation of its own in the document.
+    func preflight(_ path: String, use handler: @escaping @Sendable (Request) -> Response) {
+        router.on(RouterPath(path), method: .options) { request, _ in handler(request) }
+    }
+
+    /// Routes that the router knows and the document does not, and the other way round; preflights aside.
+    package var differences: [String] {
+        func shape(_ path: String) -> String {
+            "/"
+                + path.split(separator: "/").map { $0.hasPrefix("{") || $0.hasPrefix(":") ? "{}" : String($0) }
+                .joined(separator: "/")
+        }
+        let routed = router.routes.filter { $0.method != .options }.map { "\($0.method) \(shape($0.path.description))" }
+        let documented = entries.map { "\($0.method) \(shape($0.path))" }
+        return Set(routed).symmetricDifference(documented).sorted()
+    }
+
     /// Documents a route that is registered on the router itself.
     func describe(_ method: HTTPRequest.Method, _ path: String, _ description: RouteDescription) {
         entries.append(Entry(method: method, path: path, description: description))

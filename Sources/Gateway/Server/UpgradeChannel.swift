@@ -14,11 +14,16 @@ private final class UnwantedUpgradeFilter: ChannelInboundHandler, RemovableChann
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
     private let wanted: @Sendable (HTTPRequestHead) -> Bool
+    private let peer: SlowPeerGuard
 
-    init(wanted: @escaping @Sendable (HTTPRequestHead) -> Bool) { self.wanted = wanted }
+    init(wanted: @escaping @Sendable (HTTPRequestHead) -> Bool, peer: SlowPeerGuard) {
+        self.wanted = wanted
+        self.peer = peer
+    }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard case .head(var head) = unwrapInboundIn(data) else { return context.fireChannelRead(data) }
+        peer.headArrived()
         if head.headers["upgrade"].map({ $0.lowercased() }) != ["websocket"] || !wanted(head) {
             head.headers.remove(name: "upgrade")
         }
@@ -46,6 +51,11 @@ package struct UpgradeChannel: HTTPChannelHandler {
     package struct Bounds: Sendable {
         package var idle: Duration = .seconds(75)
         package var bodyReadSeconds: Int64 = 30
+        package var headReadSeconds: Int64 = 20
+        /// How long a peer may leave its answers unread.
+        package var writeSeconds: Int64 = 60
+        /// Connections open at once; more wait in the listener's queue.
+        package var connectionsMax = 16_384
         package var headerBytesMax = 16_384
         package var frameBytesMax = 65_536
         package init() {}
@@ -80,9 +90,12 @@ package struct UpgradeChannel: HTTPChannelHandler {
             configuration.enableErrorHandling = false
             configuration.decoderConfiguration = limits
             let pipeline = channel.pipeline.syncOperations
+            let peer = SlowPeerGuard(
+                head: .seconds(bounds.headReadSeconds), write: .seconds(bounds.writeSeconds))
+            try pipeline.addHandler(peer)
             let upgraded = try pipeline.configureUpgradableHTTPServerPipeline(configuration: configuration)
             let upgrader = try pipeline.handler(type: NIOTypedHTTPServerUpgradeHandler<Upgraded>.self)
-            try pipeline.addHandler(UnwantedUpgradeFilter(wanted: wantsSocket), position: .before(upgrader))
+            try pipeline.addHandler(UnwantedUpgradeFilter(wanted: wantsSocket, peer: peer), position: .before(upgrader))
             return Value(upgraded: upgraded, channel: channel)
         }
     }

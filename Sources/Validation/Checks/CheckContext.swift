@@ -11,6 +11,8 @@ struct CheckContext: Sendable {
     let runID: String
     let seed: UInt64
     let profile: ValidationProfile
+    /// Size of the event scenarios.
+    let scenario: EventScenario
     let findings: Findings
     let logger: Logger
 

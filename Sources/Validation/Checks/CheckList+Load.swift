@@ -1,6 +1,6 @@
 internal import AurumCore
 
-/// Events at a constant rate, and whether all of them are accounted for.
+/// Events at a constant rate and from a growing number of connections, and whether all of them are accounted for.
 extension CheckList {
     static let load: [Check] = [
         Check(
@@ -8,7 +8,12 @@ extension CheckList {
             threshold:
                 "smoke: 200,000 events/s for 8 s; standard: 1,050,000 for 60 s; p95 < 85, p99 < 120 ms, "
                 + "errors < 0.08 %, every event accounted for",
-            source: "event throughput", seconds: 120, body: sustained)
+            source: "event throughput", profiles: Set(ValidationProfile.allCases), seconds: 240, body: sustained),
+        Check(
+            id: "T07", title: "event load from 10 to 1,000 connections", phase: "load", suites: ["events"],
+            threshold: "10 → 100 → 500 → 1,000 connections in a closed loop: nothing fails but by refusal with "
+                + "Retry-After, every event accounted for",
+            source: "event throughput", profiles: Set(ValidationProfile.allCases), seconds: 1800, body: ramp),
     ]
 
     static let oracles: [Check] = [
@@ -16,66 +21,63 @@ extension CheckList {
             id: "O1", title: "what was sent is what is there", phase: "integration", suites: ["events"],
             threshold:
                 "sent = stored + duplicate + quarantined + bot + late + refused + unanswered; acknowledged ids found",
-            source: "oracle", body: accountedFor)
+            source: "oracle", profiles: Set(ValidationProfile.allCases), body: accountedFor)
     ]
 
     @Sendable private static func sustained(_ context: CheckContext, _ findings: Findings) async throws {
         let org = try await context.organisation("t01")
-        var plan = LoadPlan(target: context.target.url, keys: [org.writer])
-        let rate = context.profile == .smoke ? 200_000.0 : 1_050_000.0
+        let scenario = context.scenario
+        var plan = context.eventPlan(
+            org, seconds: scenario.seconds + scenario.warmUpSeconds, warmUp: scenario.warmUpSeconds)
+        let rate = try await context.sustainedRate(org)
+        let before = try await EventAccount(context: context, findings: findings).rows(org, atLeast: 0).rows
         plan.eventsPerSecond = rate
-        plan.seconds = context.profile == .smoke ? 10 : 70
-        plan.warmUpSeconds = context.profile == .smoke ? 2 : 10
-        plan.metricsURL = context.target.metricsURL
-        plan.targetPID = context.target.pid
-        plan.calibrates = true
-        plan.seed = context.seed
-        let (report, recorder) = try await EventLoad(plan, logger: context.logger).measure()
+        guard try await context.canOffer(rate * 2, plan) else { return }
+        let (report, tally) = try await EventLoad(plan, logger: context.logger).measure()
         findings.sent(report.requests)
-        findings.keep(recorder, as: "events")
+        findings.keep(tally.judged, as: "events")
         findings.keep(json: report.json, as: "load")
-        account(report, findings)
-        if let calibration = report.calibration, !calibration.kept {
-            findings.machineTooSmall(
-                "the null server took only \(decimal(calibration.acknowledgedPerSecond, 0)) of "
-                    + "\(decimal(calibration.offeredPerSecond, 0)) events/s offered"
-            )
-            return
-        }
-        findings.isVoid(report.generator.voidReasons)
-        if context.profile == .standard, let others = report.target.otherCores, others > 0.2 {
-            findings.isVoid(["other processes took \(decimal(others, 2)) cores, over 0.2"])
-        }
+        let account = EventAccount(context: context, findings: findings)
+        account.hold(report)
+        try await account.scan(
+            org, acknowledged: before + report.outcomes.total, uncertain: report.unanswered * plan.batch)
+        let judge = SpeedJudge(report, scenario, findings)
         let n = Int(report.latency.n)
-        findings.measure(Measure("stored", report.acknowledgedPerSecond, "events/s", .atLeast, bar: rate * 0.99, n: n))
-        findings.measure(Measure("p95", report.latency.p95, below: 85, n: report.latency.n))
-        if report.latency.p99.enough || context.profile != .smoke {
-            findings.measure(Measure("p99", report.latency.p99, below: 120, n: report.latency.n))
+        findings.measure(Measure("offered", rate, "events/s", n: n))
+        judge.measure("stored", report.acknowledgedPerSecond, "events/s", .atLeast, bar: rate * 0.99, n: n)
+        judge.measure("p95", report.latency.p95, below: 85, n: report.latency.n)
+        if report.latency.p99.enough || scenario.disturbanceVoids {
+            judge.measure("p99", report.latency.p99, below: 120, n: report.latency.n)
         }
-        findings.measure(Measure("errors", report.errorShare * 100, "%", .below, bar: 0.08, n: n))
-        if let cores = report.target.cores { findings.measure(Measure("server CPU", cores, "cores", n: 1)) }
-        if let micros = report.targetCPUMicrosecondsPerEvent {
-            findings.measure(Measure("server CPU an event", micros, "µs", n: n))
-        }
-        if let bytes = report.target.residentBytesMax {
-            findings.measure(Measure("server resident", bytes / 1_048_576, "MB", n: 1))
-        }
-        findings.measure(Measure("generator CPU an event", report.generator.cpuMicrosecondsPerItem, "µs", n: n))
-        if let others = report.target.otherCores { findings.measure(Measure("other processes", others, "cores", n: 1)) }
+        judge.measure("errors", report.errorShare * 100, "%", .below, bar: 0.08, n: n)
+        judge.costs(report)
     }
 
-    /// O1 over one load: every event offered has exactly one end.
-    static func account(_ report: LoadReport, _ findings: Findings) {
-        let refused = report.statuses.filter { !$0.key.hasPrefix("2") }.values.reduce(0, +) * report.plan.batch
-        let unanswered = report.unanswered * report.plan.batch + report.neverStarted * report.plan.batch
-        let sum = report.outcomes.total + refused + unanswered
-        findings.expect(sum == report.offered, "offered \(report.offered) events, accounted for \(sum)")
-        findings.expect(
-            report.outcomes.received == report.outcomes.total,
-            "receipts say received \(report.outcomes.received), their outcomes add up to \(report.outcomes.total)")
-        findings.expect(
-            report.outcomes.duplicate == 0, "\(report.outcomes.duplicate) fresh events were called duplicates")
-        findings.expect(report.outcomes.quarantined == 0, "\(report.outcomes.quarantined) good events were quarantined")
+    /// A closed loop explores: its latency passes no bar. What is judged is that nothing goes missing.
+    @Sendable private static func ramp(_ context: CheckContext, _ findings: Findings) async throws {
+        let org = try await context.organisation("t07")
+        let scenario = context.scenario
+        var plan = context.eventPlan(org, seconds: 0, warmUp: 0)
+        plan.users = scenario.ramp
+        plan.batch = scenario.rampBatch
+        let (report, tally) = try await EventLoad(plan, logger: context.logger).measure()
+        findings.sent(report.requests)
+        findings.keep(tally.judged, as: "events")
+        findings.keep(json: report.json, as: "load")
+        let account = EventAccount(context: context, findings: findings)
+        account.hold(report)
+        findings.expect(report.acknowledged > 0, "nothing was acknowledged")
+        findings.expect(report.unanswered == 0, "\(report.unanswered) requests were never answered")
+        findings.expect(tally.connectionsLost == 0, "\(tally.connectionsLost) connections broke")
+        try await account.scan(
+            org, acknowledged: report.outcomes.total, uncertain: report.unanswered * plan.batch)
+        let most = plan.users.map(\.target).max() ?? 0
+        findings.measure(Measure("connections, most", Double(most), "", n: report.requests))
+        findings.measure(Measure("stored", report.acknowledgedPerSecond, "events/s", n: report.requests))
+        findings.measure(Measure("refused", Double(report.refused), "", n: report.requests))
+        findings.measure(
+            Measure("p95, closed loop", report.latency.p95.milliseconds, "ms", n: Int(report.latency.n)))
+        SpeedJudge(report, scenario, findings).costs(report)
     }
 
     @Sendable private static func accountedFor(_ context: CheckContext, _ findings: Findings) async throws {
@@ -91,7 +93,7 @@ extension CheckList {
         plan.seed = context.seed
         let report = try await EventLoad(plan, logger: context.logger).run()
         findings.sent(report.requests)
-        account(report, findings)
+        EventAccount(context: context, findings: findings).hold(report)
         findings.expect(report.acknowledged > 0, "nothing was acknowledged")
         let bodies = report.acknowledgedBodies.prefix(50)
         let endpoint = try HTTPEndpoint(context.target.url)

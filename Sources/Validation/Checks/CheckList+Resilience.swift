@@ -34,7 +34,7 @@ extension CheckList {
         var random = SeededRandom(seed: context.seed)
         let acknowledged = Acknowledged()
         var recoveries: [Double] = []
-        let rounds = context.profile == .smoke ? 2 : 20
+        let rounds = [.standard, .full].contains(context.profile) ? 20 : 2
         for round in 0..<rounds {
             let leads = try await acknowledgedLeads(context, findings, org, round: round)
             let talk = try await startTalk(context, findings, org, round: round)

@@ -9,6 +9,8 @@ package struct ValidationRun: Sendable {
     private let profile: ValidationProfile
     private let suite: String?
     private let chosen: [String]
+    private let phases: [String]
+    private let rate: LoadRate?
     private let out: String
     private let server: SpawnedServer?
     private let seed: UInt64
@@ -19,11 +21,14 @@ package struct ValidationRun: Sendable {
 
     /// - Parameters:
     ///   - checks: ids; empty means all of the profile.
+    ///   - phases: only checks of these phases; empty means all.
+    ///   - rate: what the event scenarios offer instead of their bar.
     ///   - server: the spawned server behind `target`; nil forbids the checks that kill it.
     ///   - progress: called after each check.
     package init(
         target: ValidationTarget, profile: ValidationProfile = .smoke, suite: String? = nil, checks: [String] = [],
-        out: String, server: SpawnedServer? = nil, seed: UInt64 = 7, command: String, build: BuildFacts,
+        phases: [String] = [], rate: LoadRate? = nil, out: String, server: SpawnedServer? = nil, seed: UInt64 = 7,
+        command: String, build: BuildFacts,
         logger: Logger = Logger(label: "aurum.validate"),
         progress: @escaping @Sendable (CheckResult) -> Void = { _ in }
     ) {
@@ -31,6 +36,8 @@ package struct ValidationRun: Sendable {
         self.profile = profile
         self.suite = suite
         chosen = checks
+        self.phases = phases
+        self.rate = rate
         self.out = out
         self.server = server
         self.seed = seed
@@ -82,10 +89,17 @@ package struct ValidationRun: Sendable {
         return false
     }
 
+    /// Phases whose figures a debug build cannot have.
+    private static let judgedPhases = ["performance", "load", "spike", "endurance"]
+
+    /// Phases that `phases` may name.
+    package static var phases: [String] { Set(CheckList.all.map(\.phase)).sorted() }
+
     private var selected: [Check] {
         CheckList.all.filter { check in
             guard chosen.isEmpty else { return chosen.contains(check.id) }
             return check.profiles.contains(profile) && (suite.map(check.suites.contains) ?? true)
+                && (phases.isEmpty || phases.contains(check.phase))
         }
     }
 
@@ -126,7 +140,7 @@ package struct ValidationRun: Sendable {
 
     private func run(_ check: Check, _ runID: String, _ fakes: FakesServer, _ url: String) async -> CheckResult {
         let findings = Findings(id: check.id, rawFolder: out + "/raw")
-        if build.mode != "release", ["performance", "load"].contains(check.phase) {
+        if build.mode != "release", Self.judgedPhases.contains(check.phase), profile != .tiny {
             findings.isVoid(["a \(build.mode) build cannot be judged"])
         }
         let clock = ContinuousClock()
@@ -140,7 +154,7 @@ package struct ValidationRun: Sendable {
         let context = CheckContext(
             target: (try? await server?.currentTarget()) ?? target, server: server, fakes: fakes, fakesURL: url,
             runID: runID, seed: seed, profile: profile,
-            findings: findings, logger: logger)
+            scenario: EventScenario.of(profile, rate: rate), findings: findings, logger: logger)
         var problem: String?
         do {
             try await withThrowingTaskGroup(of: Void.self) { group in

@@ -1,4 +1,4 @@
-internal import AurumCore
+package import AurumCore
 internal import NIOCore
 
 /// Bodies of events, rendered once with their HTTP head; before each send every event in one gets a fresh id and time
@@ -20,6 +20,8 @@ package struct EventBodies: Sendable {
     /// Distance between the sequence numbers of bodies: the number of threads that stamp beside each other.
     private let stride: UInt64
     private var sequence: UInt64
+    /// Bodies to make again, in reverse; nil makes new ones.
+    private var again: [UInt64]?
     package let salt: UInt64
     package let batch: Int
     /// Mean size of an event line.
@@ -52,7 +54,7 @@ package struct EventBodies: Sendable {
     ) -> (template: Template, bodyBytes: Int) {
         var body: [UInt8] = []
         body.reserveCapacity(batch * 360)
-        var places: [(id: Int, time: Int)] = []
+        var places: [EventPopulation.Drawn] = []
         for _ in 0..<batch { places.append(population.append(to: &body, &random)) }
         let start = Array("\(head)Content-Length: \(body.count)\r\n\r\n".utf8)
         var buffer = ByteBuffer()
@@ -68,13 +70,16 @@ package struct EventBodies: Sendable {
 
     /// Takes a free body and stamps it. nil only when more requests are in flight than there are templates.
     mutating func next(nowMilliseconds: Int64) -> LoadRequest? {
-        guard let index = free.popLast() else { return nil }
-        let number = sequence
-        sequence += stride
+        guard again?.isEmpty != true, let index = free.popLast() else { return nil }
+        let number = again?.popLast() ?? sequence
+        if again == nil { sequence += stride }
         minute.move(to: nowMilliseconds)
         EventBodies.stamp(&templates[index], salt: salt, first: number &* UInt64(batch), minute)
         return LoadRequest(buffer: templates[index].buffer, items: batch, slot: index, sequence: number)
     }
+
+    /// From here on only bodies with these sequence numbers, in this order: the ids of bodies that were sent before.
+    package mutating func repeatOnly(_ sequences: [UInt64]) { again = sequences.reversed() }
 
     /// The next body as bytes, and its sequence number: what is sent, for those who only look.
     package mutating func nextMessage(

@@ -19,8 +19,8 @@ package struct EventLoad: Sendable {
 
     package func run() async throws -> LoadReport { try await measure().0 }
 
-    /// The report, and the raw distribution behind its latency.
-    func measure() async throws -> (LoadReport, LatencyRecorder) {
+    /// The report, and everything that was counted for it.
+    func measure() async throws -> (LoadReport, LoadTally) {
         guard !plan.keys.isEmpty else { throw LoadError.noKeys }
         let endpoint = try HTTPEndpoint(plan.target)
         guard !endpoint.isTLS else { throw LoadError.badTarget("\(plan.target): load speaks plain HTTP only") }
@@ -31,30 +31,35 @@ package struct EventLoad: Sendable {
         let meter = TargetMeter(metricsURL: plan.metricsURL, pid: plan.targetPID)
         let salt = plan.salt ?? UInt64(bitPattern: SystemWallClock().now.microseconds)
         let settings = LoadSettings(
-            warmUpNanoseconds: nanoseconds(min(plan.warmUpSeconds, plan.seconds / 2)),
+            warmUpNanoseconds: nanoseconds(plan.lengthSeconds - plan.judgedSeconds),
             graceNanoseconds: nanoseconds(plan.graceSeconds), readsReceipts: true,
             keepsAcknowledged: plan.keepsAcknowledged, starvedShare: starvedShare)
         let bodies = (0..<plan.threads).map { makeBodies(endpoint, salt: salt, thread: $0) }
-        logger.info("load begins", metadata: ["target": "\(plan.target)", "seconds": "\(plan.seconds)"])
+        logger.info("load begins", metadata: ["target": "\(plan.target)", "seconds": "\(plan.lengthSeconds)"])
         let started = SystemWallClock().now
-        let usage = try await meter.during(plan.seconds, skipping: plan.warmUpSeconds) {
+        let usage = try await meter.during(plan.lengthSeconds, skipping: plan.warmUpSeconds) {
             try await LoadRunner.run(
                 executor: plan.executor, endpoint: endpoint, settings: settings, sources: bodies)
         }
         let report = LoadReport(
             plan: plan, salt: salt, started: started, tally: usage.value, target: usage.reading,
             calibration: calibration, bytesPerEvent: bodies.first?.bytesPerEvent ?? 0)
-        return (report, usage.value.judged)
+        return (report, usage.value)
     }
 
-    private func makeBodies(_ endpoint: HTTPEndpoint, salt: UInt64, thread: Int) -> EventBodies {
-        let heads = plan.keys.map { key in
+    /// One HTTP head a key, still without its length.
+    static func heads(_ plan: LoadPlan, _ endpoint: HTTPEndpoint) -> [String] {
+        plan.keys.map { key in
             "POST /v1/events HTTP/1.1\r\nHost: \(endpoint.authority)\r\nAuthorization: Bearer \(key)\r\n"
                 + "Content-Type: application/x-ndjson\r\n"
         }
-        return EventBodies(
-            profile: plan.profile, batch: plan.batch, count: max(plan.templates, plan.connections) / plan.threads + 1,
-            heads: heads, seed: plan.seed, salt: salt, thread: thread, threads: plan.threads)
+    }
+
+    private func makeBodies(_ endpoint: HTTPEndpoint, salt: UInt64, thread: Int) -> EventBodies {
+        EventBodies(
+            profile: plan.profile, batch: plan.batch,
+            count: max(plan.templates, plan.executor.usersMax) / plan.threads + 1,
+            heads: Self.heads(plan, endpoint), seed: plan.seed, salt: salt, thread: thread, threads: plan.threads)
     }
 }
 

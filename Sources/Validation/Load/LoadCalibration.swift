@@ -20,6 +20,8 @@ package struct LoadCalibration: Sendable, Codable, Hashable {
     ) async throws -> LoadCalibration {
         var trial = plan
         trial.eventsPerSecond = eventsPerSecond
+        trial.steps = []
+        trial.users = []
         trial.seconds = seconds
         trial.warmUpSeconds = seconds / 3
         trial.metricsURL = nil

@@ -121,9 +121,11 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         let sent = now
         guard let connection = connections[start.user] else {
             parked[start.user] = true
+            tally.unsent += 1
             return abandon(start)
         }
         guard let request = source.next(nowMilliseconds: settings.wallMilliseconds(origin &+ sent)) else {
+            tally.unsent += 1
             abandon(start)
             return schedule.finish(user: start.user, now: sent)
         }
@@ -144,6 +146,13 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
             $0.finished(intended: flight.start.intended, sent: flight.sent, answered: time)
         }
         tally.statuses[response.status, default: 0] += 1
+        tally.seconds.record(
+            second: Int(flight.start.intended / 1_000_000_000), microseconds: (time - flight.start.intended) / 1000)
+        tally.lastAnswerNanoseconds = max(tally.lastAnswerNanoseconds, time)
+        if response.status == 429 || response.status == 503 {
+            tally.refused += 1
+            if !response.hasRetryAfter { tally.refusedWithoutRetryAfter += 1 }
+        }
         if (200..<300).contains(response.status) {
             var counts = OutcomeCounts()
             if settings.readsReceipts {
@@ -164,7 +173,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         }
         schedule.finish(user: user, now: time)
         pump()
-        if ended { finishIfQuiet() }
+        if ended || schedule.endsWhenExhausted { finishIfQuiet() }
     }
 
     /// The connection broke: its request has no answer, and the user comes back when a new connection stands.
@@ -200,11 +209,13 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         tally.unanswered += 1
         if judged { tally.judgedErrors += 1 }
         let time = now
+        tally.seconds.record(second: Int(start.intended / 1_000_000_000), microseconds: nil)
         tally.recorder(judged: judged) { $0.unfinished(waited: time &- min(time, start.intended)) }
     }
 
     /// The time is up: what is due and waiting still starts, answers are awaited, both within the grace.
     private func end() {
+        guard sampler != nil else { return }
         tally.judgedCPUNanoseconds = threadCPUNanoseconds() - judgedCPUStart
         ended = true
         loop.scheduleTask(in: .nanoseconds(Int64(settings.graceNanoseconds))) { self.finish() }
@@ -217,6 +228,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
 
     private func finish() {
         guard sampler != nil else { return }
+        if !ended { tally.judgedCPUNanoseconds = threadCPUNanoseconds() - judgedCPUStart }
         sampler?.cancel()
         sampler = nil
         timer?.cancel()
@@ -230,6 +242,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         let time = now
         for intended in missing {
             let judged = intended >= settings.warmUpNanoseconds
+            tally.seconds.record(second: Int(intended / 1_000_000_000), microseconds: nil)
             tally.recorder(judged: judged) { $0.unfinished(waited: time - intended) }
             if judged { tally.judgedErrors += 1 }
         }

@@ -1,3 +1,5 @@
+package import AurumCore
+
 /// What `aurum load` does: events of a profile, in bodies of a size, at a rate, over so many connections.
 package struct LoadPlan: Sendable, Codable {
     package typealias Profile = EventProfile
@@ -8,7 +10,11 @@ package struct LoadPlan: Sendable, Codable {
     package var keys: [String]
     /// nil: as fast as the connections allow. That is a closed loop: for exploring, its latency cannot pass a bar.
     package var eventsPerSecond: Double?
+    /// Several rates one after another instead of `eventsPerSecond`; in events.
+    package var steps: [RateStep] = []
     package var seconds: Double = 10
+    /// A closed loop whose number of connections changes; instead of any rate.
+    package var users: [LoadStage] = []
     /// Recorded apart and not judged.
     package var warmUpSeconds: Double = 2
     package var connections = 48
@@ -36,7 +42,20 @@ package struct LoadPlan: Sendable, Codable {
         self.keys = keys
     }
 
+    /// From the first to the last moment at which something may start.
+    package var lengthSeconds: Double { Double(executor.lengthNanoseconds) / 1e9 }
+
+    /// Warm-up takes at most half of the run.
+    package var judgedSeconds: Double { lengthSeconds - min(warmUpSeconds, lengthSeconds / 2) }
+
     var executor: LoadExecutor {
+        if !users.isEmpty { return .rampingVirtualUsers(start: users[0].target, stages: users) }
+        if !steps.isEmpty {
+            return .steppedArrivalRate(
+                steps: steps.map {
+                    RateStep(perSecond: $0.perSecond / Double(max(1, batch)), seconds: $0.seconds)
+                }, virtualUsers: connections)
+        }
         if let eventsPerSecond {
             return .constantArrivalRate(
                 perSecond: eventsPerSecond / Double(max(1, batch)), seconds: seconds, virtualUsers: connections)

@@ -29,6 +29,9 @@ package struct LoadReport: Sendable, Codable {
     package var acknowledgedPerSecond: Double
     package var outcomes: OutcomeCounts
     package var statuses: [String: Int]
+    /// Requests answered 429 or 503, and those of them without `Retry-After`.
+    package var refused: Int
+    package var refusedWithoutRetryAfter: Int
     package var unanswered: Int
     package var neverStarted: Int
     package var errors: Int
@@ -52,14 +55,16 @@ package struct LoadReport: Sendable, Codable {
         startedAt = started
         machine = MachineFacts.current
         openLoop = plan.executor.isOpenLoop
-        judgedSeconds = plan.seconds - min(plan.warmUpSeconds, plan.seconds / 2)
+        judgedSeconds = plan.judgedSeconds
         requests = tally.requestsSent
         neverStarted = tally.blockedByTarget + tally.missedByGenerator
-        offered = tally.itemsSent + neverStarted * plan.batch
+        offered = tally.itemsSent + (neverStarted + tally.unsent) * plan.batch
         outcomes = tally.outcomes
         acknowledged = tally.outcomes.stored
         acknowledgedPerSecond = judgedSeconds > 0 ? Double(tally.judgedAnswered) / judgedSeconds : 0
         statuses = Dictionary(uniqueKeysWithValues: tally.statuses.map { ("\($0.key)", $0.value) })
+        refused = tally.refused
+        refusedWithoutRetryAfter = tally.refusedWithoutRetryAfter
         unanswered = tally.unanswered
         errors = tally.judgedErrors
         errorShare = tally.judged.count == 0 ? 0 : Double(tally.judgedErrors) / Double(tally.judged.count)
@@ -140,7 +145,7 @@ extension LoadReport {
     }
 
     private var judgedText: String {
-        let warmUp = plan.seconds - judgedSeconds
+        let warmUp = plan.lengthSeconds - judgedSeconds
         return
             "\(decimal(judgedSeconds, 1)) s after \(decimal(warmUp, 1)) s of warm-up, \(plan.connections) connections"
     }

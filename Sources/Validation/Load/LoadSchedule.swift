@@ -16,6 +16,7 @@ package struct LoadSchedule: Sendable {
 
     package let executor: LoadExecutor
     private let end: UInt64
+    private let steps: [RateStep]
     private let offset: Double
     private var idle: [Int]
     private var availableSince: UInt64 = 0
@@ -26,6 +27,7 @@ package struct LoadSchedule: Sendable {
     package init(_ executor: LoadExecutor, phase: Double = 0) {
         self.executor = executor
         end = executor.lengthNanoseconds
+        steps = executor.steps
         offset = phase
         idle = Array((0..<executor.usersMax).reversed())
     }
@@ -34,14 +36,14 @@ package struct LoadSchedule: Sendable {
     package mutating func next(now: UInt64) -> Start? {
         guard let user = idle.last else { return nil }
         switch executor {
-        case .constantArrivalRate(let rate, _, _):
-            let intended = arrival(started, rate)
+        case .constantArrivalRate, .steppedArrivalRate:
+            let intended = arrival(started)
             guard intended <= now, intended < end else { return nil }
             idle.removeLast()
             working += 1
             defer { started += 1 }
             return Start(index: started, intended: intended, user: user, lag: now - max(intended, availableSince))
-        case .rampingVirtualUsers:
+        case .rampingVirtualUsers, .sharedIterations:
             guard now < end, working < users(at: now) else { return nil }
             idle.removeLast()
             working += 1
@@ -60,27 +62,31 @@ package struct LoadSchedule: Sendable {
     /// When to look again, if nothing finishes before; nil when only a finish can change anything.
     package func wake(now: UInt64) -> UInt64? {
         switch executor {
-        case .constantArrivalRate(let rate, _, _):
-            let next = arrival(started, rate)
+        case .constantArrivalRate, .steppedArrivalRate:
+            let next = arrival(started)
             guard !idle.isEmpty, next < end else { return nil }
             return max(next, now)
+        case .sharedIterations: return nil
         case .rampingVirtualUsers: return now < end ? min(end, nextStep(after: now)) : nil
         }
     }
 
     /// True when nothing more will start.
     package func isExhausted(now: UInt64) -> Bool {
-        guard case .constantArrivalRate(let rate, _, _) = executor else { return now >= end }
-        return arrival(started, rate) >= end
+        if case .sharedIterations(let count, _, _) = executor { return started >= count || now >= end }
+        return executor.isOpenLoop ? arrival(started) >= end : now >= end
     }
+
+    /// Whether the run is over as soon as nothing more will start and everybody is done.
+    package var endsWhenExhausted: Bool { if case .sharedIterations = executor { true } else { false } }
 
     /// Intended starts that have not begun; empty for closed loops. Ask when nobody waits any longer.
     package func unstarted() -> [UInt64] {
-        guard case .constantArrivalRate(let rate, _, _) = executor else { return [] }
+        guard executor.isOpenLoop else { return [] }
         var missing: [UInt64] = []
         var index = started
-        while arrival(index, rate) < end {
-            missing.append(arrival(index, rate))
+        while arrival(index) < end {
+            missing.append(arrival(index))
             index += 1
         }
         return missing
@@ -89,12 +95,22 @@ package struct LoadSchedule: Sendable {
     /// True when a free user stands ready: an arrival that is due and has not begun is then the generator's fault.
     package var hasIdleUser: Bool { !idle.isEmpty }
 
-    private func arrival(_ index: Int, _ rate: Double) -> UInt64 {
-        UInt64(((Double(index) + offset) * 1e9 / rate).rounded())
+    /// When iteration `index` is due; at or past the end when there is none.
+    private func arrival(_ index: Int) -> UInt64 {
+        var position = Double(index) + offset
+        var begin = 0.0
+        for step in steps {
+            let fits = step.perSecond * step.seconds
+            if position < fits { return UInt64(((begin + position / step.perSecond) * 1e9).rounded()) }
+            position -= fits
+            begin += step.seconds
+        }
+        return max(end, UInt64((begin * 1e9).rounded()))
     }
 
     /// Users wanted at `now`: the whole part of the straight line between stage ends.
     private func users(at now: UInt64) -> Int {
+        if case .sharedIterations(let count, let users, _) = executor { return started < count ? users : 0 }
         guard case .rampingVirtualUsers(let start, let stages) = executor else { return 0 }
         var from = start
         var begin: UInt64 = 0

@@ -46,7 +46,13 @@ package struct LoadTally: Sendable {
     package var judgedErrors = 0
     package var statuses: [Int: Int] = [:]
     package var outcomes = OutcomeCounts()
+    /// Answers 429 and 503: the target said no and stored nothing.
+    package var refused = 0
+    /// Those of them that did not say when to try again.
+    package var refusedWithoutRetryAfter = 0
     package var unanswered = 0
+    /// Those of them that were never sent, because their user's connection was gone.
+    package var unsent = 0
     package var connectionsLost = 0
     /// Due starts that had a free user and were not begun: the generator's fault.
     package var missedByGenerator = 0
@@ -57,6 +63,10 @@ package struct LoadTally: Sendable {
     package var loopLagMaxNanoseconds: UInt64 = 0
     package var acknowledged: [UInt64] = []
     package var acknowledgedPerSecond: [Int] = []
+    /// Every request's latency by the second of its intended start.
+    package var seconds = SecondLatencies()
+    /// When the last answer came, nanoseconds after the start.
+    package var lastAnswerNanoseconds: UInt64 = 0
 
     package init() {}
 
@@ -80,7 +90,12 @@ package struct LoadTally: Sendable {
         judgedErrors += other.judgedErrors
         statuses.merge(other.statuses, uniquingKeysWith: +)
         outcomes += other.outcomes
+        refused += other.refused
+        refusedWithoutRetryAfter += other.refusedWithoutRetryAfter
+        seconds.add(other.seconds)
+        lastAnswerNanoseconds = max(lastAnswerNanoseconds, other.lastAnswerNanoseconds)
         unanswered += other.unanswered
+        unsent += other.unsent
         connectionsLost += other.connectionsLost
         missedByGenerator += other.missedByGenerator
         blockedByTarget += other.blockedByTarget
@@ -92,6 +107,44 @@ package struct LoadTally: Sendable {
             if second == cpuPerSecond.count { cpuPerSecond.append(0) }
             cpuPerSecond[second] = max(cpuPerSecond[second], value)
         }
+    }
+}
+
+/// Latencies of a run second by second, so that a percentile can be given for any part of it.
+package struct SecondLatencies: Sendable {
+    /// Microseconds; `unfinished` for requests without an answer.
+    private var seconds: [[UInt32]] = []
+    static let unfinished = UInt32.max
+    private static let secondsMax = 100_000
+
+    package init() {}
+
+    package var count: Int { seconds.count }
+
+    package mutating func record(second: Int, microseconds: UInt64?) {
+        guard second >= 0, second < Self.secondsMax else { return }
+        while seconds.count <= second { seconds.append([]) }
+        seconds[second].append(microseconds.map { UInt32(min($0, UInt64(Self.unfinished - 1))) } ?? Self.unfinished)
+    }
+
+    mutating func add(_ other: SecondLatencies) {
+        while seconds.count < other.seconds.count { seconds.append([]) }
+        for (second, values) in other.seconds.enumerated() { seconds[second] += values }
+    }
+
+    /// How many requests were meant to start in these seconds.
+    package func samples(_ range: Range<Int>) -> Int {
+        range.clamped(to: seconds.indices).reduce(0) { $0 + seconds[$1].count }
+    }
+
+    /// Milliseconds at a share of all requests of these seconds: infinite where it falls among unanswered ones, nil
+    /// where there are none.
+    package func percentile(_ share: Double, in range: Range<Int>) -> Double? {
+        var all = range.clamped(to: seconds.indices).flatMap { seconds[$0] }
+        guard !all.isEmpty else { return nil }
+        all.sort()
+        let value = all[min(all.count - 1, Int((Double(all.count) * share).rounded(.up)) - (share > 0 ? 1 : 0))]
+        return value == Self.unfinished ? .infinity : Double(value) / 1000
     }
 }
 

@@ -7,6 +7,8 @@ package struct ParsedResponse: Equatable {
     /// Bytes that belong to this answer.
     package var consumed: Int
     package var closes: Bool
+    /// It says when to try again.
+    package var hasRetryAfter = false
 }
 
 package enum ResponseParser {
@@ -26,14 +28,15 @@ package enum ResponseParser {
             }
             if head.status == 204 || head.status == 304 {
                 return ParsedResponse(
-                    status: head.status, body: bodyStart..<bodyStart, consumed: bodyStart, closes: head.closes)
+                    status: head.status, body: bodyStart..<bodyStart, consumed: bodyStart, closes: head.closes,
+                    hasRetryAfter: head.hasRetryAfter)
             }
             if head.chunked { return try chunked(bytes, bodyStart, head) }
             guard let length = head.length else { throw .notHTTP }
             guard bytes.count - bodyStart >= length else { return nil }
             return ParsedResponse(
                 status: head.status, body: bodyStart..<(bodyStart + length), consumed: bodyStart + length,
-                closes: head.closes)
+                closes: head.closes, hasRetryAfter: head.hasRetryAfter)
         }
     }
 
@@ -42,6 +45,7 @@ package enum ResponseParser {
         var length: Int?
         var chunked = false
         var closes = false
+        var hasRetryAfter = false
     }
 
     private static func head(_ bytes: UnsafeRawBufferPointer, _ range: Range<Int>) -> Head? {
@@ -56,6 +60,8 @@ package enum ResponseParser {
                 head.length = number(bytes, trimmed(bytes, (line + 15)..<end))
             } else if lowered(bytes, line, is: "transfer-encoding:") {
                 head.chunked = true
+            } else if lowered(bytes, line, is: "retry-after:") {
+                head.hasRetryAfter = true
             } else if lowered(bytes, line, is: "connection:") {
                 let value = trimmed(bytes, (line + 11)..<end)
                 head.closes = value.count == 5 && lowered(bytes, value.lowerBound, is: "close")
@@ -88,7 +94,7 @@ package enum ResponseParser {
             if size == 0 {
                 return ParsedResponse(
                     status: head.status, body: bodyStart..<bodyStart, chunks: body, consumed: data + 2,
-                    closes: head.closes)
+                    closes: head.closes, hasRetryAfter: head.hasRetryAfter)
             }
             body.append(contentsOf: bytes[data..<(data + size)])
             index = data + size + 2
@@ -145,4 +151,6 @@ package enum LoadError: Error, Equatable {
     case badTarget(String)
     case unreachable(String)
     case noKeys
+    /// A folder without NDJSON files.
+    case noData(String)
 }

@@ -9,6 +9,8 @@ package struct TargetReading: Sendable, Codable, Hashable {
     package var cpuSeconds: Double?
     package var residentBytesStart: Double?
     package var residentBytesMax: Double?
+    /// One sample a second from the end of the warm-up.
+    package var residentPerSecond: [Double] = []
     /// `metrics` or `proc`.
     package var source = "none"
     /// CPU cores that processes other than target and generator kept busy.
@@ -41,6 +43,9 @@ struct TargetMeter: Sendable {
         return (value, await reading)
     }
 
+    /// CPU seconds that the target has used so far.
+    func cpuSeconds() async -> Double? { await sample().cpu }
+
     private func watch(seconds: Double, skipping: Double) async -> TargetReading {
         let clock = ContinuousClock()
         let begin = clock.now
@@ -53,7 +58,10 @@ struct TargetMeter: Sendable {
         var next = begin + .seconds(skipping + 1)
         while next < begin + .seconds(seconds), !Task.isCancelled {
             try? await clock.sleep(until: next)
-            if let now = await sample().resident { reading.residentBytesMax = max(reading.residentBytesMax ?? 0, now) }
+            if let now = await sample().resident {
+                reading.residentBytesMax = max(reading.residentBytesMax ?? 0, now)
+                reading.residentPerSecond.append(now)
+            }
             next = next + .seconds(1)
         }
         try? await clock.sleep(until: begin + .seconds(seconds))

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import AurumCore
 internal import Benchmarks
 internal import Foundation
 
@@ -6,82 +7,223 @@ internal import Foundation
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
-        discussion: "Areas: events, conversation, all. Machines are noisy: trust ratios taken in one run.")
+        discussion: """
+            Areas: events, conversation, all. Machines are noisy: trust ratios taken in one run, and --gate, which
+            compares CPU per event with the baseline of the repository. docs/benchmarks.md explains every row.
+            """)
 
     @Argument(help: "events, conversation or all.")
     var area: String
-    @Option(name: .long, help: "Folder with NDJSON bodies to use instead of the generated ones (events).")
+    @Option(name: .long, help: "Folder with NDJSON files to use instead of the standard data (events).")
     var data: String?
+    @Option(name: .long, help: "Events to measure with (events).")
+    var events: Int?
+    @Option(name: .long, help: "Write the standard data into this folder, print its counts, and end (events).")
+    var write: String?
+    @Option(name: .long, help: "standard or harsh, for --write.")
+    var profile = "standard"
     @Option(name: .long, help: "Seed of the data.")
     var seed: UInt64 = 7
+    @Flag(name: .long, help: "Hold the cost of one event to the baseline: +10 % fails (events).")
+    var gate = false
+    @Flag(name: .long, help: "Measure like --gate and write the result into the baseline file (events).")
+    var updateBaseline = false
+    @Option(name: .long, help: "The baseline file.")
+    var baseline = "Benchmarks/baseline.json"
+    @Option(name: .long, help: .hidden)
+    var passes: Int?
     @Flag(name: .long, help: "Run every body once, tiny: proves that it works, measures nothing.")
     var tiny = false
     @Flag(name: .long, help: "Print JSON.")
     var json = false
 
-    func run() async throws {
+    func validate() throws {
         guard ["events", "conversation", "all"].contains(area) else {
             throw ValidationError("unknown area \(area); areas are events, conversation, all")
         }
-        var rows: [BenchRow] = []
-        if area != "conversation" { rows += try await eventsBench(directory: data, tiny: tiny, seed: seed) }
-        if area != "events" { rows += try await conversationBench(tiny: tiny, seed: seed) }
-        let report = Report(
-            rows: rows, machine: Machine.name, commit: Release.commit, mode: Release.mode, seed: seed, tiny: tiny)
-        if json { try Output.json(report) } else { Output.line(report.table) }
-        if !tiny, rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
+        if let events, events < 1 { throw ValidationError("--events must be at least 1") }
+        guard EventProfile(rawValue: profile) != nil else { throw ValidationError("--profile is standard or harsh") }
+        if area == "conversation", data != nil || write != nil || gate || updateBaseline {
+            throw ValidationError("--data, --write, --gate and --update-baseline belong to events")
+        }
     }
 
-    private struct Report: Encodable {
-        let rows: [Row]
-        let machine: String
-        let commit: String
-        let mode: String
-        let seed: UInt64
-        let tiny: Bool
+    func run() async throws {
+        do {
+            if let write { return try writeData(to: write) }
+            if let passes { return try await CostGate.passesOnly(passes, events: events ?? 80_000, seed: seed) }
+            if gate || updateBaseline { return try await holdToBaseline() }
+            try await measure()
+        } catch let failure as BenchFailure { throw CommandFailure("\(failure)") }
+    }
 
-        struct Row: Encodable {
-            let name: String
-            let value: Double
-            let unit: String
-            let bar: Double?
-            let met: Bool?
-            let n: Int
+    private func measure() async throws {
+        var report = BenchReport(seed: seed, tiny: tiny)
+        if area != "conversation" {
+            var options = EventsBenchOptions()
+            options.directory = data
+            options.events = events ?? options.events
+            options.tiny = tiny
+            options.seed = seed
+            let result = try await eventsBench(options)
+            report.rows += result.rows
+            report.data = result.data
+            report.totals = result.totals
         }
+        if area != "events" { report.rows += try await conversationBench(tiny: tiny, seed: seed) }
+        try report.print(json: json)
+        if !tiny, report.rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
+    }
 
-        init(rows: [BenchRow], machine: String, commit: String, mode: String, seed: UInt64, tiny: Bool) {
-            self.rows = rows.map {
-                Row(name: $0.name, value: $0.value, unit: $0.unit, bar: $0.bar, met: $0.met, n: $0.n)
-            }
-            self.machine = machine
-            self.commit = commit
-            self.mode = mode
-            self.seed = seed
-            self.tiny = tiny
-        }
+    private func writeData(to folder: String) throws {
+        let totals = try EventFiles.write(
+            to: folder, events: events ?? 1_000_000, profile: EventProfile(rawValue: profile) ?? .standard, seed: seed,
+            endingAt: SystemWallClock().now)
+        if json { return try Output.json(totals) }
+        Output.line(BenchReport.text(totals))
+    }
 
-        var table: String {
-            let width = rows.map(\.name.count).max() ?? 0
-            var text =
-                "machine \(machine), commit \(commit), \(mode), seed \(seed)"
-                + (tiny ? ", tiny: no measurement\n" : "\n")
-            for row in rows {
-                let verdict = row.met.map { $0 ? "met" : "MISSED" } ?? ""
-                let bar = row.bar.map { String(format: "bar %.0f", $0) } ?? ""
-                text += row.name.padding(toLength: width, withPad: " ", startingAt: 0)
-                text += String(format: "  %14.1f %@  %@ %@  n=%d\n", row.value, row.unit, bar, verdict, row.n)
-            }
-            return text
+    /// Instructions where the machine counts them, CPU time elsewhere.
+    private func holdToBaseline() async throws {
+        let count = events ?? 80_000
+        let rounds = tiny ? 1 : 9
+        var cost: EventCost?
+        if let perf = Self.perf {
+            cost = try CostGate.measureInstructions(
+                executable: "/proc/self/exe", perf: perf, passes: rounds, events: count, seed: seed,
+                processor: Machine.processor)
         }
+        let measured: EventCost
+        if let cost {
+            measured = cost
+        } else {
+            measured = try await CostGate.measureCPU(
+                passes: rounds, events: count, seed: seed, processor: Machine.processor)
+        }
+        let kept = try BaselineFile.read(baseline)
+        if updateBaseline {
+            try BaselineFile.write(baseline, kept.filter { $0.method != measured.method } + [measured])
+            Output.line("\(baseline) now says \(measured.relative) by \(measured.method)")
+            return
+        }
+        var report = BenchReport(seed: seed, tiny: tiny)
+        report.rows = [CostGate.row(measured, against: kept.first { $0.method == measured.method })]
+        try report.print(json: json)
+        if !tiny, report.rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
+    }
+
+    private static var perf: String? {
+        ["/usr/bin/perf", "/usr/local/bin/perf"].first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+}
+
+/// The costs that the repository holds us to.
+private enum BaselineFile {
+    static func read(_ path: String) throws -> [EventCost] {
+        guard let data = FileManager.default.contents(atPath: path) else { return [] }
+        do { return try JSONDecoder().decode([EventCost].self, from: data) } catch {
+            throw CommandFailure("\(path) is no baseline file: \(error)")
+        }
+    }
+
+    static func write(_ path: String, _ costs: [EventCost]) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        do {
+            let url = URL(fileURLWithPath: path)
+            try FileManager.default.createDirectory(
+                at: url.deletingLastPathComponent(), withIntermediateDirectories: true)
+            try (encoder.encode(costs) + Data("\n".utf8)).write(to: url, options: .atomic)
+        } catch { throw CommandFailure("\(path) cannot be written: \(error)") }
+    }
+}
+
+/// What `aurum bench` prints, as JSON or as a table.
+private struct BenchReport: Encodable {
+    var rows: [BenchRow] = []
+    var data: String?
+    var totals: StandardTotals?
+    let seed: UInt64
+    let tiny: Bool
+
+    init(seed: UInt64, tiny: Bool) {
+        self.seed = seed
+        self.tiny = tiny
+    }
+
+    private enum Key: String, CodingKey { case machine, commit, mode, seed, tiny, data, totals, valueSum, rows }
+
+    private struct Row: Encodable {
+        let name: String
+        let value: Double
+        let unit: String
+        let bar: Double?
+        let pass: Bool?
+        let samples: Int
+        let note: String
+    }
+
+    func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: Key.self)
+        try container.encode(Machine.name, forKey: .machine)
+        try container.encode(Release.commit, forKey: .commit)
+        try container.encode(Release.mode, forKey: .mode)
+        try container.encode(seed, forKey: .seed)
+        try container.encode(tiny, forKey: .tiny)
+        try container.encodeIfPresent(data, forKey: .data)
+        try container.encodeIfPresent(totals, forKey: .totals)
+        try container.encodeIfPresent(totals?.valueSum, forKey: .valueSum)
+        let shown = rows.map { row in
+            let note = [row.notJudged.map { "not judged: \($0)" }, row.note].compactMap { $0 }.filter { !$0.isEmpty }
+            return Row(
+                name: row.name, value: row.value, unit: row.unit, bar: row.bar, pass: row.met, samples: row.n,
+                note: note.joined(separator: "; "))
+        }
+        try container.encode(shown, forKey: .rows)
+    }
+
+    func print(json: Bool) throws { if json { try Output.json(self) } else { Output.line(table) } }
+
+    private var table: String {
+        let width = rows.map(\.name.count).max() ?? 0
+        var text =
+            "machine \(Machine.name), commit \(Release.commit), \(Release.mode), seed \(seed)"
+            + (tiny ? ", tiny: no measurement\n" : "\n")
+        if let data { text += "data    \(data)\n" }
+        if let totals { text += Self.text(totals) + "\n" }
+        for row in rows {
+            let verdict = row.met.map { $0 ? "met" : "MISSED" } ?? (row.notJudged == nil ? "" : "not judged")
+            let bar = row.bar.map { "bar " + Self.number($0) } ?? ""
+            text += row.name.padding(toLength: width, withPad: " ", startingAt: 0)
+            text += "  \(Self.number(row.value)) \(row.unit)  \(bar) \(verdict)  n=\(row.n)\n"
+            for note in [row.notJudged, row.note].compactMap({ $0 }) where !note.isEmpty { text += "    \(note)\n" }
+        }
+        return text
+    }
+
+    static func text(_ totals: StandardTotals) -> String {
+        let mean = String(format: "%.1f", Double(totals.bytes) / Double(max(1, totals.events)))
+        var text = "\(totals.events) events, \(totals.bytes) bytes, \(mean) bytes an event\n"
+        for (name, count) in totals.names.sorted(by: { $0.value > $1.value }) { text += "    \(name): \(count)\n" }
+        for (currency, cents) in totals.cents.sorted(by: { $0.key < $1.key }) {
+            text += "    value \(currency): \(EventPopulation.decimal(cents: cents))\n"
+        }
+        return text + "    value of all \(totals.withValue) events with one: \(totals.valueSum)"
+    }
+
+    private static func number(_ value: Double) -> String {
+        String(format: value.magnitude >= 1000 ? "%.0f" : value.magnitude >= 10 ? "%.1f" : "%.3f", value)
     }
 }
 
 /// What the figures were measured on.
 enum Machine {
-    static var name: String {
+    static var processor: String {
         let info = (try? String(contentsOfFile: "/proc/cpuinfo", encoding: .utf8)) ?? ""
         let model = info.split(separator: "\n").first { $0.hasPrefix("model name") }?
             .split(separator: ":").last?.trimmingCharacters(in: .whitespaces)
-        return "\(model ?? "unknown CPU"), \(ProcessInfo.processInfo.activeProcessorCount) cores"
+        return model ?? "unknown processor"
     }
+
+    static var name: String { "\(processor), \(ProcessInfo.processInfo.activeProcessorCount) cores" }
 }

@@ -9,7 +9,10 @@ internal import Telemetry
 struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "List stored events, and ask what became of an event or a request.",
-        subcommands: [List.self, Outcome.self, ReceiptCommand.self, Verify.self])
+        subcommands: [
+            List.self, Outcome.self, ReceiptCommand.self, Verify.self, Inspect.self, Import.self, Funnel.self,
+            Retention.self, Cohorts.self, Paths.self, Sessions.self, Export.self,
+        ])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -105,24 +108,6 @@ struct EventsCommand: AsyncParsableCommand {
                     throw CommandFailure("there is no such receipt")
                 }
                 Output.line(found.json)
-            }
-        }
-    }
-
-    struct Verify: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Check a stopped server's log as a start does; exit 1 when a block is damaged.",
-            discussion: "Every block's header is checked, and the contents of the open segment.")
-
-        @OptionGroup var options: ConfigurationOptions
-
-        func run() async throws {
-            let configuration = try await options.read()
-            try await EventsCommand.withLog(configuration) { log in
-                let report = log.recovery
-                Output.line("\(report.blocks) blocks, \(report.rows) rows, \(report.cutBytes) bytes of torn tail cut")
-                for damaged in report.damaged { Output.line("damaged: \(damaged)") }
-                if !report.damaged.isEmpty { throw ExitCode(1) }
             }
         }
     }

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import AurumCore
 internal import Foundation
 internal import Logging
 internal import Telemetry
@@ -17,7 +18,7 @@ struct LoadCommand: AsyncParsableCommand {
     @Option(name: .long, help: "URL of the server, for example http://127.0.0.1:8080.")
     var target = "http://127.0.0.1:8080"
     @Option(name: .long, help: "A key with events:write; repeat for several apps.")
-    var key: [String]
+    var key: [String] = []
     @Option(name: .long, help: "Events a second; without it as many as the connections carry.")
     var rate: Double?
     @Option(name: .long, help: "Seconds to measure.")
@@ -38,6 +39,10 @@ struct LoadCommand: AsyncParsableCommand {
     var metrics: String?
     @Option(name: .long, help: "Process id of the server, for its CPU.")
     var pid: Int32?
+    @Option(name: .long, help: "Send the *.ndjson files of this folder instead, each once.")
+    var replay: String?
+    @Flag(name: .long, help: "Drive a built-in server that does nothing: what this generator and machine can do.")
+    var null = false
     @Flag(name: .long, help: "Print JSON.")
     var json = false
 
@@ -45,6 +50,7 @@ struct LoadCommand: AsyncParsableCommand {
         guard let profile = LoadPlan.Profile(rawValue: profile) else {
             throw ValidationError("--profile is standard or harsh")
         }
+        guard null || !key.isEmpty else { throw ValidationError("--key is missing: a key with events:write") }
         LoggingSystem.bootstrap { StructuredLogHandler(label: $0, level: .warning, format: .pretty) }
         var plan = LoadPlan(target: target, keys: key)
         plan.eventsPerSecond = rate
@@ -57,7 +63,25 @@ struct LoadCommand: AsyncParsableCommand {
         plan.seed = seed
         plan.metricsURL = metrics
         plan.targetPID = pid
-        let report = try await EventLoad(plan, logger: Logger(label: "load")).run()
+        if let replay { return try await send(replay) }
+        if null { plan.keys = ["null"] }
+        let report =
+            null
+            ? try await NullServerLoad.run(plan) : try await EventLoad(plan, logger: Logger(label: "load")).run()
+        Output.line(json ? report.json : report.table)
+        if report.exitCode != 0 { throw ExitCode(report.exitCode) }
+    }
+
+    private func send(_ folder: String) async throws {
+        var replay = EventReplay(target: target, keys: key, folder: folder)
+        replay.connections = connections
+        replay.threads = threads
+        replay.metricsURL = metrics
+        replay.targetPID = pid
+        let report: ReplayReport
+        do { report = try await replay.run(logger: Logger(label: "load")) } catch LoadError.noData(let folder) {
+            throw CommandFailure("\(folder) holds no *.ndjson file")
+        }
         Output.line(json ? report.json : report.table)
         if report.exitCode != 0 { throw ExitCode(report.exitCode) }
     }

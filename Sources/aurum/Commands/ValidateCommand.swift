@@ -26,8 +26,15 @@ struct ValidateCommand: AsyncParsableCommand {
         var tokenFile: String?
         @Option(name: .long, help: "Metrics URL of that server.")
         var metrics: String?
-        @Option(name: .long, help: "smoke or standard.")
+        @Option(name: .long, help: "smoke, standard, full, or tiny (the event scenarios in seconds, judging no speed).")
         var profile = "smoke"
+        @Option(
+            name: .long, help: "Only these phases, separated by commas, for example load,spike,endurance,resilience.")
+        var phase: String?
+        @Option(
+            name: .long,
+            help: "Events a second that the event scenarios offer instead of their bar, or calibrated.")
+        var rate: String?
         @Option(name: .long, help: "Only checks of this area.")
         var suite: String?
         @Option(name: .long, help: "Only these ids, separated by commas.")
@@ -39,8 +46,10 @@ struct ValidateCommand: AsyncParsableCommand {
 
         func run() async throws {
             guard let profile = ValidationProfile(rawValue: profile) else {
-                throw wrongUse("--profile is smoke or standard")
+                throw wrongUse("--profile is smoke, standard, full or tiny")
             }
+            let (phases, rate) = try (chosenPhases(), chosenRate())
+            FileLimit.raise()
             guard spawn != (target != nil) else { throw wrongUse("give either --spawn or --target URL") }
             LoggingSystem.bootstrap { StructuredLogHandler(label: $0, level: .warning, format: .pretty) }
             let server = spawn ? SpawnedServer(environment: Self.environment) : nil
@@ -53,7 +62,7 @@ struct ValidateCommand: AsyncParsableCommand {
             }
             let run = ValidationRun(
                 target: facts, profile: profile, suite: suite,
-                checks: check?.split(separator: ",").map(String.init) ?? [],
+                checks: check?.split(separator: ",").map(String.init) ?? [], phases: phases, rate: rate,
                 out: out, server: server, seed: seed, command: CommandLine.arguments.dropFirst().joined(separator: " "),
                 build: BuildFacts(version: Release.version, commit: Release.commit, mode: Release.mode),
                 logger: Logger(label: "validate"),
@@ -62,6 +71,23 @@ struct ValidateCommand: AsyncParsableCommand {
             await server?.stop()
             Output.line(report.summary)
             if report.exitCode != 0 { throw ExitCode(report.exitCode) }
+        }
+
+        private func chosenPhases() throws -> [String] {
+            let phases = phase?.split(separator: ",").map(String.init) ?? []
+            for phase in phases where !ValidationRun.phases.contains(phase) {
+                throw wrongUse("no phase \(phase); phases are \(ValidationRun.phases.joined(separator: ", "))")
+            }
+            return phases
+        }
+
+        private func chosenRate() throws -> LoadRate? {
+            guard let rate else { return nil }
+            if rate == "calibrated" { return .calibrated }
+            guard let number = Double(rate), number >= 1, number.isFinite else {
+                throw wrongUse("--rate is a number of events a second, or calibrated")
+            }
+            return .perSecond(number)
         }
 
         private func address(_ server: SpawnedServer?) async throws -> ValidationTarget {

@@ -50,6 +50,12 @@ extension Setting {
     static let commitDelay = Setting(
         key: ["events", "commitDelayMilliseconds"], kind: .integer(0...50), standard: "8",
         help: "Longest wait of a request for others to share its commit.")
+    static let eventsBodyBytesMax = Setting(
+        key: ["events", "bodyBytesMax"], kind: .integer(65_536...67_108_864), standard: "4194304",
+        help: "Decoded bytes of one body of events; PostHog's routes take at least 6291456.")
+    static let eventsBatchMax = Setting(
+        key: ["events", "batchEventsMax"], kind: .integer(1...50_000), standard: "2500",
+        help: "Events of one request.")
     static let operatorName = Setting(
         key: ["chat", "operatorName"], kind: .text, standard: "Aurum Solar Advice",
         help: "Who runs the chat; named in its first sentence.")
@@ -59,12 +65,19 @@ extension Setting {
     static let chatMessagesPer10Seconds = Setting(
         key: ["chat", "messagesPerTenSeconds"], kind: .integer(1...1000), standard: "10",
         help: "Messages a visitor may send in ten seconds.")
+    static let eventBytesInFlight = Setting(
+        key: ["events", "bytesInFlightMax"], kind: .integer(65_536...1 << 40), standard: "\(64 << 20)",
+        help: "Bytes of request bodies held at once; above it new bodies are refused with 503.")
     static let eventsPerKeySecond = Setting(
         key: ["events", "perKeySecond"], kind: .integer(1...10_000_000), standard: "50000",
         help: "Events a publishable key may send a second; twice that in a burst.")
+    static let exportsDirectory = Setting(
+        key: ["exports", "directory"], kind: .text, standard: "off",
+        help: "Folder that exports with the target directory are copied to, or off.")
 
     static let all: [Setting] = [
         dataDirectory, httpHost, httpPort, metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
-        eventsPerKeySecond, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds,
+        eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, operatorName,
+        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory,
     ]
 }

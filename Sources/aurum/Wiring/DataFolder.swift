@@ -33,6 +33,7 @@ final class DataFolder: Sendable {
     /// Networks of data centres, where the operator put a list.
     var datacentrePath: String { path + "/datacentre-ranges.txt" }
     var personalKeyPath: String { path + "/personal-fields.key" }
+    var exportsPath: String { path + "/exports" }
     var siteKeyPath: String { path + "/site.key" }
     var contactPath: String { DataFolder.contactPath(in: path) }
 

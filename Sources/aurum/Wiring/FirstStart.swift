@@ -65,4 +65,13 @@ enum FileLimit {
         limit.rlim_cur = limit.rlim_max
         _ = setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
+
+    /// Connections that fit: what the process may open, less what database, log and outgoing calls need.
+    static func connections(atMost bound: Int) -> Int {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return bound }
+        return max(64, min(bound, Int(clamping: limit.rlim_cur) - reserved))
+    }
+
+    private static let reserved = 512
 }

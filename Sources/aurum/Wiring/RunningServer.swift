@@ -55,8 +55,10 @@ struct RunningServer {
         }
         return RunningServer(
             configuration: configuration, parts: parts,
-            services: [relay, market, QuarantineUpkeep(desk: stores.quarantine, logger: Logger(label: "quarantine"))]
-                + metrics(configuration, stores) + [gateway] + extra,
+            services: [
+                relay, market, parts.behaviour.exports,
+                QuarantineUpkeep(desk: stores.quarantine, logger: Logger(label: "quarantine")),
+            ] + metrics(configuration, stores) + [gateway] + extra,
             newAdminToken: stores.newAdminToken, folder: stores.folder,
             close: {
                 await relay.drain()
@@ -78,7 +80,7 @@ struct RunningServer {
         let conversations = ConversationService(
             database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
             limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
-        return GatewayParts(
+        var made = GatewayParts(
             keys: stores.keys, events: stores.events, eventLimits: stores.eventLimits,
             eventPolicies: stores.policies, quarantine: stores.quarantine, database: database,
             conversations: conversations, intake: trade.intake, policies: trade.policies, market: trade.market,
@@ -88,9 +90,20 @@ struct RunningServer {
             ledger: LedgerReport(database: database),
             attribution: AttributionService(
                 database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine)),
+            behaviour: BehaviourWiring.parts(
+                configuration, stores.folder, stores.events, stores.eventLimits, database,
+                BehaviourWiring.engine(stores.events, registry: registry)),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))
+        let apps = stores.policies.apps
+        made.captureSettings = { org, app in
+            let settings = apps.state(org: org, app: app).settings
+            return AppCaptureSettings(
+                defaultCurrency: settings.defaultCurrency ?? "USD",
+                allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }))
+        }
+        return made
     }
 
     /// The metrics listener, unless it is off.
@@ -147,6 +160,9 @@ private struct Stores: Sendable {
         health.report("database", .ok)
         var settings = EventsConfiguration()
         settings.commitDelay = configuration.commitDelay
+        settings.limits.bytesInFlightMax = configuration.integer(.eventBytesInFlight)
+        settings.limits.bodyBytesMax = configuration.integer(.eventsBodyBytesMax)
+        settings.limits.batchEventsMax = configuration.integer(.eventsBatchMax)
         let policies = try await Openings.policies(folder, database, registry: registry)
         let events = try Openings.log(
             folder, settings, registry: registry, health: health, clock: clock, policies: policies)
@@ -263,7 +279,9 @@ extension AurumConfiguration {
     }
 
     var gatewaySettings: GatewaySettings {
-        GatewaySettings(
+        var settings = GatewaySettings(
             host: httpHost, port: httpPort, version: Release.version, eventsPerKeySecond: integer(.eventsPerKeySecond))
+        settings.bounds.connectionsMax = FileLimit.connections(atMost: settings.bounds.connectionsMax)
+        return settings
     }
 }

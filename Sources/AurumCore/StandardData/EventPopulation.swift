@@ -1,7 +1,6 @@
-internal import AurumCore
 internal import Foundation
 
-/// Which events a load is made of. Both are the data that the throughput bars are stated for.
+/// Which events a load or a benchmark is made of: the data that the throughput and ratio bars are stated for.
 package enum EventProfile: String, Sendable, Codable, CaseIterable {
     /// 50,000 persons with Zipf 0.9, half of them by user id; 400 campaigns; 3,000 URLs; about 342 bytes an event.
     case standard
@@ -10,10 +9,10 @@ package enum EventProfile: String, Sendable, Codable, CaseIterable {
 }
 
 /// Draws 0..<count with probability proportional to 1 / (rank + 1)^exponent.
-struct ZipfDistribution {
+package struct ZipfDistribution: Sendable {
     private let cumulative: [Double]
 
-    init(count: Int, exponent: Double) {
+    package init(count: Int, exponent: Double) {
         var sum = 0.0
         var sums: [Double] = []
         sums.reserveCapacity(count)
@@ -24,7 +23,7 @@ struct ZipfDistribution {
         cumulative = sums
     }
 
-    func draw(_ random: inout SeededRandom) -> Int {
+    package func draw(_ random: inout SeededRandom) -> Int {
         let target = Double.random(in: 0..<1, using: &random) * (cumulative.last ?? 1)
         var low = 0
         var high = cumulative.count - 1
@@ -36,20 +35,33 @@ struct ZipfDistribution {
     }
 }
 
-/// The population that standard events are drawn from, seeded.
-struct EventPopulation {
+/// The population that standard events are drawn from, seeded: 12 names, a campaign in half of the events, a referrer
+/// in 55 %, money in 20 %. The one source of this data for load generator and benchmarks.
+package struct EventPopulation: Sendable {
+    /// What was drawn for one event, and where its id (36 bytes) and time (24 bytes) stand in the body.
+    package struct Drawn: Sendable {
+        package var id: Int
+        package var time: Int
+        /// Place in `EventPopulation.names`.
+        package var name: Int
+        /// Hundredths of `currency`; nil where the event carries no money.
+        package var cents: Int64?
+        /// Place in `EventPopulation.currencies`.
+        package var currency = 0
+    }
+
     private let persons: ZipfDistribution
-    private let names = ZipfDistribution(count: EventPopulation.names.count, exponent: 1)
+    private let nameRanks = ZipfDistribution(count: EventPopulation.names.count, exponent: 1)
     private let campaigns = ZipfDistribution(count: 400, exponent: 1.1)
     private let urls: ZipfDistribution
-    private let referrers = ZipfDistribution(count: EventPopulation.referrers.count, exponent: 1)
-    private let currencies = ZipfDistribution(count: EventPopulation.currencies.count, exponent: 1.5)
+    private let referrerRanks = ZipfDistribution(count: EventPopulation.referrers.count, exponent: 1)
+    private let currencyRanks = ZipfDistribution(count: EventPopulation.currencies.count, exponent: 1.5)
     private let contexts: [(full: String, bare: String)]
     private let paths: [String]
     private let profile: EventProfile
     private let identitySeed: UInt64
 
-    init(_ profile: EventProfile, seed: UInt64) {
+    package init(_ profile: EventProfile, seed: UInt64) {
         self.profile = profile
         identitySeed = seed
         persons = ZipfDistribution(
@@ -73,32 +85,56 @@ struct EventPopulation {
         }
     }
 
-    /// Appends one event as a line; the places of its id (36 bytes) and time (24 bytes) in `body` are returned.
-    func append(to body: inout [UInt8], _ random: inout SeededRandom) -> (id: Int, time: Int) {
-        let name = EventPopulation.names[names.draw(&random)]
-        body.append(contentsOf: #"{"type":"track","event":"\#(name)","messageId":""#.utf8)
-        let id = body.count
+    /// Appends one event as a line, its id and time still to be written over zeros.
+    package func append(to body: inout [UInt8], _ random: inout SeededRandom) -> Drawn {
+        var drawn = Drawn(id: 0, time: 0, name: nameRanks.draw(&random))
+        body.append(contentsOf: #"{"type":"track","event":"\#(Self.names[drawn.name])","messageId":""#.utf8)
+        drawn.id = body.count
         body.append(contentsOf: repeatElement(UInt8(ascii: "0"), count: EventPopulation.idBytes))
         body.append(contentsOf: #"",\#(person(&random)),"timestamp":""#.utf8)
-        let time = body.count
+        drawn.time = body.count
         body.append(contentsOf: repeatElement(UInt8(ascii: "0"), count: EventPopulation.timeBytes))
         let context = contexts[campaigns.draw(&random)]
         body.append(contentsOf: #"","context":{"#.utf8)
         body.append(contentsOf: (Bool.random(using: &random) ? context.full : context.bare).utf8)
         body.append(contentsOf: #"},"properties":{"url":"https://shop.example.com\#(paths[urls.draw(&random)])""#.utf8)
         if Double.random(in: 0..<1, using: &random) < 0.55 {
-            body.append(contentsOf: #","referrer":"\#(EventPopulation.referrers[referrers.draw(&random)])""#.utf8)
+            body.append(contentsOf: #","referrer":"\#(Self.referrers[referrerRanks.draw(&random)])""#.utf8)
         }
         if Double.random(in: 0..<1, using: &random) < 0.20 {
-            let currency = EventPopulation.currencies[currencies.draw(&random)]
-            body.append(contentsOf: #","revenue":\#(revenue(&random)),"currency":"\#(currency)""#.utf8)
+            drawn.currency = currencyRanks.draw(&random)
+            let cents = revenueCents(&random)
+            drawn.cents = cents
+            let currency = Self.currencies[drawn.currency]
+            body.append(contentsOf: #","revenue":\#(Self.decimal(cents: cents)),"currency":"\#(currency)""#.utf8)
         }
         body.append(contentsOf: "}}\n".utf8)
-        return (id, time)
+        return drawn
     }
 
-    static let idBytes = 36
-    static let timeBytes = 24
+    package static let idBytes = 36
+    package static let timeBytes = 24
+
+    /// `1234` as `12.34`.
+    package static func decimal(cents: Int64) -> String {
+        let rest = cents % 100
+        return "\(cents / 100).\(rest < 10 ? "0" : "")\(rest)"
+    }
+
+    /// The text of a version 4 UUID made of these bits; six of them are replaced by version and variant.
+    package static func uuid(_ high: UInt64, _ low: UInt64) -> String {
+        let hex = Array(
+            UID(
+                high: high & 0xFFFF_FFFF_FFFF_0FFF | 0x4000, low: low & 0x3FFF_FFFF_FFFF_FFFF | 0x8000_0000_0000_0000
+            ).hex.utf8)
+        var text: [UInt8] = []
+        text.reserveCapacity(idBytes)
+        for (index, digit) in hex.enumerated() {
+            if [8, 12, 16, 20].contains(index) { text.append(UInt8(ascii: "-")) }
+            text.append(digit)
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
 
     private func person(_ random: inout SeededRandom) -> String {
         let rank = persons.draw(&random)
@@ -108,23 +144,21 @@ struct EventPopulation {
             let digits = String(rank * 7919 % 1_000_003)
             return #""userId":"user_\#(String(repeating: "0", count: max(0, 6 - digits.utf8.count)) + digits)""#
         }
-        var text = [UInt8](repeating: 0, count: EventPopulation.idBytes)
-        let low = identity.next()
-        text.withUnsafeMutableBytes { writeUUID(high, low, into: $0.baseAddress.unsafelyUnwrapped) }
-        return #""anonymousId":"\#(String(decoding: text, as: UTF8.self))""#
+        return #""anonymousId":"\#(Self.uuid(high, identity.next()))""#
     }
 
-    /// Log-normal with mean exponent 4 and deviation 0.8, two digits: what baskets look like.
-    private func revenue(_ random: inout SeededRandom) -> String {
+    /// Log-normal with mean exponent 4 and deviation 0.8: what baskets look like.
+    private func revenueCents(_ random: inout SeededRandom) -> Int64 {
         var sum = 0.0
         for _ in 0..<12 { sum += Double.random(in: 0..<1, using: &random) }
-        return decimal(exp(4 + 0.8 * (sum - 6)), 2)
+        return Int64((exp(4 + 0.8 * (sum - 6)) * 100).rounded())
     }
 
-    private static let names = [
+    package static let names = [
         "Page Viewed", "Product Viewed", "Product Added", "Checkout Started", "Order Completed", "Signup Completed",
         "Search Performed", "CTA Clicked", "Video Played", "Form Submitted", "Coupon Applied", "Email Opened",
     ]
+    package static let currencies = ["USD", "EUR", "GBP", "JPY"]
     private static let channels = [
         "paid_search", "organic", "email", "social", "direct", "affiliate", "display", "push",
     ]
@@ -132,7 +166,6 @@ struct EventPopulation {
         "google", "facebook", "newsletter", "bing", "tiktok", "partner", "instagram", "linkedin", "reddit", "x",
     ]
     private static let media = ["cpc", "social", "email", "organic", "affiliate", "display"]
-    private static let currencies = ["USD", "EUR", "GBP", "JPY"]
     private static let referrers = [
         "https://www.google.com/", "https://www.facebook.com/", "https://l.instagram.com/", "https://www.bing.com/",
         "https://t.co/", "https://news.ycombinator.com/", "https://duckduckgo.com/",

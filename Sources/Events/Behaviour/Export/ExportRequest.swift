@@ -1,0 +1,74 @@
+package import AurumCore
+
+/// What an export holds and how it is written.
+package struct ExportRequest: Sendable {
+    package enum Format: String, Sendable, CaseIterable { case ndjson, csv }
+    package enum Compression: String, Sendable, CaseIterable { case gzip, zstd, none }
+    package enum Target: String, Sendable, CaseIterable { case download, directory }
+
+    package let format: Format
+    package let compression: Compression
+    package let target: Target
+    /// nil: all of an event as NDJSON, the usual columns as CSV.
+    package let columns: [String]?
+    /// The body of a query whose answer is exported; nil for the events themselves.
+    package let query: JSONValue?
+    let scope: BehaviourScope
+    /// The `where` member as it came.
+    private let condition: JSONValue?
+
+    static let columnsMax = 200
+
+    /// Reads a body; `directory` says whether there is a folder for that target.
+    package init(_ json: JSONValue, org: String, now: Timestamp, hasDirectory: Bool) throws(BehaviourError) {
+        let body = try BehaviourBody(json)
+        format = body.choice("format", standard: .ndjson)
+        compression = body.choice("compression", standard: .gzip)
+        target = body.choice("target", standard: .download)
+        if target == .directory, !hasDirectory {
+            body.refuse("target", "needs a folder: set AURUM_EXPORTS_DIRECTORY")
+        }
+        let names = body.texts("columns", max: Self.columnsMax)
+        columns = names.isEmpty ? nil : names
+        query = body.take("query")
+        condition = json["where"].flatMap { $0 == .null ? nil : $0 }
+        scope = BehaviourScope(body, org: org, now: now)
+        if query != nil, query?.object == nil { body.refuse("query", "must be an object as POST /v1/query takes it") }
+        if query != nil, columns != nil { body.refuse("columns", "are those of the query's answer") }
+        try body.finish()
+    }
+
+    /// The same request with its times made absolute: read again it means the same, whenever that is.
+    package var document: JSONValue {
+        var members: [String: JSONValue] = [
+            "format": .string(format.rawValue), "compression": .string(compression.rawValue),
+            "target": .string(target.rawValue), "timezone": .string(scope.zone), "bots": .string(scope.bots.rawValue),
+        ]
+        if let from = scope.from { members["from"] = .string(from.rfc3339) }
+        if let to = scope.to { members["to"] = .string(to.rfc3339) }
+        if !scope.apps.isEmpty { members["apps"] = .array(scope.apps.map { .string($0) }) }
+        if let condition { members["where"] = condition }
+        if let columns { members["columns"] = .array(columns.map { .string($0) }) }
+        if let query { members["query"] = query }
+        return .object(members)
+    }
+
+    /// The name of the file of a job.
+    package func fileName(_ id: UID) -> String {
+        let packing =
+            switch compression {
+            case .gzip: ".gz"
+            case .zstd: ".zst"
+            case .none: ""
+            }
+        return "\(id.hex).\(format.rawValue)\(packing)"
+    }
+
+    package var contentType: String {
+        switch compression {
+        case .gzip: "application/gzip"
+        case .zstd: "application/zstd"
+        case .none: format == .csv ? "text/csv; charset=utf-8" : "application/x-ndjson"
+        }
+    }
+}

@@ -1,0 +1,221 @@
+package import AurumCore
+package import Database
+internal import Foundation
+package import Logging
+internal import ServiceLifecycle
+internal import Synchronization
+
+/// Exports as jobs: asked for over the API, written one after another to the data folder, taken up again after a
+/// crash where they were left.
+package final class ExportService: Service {
+    private let store: ExportStore
+    private let engine: QueryEngine
+    private let folder: String
+    private let directory: String?
+    private let freeBytesMin: Int
+    private let clock: any WallClock
+    private let logger: Logger
+    private let wakes: AsyncStream<Void>
+    private let wakeUp: AsyncStream<Void>.Continuation
+    private static let expireEvery: Duration = .seconds(3600)
+
+    /// - Parameters:
+    ///   - folder: where files lie; made where it is missing.
+    ///   - directory: where the target `directory` puts its copies; nil when there is none.
+    ///   - freeBytesMin: of the volume: below it no more is written.
+    package init(
+        database: Database, engine: QueryEngine, folder: String, directory: String?, freeBytesMin: Int,
+        clock: any WallClock, logger: Logger
+    ) {
+        store = ExportStore(database: database)
+        (self.engine, self.folder, self.directory) = (engine, folder, directory)
+        (self.freeBytesMin, self.clock, self.logger) = (freeBytesMin, clock, logger)
+        (wakes, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+    }
+
+    // MARK: API
+
+    package func create(_ body: JSONValue, org: String) async throws -> ExportJob? {
+        let now = clock.now
+        let request = try ExportRequest(body, org: org, now: now, hasDirectory: directory != nil)
+        if let query = request.query { _ = try engine.query(query) }
+        let id = UID(now: now)
+        try await store.add(request, org: org, id: id)
+        wakeUp.yield()
+        return try await store.job(id, org: org)
+    }
+
+    package func job(_ id: UID, org: String) async throws -> ExportJob? { try await store.job(id, org: org) }
+
+    package func list(org: String) async throws -> [ExportJob] { try await store.list(org: org) }
+
+    /// False when there is none.
+    package func remove(_ id: UID, org: String) async throws -> Bool {
+        guard let job = try await store.remove(id, org: org) else { return false }
+        removeFile(job)
+        return true
+    }
+
+    /// Where the file of a finished job lies, and what it holds; nil before it is done.
+    package func file(_ job: ExportJob) -> (path: String, request: ExportRequest)? {
+        guard job.state == .done, let request = request(job) else { return nil }
+        return (path(job, request), request)
+    }
+
+    private func path(_ job: ExportJob, _ request: ExportRequest) -> String { "\(folder)/\(request.fileName(job.id))" }
+
+    private func request(_ job: ExportJob) -> ExportRequest? {
+        try? ExportRequest(job.request, org: job.org, now: job.createdAt, hasDirectory: true)
+    }
+
+    private func removeFile(_ job: ExportJob) {
+        guard let request = request(job) else { return }
+        try? FileManager.default.removeItem(atPath: path(job, request))
+    }
+
+    // MARK: without a job
+
+    /// Writes the events that a body asks for straight to a file.
+    package static func write(
+        _ body: JSONValue, org: String, from source: any ColumnSource, now: Timestamp, to path: String
+    ) async throws -> (rows: Int, bytes: Int, sha256: String) {
+        let request = try ExportRequest(body, org: org, now: now, hasDirectory: false)
+        return try await BlockingWork.value {
+            let writer = try ExportWriter(
+                request, segments: try source.segments(), path: path, checkpoint: ExportCheckpoint())
+            while try writer.nextPart() != nil {}
+            let last = writer.checkpoint
+            return (last.rows, last.bytes, try writer.finish())
+        }
+    }
+
+    /// SHA-256 of a file as hex.
+    package static func sha256(ofFile path: String) throws -> String {
+        let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? NSNumber
+        return try ExportFile(path, keep: size?.intValue ?? 0).finish()
+    }
+
+    // MARK: work
+
+    package func run() async throws {
+        try FileManager.default.createDirectory(
+            atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { [self] in
+                while !Task.isCancelled {
+                    wakeUp.yield()
+                    try? await Task.sleep(for: Self.expireEvery)
+                }
+            }
+            // A job ends with the process and goes on with the next one: stopping never waits for it.
+            group.addTask { [self] in
+                await cancelWhenGracefulShutdown { [self] in
+                    for await _ in wakes {
+                        for job in (try? await store.expire()) ?? [] { removeFile(job) }
+                        await work()
+                    }
+                }
+            }
+            await group.next()
+            await group.next()
+        }
+    }
+
+    /// Does every job that waits.
+    private func work() async {
+        while !Task.isCancelled {
+            guard let job = try? await store.next() else { return }
+            do {
+                try await write(job)
+                logger.info("export done", metadata: ["export": "\(job.id)"])
+            } catch is CancellationError {
+                return
+            } catch {
+                let tag = (error as? ExportError)?.tag ?? "export_failed"
+                logger.error("export failed", metadata: ["code": "\(tag)", "export": "\(job.id)", "error": "\(error)"])
+                guard (try? await store.fail(job, tag: tag)) != nil else { return }
+            }
+        }
+    }
+
+    private func write(_ job: ExportJob) async throws {
+        guard let request = request(job) else { throw ExportError.query("export_request") }
+        let path = path(job, request)
+        let written: (sha256: String, rows: Int, bytes: Int)?
+        if let query = request.query {
+            written = try await write(query, request, job, path)
+        } else {
+            written = try await writeEvents(request, job, path)
+        }
+        guard let written else { return }
+        try deliver(request, job, path, written.sha256)
+        try await store.finish(job, sha256: written.sha256, rows: written.rows, bytes: written.bytes)
+    }
+
+    /// nil when the job was deleted meanwhile.
+    private func writeEvents(
+        _ request: ExportRequest, _ job: ExportJob, _ path: String
+    ) async throws -> (sha256: String, rows: Int, bytes: Int)? {
+        let source = engine.source
+        let writer = try await BlockingWork.value {
+            let segments = try source.segments()
+            if let snapshot = job.knownSnapshot, let checkpoint = job.knownCheckpoint,
+                let known = snapshot.find(in: segments),
+                let writer = try? ExportWriter(request, segments: known, path: path, checkpoint: checkpoint)
+            {
+                return (snapshot, writer)
+            }
+            // What was begun no longer fits the log or the file: from the start.
+            let writer = try ExportWriter(request, segments: segments, path: path, checkpoint: ExportCheckpoint())
+            return (ExportSnapshot(segments), writer)
+        }
+        try await store.start(job, snapshot: writer.0, checkpoint: writer.1.checkpoint)
+        while true {
+            try Task.checkCancellation()
+            try checkRoom()
+            guard let checkpoint = try await BlockingWork.value({ try writer.1.nextPart() }) else { break }
+            guard try await store.save(checkpoint, of: job) else {
+                try? FileManager.default.removeItem(atPath: path)
+                return nil
+            }
+        }
+        let last = writer.1.checkpoint
+        return (try writer.1.finish(), last.rows, last.bytes)
+    }
+
+    private func write(
+        _ query: JSONValue, _ request: ExportRequest, _ job: ExportJob, _ path: String
+    ) async throws -> (sha256: String, rows: Int, bytes: Int)? {
+        let answer: QueryAnswer
+        do throws(QueryError) { answer = try await engine.answer(try engine.query(query), org: job.org) } catch {
+            throw ExportError.query(error.code)
+        }
+        try checkRoom()
+        let text = request.format == .csv ? answer.csv : answer.lines
+        let file = try ExportFile(path, keep: 0)
+        let bytes = try file.append(ExportPacker(compression: request.compression).pack(Array(text.utf8)))
+        return (try file.finish(), answer.rows.count, bytes)
+    }
+
+    private func checkRoom() throws {
+        let attributes = try FileManager.default.attributesOfFileSystem(forPath: folder)
+        let free = (attributes[.systemFreeSize] as? NSNumber)?.int64Value ?? .max
+        if free < Int64(freeBytesMin) { throw ExportError.full }
+    }
+
+    /// Copies a finished file to the folder of exports, under its name only when it is whole.
+    private func deliver(_ request: ExportRequest, _ job: ExportJob, _ path: String, _ sha256: String) throws {
+        guard request.target == .directory else { return }
+        guard let directory else { throw ExportError.storage }
+        let manager = FileManager.default
+        try manager.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        let name = request.fileName(job.id)
+        let target = "\(directory)/\(name)"
+        for old in ["\(target).part", target] where manager.fileExists(atPath: old) {
+            try manager.removeItem(atPath: old)
+        }
+        try manager.copyItem(atPath: path, toPath: "\(target).part")
+        try manager.moveItem(atPath: "\(target).part", toPath: target)
+        try Data("\(sha256)  \(name)\n".utf8).write(to: URL(fileURLWithPath: "\(target).sha256"), options: .atomic)
+    }
+}

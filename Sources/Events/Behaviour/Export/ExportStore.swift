@@ -1,0 +1,220 @@
+package import AurumCore
+package import Database
+internal import Foundation
+
+/// Why an export is refused or has failed.
+package enum ExportError: Error, Equatable, Sendable {
+    /// Too many of the organisation wait or run.
+    case tooMany
+    /// The file cannot be written or is not as it was left.
+    case storage
+    /// Too little room on the volume.
+    case full
+    case query(String)
+
+    package var tag: String {
+        switch self {
+        case .tooMany: "too_many_exports"
+        case .storage: "export_storage"
+        case .full: "storage_full"
+        case .query(let tag): tag
+        }
+    }
+}
+
+/// One export and how far it is.
+package struct ExportJob: Sendable {
+    package enum State: String, Sendable { case queued, running, done, failed }
+
+    package var org: String
+    package var id: UID
+    /// `ExportRequest.document`.
+    package var request: JSONValue
+    package var state: State
+    var snapshot: String?
+    var checkpoint: String?
+    package var resumed: Int
+    package var rows: Int
+    package var bytes: Int
+    package var sha256: String?
+    package var firstPosition: String?
+    package var lastPosition: String?
+    package var error: String?
+    package var createdAt: Timestamp
+    package var finishedAt: Timestamp?
+
+    /// The job in answers.
+    package var json: JSONValue {
+        var members: [String: JSONValue] = [
+            "id": .string(id.hex), "state": .string(state.rawValue), "rows": .integer(Int64(rows)),
+            "bytes": .integer(Int64(bytes)), "resumed": .integer(Int64(resumed)),
+            "created_at": .string(createdAt.rfc3339),
+        ]
+        members.merge(request.object ?? [:]) { own, _ in own }
+        let texts: [(String, String?)] = [
+            ("sha256", sha256), ("first_position", firstPosition), ("last_position", lastPosition), ("error", error),
+            ("finished_at", finishedAt?.rfc3339), ("file", state == .done ? "/v1/exports/\(id.hex)/file" : nil),
+        ]
+        for (name, text) in texts { members[name] = text.map { .string($0) } ?? .null }
+        return .object(members)
+    }
+}
+
+extension ExportJob: RowDecodable {
+    package init(row: Row) throws {
+        org = try row.get("org")
+        id = try row.get("id")
+        request = try row.get("request")
+        guard let state = State(rawValue: try row.get("state", as: String.self)) else {
+            throw RowError.wrongType(column: "state", expected: "a state", found: "text")
+        }
+        self.state = state
+        snapshot = try row.optional("snapshot")
+        checkpoint = try row.optional("checkpoint")
+        resumed = try row.get("resumed")
+        rows = try row.get("row_count")
+        bytes = try row.get("byte_count")
+        sha256 = try row.optional("sha256")
+        firstPosition = try row.optional("first_position")
+        lastPosition = try row.optional("last_position")
+        error = try row.optional("error")
+        createdAt = try row.get("created_at")
+        finishedAt = try row.optional("finished_at")
+    }
+}
+
+/// The table of exports.
+struct ExportStore: Sendable {
+    let database: Database
+    /// Exports of one organisation that wait or run.
+    static let openMax = 20
+    /// Answers of one list.
+    static let listMax = 200
+    /// How long a finished export is kept.
+    static let keep: Duration = .seconds(7 * 86_400)
+
+    func add(_ request: ExportRequest, org: String, id: UID) async throws {
+        let document = request.document
+        let openMax = Self.openMax
+        try await database.write("exports.add") { tx in
+            let open = try tx.value(
+                Int.self, "SELECT COUNT(*) FROM exports WHERE org = \(org) AND state IN ('queued', 'running')")
+            guard open ?? 0 < openMax else { throw ExportError.tooMany }
+            try tx.run(
+                """
+                INSERT INTO exports (org, id, request, state, created_at)
+                VALUES (\(org), \(id), \(document), 'queued', \(tx.now))
+                """)
+        }
+    }
+
+    func job(_ id: UID, org: String) async throws -> ExportJob? {
+        try await database.read("exports.byID") { tx in
+            try tx.one(ExportJob.self, "SELECT * FROM exports WHERE org = \(org) AND id = \(id)")
+        }
+    }
+
+    func list(org: String) async throws -> [ExportJob] {
+        let limit = Self.listMax
+        return try await database.read("exports.list") { tx in
+            try tx.all(
+                ExportJob.self,
+                "SELECT * FROM exports WHERE org = \(org) ORDER BY created_at DESC, id DESC LIMIT \(limit)")
+        }
+    }
+
+    /// The job to work on: what was begun goes first.
+    func next() async throws -> ExportJob? {
+        try await database.read("exports.next") { tx in
+            try tx.one(
+                ExportJob.self,
+                """
+                SELECT * FROM exports WHERE state IN ('queued', 'running')
+                ORDER BY state = 'queued', created_at, id LIMIT 1
+                """)
+        }
+    }
+
+    /// Takes a job up, for the first time or again.
+    func start(_ job: ExportJob, snapshot: ExportSnapshot, checkpoint: ExportCheckpoint) async throws {
+        let resumed = job.state == .running ? 1 : 0
+        let (snapshot, checkpoint) = (try Self.text(snapshot), checkpoint)
+        let state = try Self.text(checkpoint)
+        try await database.write("exports.start") { tx in
+            try tx.run(
+                """
+                UPDATE exports SET state = 'running', snapshot = \(snapshot), checkpoint = \(state),
+                    resumed = resumed + \(resumed), row_count = \(checkpoint.rows), byte_count = \(checkpoint.bytes)
+                WHERE org = \(job.org) AND id = \(job.id)
+                """)
+        }
+    }
+
+    /// - Returns: false when the job was deleted meanwhile.
+    func save(_ checkpoint: ExportCheckpoint, of job: ExportJob) async throws -> Bool {
+        let state = try Self.text(checkpoint)
+        return try await database.write("exports.checkpoint") { tx in
+            try tx.run(
+                """
+                UPDATE exports SET checkpoint = \(state), row_count = \(checkpoint.rows),
+                    byte_count = \(checkpoint.bytes), first_position = \(checkpoint.first),
+                    last_position = \(checkpoint.last)
+                WHERE org = \(job.org) AND id = \(job.id)
+                """) > 0
+        }
+    }
+
+    func finish(_ job: ExportJob, sha256: String, rows: Int, bytes: Int) async throws {
+        try await database.write("exports.finish") { tx in
+            try tx.run(
+                """
+                UPDATE exports SET state = 'done', sha256 = \(sha256), row_count = \(rows), byte_count = \(bytes),
+                    finished_at = \(tx.now), snapshot = NULL, checkpoint = NULL
+                WHERE org = \(job.org) AND id = \(job.id)
+                """)
+        }
+    }
+
+    func fail(_ job: ExportJob, tag: String) async throws {
+        try await database.write("exports.fail") { tx in
+            try tx.run(
+                """
+                UPDATE exports SET state = 'failed', error = \(tag), finished_at = \(tx.now)
+                WHERE org = \(job.org) AND id = \(job.id)
+                """)
+        }
+    }
+
+    func remove(_ id: UID, org: String) async throws -> ExportJob? {
+        try await database.write("exports.remove") { tx in
+            let job = try tx.one(ExportJob.self, "SELECT * FROM exports WHERE org = \(org) AND id = \(id)")
+            try tx.run("DELETE FROM exports WHERE org = \(org) AND id = \(id)")
+            return job
+        }
+    }
+
+    /// Takes out what has been finished long enough; their files are the caller's.
+    func expire() async throws -> [ExportJob] {
+        let keep = Self.keep
+        return try await database.write("exports.expire") { tx in
+            let limit = tx.now - keep
+            let old = try tx.all(
+                ExportJob.self, "SELECT * FROM exports WHERE finished_at IS NOT NULL AND finished_at < \(limit)")
+            try tx.run("DELETE FROM exports WHERE finished_at IS NOT NULL AND finished_at < \(limit)")
+            return old
+        }
+    }
+
+    private static func text(_ value: some Encodable) throws -> String {
+        String(decoding: try JSONEncoder().encode(value), as: UTF8.self)
+    }
+}
+
+extension ExportJob {
+    private func decoded<Value: Decodable>(_ text: String?) -> Value? {
+        text.flatMap { try? JSONDecoder().decode(Value.self, from: Data($0.utf8)) }
+    }
+
+    var knownSnapshot: ExportSnapshot? { decoded(snapshot) }
+    var knownCheckpoint: ExportCheckpoint? { decoded(checkpoint) }
+}

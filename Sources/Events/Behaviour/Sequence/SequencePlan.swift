@@ -1,0 +1,280 @@
+/// What a question needs of each event: which rows, and what becomes of them as `SequenceRow`s.
+struct SequencePlan: Sendable {
+    /// Rows of a filter get a bit in `code`.
+    struct Mark: Sendable {
+        var filter: RowFilter
+        var bit: UInt32
+    }
+
+    enum Label: Sendable {
+        /// What a reader would call the step: the path of a page, the name of a screen, the name of anything else.
+        case step
+        case column(ColumnName)
+    }
+
+    enum Extra: Sendable {
+        case none
+        /// `value` in millionths, `Int64.min` where there is none.
+        case value
+        /// The code of a text in `groups`.
+        case text(ColumnName)
+    }
+
+    enum Order: Sendable {
+        /// As the events stand in the log.
+        case log
+        /// The code of the event's app in `groups`.
+        case app
+        /// The code of app and client session in `groups`; 0 for events outside any.
+        case clientSession
+    }
+
+    /// All rows that are collected; nil for those with a mark only.
+    var base: RowFilter?
+    var marks: [Mark]
+    /// In the low bits of `code`.
+    var label: Label?
+    /// Where in `code` the currency of a value stands; nil leaves it out.
+    var currencyShift: UInt32?
+    var extra = Extra.none
+    var order = Order.log
+    var labels = LabelTable(textsMax: 1 << 16)
+    var currencies = LabelTable(textsMax: 1000)
+    var groups = LabelTable(textsMax: 1 << 20)
+    var org: String
+
+    init(base: RowFilter? = nil, marks: [Mark], org: String) {
+        (self.base, self.marks, self.org) = (base, marks, org)
+    }
+
+    func mayHold(_ block: BlockSummary) -> Bool {
+        base?.mayHold(block) ?? marks.contains { $0.filter.mayHold(block) }
+    }
+}
+
+/// Turns blocks into rows of persons. One a thread.
+final class SequenceReader {
+    private let plan: SequencePlan
+    private let base: RowScanner?
+    private let marks: [(scanner: RowScanner, bit: UInt32)]
+    private let columns = BlockColumns()
+    private var persons: ResolvedPersons
+    private var labels: LabelCodes
+    private var paths: LabelCodes
+    private var currencies: LabelCodes
+    private var groups: LabelCodes
+
+    init(_ plan: SequencePlan, _ resolver: any PersonResolver) {
+        self.plan = plan
+        base = plan.base.map { RowScanner($0) }
+        marks = plan.marks.map { (RowScanner($0.filter), $0.bit) }
+        persons = ResolvedPersons(resolver)
+        labels = LabelCodes(plan.labels)
+        paths = LabelCodes(plan.labels) { PagePath.of($0) }
+        currencies = LabelCodes(plan.currencies)
+        groups = LabelCodes(plan.groups)
+    }
+
+    /// - Parameter ordinal: of the block's first row in the log.
+    func read(_ bare: any ColumnBlock, ordinal: UInt32, into buffer: inout SequenceBuffer) throws {
+        let block = MemoBlock(bare)
+        var (rows, codes) = try select(block)
+        let people = try block.persons(org: plan.org)
+        persons.open(people)
+        guard !rows.isEmpty else { return }
+        try addLabels(&codes, rows, block)
+        let times = try block.times()
+        let extras = try extras(rows, block)
+        let orders = try orders(rows, block, ordinal)
+        for (index, row) in rows.enumerated() {
+            let code = people.codes[Int(row)]
+            if code == 0 { continue }
+            try buffer.add(
+                SequenceRow(
+                    person: persons.person(code, people.keys), time: times[Int(row)], extra: extras?[index] ?? 0,
+                    code: codes[index], order: orders[index]))
+        }
+        rows = []
+    }
+
+    private func select(_ block: MemoBlock) throws -> (rows: [UInt32], codes: [UInt32]) {
+        var bits = [UInt32](repeating: 0, count: block.rowCount)
+        for mark in marks {
+            switch try mark.scanner.select(block) {
+            case .none: continue
+            case .all: for row in bits.indices { bits[row] |= mark.bit }
+            case .some(let rows): for row in rows { bits[Int(row)] |= mark.bit }
+            }
+        }
+        if let base {
+            let rows = try base.select(block).rows(of: block.rowCount)
+            return (rows, rows.map { bits[Int($0)] })
+        }
+        var rows: [UInt32] = []
+        var codes: [UInt32] = []
+        for (row, code) in bits.enumerated() where code != 0 {
+            rows.append(UInt32(row))
+            codes.append(code)
+        }
+        return (rows, codes)
+    }
+
+    private func addLabels(_ codes: inout [UInt32], _ rows: [UInt32], _ block: MemoBlock) throws {
+        switch plan.label {
+        case nil: break
+        case .column(let column)?:
+            let found = labels.labels(try columns.text(column, of: block), rows: rows)
+            for index in codes.indices { codes[index] |= found[index] }
+        case .step?:
+            let types = try block.types()
+            let names = labels.labels(try block.text(.name), rows: rows)
+            let pages = paths.labels(try block.text(ColumnName("url")), rows: rows)
+            let screens = labels.labels(try block.text(ColumnName("screen")), rows: rows)
+            for (index, row) in rows.enumerated() {
+                let own =
+                    switch EventType(rawValue: types[Int(row)]) {
+                    case .page?: pages[index]
+                    case .screen?: screens[index]
+                    default: UInt32(0)
+                    }
+                codes[index] |= own == 0 ? names[index] : own
+            }
+        }
+        guard let shift = plan.currencyShift else { return }
+        let found = currencies.labels(try block.text(.currency), rows: rows)
+        for index in codes.indices { codes[index] |= found[index] << shift }
+    }
+
+    private func extras(_ rows: [UInt32], _ block: MemoBlock) throws -> [Int64]? {
+        switch plan.extra {
+        case .none: return nil
+        case .value:
+            let values = try block.values()
+            return rows.map { values?[Int($0)] ?? .min }
+        case .text(let column):
+            return groups.labels(try columns.text(column, of: block), rows: rows).map { Int64($0) }
+        }
+    }
+
+    private func orders(_ rows: [UInt32], _ block: MemoBlock, _ ordinal: UInt32) throws -> [UInt32] {
+        switch plan.order {
+        case .log: return rows.map { ordinal &+ $0 }
+        case .app: return groups.labels(try columns.text(ColumnName("app"), of: block), rows: rows)
+        case .clientSession:
+            let apps = try columns.text(ColumnName("app"), of: block)
+            let sessions = try block.text(ColumnName("session_id"))
+            return rows.map { row in
+                let app = apps.map { $0.codes[Int(row)] == 0 ? "" : $0.dictionary.text($0.codes[Int(row)]) } ?? ""
+                let session = sessions.flatMap { column in
+                    column.codes[Int(row)] == 0 ? nil : column.dictionary.text(column.codes[Int(row)])
+                }
+                return session.map { plan.groups.code(app + "\u{0}" + $0) } ?? 0
+            }
+        }
+    }
+}
+
+/// The path of a page's address: what a reader knows it by.
+enum PagePath {
+    static func of(_ address: String) -> String {
+        var rest = Substring(address)
+        if let colon = rest.firstIndex(of: ":"), rest[colon...].hasPrefix("://") {
+            guard let slash = rest[colon...].dropFirst(3).firstIndex(of: "/") else { return "/" }
+            rest = rest[slash...]
+        }
+        let path = rest.prefix { $0 != "?" && $0 != "#" }
+        return path.isEmpty ? "/" : String(path)
+    }
+}
+
+/// The persons of one list of keys after merges, each looked up once.
+private struct ResolvedPersons {
+    private let resolver: any PersonResolver
+    private var id = -1
+    /// Scrambled, by code; 0 where nobody has asked.
+    private var known: [UInt64] = []
+
+    init(_ resolver: any PersonResolver) { self.resolver = resolver }
+
+    mutating func open(_ column: PersonColumn) {
+        if column.id != id {
+            id = column.id
+            known.removeAll(keepingCapacity: true)
+        }
+        if known.count < column.keys.count {
+            known.append(contentsOf: repeatElement(0, count: column.keys.count - known.count))
+        }
+    }
+
+    @inline(__always)
+    mutating func person(_ code: UInt32, _ keys: [UInt64]) -> UInt64 {
+        let found = known[Int(code)]
+        if found != 0 { return found }
+        let person = PersonScramble.of(resolver.person(keys[Int(code)]))
+        known[Int(code)] = person
+        return person
+    }
+}
+
+/// A block that keeps the columns it was asked for. One thread.
+final class MemoBlock: ColumnBlock, @unchecked Sendable {  // made, used and dropped by one thread
+    private let block: any ColumnBlock
+    private var timeColumn: [Int64]?
+    private var outcomeColumn: [UInt8]?
+    private var typeColumn: [UInt8]?
+    private var texts: [ColumnName: TextColumn?] = [:]
+    private var numberColumns: [ColumnName: [Double]?] = [:]
+    private var valueColumn: [Int64]??
+
+    init(_ block: any ColumnBlock) { self.block = block }
+
+    var rowCount: Int { block.rowCount }
+    var earliest: Int64 { block.earliest }
+    var latest: Int64 { block.latest }
+    var requests: [RequestSpan] { block.requests }
+    func position(_ row: Int) -> LogPosition { block.position(row) }
+    func persons(org: String) throws -> PersonColumn { try block.persons(org: org) }
+    func event(_ row: Int) throws -> StoredEvent? { try block.event(row) }
+
+    func times() throws -> [Int64] {
+        if let timeColumn { return timeColumn }
+        let column = try block.times()
+        timeColumn = column
+        return column
+    }
+
+    func outcomes() throws -> [UInt8] {
+        if let outcomeColumn { return outcomeColumn }
+        let column = try block.outcomes()
+        outcomeColumn = column
+        return column
+    }
+
+    func types() throws -> [UInt8] {
+        if let typeColumn { return typeColumn }
+        let column = try block.types()
+        typeColumn = column
+        return column
+    }
+
+    func text(_ name: ColumnName) throws -> TextColumn? {
+        if let known = texts[name] { return known }
+        let column = try block.text(name)
+        texts.updateValue(column, forKey: name)
+        return column
+    }
+
+    func numbers(_ name: ColumnName) throws -> [Double]? {
+        if let known = numberColumns[name] { return known }
+        let column = try block.numbers(name)
+        numberColumns.updateValue(column, forKey: name)
+        return column
+    }
+
+    func values() throws -> [Int64]? {
+        if let valueColumn { return valueColumn }
+        let column = try block.values()
+        valueColumn = .some(column)
+        return column
+    }
+}

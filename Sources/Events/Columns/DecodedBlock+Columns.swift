@@ -1,0 +1,474 @@
+internal import AurumCore
+
+/// Columns by name: read straight from the column that has them where one does, worked out once for each combination
+/// of values where they follow from several.
+extension DecodedBlock {
+    /// Where a name's values come from.
+    private enum Recipe {
+        /// The first of these fields that a row fills.
+        case fields([EventField])
+        /// Follows from the values of these fields together.
+        case derived([EventField])
+        /// A member below `props` or outside the contract.
+        case free
+        /// Only the whole event says it.
+        case event
+    }
+
+    private static func recipe(_ name: ColumnName) -> Recipe {
+        let origin: [EventField] = [
+            .campaign, .context, .clickID, .url, .propertyURL, .referrer, .propertyReferrer,
+        ]
+        switch name.path {
+        case "user_id": return .fields([.userID])
+        case "anonymous_id": return .fields([.anonymousID])
+        case "session_id": return .fields([.sessionID])
+        case "lead_id": return .fields([.leadID])
+        case "group_id": return .fields([.groupID])
+        case "previous_id": return .fields([.previousID])
+        case "vendor_id": return .fields([.vendorID])
+        case "install_referrer": return .fields([.installReferrer])
+        case "order_id": return .derived([.orderID, .propertyOrderID])
+        case "device_id": return .derived([.deviceID, .context])
+        case "advertising_id": return .derived([.advertisingID, .context])
+        case "url": return .derived([.url, .propertyURL, .context])
+        case "referrer": return .derived([.referrer, .propertyReferrer, .context])
+        case "title": return .derived([.title, .propertyTitle, .context])
+        case "name": return .derived([.name])
+        case "channel", "click_id": return .derived(origin)
+        case _ where name.path.hasPrefix("campaign."): return .derived(origin)
+        case _ where name.path.hasPrefix("context."): return .derived([.context])
+        case _ where name.path.hasPrefix("traits."): return .derived([.traits, .context])
+        case _ where name.path.hasPrefix("consent."): return .derived([.consent])
+        case _ where name.path.hasPrefix("props."), _ where name.path.hasPrefix("extra."): return .free
+        default: return .event
+        }
+    }
+
+    func text(_ name: ColumnName) throws -> TextColumn? {
+        switch name.path {
+        case "type": return try byRow { EventType(rawValue: $0)?.name }
+        case "outcome": return try outcomeColumn()
+        case "org", "app", "source_format": return requestColumn(name.path)
+        default: break
+        }
+        switch Self.recipe(name) {
+        case .fields(let fields):
+            if let direct = try direct(name, fields) { return direct }
+            return try derived(name, fields)
+        case .derived(let fields):
+            if let direct = try direct(name, fields) { return direct }
+            return try derived(name, fields)
+        case .free: return try free(name)
+        case .event: return try fromEvents(name)
+        }
+    }
+
+    private func byRow(_ text: (UInt8) -> String?) throws -> TextColumn? {
+        let texts = dictionary.derived(.type)
+        let codes = (0...UInt8.max).map { code in text(code).map { texts.texts.number($0) } ?? 0 }
+        return TextColumn(codes: try types().map { codes[Int($0)] }, dictionary: texts.texts)
+    }
+
+    private func outcomeColumn() throws -> TextColumn? {
+        let texts = dictionary.derived(.outcome).texts
+        let codes = EventOutcome.allCases.map { texts.number($0.name) }
+        return TextColumn(codes: try outcomes().map { codes[Int($0)] }, dictionary: texts)
+    }
+
+    private func requestColumn(_ path: String) -> TextColumn {
+        let texts = dictionary.derived(ColumnName(path)).texts
+        var codes = [UInt32](repeating: 0, count: rowCount)
+        for request in requests {
+            let text = path == "org" ? request.org : path == "app" ? request.app : request.format
+            let code = texts.number(text)
+            for row in request.firstRow..<request.firstRow + request.rowCount { codes[row] = code }
+        }
+        return TextColumn(codes: codes, dictionary: texts)
+    }
+
+    // MARK: straight from one column
+
+    /// The columns that feed a field in some shape of this block, and whether shape 0 or objects play a part.
+    private func feeding(_ fields: [EventField]) throws -> (columns: [UInt16], hasWhole: Bool) {
+        var isUsed = [Bool](repeating: false, count: storedShapes.count)
+        for shape in try shapes() where Int(shape) < isUsed.count { isUsed[Int(shape)] = true }
+        let codes = Set(fields.map(\.rawValue))
+        var columns: [UInt16] = []
+        for (number, shape) in storedShapes.enumerated() where isUsed[number] {
+            for piece in shape?.pieces ?? [] where codes.contains(piece.field) {
+                if let column = piece.column, !columns.contains(column) { columns.append(column) }
+            }
+        }
+        return (columns, isUsed.first ?? false)
+    }
+
+    /// The column itself, when one column of numbered texts is all there is to a name.
+    private func direct(_ name: ColumnName, _ fields: [EventField]) throws -> TextColumn? {
+        let (columns, hasWhole) = try feeding(fields)
+        guard !hasWhole, columns.count == 1, dictionary.column(columns[0])?.kind == .text,
+            !name.path.contains("."), name.path != "channel", name.path != "click_id",
+            case .codes(let codes)? = try values(columns[0])
+        else { return nil }
+        let texts = try dictionary.texts(columns[0], of: catalog)
+        guard !texts.hasEscapes else { return nil }
+        // A name has a default, and what is empty counts as absent.
+        if name == .name { guard codes.count == rowCount else { return nil } }
+        if codes.count == rowCount, !texts.hasEmpty { return TextColumn(codes: codes, dictionary: texts) }
+        guard name != .name else { return nil }
+        let empty = texts.emptyCode
+        let rank = try rank(columns[0])
+        return TextColumn(
+            codes: rank.map { $0 < 0 || codes[Int($0)] == empty ? 0 : codes[Int($0)] }, dictionary: texts)
+    }
+
+    // MARK: worked out
+
+    /// One input of a derived column: its code in each row, 0 where a row has none.
+    private struct Input {
+        var column: UInt16
+        var field: EventField
+        var kind: HoleKind
+        var codes: [UInt32]
+        /// The raw text of a code.
+        var raw: (UInt32) -> [UInt8]?
+        var isLocal: Bool
+    }
+
+    private func input(_ column: UInt16, _ field: EventField) throws -> Input? {
+        guard let kind = dictionary.column(column)?.kind, let values = try values(column) else { return nil }
+        let rank = try rank(column)
+        switch values {
+        case .codes(let codes):
+            let texts = try dictionary.texts(column, of: catalog)
+            return Input(
+                column: column, field: field, kind: kind,
+                codes: rank.map { $0 < 0 || Int($0) >= codes.count ? 0 : codes[Int($0)] },
+                raw: { texts.raw($0) }, isLocal: false)
+        default:
+            // Values without numbers get some that hold for this block only.
+            var known: [[UInt8]: UInt32] = [:]
+            var texts: [[UInt8]] = []
+            var codes = [UInt32](repeating: 0, count: rowCount)
+            for row in 0..<rowCount where rank[row] >= 0 {
+                var text: [UInt8] = []
+                try append(column, kind, row, to: &text)
+                if let code = known[text] {
+                    codes[row] = code
+                } else {
+                    texts.append(text)
+                    known[text] = UInt32(texts.count)
+                    codes[row] = UInt32(texts.count)
+                }
+            }
+            let all = texts
+            return Input(
+                column: column, field: field, kind: kind, codes: codes, raw: { all[Int($0) - 1] }, isLocal: true)
+        }
+    }
+
+    /// What counts of an input's text for a name: values that agree in it lead to the same answer.
+    private static func gist(_ field: EventField, _ name: ColumnName) -> ((_ raw: [UInt8], EventDecoder) -> String)? {
+        let isOrigin = name.path == "channel" || name.path == "click_id" || name.path.hasPrefix("campaign.")
+        switch field {
+        case .url where isOrigin, .propertyURL where isOrigin:
+            return { raw, _ in
+                let url = JSONText.decoded(raw)
+                let query = AdvertisingFacts.parameters(url).map { "\($0.0)=\($0.1)" }.joined(separator: "&")
+                return (AdvertisingFacts.host(url) ?? "") + "?" + query
+            }
+        case .referrer where isOrigin, .propertyReferrer where isOrigin:
+            return { raw, _ in AdvertisingFacts.host(JSONText.decoded(raw)) ?? "" }
+        case .context where !isOrigin:
+            return { raw, decoder in
+                let text = Array("{\"type\":\"page\",\"context\":".utf8) + raw + [0x7d]
+                return decoder.detached(text)?.text(name) ?? ""
+            }
+        default: return nil
+        }
+    }
+
+    /// The input with one code for all texts that count the same, and none for a context that says nothing.
+    private func reduced(_ input: Input, _ name: ColumnName) -> Input {
+        guard let gist = Self.gist(input.field, name) else { return input }
+        let known = input.isLocal ? Representatives() : dictionary.representatives(name, input.column)
+        let decoder = EventDecoder(secret: secret)
+        let isContext = input.field == .context
+        var reduced = input
+        reduced.codes = known.codes(input.codes) { code in
+            let text = gist(input.raw(code) ?? [], decoder)
+            return isContext && text.isEmpty ? nil : text
+        }
+        return reduced
+    }
+
+    private func derived(_ name: ColumnName, _ fields: [EventField]) throws -> TextColumn? {
+        let (columns, hasWhole) = try feeding(fields)
+        let byColumn = Dictionary(
+            storedShapes.compactMap { $0 }.flatMap(\.pieces).compactMap { piece in
+                piece.column.flatMap { column in EventField(rawValue: piece.field).map { (column, $0) } }
+            }, uniquingKeysWith: { first, _ in first })
+        let whole = try columns.compactMap { column in try byColumn[column].flatMap { try input(column, $0) } }
+        let inputs = whole.map { reduced($0, name) }
+        let isLocal = inputs.contains(where: \.isLocal)
+        let known = isLocal ? DerivedTexts() : dictionary.derived(name)
+        let decoder = EventDecoder(secret: secret)
+        let types = name == .name ? try self.types() : []
+        var cache = CombinationCache()
+        var codes = [UInt32](repeating: 0, count: rowCount)
+        var key = [UInt32](repeating: 0, count: inputs.count * 2 + 1)
+        let shapes = try shapes()
+        var hasAny = false
+        for row in 0..<rowCount {
+            if hasWhole, shapes[row] == 0 { continue }
+            var hash: UInt64 = types.isEmpty ? 0 : UInt64(types[row]) &* 0x9E37_79B9_7F4A_7C15
+            for input in inputs { hash = CombinationCache.mixed(hash, input.codes[row]) }
+            if let code = cache.find(hash, row, codes, inputs, types, { $0.codes[$1] }) {
+                codes[row] = code
+                continue
+            }
+            key[0] = types.isEmpty ? 0 : UInt32(types[row])
+            for (index, input) in inputs.enumerated() {
+                key[index * 2 + 1] = UInt32(input.column)
+                key[index * 2 + 2] = input.codes[row]
+            }
+            codes[row] = try known.number(key) { try value(name, inputs, row, types, decoder) }
+            if codes[row] != 0 { hasAny = true }
+            cache.add(hash, row)
+        }
+        if hasWhole {
+            for row in 0..<rowCount where shapes[row] == 0 {
+                guard let text = try event(row, decoder)?.text(name) else { continue }
+                codes[row] = known.texts.number(text)
+                hasAny = true
+            }
+        }
+        return hasAny ? TextColumn(codes: codes, dictionary: known.texts) : nil
+    }
+
+    /// What the values of a row say under a name: an event that has nothing else is read like any other.
+    private func value(
+        _ name: ColumnName, _ inputs: [Input], _ row: Int, _ types: [UInt8], _ decoder: EventDecoder
+    ) throws -> String? {
+        var members: [[UInt8]] = []
+        var properties: [[UInt8]] = []
+        for input in inputs where input.codes[row] != 0 {
+            guard let raw = input.raw(input.codes[row]) else { throw BlockView.Failure.damaged }
+            let isText = input.kind != .object && input.kind != .number && input.kind != .json
+            let path = FieldNames.wirePath(of: input.field)
+            let value = isText ? [0x22] + raw + [0x22] : raw
+            let member = Array("\"\(path.name)\":".utf8) + value
+            if path.isProperty { properties.append(member) } else { members.append(member) }
+        }
+        if !properties.isEmpty {
+            members.append(Array("\"properties\":{".utf8) + properties.joined(separator: [0x2c]) + [0x7d])
+        }
+        if members.isEmpty, name != .name, name != .channel { return nil }
+        let type = types.isEmpty ? EventType.page : EventType(rawValue: types[row]) ?? .track
+        members.append(Array("\"type\":\"\(type.name)\"".utf8))
+        let text = [0x7b] + members.joined(separator: [0x2c]) + [0x7d]
+        return decoder.detached(Array(text))?.text(name)
+    }
+
+    // MARK: members outside the contract
+
+    private func free(_ name: ColumnName) throws -> TextColumn? {
+        let columns = dictionary.columns.filter {
+            name.path == $0.value.path || name.path.hasPrefix($0.value.path + ".")
+        }
+        .filter { $0.key != 0 && $0.value.path != "" }.keys.sorted()
+        let present = try columns.compactMap { column -> (UInt16, Values)? in try values(column).map { (column, $0) } }
+        let shapes = try shapes()
+        let hasWhole = shapes.contains(0)
+        if !hasWhole, present.count == 1, dictionary.column(present[0].0)?.kind == .text,
+            case .codes(let codes) = present[0].1
+        {
+            let texts = try dictionary.texts(present[0].0, of: catalog)
+            if !texts.hasEscapes {
+                let rank = try rank(present[0].0)
+                return TextColumn(codes: rank.map { $0 < 0 ? 0 : codes[Int($0)] }, dictionary: texts)
+            }
+        }
+        guard hasWhole || !present.isEmpty else { return nil }
+        let isLocal = present.contains { if case .codes = $0.1 { false } else { true } }
+        let known = isLocal ? DerivedTexts() : dictionary.derived(name)
+        var codes = [UInt32](repeating: 0, count: rowCount)
+        for (column, _) in present {
+            guard let input = try input(column, .event), let stored = dictionary.column(column) else { continue }
+            for row in 0..<rowCount where input.codes[row] != 0 {
+                let code = known.number([UInt32(column), input.codes[row]]) {
+                    Self.text(input.raw(input.codes[row]) ?? [], stored, name)
+                }
+                if code != 0 { codes[row] = code }
+            }
+        }
+        if hasWhole {
+            let decoder = EventDecoder(secret: secret)
+            for row in 0..<rowCount where shapes[row] == 0 {
+                if let text = try event(row, decoder)?.text(name) { codes[row] = known.texts.number(text) }
+            }
+        }
+        return codes.contains { $0 != 0 } ? TextColumn(codes: codes, dictionary: known.texts) : nil
+    }
+
+    private static func text(_ raw: [UInt8], _ column: StoredColumn, _ name: ColumnName) -> String? {
+        if column.kind != .json, column.kind != .number { return JSONText.decoded(raw) }
+        var value = try? raw.withUnsafeBufferPointer { try JSONReader.value($0) }
+        for part in name.path.dropFirst(column.path.count).split(separator: ".") { value = value?[String(part)] }
+        return StoredEvent.text(value)
+    }
+
+    private func fromEvents(_ name: ColumnName) throws -> TextColumn? {
+        let texts = GrowingTexts()
+        let decoder = EventDecoder(secret: secret)
+        let codes = try (0..<rowCount).map { row -> UInt32 in
+            try event(row, decoder)?.text(name).map { texts.number($0) } ?? 0
+        }
+        return codes.contains { $0 != 0 } ? TextColumn(codes: codes, dictionary: texts) : nil
+    }
+
+    // MARK: numbers, money, persons
+
+    func numbers(_ name: ColumnName) throws -> [Double]? {
+        if name.path == "value" {
+            return try values()?.map { $0 == .min ? .nan : Double($0) / 1_000_000 }
+        }
+        let shapes = try shapes()
+        guard case .free = Self.recipe(name), !shapes.contains(0) else { return try numbersOfEvents(name) }
+        let columns = dictionary.columns.filter { $0.value.path == name.path && $0.value.kind == .number }.keys
+        var numbers = [Double](repeating: .nan, count: rowCount)
+        var hasAny = false
+        for column in columns {
+            guard case .numbers(let values, let fractions)? = try values(column) else { continue }
+            let rank = try rank(column)
+            for row in 0..<rowCount where rank[row] >= 0 {
+                let place = Int(rank[row])
+                numbers[row] = Double(values[place]) / Self.tens[Int(fractions[place])]
+                hasAny = true
+            }
+        }
+        return hasAny ? numbers : nil
+    }
+
+    private static let tens: [Double] = (0..<20).map { exponent in
+        (0..<exponent).reduce(1.0) { power, _ in power * 10 }
+    }
+
+    private func numbersOfEvents(_ name: ColumnName) throws -> [Double]? {
+        let decoder = EventDecoder(secret: secret)
+        let numbers = try (0..<rowCount).map { try event($0, decoder)?.number(name) ?? .nan }
+        return numbers.contains { !$0.isNaN } ? numbers : nil
+    }
+
+    func values() throws -> [Int64]? {
+        let fields: [EventField] = [.value, .propertyRevenue, .propertyValue, .propertyTotal]
+        let (columns, hasWhole) = try feeding(fields)
+        guard !columns.isEmpty || hasWhole else { return nil }
+        var values = [Int64](repeating: .min, count: rowCount)
+        // Later fields first, so that the first one that has a value wins.
+        let byColumn = Dictionary(
+            storedShapes.compactMap { $0 }.flatMap(\.pieces).compactMap { piece in
+                piece.column.map { ($0, piece.field) }
+            }, uniquingKeysWith: { first, _ in first })
+        let order = columns.sorted { (byColumn[$0] ?? 0) > (byColumn[$1] ?? 0) }
+        for column in order { try add(column, to: &values) }
+        if hasWhole {
+            let decoder = EventDecoder(secret: secret)
+            for (row, shape) in try shapes().enumerated() where shape == 0 {
+                values[row] = try event(row, decoder)?.value?.value ?? .min
+            }
+        }
+        return values.contains { $0 != .min } ? values : nil
+    }
+
+    private func add(_ column: UInt16, to values: inout [Int64]) throws {
+        let rank = try rank(column)
+        switch try self.values(column) {
+        case .numbers(let numbers, let fractions)?:
+            for row in 0..<rowCount where rank[row] >= 0 {
+                let place = Int(rank[row])
+                guard let millionths = Self.millionths(numbers[place], Int(fractions[place])) else { continue }
+                values[row] = millionths
+            }
+        case .codes?, .plain?:
+            guard let input = try input(column, .value) else { return }
+            for row in 0..<rowCount where input.codes[row] != 0 {
+                let text = JSONText.decoded(input.raw(input.codes[row]) ?? [])
+                if let value = Millionths(decimal: text) { values[row] = value.value }
+            }
+        default: return
+        }
+    }
+
+    private static func millionths(_ number: Int64, _ fraction: Int) -> Int64? {
+        var value = number
+        if fraction <= 6 {
+            for _ in fraction..<6 {
+                let (product, isOver) = value.multipliedReportingOverflow(by: 10)
+                guard !isOver else { return nil }
+                value = product
+            }
+            return value
+        }
+        for _ in 6..<fraction {
+            guard value % 10 == 0 else { return nil }
+            value /= 10
+        }
+        return value
+    }
+
+    func persons(org: String) throws -> PersonColumn {
+        let table = dictionary.persons(org)
+        let keys = secret.keys(org: org, app: "")
+        let order: [(ColumnName, PersonIdentifier.Namespace)] = [
+            (ColumnName("click_id"), .click), (ColumnName("anonymous_id"), .anonymous),
+            (ColumnName("device_id"), .device), (ColumnName("user_id"), .user),
+        ]
+        var codes = [UInt32](repeating: 0, count: rowCount)
+        var missing = true
+        for (name, namespace) in order.reversed() {
+            guard missing, let column = try text(name) else { continue }
+            var known: [UInt32: UInt32] = [:]
+            missing = false
+            for row in 0..<rowCount where codes[row] == 0 {
+                let code = column.codes[row]
+                guard code != 0 else {
+                    missing = true
+                    continue
+                }
+                if let person = known[code] {
+                    codes[row] = person
+                } else {
+                    let key = keys.person(PersonIdentifier(namespace, column.dictionary.text(code))).high
+                    let person = table.code(key)
+                    known[code] = person
+                    codes[row] = person
+                }
+            }
+        }
+        return PersonColumn(codes: codes, keys: table.keys, id: table.id)
+    }
+}
+
+/// The last rows with some combinations of inputs, to find one that comes again without asking the dictionary.
+private struct CombinationCache {
+    private var rows = [Int32](repeating: -1, count: 8192)
+
+    static func mixed(_ hash: UInt64, _ code: UInt32) -> UInt64 {
+        let mixed = (hash ^ UInt64(code)) &* 0xD6E8_FEB8_6659_FD93
+        return mixed ^ mixed >> 32
+    }
+
+    /// The result of an earlier row with the same inputs.
+    func find<Input>(
+        _ hash: UInt64, _ row: Int, _ codes: [UInt32], _ inputs: [Input], _ types: [UInt8],
+        _ code: (Input, Int) -> UInt32
+    ) -> UInt32? {
+        let earlier = Int(rows[Int(hash & 8191)])
+        guard earlier >= 0, types.isEmpty || types[earlier] == types[row] else { return nil }
+        for input in inputs where code(input, earlier) != code(input, row) { return nil }
+        return codes[earlier]
+    }
+
+    mutating func add(_ hash: UInt64, _ row: Int) { rows[Int(hash & 8191)] = Int32(row) }
+}

@@ -1,0 +1,285 @@
+internal import AurumCore
+internal import Synchronization
+
+/// The columns of a block in the log, unpacked when they are asked for and kept while the block is.
+final class DecodedBlock: ColumnBlock {
+    /// The values of one column, in the order of the rows that have one.
+    enum Values: Sendable {
+        case codes([UInt32])
+        /// High and low word in turn.
+        case identifiers([UInt64])
+        case numbers([Int64], fractions: [UInt8])
+        /// Where each text starts in the bytes, and where the last ends.
+        case plain(starts: [Int], bytes: [UInt8])
+    }
+
+    struct State {
+        var shapes: [UInt16]?
+        var times: [Int64]?
+        var outcomes: [UInt8]?
+        var flags: [UInt8]?
+        var values: [UInt16: Values] = [:]
+        var ranks: [UInt16: [Int32]] = [:]
+        var exceptions: [Int: (QuarantineReason, EventField)]?
+    }
+
+    let view: BlockView
+    let catalog: SegmentCatalog
+    let dictionary: ShardDictionary
+    let storedShapes: [StoredShape?]
+    let secret: InstallationSecret
+    let requests: [RequestSpan]
+    private let state = Mutex(State())
+
+    init(_ view: BlockView, catalog: SegmentCatalog, secret: InstallationSecret) throws {
+        self.view = view
+        self.catalog = catalog
+        self.secret = secret
+        dictionary = try catalog.dictionary(shard: view.header.shard, through: view.offset)
+        storedShapes = dictionary.shapes
+        requests = view.requests.map {
+            RequestSpan(
+                org: $0.org, app: $0.app, format: $0.format.label, receivedAt: $0.receivedAt, firstRow: $0.firstRow,
+                rowCount: $0.rowCount)
+        }
+    }
+
+    var rowCount: Int { view.rowCount }
+    var earliest: Int64 { view.header.earliest }
+    var latest: Int64 { view.header.latest }
+
+    func position(_ row: Int) -> LogPosition { view.position(row) }
+
+    // MARK: what every row has
+
+    func shapes() throws -> [UInt16] {
+        if let known = state.withLock({ $0.shapes }) { return known }
+        let count = rowCount
+        guard let shapes = try view.read(.shapes, { $0.planes(count, of: UInt16.self) }) else {
+            throw BlockView.Failure.damaged
+        }
+        state.withLock { $0.shapes = shapes }
+        return shapes
+    }
+
+    func times() throws -> [Int64] {
+        if let known = state.withLock({ $0.times }) { return known }
+        let count = rowCount
+        let times = try view.read(.times) { reader -> [Int64]? in
+            guard let unit = reader.byte(), let first = reader.word(Int64.self),
+                let steps = reader.planes(count, of: UInt64.self)
+            else { return nil }
+            var last = first
+            return steps.map { step in
+                last = last &+ ZigZag.decode(step)
+                return unit == 1 ? last &* 1000 : last
+            }
+        }
+        guard let times else { throw BlockView.Failure.damaged }
+        state.withLock { $0.times = times }
+        return times
+    }
+
+    private func bytes(_ role: PartRole) throws -> [UInt8] {
+        guard let bytes = try view.read(role, { $0.bytesOfRun() }), bytes.count == rowCount else {
+            throw BlockView.Failure.damaged
+        }
+        return bytes
+    }
+
+    func outcomes() throws -> [UInt8] {
+        if let known = state.withLock({ $0.outcomes }) { return known }
+        let outcomes = try bytes(.outcomes)
+        state.withLock { $0.outcomes = outcomes }
+        return outcomes
+    }
+
+    func flags() throws -> [UInt8] {
+        if let known = state.withLock({ $0.flags }) { return known }
+        let flags = try bytes(.flags)
+        state.withLock { $0.flags = flags }
+        return flags
+    }
+
+    func types() throws -> [UInt8] {
+        let shapes = try shapes()
+        let outcomes = try outcomes()
+        let byShape = storedShapes.map { $0?.type ?? 0 }
+        let implied = view.requests.contains { $0.format.impliedType != nil }
+        let refused = EventOutcome.quarantined.rawValue
+        var types = (0..<rowCount).map { row -> UInt8 in
+            outcomes[row] == refused || Int(shapes[row]) >= byShape.count ? 0 : byShape[Int(shapes[row])]
+        }
+        if implied {
+            for request in view.requests {
+                guard let type = request.format.impliedType else { continue }
+                for row in request.firstRow..<request.firstRow + request.rowCount where outcomes[row] != refused {
+                    types[row] = type.rawValue
+                }
+            }
+        }
+        for row in 0..<rowCount where shapes[row] == 0 && outcomes[row] != refused {
+            types[row] = try event(row)?.type.rawValue ?? 0
+        }
+        return types
+    }
+
+    /// Reason and field of a quarantined row.
+    func exception(_ row: Int) throws -> (QuarantineReason, EventField) {
+        if let known = state.withLock({ $0.exceptions }) { return known[row] ?? (.none, .event) }
+        let bytes = try view.read(.exceptions) { $0.bytesOfRun() } ?? []
+        var found: [Int: (QuarantineReason, EventField)] = [:]
+        bytes.withUnsafeBytes { raw in
+            var reader = StreamReader(raw)
+            while let row = reader.word(UInt32.self), let reason = reader.byte(), let field = reader.byte(),
+                reader.word(UInt16.self) != nil
+            {
+                found[Int(row)] = (QuarantineReason(rawValue: reason) ?? .none, EventField(rawValue: field) ?? .event)
+            }
+        }
+        let exceptions = found
+        state.withLock { $0.exceptions = exceptions }
+        return exceptions[row] ?? (.none, .event)
+    }
+
+    // MARK: values of a column
+
+    func values(_ column: UInt16) throws -> Values? {
+        if let known = state.withLock({ $0.values[column] }) { return known }
+        guard let values = try unpack(column) else { return nil }
+        state.withLock { $0.values[column] = values }
+        return values
+    }
+
+    private func unpack(_ column: UInt16) throws -> Values? {
+        if let plain = try view.read(.plain, column: column, Self.plain) { return plain }
+        guard let kind = dictionary.column(column)?.kind else { return nil }
+        return try view.read(.values, column: column) { reader -> Values? in
+            guard let count = reader.word(UInt32.self).map({ Int($0) }), count <= self.rowCount else { return nil }
+            switch kind {
+            case .text, .object, .json, .whole: return reader.planes(count, of: UInt32.self).map { .codes($0) }
+            case .uuid, .hex:
+                guard let bytes = reader.bytesOfRun(), bytes.count == count * 16 else { return nil }
+                return .identifiers(bytes.withUnsafeBytes { Array($0.bindMemory(to: UInt64.self)) })
+            case .number, .timeSeconds, .timeMillis, .timeMicros:
+                guard let words = reader.planes(count, of: UInt64.self), let fractions = reader.bytesOfRun(),
+                    fractions.isEmpty || fractions.count == count
+                else { return nil }
+                return .numbers(words.map { ZigZag.decode($0) }, fractions: fractions)
+            }
+        }
+    }
+
+    private static func plain(_ reader: inout StreamReader) -> Values? {
+        guard let count = reader.word(UInt32.self), let bytes = reader.bytesOfRun() else { return nil }
+        var starts: [Int] = []
+        var texts: [UInt8] = []
+        texts.reserveCapacity(bytes.count)
+        let isWhole = bytes.withUnsafeBytes { raw in
+            var texts_ = StreamReader(raw)
+            for _ in 0..<count {
+                guard let length = texts_.varint(), let text = texts_.slice(length) else { return false }
+                starts.append(texts.count)
+                texts.append(contentsOf: text)
+            }
+            return true
+        }
+        guard isWhole else { return nil }
+        starts.append(texts.count)
+        return .plain(starts: starts, bytes: texts)
+    }
+
+    /// For each row its place among the values of a column, or -1.
+    func rank(_ column: UInt16) throws -> [Int32] {
+        if let known = state.withLock({ $0.ranks[column] }) { return known }
+        let shapes = try shapes()
+        let has = storedShapes.enumerated().map { number, shape in
+            number == 0 ? column == 0 : shape?.pieces.contains { $0.column == column } ?? false
+        }
+        var next: Int32 = 0
+        let rank = shapes.map { shape -> Int32 in
+            guard Int(shape) < has.count, has[Int(shape)] else { return -1 }
+            next += 1
+            return next - 1
+        }
+        state.withLock { $0.ranks[column] = rank }
+        return rank
+    }
+
+    // MARK: whole events
+
+    /// The bytes of the event of a row, as they came.
+    func raw(_ row: Int) throws -> [UInt8] {
+        let number = Int(try shapes()[row])
+        if number == 0 {
+            var text: [UInt8] = []
+            try append(0, .whole, row, to: &text)
+            return text
+        }
+        guard number < storedShapes.count, let shape = storedShapes[number] else { throw BlockView.Failure.damaged }
+        var text: [UInt8] = []
+        text.reserveCapacity(512)
+        for piece in shape.pieces {
+            text.append(contentsOf: piece.literal)
+            guard let column = piece.column else { continue }
+            guard let kind = dictionary.column(column)?.kind else { throw BlockView.Failure.damaged }
+            try append(column, kind, row, to: &text)
+        }
+        return text
+    }
+
+    /// Appends the value of a column in a row that has one, as it stood in the event.
+    func append(_ column: UInt16, _ kind: HoleKind, _ row: Int, to text: inout [UInt8]) throws {
+        let place = Int(try rank(column)[row])
+        guard place >= 0, let values = try values(column) else { throw BlockView.Failure.damaged }
+        switch values {
+        case .codes(let codes):
+            guard place < codes.count, let raw = try dictionary.texts(column, of: catalog).raw(codes[place]) else {
+                throw BlockView.Failure.damaged
+            }
+            text.append(contentsOf: raw)
+        case .plain(let starts, let bytes):
+            guard place + 1 < starts.count else { throw BlockView.Failure.damaged }
+            text.append(contentsOf: bytes[starts[place]..<starts[place + 1]])
+        case .identifiers(let words):
+            guard place * 2 + 1 < words.count else { throw BlockView.Failure.damaged }
+            HoleText.append(words[place * 2], words[place * 2 + 1], hyphens: kind == .uuid, to: &text)
+        case .numbers(let numbers, let fractions):
+            guard place < numbers.count else { throw BlockView.Failure.damaged }
+            if kind == .number {
+                guard place < fractions.count else { throw BlockView.Failure.damaged }
+                HoleText.append(number: numbers[place], fraction: Int(fractions[place]), to: &text)
+            } else {
+                HoleText.append(time: numbers[place] &+ (try times()[row]), kind, to: &text)
+            }
+        }
+    }
+
+    /// What is known of a row besides its text.
+    func facts(_ row: Int) throws -> RowFacts? {
+        guard let request = view.request(of: row), let outcome = EventOutcome(rawValue: try outcomes()[row]) else {
+            return nil
+        }
+        return RowFacts(request: request, row: row, time: try times()[row], outcome: outcome, flags: try flags()[row])
+    }
+
+    func event(_ row: Int) throws -> StoredEvent? {
+        let decoder = EventDecoder(secret: secret)
+        return try event(row, decoder)
+    }
+
+    /// The same with a decoder for many rows.
+    func event(_ row: Int, _ decoder: EventDecoder) throws -> StoredEvent? {
+        guard let facts = try facts(row), facts.outcome != .quarantined else { return nil }
+        return decoder.event(try raw(row)[...], facts, view)
+    }
+}
+
+/// What a block knows of a row besides its text.
+struct RowFacts {
+    var request: Int
+    var row: Int
+    var time: Int64
+    var outcome: EventOutcome
+    var flags: UInt8
+}

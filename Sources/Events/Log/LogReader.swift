@@ -1,0 +1,219 @@
+/// What was found in one segment file.
+package struct SegmentFinding: Sendable, Codable, Equatable {
+    package var segment: String
+    package var blocks = 0
+    package var rows = 0
+    /// Bytes of the file up to its last whole block.
+    package var bytes = 0
+    /// Bytes of the events as they came.
+    package var rawBytes = 0
+    /// Rows by outcome.
+    package var outcomes: [String: Int] = [:]
+    /// Places of blocks whose header, tables or parts fail their check, with their length.
+    package var damaged: [DamagedRange] = []
+    /// Bytes behind the last whole block that are no reserved space: never acknowledged.
+    package var tornBytes = 0
+    /// Rows whose text could not be put together; counted only when every event is rebuilt.
+    package var unreadableRows = 0
+    /// Why the segment could not be read at all.
+    package var problem: String?
+
+    package var isWhole: Bool { damaged.isEmpty && unreadableRows == 0 && problem == nil }
+}
+
+/// Bytes that one column takes in a segment.
+package struct ColumnSize: Sendable, Codable, Equatable {
+    package var path: String
+    package var kind: String
+    package var bytes: Int
+}
+
+/// Reads a log's folder beside a running server or without one, and changes nothing in it.
+package final class LogReader: Sendable {
+    private let storage: PosixLogStorage
+    private let directory = SegmentDirectory()
+    private let catalog: LogCatalog
+    private let secret: InstallationSecret
+    private let problems: [String: String]
+
+    /// - Parameter folder: the folder of the segments, or the data folder around it.
+    package init(folder: String) throws(EventLogError) {
+        do throws(LogStorageError) {
+            var storage = try PosixLogStorage(reading: folder)
+            var names = try storage.names()
+            if !names.contains(where: { SegmentFormat.number($0) != nil }), names.contains("events") {
+                storage = try PosixLogStorage(reading: folder + "/events")
+                names = try storage.names()
+            }
+            guard names.contains(where: { SegmentFormat.number($0) != nil }) else {
+                throw LogStorageError.failed(operation: "find a segment file (*.aurumlog) in \(folder)", code: 2)
+            }
+            self.storage = storage
+            var bytes: [UInt8] = []
+            if names.contains(EventLog.secretName) {
+                bytes = try LogFile(storage, EventLog.secretName).read(at: 0, count: InstallationSecret.byteCount)
+            }
+            let isWhole = bytes.count == InstallationSecret.byteCount
+            secret = InstallationSecret(isWhole ? bytes : [UInt8](repeating: 0, count: InstallationSecret.byteCount))
+            problems = try Self.open(names, storage, directory)
+        } catch {
+            throw .cannotOpen(error.sentence)
+        }
+        catalog = LogCatalog(directory: directory)
+    }
+
+    /// Finds the last whole block of every segment.
+    private static func open(
+        _ names: [String], _ storage: PosixLogStorage, _ directory: SegmentDirectory
+    ) throws(LogStorageError) -> [String: String] {
+        var problems: [String: String] = [:]
+        for number in names.compactMap(SegmentFormat.number).sorted() {
+            let file = try LogFile(storage, SegmentFormat.name(number))
+            switch SegmentFormat.check(try file.read(at: 0, count: SegmentFormat.headerBytes)) {
+            case .unknownVersion(let version):
+                problems[file.name] = "format version \(version) is not known to this version of Aurum"
+                continue
+            case .broken: problems[file.name] = "the header of the segment is damaged"
+            case .valid, .empty: break
+            }
+            var walk = SegmentWalk(file, end: try file.size())
+            var end = SegmentFormat.headerBytes
+            scan: while true {
+                switch try walk.next() {
+                case .block(let offset, let header): end = offset + Int(header.totalBytes)
+                case .damage: continue
+                case .end, .unknownVersion: break scan
+                }
+            }
+            directory.add(
+                SegmentDirectory.Segment(number: number, file: file, durableBytes: end, damagedOffsets: []))
+        }
+        return problems
+    }
+
+    // MARK: verify
+
+    /// Checks every byte of every segment.
+    ///
+    /// - Parameters:
+    ///   - rebuilding: also puts the text of every event together.
+    ///   - found: called with each segment as it is done.
+    package func verify(rebuilding: Bool, _ found: (SegmentFinding) -> Void) throws(EventLogError) {
+        for (name, problem) in problems.sorted(by: { $0.key < $1.key }) where directory.isMissing(name) {
+            var finding = SegmentFinding(segment: name)
+            finding.problem = problem
+            found(finding)
+        }
+        for segment in directory.segments {
+            do {
+                found(try verify(segment, rebuilding))
+            } catch let error as LogStorageError {
+                throw .cannotOpen(error.sentence)
+            } catch {
+                throw .cannotOpen("\(segment.file.name) cannot be read: \(error)")
+            }
+        }
+    }
+
+    private func verify(_ segment: SegmentDirectory.Segment, _ rebuilding: Bool) throws -> SegmentFinding {
+        var finding = SegmentFinding(segment: segment.file.name)
+        finding.problem = problems[segment.file.name]
+        finding.bytes = segment.durableBytes
+        let size = try segment.file.size()
+        var walk = SegmentWalk(segment.file, end: size)
+        while true {
+            switch try walk.next() {
+            case .block(let offset, let header): try check(segment, offset, header, rebuilding, &finding)
+            case .damage(let offset, let count):
+                finding.damaged.append(DamagedRange(segment: segment.number, offset: offset, byteCount: count))
+            case .unknownVersion(let version):
+                finding.problem = "a block has format version \(version)"
+                return finding
+            case .end(let offset, let isTorn):
+                if isTorn { finding.tornBytes = size - offset }
+                return finding
+            }
+        }
+    }
+
+    private func check(
+        _ segment: SegmentDirectory.Segment, _ offset: Int, _ header: BlockHeader, _ rebuilding: Bool,
+        _ finding: inout SegmentFinding
+    ) throws {
+        do throws(BlockView.Failure) {
+            let view = try BlockView(segment.file, segment: segment.number, offset: offset, header: header)
+            guard try view.isPayloadWhole() else { throw .damaged }
+            guard header.kind == .rows else { return }
+            finding.blocks += 1
+            finding.rows += Int(header.rowCount)
+            finding.rawBytes += Int(header.rawBytes)
+            let counts = [
+                header.outcomes.0, header.outcomes.1, header.outcomes.2, header.outcomes.3, header.outcomes.4,
+            ]
+            for (outcome, count) in zip(EventOutcome.allCases, counts) {
+                finding.outcomes[outcome.name, default: 0] += Int(count)
+            }
+            if rebuilding { finding.unreadableRows += unreadableRows(view) }
+        } catch {
+            if case .storage(let failure) = error { throw failure }
+            finding.damaged.append(
+                DamagedRange(segment: segment.number, offset: offset, byteCount: Int(header.totalBytes)))
+        }
+    }
+
+    private func unreadableRows(_ view: BlockView) -> Int {
+        guard let segment = try? catalog.segment(view.segment),
+            let block = try? DecodedBlock(view, catalog: segment, secret: secret)
+        else { return view.rowCount }
+        return (0..<view.rowCount).count { (try? block.raw($0)) == nil }
+    }
+
+    // MARK: inspect
+
+    /// The event at a position; nil when none stands there.
+    package func event(at position: LogPosition) throws -> (event: StoredEvent?, outcome: EventOutcome, raw: String)? {
+        guard let view = try catalog.block(segment: position.segment, offset: Int(position.offset)),
+            Int(position.row) < view.rowCount, let segment = try catalog.segment(position.segment)
+        else { return nil }
+        let block = try DecodedBlock(view, catalog: segment, secret: secret)
+        let row = Int(position.row)
+        guard let outcome = EventOutcome(rawValue: try block.outcomes()[row]) else { return nil }
+        return (try block.event(row), outcome, String(decoding: try block.raw(row), as: UTF8.self))
+    }
+
+    /// Bytes of each column over all segments, the largest first.
+    package func columnSizes() throws -> [ColumnSize] {
+        var bytes: [ColumnName: (kind: String, bytes: Int)] = [:]
+        for segment in try catalog.all() {
+            for entry in segment.entries {
+                guard let view = try segment.view(entry.offset) else { continue }
+                let dictionary = try segment.dictionary(shard: entry.shard, through: entry.offset)
+                for part in view.parts { Self.add(part, dictionary, &bytes) }
+                bytes[ColumnName("(headers and request tables)"), default: ("", 0)].bytes +=
+                    BlockHeader.byteCount + Int(view.header.metaBytes)
+            }
+        }
+        return bytes.map { ColumnSize(path: $0.key.path, kind: $0.value.kind, bytes: $0.value.bytes) }
+            .sorted { ($1.bytes, $0.path) < ($0.bytes, $1.path) }
+    }
+
+    private static func add(
+        _ part: PartEntry, _ dictionary: ShardDictionary, _ bytes: inout [ColumnName: (kind: String, bytes: Int)]
+    ) {
+        let isRepeated = part.role & PartRole.repeatedBit != 0
+        guard let role = PartRole(rawValue: part.role & ~PartRole.repeatedBit) else { return }
+        var name = "(\(role))"
+        var kind = ""
+        if let column = dictionary.column(part.column), role == .values || role == .plain || role == .entries {
+            name = column.path.isEmpty ? "(whole events)" : column.path
+            kind = role == .entries ? "\(column.kind) dictionary" : "\(column.kind)"
+            if role == .entries { name += " (dictionary)" }
+        }
+        if isRepeated { name = "(repeated)" }
+        bytes[ColumnName(name), default: (isRepeated ? "" : kind, 0)].bytes += Int(part.count)
+    }
+}
+
+extension SegmentDirectory {
+    func isMissing(_ name: String) -> Bool { !segments.contains { $0.file.name == name } }
+}

@@ -1,0 +1,83 @@
+/// Distinct 64-bit keys: open addressing in one list, at most three quarters full. A copy costs nothing until it changes.
+struct KeySet: Sendable {
+    /// 0 marks a free place.
+    private var slots: [UInt64] = []
+    private var used = 0
+    private var hasZero = false
+
+    var count: Int { used + (hasZero ? 1 : 0) }
+    var byteCount: Int { slots.count * 8 + 16 }
+
+    @inline(__always)
+    private static func place(_ key: UInt64, _ mask: Int) -> Int {
+        // Keys of persons are hashes already, but a resolver may give any number. Source: Fibonacci hashing, Knuth 6.4.
+        Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 20) & mask
+    }
+
+    mutating func insert(_ key: UInt64) {
+        guard key != 0 else {
+            hasZero = true
+            return
+        }
+        if (used &+ 1) &* 4 > slots.count &* 3 { grow(to: max(8, slots.count * 2)) }
+        let isNew = slots.withUnsafeMutableBufferPointer { slots in
+            let mask = slots.count &- 1
+            var index = Self.place(key, mask)
+            while slots[index] != 0 {
+                if slots[index] == key { return false }
+                index = (index &+ 1) & mask
+            }
+            slots[index] = key
+            return true
+        }
+        if isNew { used &+= 1 }
+    }
+
+    func contains(_ key: UInt64) -> Bool {
+        guard key != 0 else { return hasZero }
+        guard !slots.isEmpty else { return false }
+        return slots.withUnsafeBufferPointer { slots in
+            let mask = slots.count &- 1
+            var index = Self.place(key, mask)
+            while slots[index] != 0 {
+                if slots[index] == key { return true }
+                index = (index &+ 1) & mask
+            }
+            return false
+        }
+    }
+
+    private mutating func grow(to capacity: Int) {
+        var larger = [UInt64](repeating: 0, count: capacity)
+        larger.withUnsafeMutableBufferPointer { larger in
+            let mask = capacity - 1
+            for key in slots where key != 0 {
+                var index = Self.place(key, mask)
+                while larger[index] != 0 { index = (index &+ 1) & mask }
+                larger[index] = key
+            }
+        }
+        slots = larger
+    }
+
+    func forEach(_ body: (UInt64) -> Void) {
+        if hasZero { body(0) }
+        slots.withUnsafeBufferPointer { slots in
+            for key in slots where key != 0 { body(key) }
+        }
+    }
+
+    mutating func formUnion(_ other: KeySet) {
+        if count == 0 {
+            self = other
+            return
+        }
+        if other.count > count, other.count > 1024 {
+            let mine = self
+            self = other
+            mine.forEach { insert($0) }
+            return
+        }
+        other.forEach { insert($0) }
+    }
+}

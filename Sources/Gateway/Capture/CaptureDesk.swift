@@ -1,0 +1,180 @@
+internal import Accounts
+internal import AurumCore
+internal import Events
+internal import HTTPTypes
+internal import Hummingbird
+internal import Logging
+internal import NIOCore
+internal import Telemetry
+
+/// What all capture routes share: bounds before reading, the key, the log, the receipt on the answer.
+struct CaptureDesk: Sendable {
+    let access: Access
+    let capture: EventCapture
+    let limits: EventLimits
+    let publicRate: RateLimiter
+    let settings: CaptureRoutes.Settings
+    let clock: any WallClock
+    let unrecordedClicks: Counter
+    let logger: Logger
+
+    // MARK: in
+
+    /// The body as it came, refused before it is read when the log cannot take it, the address is over its rate or
+    /// the body is too large.
+    func read(
+        _ request: Request, _ principal: Principal?, _ context: GatewayContext, limit: Int? = nil
+    ) async throws -> ByteBuffer {
+        try admit(principal, context)
+        return try await RequestInput.body(request, limit: limit ?? limits.bodyBytesMax)
+    }
+
+    /// Refuses what the log cannot take, and strangers that come too often.
+    func admit(_ principal: Principal?, _ context: GatewayContext) throws(Problem) {
+        if let refusal = capture.refusal() { throw Problem(refusal, limits: limits) }
+        if principal?.kind != .server, principal?.kind != .admin {
+            try publicRate.check("address:\(context.clientAddress)", cost: 1)
+        }
+    }
+
+    /// Holds a publishable key to its rate.
+    func charge(_ principal: Principal, events: @autoclosure () -> Int) throws(Problem) {
+        guard principal.kind == .publishable else { return }
+        try publicRate.check("key:\(principal.keyID)", cost: Double(max(1, events())))
+    }
+
+    func encoding(_ request: Request) throws(Problem) -> BodyEncoding {
+        guard let encoding = BodyEncoding(contentEncoding: request.headers[.contentEncoding]) else {
+            throw .unsupportedEncoding
+        }
+        return encoding
+    }
+
+    /// The decoded bytes of a body.
+    func decode(_ body: ByteBuffer, _ encoding: BodyEncoding, bodyBytesMax: Int? = nil) throws(Problem) -> [UInt8] {
+        let bytesMax = bodyBytesMax ?? limits.bodyBytesMax
+        return try withBytes(body, bodyBytesMax: bytesMax) { (bytes) throws(CaptureError) in
+            try encoding.decode(bytes, limits: limits, bodyBytesMax: bytesMax)
+        }
+    }
+
+    /// Runs a reader over a body; its refusals become problems.
+    func withBytes<Value>(
+        _ body: ByteBuffer, bodyBytesMax: Int? = nil,
+        _ read: (UnsafeRawBufferPointer) throws(CaptureError) -> Value
+    ) throws(Problem) -> Value {
+        let result = body.withUnsafeReadableBytes { bytes in
+            Result { () throws(CaptureError) in try read(bytes) }
+        }
+        return try unwrap(result, bodyBytesMax)
+    }
+
+    func withBytes<Value>(
+        _ body: [UInt8], bodyBytesMax: Int? = nil, _ read: (UnsafeRawBufferPointer) throws(CaptureError) -> Value
+    ) throws(Problem) -> Value {
+        let result = body.withUnsafeBytes { bytes in
+            Result { () throws(CaptureError) in try read(bytes) }
+        }
+        return try unwrap(result, bodyBytesMax)
+    }
+
+    private func unwrap<Value>(
+        _ result: Result<Value, CaptureError>, _ bodyBytesMax: Int?
+    ) throws(Problem) -> Value {
+        switch result {
+        case .success(let value): return value
+        case .failure(let error):
+            var limits = limits
+            limits.bodyBytesMax = bodyBytesMax ?? limits.bodyBytesMax
+            throw Problem(error, limits: limits)
+        }
+    }
+
+    // MARK: to the log
+
+    func source(
+        _ principal: Principal, _ request: Request, isHistorical: Bool = false, sentAt: Timestamp? = nil
+    ) -> CaptureSource {
+        CaptureSource(
+            org: principal.org, app: principal.app,
+            defaultCurrency: settings(principal.org, principal.app).defaultCurrency,
+            isHistorical: principal.historical || isHistorical, sentAt: sentAt,
+            hasGPC: request.headers[.globalPrivacyControl] == "1", isBrowser: principal.kind == .publishable)
+    }
+
+    /// Durable when it returns.
+    func submit(
+        _ body: ByteBuffer, _ format: WireFormat, _ source: CaptureSource, encoding: BodyEncoding = .identity
+    ) async throws -> Receipt {
+        let now = clock.now
+        let result: Result<Receipt, CaptureError> = await withCheckedContinuation { continuation in
+            body.withUnsafeReadableBytes { bytes in
+                capture.submit(bytes, format: format, encoding: encoding, source: source, receivedAt: now) {
+                    continuation.resume(returning: $0)
+                }
+            }
+        }
+        return try unwrap(result, nil)
+    }
+
+    func submit(_ body: [UInt8], _ format: WireFormat, _ source: CaptureSource) async throws -> Receipt {
+        let now = clock.now
+        let result: Result<Receipt, CaptureError> = await withCheckedContinuation { continuation in
+            body.withUnsafeBytes { bytes in
+                capture.submit(bytes, format: format, source: source, receivedAt: now) {
+                    continuation.resume(returning: $0)
+                }
+            }
+        }
+        return try unwrap(result, nil)
+    }
+
+    // MARK: out
+
+    /// An answer with the receipt in its header, readable by the page that asked.
+    func answer(
+        _ text: String, type: String = "application/json", status: HTTPResponse.Status, _ receipt: Receipt?,
+        _ request: Request
+    ) -> Response {
+        var headers = HTTPFields()
+        headers[.contentType] = type
+        headers[.aurumReceipt] = receipt?.id
+        allowOrigin(request, &headers)
+        return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
+    }
+
+    /// The origin was checked against the key before; here the browser is told.
+    func allowOrigin(_ request: Request, _ headers: inout HTTPFields) {
+        guard let origin = request.headers[.origin] else { return }
+        headers[.accessControlAllowOrigin] = origin
+        headers[.vary] = "Origin"
+        headers[.accessControlExposeHeaders] = "Aurum-Receipt, Retry-After"
+    }
+
+    /// What a browser asks before it posts from another origin: allowed to origins that some key is bound to.
+    func preflight(_ request: Request) -> Response {
+        guard let origin = request.headers[.origin], access.keys.isAllowed(origin: origin) else {
+            return Response(status: .forbidden)
+        }
+        return Response(
+            status: .noContent,
+            headers: [
+                .accessControlAllowOrigin: origin, .accessControlAllowMethods: "POST",
+                .accessControlAllowHeaders: "authorization, content-type, content-encoding, x-write-key, anonymousid",
+                .accessControlMaxAge: "7200", .vary: "Origin",
+            ])
+    }
+}
+
+extension Problem {
+    init(_ error: CaptureError, limits: EventLimits) {
+        switch error {
+        case .malformedBody(let offset): self = .malformedBody(offset: offset)
+        case .bodyTooLarge: self = .bodyTooLarge(limitBytes: limits.bodyBytesMax)
+        case .tooManyEvents: self = .tooManyEvents(limit: limits.batchEventsMax)
+        case .inflateRatio: self = .inflateRatio
+        case .overloaded, .storageFull, .quarantineFull, .logFailed:
+            self = .unavailable(code: error.tag, detail: error.sentence)
+        }
+    }
+}

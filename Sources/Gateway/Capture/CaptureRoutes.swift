@@ -1,0 +1,47 @@
+package import AurumCore
+package import Events
+internal import HTTPTypes
+internal import Hummingbird
+package import Logging
+package import Telemetry
+
+/// What an app's settings say to capture.
+package struct AppCaptureSettings: Sendable, Equatable {
+    /// Currency of money that names none.
+    package var defaultCurrency = "USD"
+    /// Hosts that clicks may lead to, beside those of the app's publishable keys: `example.com`,
+    /// `example.com:8080`, `*.example.com`.
+    package var allowedHosts: Set<String> = []
+
+    package init(defaultCurrency: String = "USD", allowedHosts: Set<String> = []) {
+        self.defaultCurrency = defaultCurrency
+        self.allowedHosts = allowedHosts
+    }
+}
+
+/// Every route that takes events in, one file a format.
+package struct CaptureRoutes: Sendable {
+    /// Settings by organisation and app.
+    package typealias Settings = @Sendable (_ org: String, _ app: String) -> AppCaptureSettings
+
+    private let desk: CaptureDesk
+
+    package init(
+        access: Access, capture: EventCapture, limits: EventLimits, publicRate: RateLimiter,
+        settings: @escaping Settings, registry: MetricRegistry, clock: any WallClock, logger: Logger
+    ) {
+        desk = CaptureDesk(
+            access: access, capture: capture, limits: limits, publicRate: publicRate, settings: settings, clock: clock,
+            unrecordedClicks: registry.counter(.clicksUnrecorded), logger: logger)
+    }
+
+    package func register(in book: RouteBook) {
+        NativeRoutes(desk: desk).register(in: book)
+        InstallRoutes(desk: desk).register(in: book)
+        SegmentRoutes(desk: desk).register(in: book)
+        PostHogRoutes(desk: desk).register(in: book)
+        MeasurementRoutes(desk: desk).register(in: book)
+        PixelRoutes(desk: desk).register(in: book)
+        ClickRoutes(desk: desk).register(in: book)
+    }
+}

@@ -1,0 +1,50 @@
+internal import Accounts
+internal import AurumCore
+internal import Events
+internal import Foundation
+internal import HTTPTypes
+internal import Hummingbird
+
+/// Capture in our own shape.
+struct NativeRoutes: Sendable {
+    let desk: CaptureDesk
+
+    private static let example: JSONValue = [
+        "id": "9b2d6a0e-5a0c-4a53-a6a1-0a5a4d1e7c11", "type": "page", "anonymous_id": "visitor-1",
+        "url": "https://www.example.com/?utm_source=google&utm_medium=cpc&utm_campaign=brooklyn-solar",
+    ]
+
+    func register(in book: RouteBook) {
+        book.post(
+            "/v1/events",
+            RouteDescription(
+                "Stores events: one JSON object a line, an array, or one object.", tag: "events", scope: .eventsWrite,
+                success: 202, query: ["key": "A publishable key, for senders that cannot set headers."],
+                body: Self.example, bodyType: "application/x-ndjson")
+        ) { try await events($0, $1) }
+        book.preflight("/v1/events") { desk.preflight($0) }
+    }
+
+    private func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try desk.access.requireCapture(request, bodyKey: nil)
+        let body = try await desk.read(request, principal, context)
+        try desk.charge(principal, events: body.readableBytesView.count { $0 == UInt8(ascii: "\n") } + 1)
+        let format = try Self.format(request)
+        let receipt = try await desk.submit(
+            body, format, desk.source(principal, request),
+            encoding: desk.encoding(request))
+        return desk.answer(receipt.json, status: .accepted, receipt, request)
+    }
+
+    private static func format(_ request: Request) throws(Problem) -> WireFormat {
+        switch request.headers[.contentType]?.split(separator: ";").first.map({
+            $0.trimmingCharacters(in: .whitespaces)
+        }) {
+        case "application/json": .json
+        // The last is what curl says of `-d` unless told otherwise.
+        case nil, "application/x-ndjson", "application/ndjson", "text/plain", "application/x-www-form-urlencoded":
+            .ndjson
+        default: throw .unsupportedMediaType
+        }
+    }
+}

@@ -1,0 +1,66 @@
+internal import Accounts
+internal import AurumCore
+internal import Events
+internal import HTTPTypes
+internal import Hummingbird
+internal import NIOCore
+
+/// Impressions and clicks that a picture reports.
+struct PixelRoutes: Sendable {
+    let desk: CaptureDesk
+
+    /// One transparent point: 43 bytes of GIF.
+    private static let picture: [UInt8] = [
+        0x47, 0x49, 0x46, 0x38, 0x39, 0x61, 0x01, 0x00, 0x01, 0x00, 0x80, 0x00, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff,
+        0xff, 0x21, 0xf9, 0x04, 0x01, 0x00, 0x00, 0x00, 0x00, 0x2c, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x01, 0x00,
+        0x00, 0x02, 0x02, 0x44, 0x01, 0x00, 0x3b,
+    ]
+
+    func register(in book: RouteBook) {
+        book.get(
+            "/v1/px.gif",
+            RouteDescription(
+                "Stores an impression or a click and answers a picture of one point.", tag: "events",
+                query: [
+                    "k": "The write key.", "t": "impression (default) or click.",
+                    "anonymous_id": "The visitor; or user_id, device_id, click_id.",
+                    "…": "Names of the contract, campaign fields and utm_*; anything else goes to props.",
+                ])
+        ) { try await pixel($0, $1) }
+    }
+
+    private func pixel(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let query = try desk.query(request)
+        let type = query["t"] ?? "impression"
+        guard ["impression", "click"].contains(type) else {
+            throw Problem.badQuery(name: "t", detail: "must be impression or click.")
+        }
+        let principal = try desk.access.requireCapture(request, explicit: query["k"] ?? "")
+        try desk.admit(principal, context)
+        try desk.charge(principal, events: 1)
+        var event = query
+        event.type = type
+        // A picture's referrer is the page it stands in.
+        event.url = query["url"] ?? query["u"] ?? request.headers[.referer]
+        let receipt = try await desk.submit(event.line, .pixel, desk.source(principal, request))
+        var headers = HTTPFields()
+        headers[.contentType] = "image/gif"
+        headers[.cacheControl] = "no-store"
+        headers[.aurumReceipt] = receipt.id
+        headers[.crossOriginResourcePolicy] = "cross-origin"
+        desk.allowOrigin(request, &headers)
+        return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: Self.picture)))
+    }
+}
+
+extension CaptureDesk {
+    /// The query of a request as an event, with what its headers say.
+    func query(_ request: Request) throws(Problem) -> QueryEvent {
+        let text = request.uri.query ?? ""
+        guard text.utf8.count <= limits.queryBytesMax else { throw .bodyTooLarge(limitBytes: limits.queryBytesMax) }
+        var event = QueryEvent(query: text, type: "")
+        event.userAgent = request.headers[.userAgent]
+        event.privacyControl = request.headers[.globalPrivacyControl] == "1"
+        return event
+    }
+}

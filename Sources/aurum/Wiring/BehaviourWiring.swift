@@ -1,0 +1,33 @@
+internal import AurumCore
+internal import Database
+internal import Events
+internal import Gateway
+internal import Logging
+internal import Telemetry
+
+/// Questions about behaviour, exports and the live tail over one log.
+enum BehaviourWiring {
+    static func parts(
+        _ configuration: AurumConfiguration, _ folder: DataFolder, _ events: EventLog, _ limits: EventLimits,
+        _ database: Database, _ engine: QueryEngine
+    ) -> BehaviourParts {
+        let clock = SystemWallClock()
+        let directory = configuration[.exportsDirectory]
+        return BehaviourParts(
+            questions: BehaviourService(engine: engine, clock: clock),
+            exports: ExportService(
+                database: database, engine: engine, folder: folder.exportsPath,
+                directory: directory == "off" ? nil : directory, freeBytesMin: limits.freeBytesMin, clock: clock,
+                logger: Logger(label: "exports")),
+            tail: TailFeed(events.store))
+    }
+
+    /// For a log without a server.
+    static func questions(_ events: EventLog, registry: MetricRegistry) -> BehaviourService {
+        BehaviourService(engine: engine(events, registry: registry), clock: SystemWallClock())
+    }
+
+    static func engine(_ events: EventLog, registry: MetricRegistry) -> QueryEngine {
+        QueryEngine(source: events.store, registry: registry, clock: SystemWallClock(), logger: Logger(label: "query"))
+    }
+}
