@@ -143,8 +143,8 @@ package struct GatewayServer: Service {
         ).register(in: book)
         EventRoutes(access: access, store: store, policies: parts.eventPolicies).register(in: book)
         IdentityRoutes(
-            access: access, identity: parts.events.identity, store: parts.events.store, clock: parts.clock,
-            limits: parts.eventLimits
+            access: access, identity: parts.events.identity, store: store, clock: parts.clock,
+            limits: parts.eventLimits, policies: parts.eventPolicies
         ).register(in: book)
         AppRoutes(access: access, apps: parts.eventPolicies.apps).register(in: book)
         QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits).register(in: book)
