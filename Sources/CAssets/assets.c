@@ -23,6 +23,9 @@ static const unsigned char migration_0002_accounts[] = {
 static const unsigned char migration_0005_attribution[] = {
 #embed "files/migrations/0005_attribution.sql"
 };
+static const unsigned char migration_0006_event_policy[] = {
+#embed "files/migrations/0006_event_policy.sql"
+};
 static const unsigned char migration_0007_exports[] = {
 #embed "files/migrations/0007_exports.sql"
 };
@@ -117,6 +120,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0002_accounts.sql", migration_0002_accounts),
     ROW("migrations/0005_attribution.sql", migration_0005_attribution),
     ROW("migrations/0004_leads.sql", migration_0004_leads),
+    ROW("migrations/0006_event_policy.sql", migration_0006_event_policy),
     ROW("migrations/0007_exports.sql", migration_0007_exports),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),

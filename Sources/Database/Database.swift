@@ -112,6 +112,15 @@ package final class Database: Sendable {
         return value
     }
 
+    /// The same for callers that cannot wait: `finish` is called once, on any thread, after the commit or with its
+    /// error.
+    package func enqueue(
+        _ name: StaticString, _ body: @Sendable @escaping (Transaction) throws -> Void,
+        finish: @escaping @Sendable ((any Error)?) -> Void
+    ) {
+        enqueue(Job(name: name, body: body, finish: finish))
+    }
+
     private func enqueue(_ job: Job) {
         let refusal: SQLError? = queue.withLock { queue in
             if queue.closed { return .closed }

@@ -50,7 +50,7 @@ package final class EventLog: Sendable {
     /// Opens the log in a folder, which is created where it is missing, and recovers it before it returns.
     package static func open(
         directory: String, configuration: EventsConfiguration = EventsConfiguration(), registry: MetricRegistry,
-        health: HealthRegistry, clock: any WallClock, logger: Logger
+        health: HealthRegistry, clock: any WallClock, logger: Logger, policies: EventPolicies? = nil
     ) throws(EventLogError) -> EventLog {
         let storage: PosixLogStorage
         do throws(LogStorageError) {
@@ -61,13 +61,13 @@ package final class EventLog: Sendable {
         }
         return try open(
             storage: storage, configuration: configuration, registry: registry, health: health, clock: clock,
-            logger: logger)
+            logger: logger, policies: policies)
     }
 
     /// Opens the log in any storage.
     package static func open(
         storage: any LogStorage, configuration: EventsConfiguration = EventsConfiguration(), registry: MetricRegistry,
-        health: HealthRegistry, clock: any WallClock, logger: Logger
+        health: HealthRegistry, clock: any WallClock, logger: Logger, policies: EventPolicies? = nil
     ) throws(EventLogError) -> EventLog {
         let began = ContinuousClock.now
         let directory = SegmentDirectory()
@@ -87,7 +87,7 @@ package final class EventLog: Sendable {
             return EventLog(
                 storage: storage, configuration: configuration, meters: CaptureMeters(registry, health, clock),
                 clock: clock, logger: logger, secret: secret, views: views, index: index, segments: segments,
-                report: report)
+                report: report, policies: policies)
         } catch {
             throw error == .readOnly ? .readOnly(error.sentence) : .cannotOpen(error.sentence)
         }
@@ -96,7 +96,7 @@ package final class EventLog: Sendable {
     private init(
         storage: any LogStorage, configuration: EventsConfiguration, meters: CaptureMeters, clock: any WallClock,
         logger: Logger, secret: InstallationSecret, views: LogViews, index: DeduplicationIndex,
-        segments: SegmentWriter, report: RecoveryReport
+        segments: SegmentWriter, report: RecoveryReport, policies: EventPolicies?
     ) {
         let limits = configuration.limits
         let shards = (0..<max(1, configuration.shards)).map { CaptureShard(limits: limits, number: $0) }
@@ -109,7 +109,7 @@ package final class EventLog: Sendable {
             logger: logger, clock: clock)
         capture = EventCapture(
             shards: shards, signal: signal, state: state, inFlight: inFlight, limits: limits, secret: secret,
-            storage: storage, meters: meters, clock: clock)
+            storage: storage, meters: meters, clock: clock, policies: policies)
         store = BlockEventStore(views: views, secret: secret, limits: limits, clock: clock)
         identity = IdentityService(
             capture: capture, store: store, persons: views.persons, secret: secret, clock: clock, logger: logger)

@@ -15,6 +15,8 @@ extension MetricDefinition {
         "aurum_log_commit_group_requests", .histogram, "Requests acknowledged by one fdatasync.")
     package static let logSegmentBytes = MetricDefinition(
         "aurum_log_segment_bytes", .gauge, labels: ["state"], "Bytes of the log on disk.")
+    package static let quarantineBytes = MetricDefinition(
+        "aurum_events_quarantine_bytes", .gauge, "Bytes of quarantined events that can still be read.")
     package static let dedupIdentifiers = MetricDefinition(
         "aurum_events_dedup_identifiers", .gauge, "Event ids remembered for de-duplication.")
     package static let clicksUnrecorded = MetricDefinition(

@@ -13,9 +13,9 @@ struct Aurum: AsyncParsableCommand {
             """,
         version: Release.version,
         subcommands: [
-            ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, EventsCommand.self,
-            IdentityCommand.self, SolarCommand.self, LoadCommand.self, BenchCommand.self, ValidateCommand.self,
-            VersionCommand.self,
+            ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, AppsCommand.self,
+            EventsCommand.self, QuarantineCommand.self, IdentityCommand.self, SolarCommand.self, LoadCommand.self,
+            BenchCommand.self, ValidateCommand.self, VersionCommand.self,
         ])
 }
 

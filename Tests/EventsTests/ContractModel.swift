@@ -130,9 +130,9 @@ struct ContractModel {
                 case "gpc": guard case .bool = value else { throw fail("bad_type") }
                 case "tcf": _ = try text(value, 2048)
                 default:
-                    guard ["granted", "denied", "unknown"].contains(try text(value, .max)) else {
-                        throw fail("bad_type")
-                    }
+                    let word = try text(value, .max)
+                    guard ["granted", "denied", "unknown"].contains(word) else { throw fail("bad_type") }
+                    facts.texts["consent." + name] = word
                 }
             } names: {
                 ["gpc", "analytics", "ads", "personalisation", "tcf"].contains($0)
@@ -229,16 +229,19 @@ struct ContractModel {
         guard filled("id") else { throw fail("missing_field") }
         if type == "track" || type == "conversion", !filled("name") { throw fail("missing_field") }
         let hasDevice = filled("device_id") || !facts.contextDevice.isEmpty
-        let known = filled("anonymous_id") || filled("user_id") || hasDevice
+        let isDenied = facts.texts["consent.analytics"] == "denied"
+        let known = filled("anonymous_id") || filled("user_id") || hasDevice || isDenied
         switch type {
         case "click", "impression": guard known || filled("click_id") else { throw fail("missing_identifier") }
         case "install":
-            guard hasDevice || filled("click_id") || filled("install_referrer") else {
+            guard hasDevice || filled("click_id") || filled("install_referrer") || isDenied else {
                 throw fail(known ? "missing_field" : "missing_identifier")
             }
         default: guard known else { throw fail("missing_identifier") }
         }
-        try fieldsOfType(type, hasDevice, facts, filled)
+        if !isDenied || ["page", "screen", "consent"].contains(type) {
+            try fieldsOfType(type, hasDevice, facts, filled)
+        }
         try moneyOfEvent(type, facts)
         try timeOfEvent(facts)
     }

@@ -11,7 +11,7 @@ let testSource = CaptureSource(org: "acme", app: "shop")
 
 /// A log over the given storage, quick to commit and small.
 func openEvents(
-    _ storage: any LogStorage, change: (inout EventsConfiguration) -> Void = { _ in }
+    _ storage: any LogStorage, policies: EventPolicies? = nil, change: (inout EventsConfiguration) -> Void = { _ in }
 ) throws -> EventLog {
     var configuration = EventsConfiguration()
     configuration.commitDelay = .milliseconds(0)
@@ -24,7 +24,7 @@ func openEvents(
     return try EventLog.open(
         storage: storage, configuration: configuration, registry: MetricRegistry(),
         health: HealthRegistry(clock: clock), clock: clock,
-        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }, policies: policies)
 }
 
 extension EventLog {

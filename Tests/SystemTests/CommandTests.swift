@@ -13,7 +13,8 @@ struct CommandTests {
     }
 
     @Test(arguments: [
-        "serve", "demo", "fakes", "keys", "events", "identity", "solar", "load", "bench", "validate", "version",
+        "serve", "demo", "fakes", "keys", "apps", "events", "quarantine", "identity", "solar", "load", "bench",
+        "validate", "version",
     ])
     func `every command explains itself`(command: String) async throws {
         let answer = try await AurumBinary.run([command, "--help"])

@@ -83,7 +83,8 @@ import Validation
         await running.server.stop()
     }
 
-    @Test func `clients that never read cost little memory, are told what they missed, and can fetch it`() async throws {
+    @Test func `clients that never read cost little memory, are told what they missed, and can fetch it`() async throws
+    {
         let running = try await Running()
         let reader = try await running.open("?from=00000000-00000000-0")
         var sockets: [StubbornSocket] = []

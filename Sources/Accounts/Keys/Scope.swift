@@ -10,6 +10,8 @@ package enum Scope: String, Sendable, Codable, CaseIterable, Comparable {
     case leadsRead = "leads:read"
     case leadsWrite = "leads:write"
     case ledgerRead = "ledger:read"
+    case policiesWrite = "policies:write"
+    case privacyManage = "privacy:manage"
     case systemRead = "system:read"
 
     package static func < (left: Scope, right: Scope) -> Bool { left.rawValue < right.rawValue }

@@ -13,6 +13,7 @@ struct BodyReader {
     private let limits: EventLimits
     private let eventBytesMax: Int
     private var rules: ContractRules
+    private let lateness: Int64
     private var events = 0
 
     init(request: PendingRequest, keys: IdentityKeys, limits: EventLimits) {
@@ -20,6 +21,7 @@ struct BodyReader {
         self.keys = keys
         self.limits = limits
         eventBytesMax = request.format == .internalEvents ? limits.internalEventBytesMax : limits.eventBytesMax
+        lateness = request.policy?.latenessMicroseconds ?? ContractLimits.latenessMicroseconds
         rules = ContractRules(
             flavour: request.format.flavour, impliedType: request.format.impliedType, receivedAt: request.receivedAt,
             envelopeSentAt: request.envelopeSentAt, isHistorical: request.isHistorical)
@@ -38,7 +40,8 @@ struct BodyReader {
             error = readDocument(body, &shard, &block)
         }
         shard.padded.reset(keeping: 1 << 20)
-        if let error {
+        if let error = error ?? (request.policy?.isQuarantineFull == true ? .quarantineFull : nil) {
+            request.policy?.giveUp()
             block.takeBack()
             return error
         }
@@ -212,17 +215,45 @@ extension BodyReader {
             quarantine(start, count, shard.parser.reason, shard.parser.field, &shard, &block)
             return
         }
+        let isBot = shard.parser.has(.userAgent) && isBot(&shard)
+        switch request.policy?.judge(&shard.parser, start, count, rules, index: block.rowCount - request.firstRow) {
+        case nil, .asIs: append(start, count, ending, isBot, flags: 0, &shard, &block)
+        case .rewrite(let text, let flags, let isMarked):
+            append(text, instead: start, count, isBot || isMarked, flags, &shard, &block)
+        case .quarantine(let reason, let field): quarantine(start, count, reason, field, &shard, &block)
+        }
+    }
+
+    /// The same for a text that the policy made of the event: parsed again, since every place in it has moved.
+    @inline(never)
+    private mutating func append(
+        _ text: [UInt8], instead start: UnsafePointer<UInt8>, _ count: Int, _ isBot: Bool, _ flags: UInt8,
+        _ shard: inout ShardTools, _ block: inout BlockContent
+    ) {
+        var padded = text
+        padded.append(contentsOf: repeatElement(0, count: ByteScan.padding))
+        padded.withUnsafeBufferPointer { buffer in
+            guard let first = buffer.baseAddress, let (end, ending) = shard.parse(first, base: first),
+                end == first + text.count, shard.parser.conclude(rules)
+            else { return quarantine(start, count, shard.parser.reason, shard.parser.field, &shard, &block) }
+            append(first, text.count, ending, isBot, flags: flags, &shard, &block)
+        }
+    }
+
+    @inline(__always)
+    private mutating func append(
+        _ start: UnsafePointer<UInt8>, _ count: Int, _ ending: Int, _ isBot: Bool, flags: UInt8,
+        _ shard: inout ShardTools, _ block: inout BlockContent
+    ) {
         var row = BlockContent.Row()
         row.type = UInt8(truncatingIfNeeded: shard.parser.type)
         row.time = shard.parser.moment
         row.flags =
-            (shard.parser.isShifted ? BlockContent.Flag.shifted : 0)
+            flags | (shard.parser.isShifted ? BlockContent.Flag.shifted : 0)
             | (shard.parser.has(.traceID) ? BlockContent.Flag.ownTrace : 0)
-        if shard.parser.has(.userAgent), isBot(&shard) {
+        if isBot {
             row.outcome = .bot
-        } else if rules.receivedAt &- row.time > ContractLimits.latenessMicroseconds, !rules.isHistorical,
-            rules.flavour != .internal
-        {
+        } else if rules.receivedAt &- row.time > lateness, !rules.isHistorical, rules.flavour != .internal {
             row.outcome = .late
         }
         if TouchRule.mayTouch(shard.parser.type) { touch(shard.parser, &row, &block) }
@@ -335,14 +366,32 @@ extension BodyReader {
         row.reason = reason
         row.field = field
         let id = DerivedID.salvaged(from: UnsafeBufferPointer(start: start, count: min(count, limits.eventBytesMax)))
+        if let policy = request.policy {
+            let raw = UnsafeBufferPointer(start: start, count: count)
+            guard let sealed = policy.quarantineText(raw, id: id) else { return }
+            sealed.withUnsafeBufferPointer { text in
+                guard let first = text.baseAddress else { return }
+                quarantine(row, first, text.count, id, &shard, &block)
+            }
+        } else {
+            quarantine(row, start, count, id, &shard, &block)
+        }
+    }
+
+    /// The row of a refused event with the text that the log keeps.
+    private func quarantine(
+        _ refused: BlockContent.Row, _ text: UnsafePointer<UInt8>, _ count: Int, _ id: String?,
+        _ shard: inout ShardTools, _ block: inout BlockContent
+    ) {
+        var row = refused
         var place = BlockContent.IDPlace.none
         if let id {
             row.id = keys.event(id: id)
-            let text = Array(id.utf8)
-            place = text.withUnsafeBufferPointer { bytes in
+            let bytes = Array(id.utf8)
+            place = bytes.withUnsafeBufferPointer { bytes in
                 bytes.baseAddress.map { block.keepID($0, bytes.count) } ?? place
             }
         }
-        shard.encoder.appendWhole(row, event: start, count: count, id: place, to: &block)
+        shard.encoder.appendWhole(row, event: text, count: count, id: place, to: &block)
     }
 }

@@ -5,7 +5,7 @@ package enum CaptureError: Error, Equatable, Sendable {
     /// The array, object or envelope is not JSON, or the packing is broken; the byte where that showed.
     case malformedBody(offset: Int)
     case bodyTooLarge, tooManyEvents, inflateRatio
-    case overloaded, storageFull, logFailed
+    case overloaded, storageFull, quarantineFull, logFailed
 
     /// The stable tag of the problem document.
     package var tag: String {
@@ -16,6 +16,7 @@ package enum CaptureError: Error, Equatable, Sendable {
         case .inflateRatio: "inflate_ratio"
         case .overloaded: "overloaded"
         case .storageFull: "storage_full"
+        case .quarantineFull: "quarantine_full"
         case .logFailed: "log_failed"
         }
     }
@@ -24,7 +25,7 @@ package enum CaptureError: Error, Equatable, Sendable {
         switch self {
         case .malformedBody: 400
         case .bodyTooLarge, .tooManyEvents, .inflateRatio: 413
-        case .overloaded, .storageFull, .logFailed: 503
+        case .overloaded, .storageFull, .quarantineFull, .logFailed: 503
         }
     }
 
@@ -36,6 +37,8 @@ package enum CaptureError: Error, Equatable, Sendable {
         case .inflateRatio: "The body unpacks to far more than its size allows."
         case .overloaded: "Too much is waiting to be stored; send it again later."
         case .storageFull: "The volume of the event log is nearly full; nothing new is accepted."
+        case .quarantineFull:
+            "The quarantine is full and this request needs it: replay or delete what is there, or mend the events."
         case .logFailed: "The event log failed to write and refuses until the server is restarted."
         }
     }
@@ -44,7 +47,7 @@ package enum CaptureError: Error, Equatable, Sendable {
     package var retryAfterSeconds: Int? {
         switch self {
         case .overloaded: 1
-        case .storageFull, .logFailed: 30
+        case .storageFull, .quarantineFull, .logFailed: 30
         default: nil
         }
     }
@@ -60,14 +63,29 @@ package struct CaptureSource: Sendable, Equatable {
     package var isHistorical: Bool
     /// The client's clock when it sent the body, where the body says so around its events.
     package var sentAt: Timestamp?
+    /// The request carried `Sec-GPC: 1`.
+    package var hasGPC: Bool
+    /// The key may stand in a web page, so what it sends is looked at for bots.
+    package var isBrowser: Bool
+    /// The plan that a replay holds its events against; nil outside replays, `.some(nil)` for none.
+    var planToReplayUnder: CompiledPlan??
+
+    package static func == (left: CaptureSource, right: CaptureSource) -> Bool {
+        left.org == right.org && left.app == right.app && left.defaultCurrency == right.defaultCurrency
+            && left.isHistorical == right.isHistorical && left.sentAt == right.sentAt && left.hasGPC == right.hasGPC
+            && left.isBrowser == right.isBrowser
+    }
 
     package init(
-        org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false, sentAt: Timestamp? = nil
+        org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false,
+        sentAt: Timestamp? = nil, hasGPC: Bool = false, isBrowser: Bool = false
     ) {
         self.org = org
         self.app = app
         self.defaultCurrency = defaultCurrency
         self.isHistorical = isHistorical
+        self.hasGPC = hasGPC
+        self.isBrowser = isBrowser
         self.sentAt = sentAt
     }
 }

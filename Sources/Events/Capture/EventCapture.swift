@@ -16,6 +16,7 @@ package final class EventCapture: Sendable {
     private let storage: any LogStorage
     private let meters: CaptureMeters
     private let clock: any WallClock
+    private let policies: EventPolicies?
     private let next = Atomic<Int>(0)
     private let isClosed = Atomic<Bool>(false)
     /// Wall clock of the last look at a full volume, in microseconds.
@@ -27,8 +28,10 @@ package final class EventCapture: Sendable {
 
     init(
         shards: [CaptureShard], signal: WriterSignal, state: LogState, inFlight: InFlight, limits: EventLimits,
-        secret: InstallationSecret, storage: any LogStorage, meters: CaptureMeters, clock: any WallClock
+        secret: InstallationSecret, storage: any LogStorage, meters: CaptureMeters, clock: any WallClock,
+        policies: EventPolicies? = nil
     ) {
+        self.policies = policies
         (self.shards, self.signal, self.state, self.inFlight) = (shards, signal, state, inFlight)
         (self.limits, self.secret, self.storage) = (limits, secret, storage)
         (self.meters, self.clock) = (meters, clock)
@@ -58,13 +61,16 @@ package final class EventCapture: Sendable {
         }
         guard inFlight.enter(body.count) else { return done(.failure(.overloaded)) }
         var random = SystemRandomNumberGenerator()
+        let keys = secret.keys(org: source.org, app: source.app)
+        let policy = policies?.request(
+            source, format, receivedAt: receivedAt.microseconds, keys: keys, plan: source.planToReplayUnder)
         let request = PendingRequest(
-            org: source.org, app: source.app, currency: source.defaultCurrency, format: format,
-            isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds,
-            envelopeSentAt: source.sentAt?.microseconds, nonce: random.next(), bodyBytes: body.count,
-            done: done)
+            org: source.org, app: source.app, currency: policy?.settings.defaultCurrency ?? source.defaultCurrency,
+            format: format, isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds,
+            envelopeSentAt: source.sentAt?.microseconds, nonce: random.next(), bodyBytes: body.count, policy: policy,
+            done: policy?.settling(done) ?? done)
         let shard = shards[(next.add(1, ordering: .relaxed).oldValue & Int.max) % shards.count]
-        let (error, isFull) = shard.add(body, request, keys: secret.keys(org: source.org, app: source.app))
+        let (error, isFull) = shard.add(body, request, keys: keys)
         if let error {
             inFlight.leave(body.count)
             return done(.failure(error))

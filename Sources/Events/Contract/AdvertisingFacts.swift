@@ -24,7 +24,11 @@ struct AdvertisingFacts {
     var clickID: String?
     var channel: Channel
 
-    init(campaign explicit: Campaign, clickID explicitClick: String?, url: String?, referrer: String?) {
+    /// - Parameter isOwn: whether a host is the app's own.
+    init(
+        campaign explicit: Campaign, clickID explicitClick: String?, url: String?, referrer: String?,
+        isOwn: (String) -> Bool = { _ in false }
+    ) {
         var campaign = explicit
         var clickID = explicitClick
         var clickMedium: AdvertisingLink.Medium?
@@ -47,7 +51,7 @@ struct AdvertisingFacts {
         }
         let from = Self.host(referrer)
         let to = Self.host(url)
-        let foreign = from != nil && from != to ? from : nil
+        let foreign = from.flatMap { $0 == to || isOwn($0) ? nil : $0 }
         let facts = ChannelFacts(
             source: campaign.source ?? explicit.network, medium: campaign.medium,
             clickMedium: clickMedium ?? Self.medium(ofNetwork: explicit.network, clickID), foreignHost: foreign,

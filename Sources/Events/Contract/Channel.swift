@@ -37,14 +37,16 @@ struct ChannelFacts {
     var channel: Channel {
         let word = (medium ?? "").lowercased()
         let source = (source ?? "").lowercased()
-        let isPaid = ["cpc", "ppc", "cpm", "cpa", "cpv"].contains(word) || word.hasPrefix("paid")
+        let isPaid = ["cpc", "ppc", "cpm", "cpa", "cpv", "cpl", "cpi"].contains(word) || word.hasPrefix("paid")
         let isSearch = Self.names(source, Self.searchWords) || (source.isEmpty && isSearchHost)
         let isSocial =
             Self.names(source, Self.socialWords) || Self.socialHosts.contains(source) || source == "x"
             || (source.isEmpty && isSocialHost)
         if clickMedium == .search || (isSearch && isPaid) { return .paidSearch }
         if clickMedium == .social || (isSocial && isPaid) { return .paidSocial }
-        if word == "video" || word == "cpv" || (isPaid && (network ?? "").lowercased().contains("video")) {
+        if word == "video" || word == "cpv"
+            || (isPaid && (word.contains("video") || (network ?? "").lowercased().contains("video")))
+        {
             return .video
         }
         if ["display", "banner", "cpm", "interstitial", "expandable"].contains(word) || clickMedium == .display {
@@ -62,7 +64,7 @@ struct ChannelFacts {
         if isPaid { return .paidOther }
         if isSearch { return .organicSearch }
         if isSocial { return .organicSocial }
-        if foreignHost != nil, source.isEmpty, word.isEmpty || word == "referral" { return .referral }
+        if foreignHost != nil { return .referral }
         if source.isEmpty, word.isEmpty, clickMedium == nil, !hasCampaign { return .direct }
         return word == "referral" ? .referral : .other
     }

@@ -26,6 +26,9 @@ package enum QuarantineReason: UInt8, CaseIterable, Sendable {
     case notJSON = 1
     case badUnicode, missingField, badType, tooLong, eventTooLarge, tooDeep, tooManyKeys, badTimestamp, timestampFuture
     case timestampTooOld, badMoney, missingIdentifier, unknownType, reservedType, duplicateKey
+    /// The app's tracking plan refuses it: `plan:<rule>`.
+    case planRequired = 32
+    case planType, planEnum, planPattern, planRange, planLength, planUnknownName, planUnknownProperty
 
     /// The stable tag; empty for `none`.
     package var tag: String {
@@ -47,6 +50,14 @@ package enum QuarantineReason: UInt8, CaseIterable, Sendable {
         case .unknownType: "unknown_type"
         case .reservedType: "reserved_type"
         case .duplicateKey: "duplicate_key"
+        case .planRequired: "plan:required"
+        case .planType: "plan:type"
+        case .planEnum: "plan:enum"
+        case .planPattern: "plan:pattern"
+        case .planRange: "plan:range"
+        case .planLength: "plan:length"
+        case .planUnknownName: "plan:unknown_name"
+        case .planUnknownProperty: "plan:unknown_property"
         }
     }
 
@@ -71,6 +82,14 @@ package enum QuarantineReason: UInt8, CaseIterable, Sendable {
         case .unknownType: "The type is none of the contract's."
         case .reservedType: "Only Aurum itself writes events of this type."
         case .duplicateKey: "A field of the contract is given twice."
+        case .planRequired: "A property that the tracking plan requires is missing."
+        case .planType: "A property has another type than the tracking plan says."
+        case .planEnum: "A property has none of the values that the tracking plan allows."
+        case .planPattern: "A property does not match the pattern of the tracking plan."
+        case .planRange: "A number lies outside the range of the tracking plan."
+        case .planLength: "A text or list is shorter or longer than the tracking plan allows."
+        case .planUnknownName: "The tracking plan does not know this event's name."
+        case .planUnknownProperty: "The tracking plan does not know one of the properties."
         }
     }
 }

@@ -13,6 +13,8 @@ struct PendingRequest: Sendable {
     /// Bytes counted against the bound of bytes in flight.
     var bodyBytes: Int
     var counts = OutcomeCounts()
+    /// What the app's organisation decided; nil where nobody decides anything.
+    var policy: RequestPolicy?
     var done: @Sendable (Result<Receipt, CaptureError>) -> Void
 }
 

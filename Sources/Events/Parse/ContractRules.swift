@@ -42,7 +42,13 @@ extension EventParser {
 
     @inline(__always)
     private var hasIdentifier: Bool {
-        isFilled(.anonymousID) || isFilled(.userID) || isFilled(.deviceID) || isFilled(.contextDeviceID)
+        isFilled(.anonymousID) || isFilled(.userID) || isFilled(.deviceID) || isFilled(.contextDeviceID) || isAnonymous
+    }
+
+    /// Analytics was denied: the event says what happened and not to whom.
+    var isAnonymous: Bool {
+        guard has(.analytics) else { return false }
+        return decoded(slice(.analytics)).0.pointee == 0x64
     }
 
     private var hasDevice: Bool { isFilled(.deviceID) || isFilled(.contextDeviceID) }
@@ -59,12 +65,13 @@ extension EventParser {
         case .click, .impression:
             guard hasIdentifier || isFilled(.clickID) else { return fail(.missingIdentifier, .event) }
         case .install:
-            guard hasDevice || isFilled(.clickID) || isFilled(.installReferrer) else {
+            guard hasDevice || isFilled(.clickID) || isFilled(.installReferrer) || isAnonymous else {
                 return hasIdentifier ? fail(.missingField, .deviceID) : fail(.missingIdentifier, .event)
             }
         default:
             guard hasIdentifier else { return fail(.missingIdentifier, .event) }
         }
+        if isAnonymous, type != .page, type != .screen, type != .consent { return true }
         switch type {
         case .open where !hasDevice: return fail(.missingField, .deviceID)
         case .page where flavour == .native && !hasURL: return fail(.missingField, .url)

@@ -133,7 +133,7 @@ package final class BlockEventStore: EventStore {
             receivedAt: Timestamp(microseconds: request.receivedAt), duplicates: [])
     }
 
-    private func receiptText(_ block: BlockView, _ request: Int) -> String {
+    func receiptText(_ block: BlockView, _ request: Int) -> String {
         let check = secret.receiptCheck(
             segment: block.segment, offset: UInt32(block.offset), request: UInt16(request),
             nonce: block.requests[request].nonce)

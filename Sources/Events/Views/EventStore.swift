@@ -102,13 +102,15 @@ package struct OutcomeRecord: Sendable, Equatable {
     package var receivedAt: Timestamp
     /// The newest first, at most 20.
     package var duplicates: [DuplicateSighting]
+    /// When it left the quarantine.
+    package var replayedAt: Timestamp?
 
     package var json: String {
         var members = [
             "\"id\":\(JSONValue.quoted(id))", "\"outcome\":\"\(outcome.name)\"", "\"receipt\":\"\(receipt)\"",
             "\"position\":\"\(position)\"", "\"received_at\":\"\(receivedAt.rfc3339)\"",
         ]
-        for (name, value) in [("reason", reason), ("field", field)] {
+        for (name, value) in [("reason", reason), ("field", field), ("replayed_at", replayedAt?.rfc3339)] {
             if let value { members.append("\"\(name)\":\(JSONValue.quoted(value))") }
         }
         let sightings = duplicates.map {

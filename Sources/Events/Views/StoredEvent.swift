@@ -74,8 +74,16 @@ package struct StoredEvent: Sendable {
         }
         if let quantity { members["quantity"] = .integer(quantity) }
         if let campaign = campaign.json { members["campaign"] = campaign }
+        if let agent { members.merge(agent.members) { $1 } }
+        if outcome == .bot || members["bot_reasons"] != nil {
+            let reasons = (agent?.reasons ?? []).map { JSONValue.string($0.rawValue) }
+            let all = reasons + (members["bot_reasons"]?.array ?? [])
+            members["bot_reasons"] = .array(all)
+            members["bot"] = .string(
+                BotVerdict(all.compactMap { $0.string.flatMap(BotReason.init(rawValue:)) }).rawValue)
+        }
         // Names of the sender's own that are ours as well, for example RudderStack's `channel`.
-        let hidden = extra.filter { members[$0.key] != $0.value }
+        let hidden = extra.filter { members[$0.key] != $0.value && $0.key != "bot_reasons" }
         if !hidden.isEmpty { members["extra"] = .object(hidden) }
         return .object(members)
     }

@@ -92,11 +92,14 @@ struct CaptureDesk: Sendable {
 
     // MARK: to the log
 
-    func source(_ principal: Principal, isHistorical: Bool = false, sentAt: Timestamp? = nil) -> CaptureSource {
+    func source(
+        _ principal: Principal, _ request: Request, isHistorical: Bool = false, sentAt: Timestamp? = nil
+    ) -> CaptureSource {
         CaptureSource(
             org: principal.org, app: principal.app,
             defaultCurrency: settings(principal.org, principal.app).defaultCurrency,
-            isHistorical: principal.historical || isHistorical, sentAt: sentAt)
+            isHistorical: principal.historical || isHistorical, sentAt: sentAt,
+            hasGPC: request.headers[.globalPrivacyControl] == "1", isBrowser: principal.kind == .publishable)
     }
 
     /// Durable when it returns.
@@ -170,7 +173,8 @@ extension Problem {
         case .bodyTooLarge: self = .bodyTooLarge(limitBytes: limits.bodyBytesMax)
         case .tooManyEvents: self = .tooManyEvents(limit: limits.batchEventsMax)
         case .inflateRatio: self = .inflateRatio
-        case .overloaded, .storageFull, .logFailed: self = .unavailable(code: error.tag, detail: error.sentence)
+        case .overloaded, .storageFull, .quarantineFull, .logFailed:
+            self = .unavailable(code: error.tag, detail: error.sentence)
         }
     }
 }

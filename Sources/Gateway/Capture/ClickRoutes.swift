@@ -42,23 +42,25 @@ struct ClickRoutes: Sendable {
         guard let location, let target, target.isAllowed(by: hosts(principal)) else {
             try desk.admit(principal, context)
             try desk.charge(principal, events: 1)
-            let receipt = try await desk.submit(event.line, .click, desk.source(principal))
+            let receipt = try await desk.submit(event.line, .click, desk.source(principal, request))
             var answer = Problem.redirectNotAllowed.response(requestID: context.requestID)
             answer.headers[.aurumReceipt] = receipt.id
             return answer
         }
         var headers = HTTPFields()
         headers[.location] = location
-        headers[.aurumReceipt] = await record(event, principal, context)?.id
+        headers[.aurumReceipt] = await record(event, request, principal, context)?.id
         return Response(status: .found, headers: headers)
     }
 
     /// The visitor goes on whatever the log says; a click that could not be stored is counted and reported.
-    private func record(_ event: QueryEvent, _ principal: Principal, _ context: GatewayContext) async -> Receipt? {
+    private func record(
+        _ event: QueryEvent, _ request: Request, _ principal: Principal, _ context: GatewayContext
+    ) async -> Receipt? {
         do {
             try desk.admit(principal, context)
             try desk.charge(principal, events: 1)
-            return try await desk.submit(event.line, .click, desk.source(principal))
+            return try await desk.submit(event.line, .click, desk.source(principal, request))
         } catch {
             desk.unrecordedClicks.increment()
             desk.logger.error(

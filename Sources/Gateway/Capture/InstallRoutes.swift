@@ -26,7 +26,9 @@ struct InstallRoutes: Sendable {
         let principal = try desk.access.require(.eventsWrite, request)
         guard principal.kind != .publishable else { throw Problem.serverKeyNeeded }
         let body = try await desk.read(request, principal, context)
-        let receipt = try await desk.submit(body, .install, desk.source(principal), encoding: desk.encoding(request))
+        let receipt = try await desk.submit(
+            body, .install, desk.source(principal, request),
+            encoding: desk.encoding(request))
         return desk.answer(receipt.json, status: .accepted, receipt, request)
     }
 }

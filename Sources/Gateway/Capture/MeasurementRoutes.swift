@@ -48,7 +48,7 @@ struct MeasurementRoutes: Sendable {
             try MeasurementBody.translate(bytes, limits: limits)
         }
         try desk.charge(principal, events: body.events)
-        let receipt = try await desk.submit(body.lines, .measurement, desk.source(principal))
+        let receipt = try await desk.submit(body.lines, .measurement, desk.source(principal, request))
         var answer = desk.answer("", status: .noContent, receipt, request)
         answer.headers[.contentType] = nil
         return answer

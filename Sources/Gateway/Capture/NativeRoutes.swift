@@ -30,7 +30,9 @@ struct NativeRoutes: Sendable {
         let body = try await desk.read(request, principal, context)
         try desk.charge(principal, events: body.readableBytesView.count { $0 == UInt8(ascii: "\n") } + 1)
         let format = try Self.format(request)
-        let receipt = try await desk.submit(body, format, desk.source(principal), encoding: desk.encoding(request))
+        let receipt = try await desk.submit(
+            body, format, desk.source(principal, request),
+            encoding: desk.encoding(request))
         return desk.answer(receipt.json, status: .accepted, receipt, request)
     }
 

@@ -42,7 +42,7 @@ struct PixelRoutes: Sendable {
         event.type = type
         // A picture's referrer is the page it stands in.
         event.url = query["url"] ?? query["u"] ?? request.headers[.referer]
-        let receipt = try await desk.submit(event.line, .pixel, desk.source(principal))
+        let receipt = try await desk.submit(event.line, .pixel, desk.source(principal, request))
         var headers = HTTPFields()
         headers[.contentType] = "image/gif"
         headers[.cacheControl] = "no-store"

@@ -63,7 +63,7 @@ struct PostHogRoutes: Sendable {
         let principal = try desk.access.requireCapture(request, explicit: body.key)
         try desk.charge(principal, events: body.events)
         let source = desk.source(
-            principal, isHistorical: body.isHistorical, sentAt: body.sentAt ?? Self.sentAt(request))
+            principal, request, isHistorical: body.isHistorical, sentAt: body.sentAt ?? Self.sentAt(request))
         let receipt = try await desk.submit(body.lines, .postHog, source)
         return desk.answer("{\"status\":\"Ok\"}", status: .ok, receipt, request)
     }

@@ -51,7 +51,7 @@ struct SegmentRoutes: Sendable {
         let principal = try desk.access.requireCapture(request, explicit: key)
         try desk.charge(principal, events: body.withUnsafeReadableBytes { SegmentEnvelope.eventCount(of: $0) })
         let isRudder = format == .rudderBatch || Self.isRudder(request, body)
-        let receipt = try await desk.submit(body, isRudder ? format.asRudder : format, desk.source(principal))
+        let receipt = try await desk.submit(body, isRudder ? format.asRudder : format, desk.source(principal, request))
         if isRudder { return desk.answer("OK", type: "text/plain; charset=utf-8", status: .ok, receipt, request) }
         return desk.answer("{\"success\":true,\"receipt\":\"\(receipt.id)\"}", status: .ok, receipt, request)
     }

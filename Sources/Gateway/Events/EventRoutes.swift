@@ -10,6 +10,8 @@ internal import NIOCore
 struct EventRoutes: Sendable {
     let access: Access
     let store: any EventStore
+    /// Opens sealed fields for those who may see them.
+    let policies: EventPolicies
 
     func register(in book: RouteBook) {
         book.get(
@@ -30,6 +32,7 @@ struct EventRoutes: Sendable {
                     "trace_id": "32 hex digits.", "anonymous_id": "A visitor.", "user_id": "A user.",
                     "type": "An event type.",
                     "name": "An event name.", "app": "An app.", "limit": "1 to 1000, 100 unless told.",
+                    "unseal": "true shows personal fields; needs an admin key.",
                 ])
         ) { try await list($0, $1) }
     }
@@ -72,8 +75,11 @@ struct EventRoutes: Sendable {
             }
             filter.types = [type]
         }
-        let events = try await store.events(filter)
-        return .json(["events": .array(events.map(\.json))])
+        let unseals = RequestInput.text("unseal", request) == "true"
+        if unseals, principal.kind != .admin { throw Problem.scopeMissing(.privacyManage) }
+        let events = try await store.events(filter).map(\.json)
+        guard unseals else { return .json(["events": .array(events)]) }
+        return .json(["events": .array(events.map { policies.unsealed($0, org: principal.org) })])
     }
 
     private static func text(_ json: String) -> Response {

@@ -10,6 +10,8 @@ struct IdentityRoutes: Sendable {
     let store: any EventStore
     let clock: any WallClock
     let limits: EventLimits
+    /// Gives identifiers the form in which the log keeps them.
+    let policies: EventPolicies
 
     private static let valueBytesMax = 1000
     private static let reasonBytesMax = 500
@@ -57,7 +59,8 @@ struct IdentityRoutes: Sendable {
     private func show(_ request: Request) async throws -> Response {
         let principal = try access.require(.eventsRead, request)
         let identifier = try Self.identifier(request)
-        return .json(try await identity.person(org: Self.org(request, principal), identifier).json)
+        let org = Self.org(request, principal)
+        return .json(try await identity.person(org: org, policies.storedForm(identifier, org: org)).json)
     }
 
     private func journey(_ request: Request) async throws -> Response {
@@ -98,6 +101,7 @@ struct IdentityRoutes: Sendable {
         guard problems.isEmpty, let a, let b else { throw Problem.invalid(problems) }
         let org = Self.org(request, principal)
         do {
+            let (a, b) = (policies.storedForm(a, org: org), policies.storedForm(b, org: org))
             let merge = try await identity.merge(org: org, a, b, reason: reason, actor: principal.keyID)
             let persons = identity.persons.snapshot(org: org)
             return .json(

@@ -20,6 +20,8 @@ package struct GatewayParts: Sendable {
     package var events: EventLog
     package var queries: QueryEngine
     package var eventLimits: EventLimits
+    package var eventPolicies: EventPolicies
+    package var quarantine: QuarantineDesk
     package var database: Database
     package var conversations: ConversationService
     package var intake: LeadIntake
@@ -39,15 +41,19 @@ package struct GatewayParts: Sendable {
     package var captureSettings: CaptureRoutes.Settings = { _, _ in AppCaptureSettings() }
 
     package init(
-        keys: KeyStore, events: EventLog, queries: QueryEngine, eventLimits: EventLimits, database: Database,
+        keys: KeyStore, events: EventLog, queries: QueryEngine, eventLimits: EventLimits,
+        eventPolicies: EventPolicies, quarantine: QuarantineDesk, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
+        behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry,
+        clock: any WallClock, logger: Logger
     ) {
         self.keys = keys
         self.events = events
         self.queries = queries
         self.eventLimits = eventLimits
+        self.eventPolicies = eventPolicies
+        self.quarantine = quarantine
         self.database = database
         self.conversations = conversations
         self.intake = intake
@@ -131,17 +137,20 @@ package struct GatewayServer: Service {
         in book: RouteBook
     ) throws {
         let rate = Double(settings.eventsPerKeySecond)
+        let store = PolicyEventStore(base: parts.events.store, desk: parts.quarantine)
         CaptureRoutes(
             access: access, capture: parts.events.capture, limits: parts.eventLimits,
             publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock),
             settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger
         ).register(in: book)
-        EventRoutes(access: access, store: parts.events.store).register(in: book)
+        EventRoutes(access: access, store: store, policies: parts.eventPolicies).register(in: book)
         IdentityRoutes(
-            access: access, identity: parts.events.identity, store: parts.events.store, clock: parts.clock,
-            limits: parts.eventLimits
+            access: access, identity: parts.events.identity, store: store, clock: parts.clock,
+            limits: parts.eventLimits, policies: parts.eventPolicies
         ).register(in: book)
         QueryRoutes(access: access, engine: parts.queries).register(in: book)
+        AppRoutes(access: access, apps: parts.eventPolicies.apps).register(in: book)
+        QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits).register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)

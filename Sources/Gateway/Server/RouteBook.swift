@@ -141,9 +141,13 @@ enum RequestInput {
 
     /// The body as JSON.
     static func json(_ request: Request, limit: Int = jsonBytesMax) async throws -> JSONValue {
-        let buffer = try await body(request, limit: limit)
+        try json(try await body(request, limit: limit))
+    }
+
+    /// A body that was read, as JSON.
+    static func json(_ buffer: ByteBuffer) throws(Problem) -> JSONValue {
         guard let value = try? JSONDecoder().decode(JSONValue.self, from: Data(buffer.readableBytesView)) else {
-            throw Problem.malformedBody(offset: nil)
+            throw .malformedBody(offset: nil)
         }
         return value
     }

@@ -30,6 +30,9 @@ final class DataFolder: Sendable {
     var databasePath: String { path + "/aurum.db" }
     var logPath: String { path + "/events" }
     var signingKeyPath: String { path + "/certificate-signing.key" }
+    /// Networks of data centres, where the operator put a list.
+    var datacentrePath: String { path + "/datacentre-ranges.txt" }
+    var personalKeyPath: String { path + "/personal-fields.key" }
     var exportsPath: String { path + "/exports" }
     var siteKeyPath: String { path + "/site.key" }
     var contactPath: String { DataFolder.contactPath(in: path) }

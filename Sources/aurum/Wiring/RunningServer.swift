@@ -55,7 +55,10 @@ struct RunningServer {
         }
         return RunningServer(
             configuration: configuration, parts: parts,
-            services: [relay, market, parts.behaviour.exports] + metrics(configuration, stores) + [gateway] + extra,
+            services: [
+                relay, market, parts.behaviour.exports,
+                QuarantineUpkeep(desk: stores.quarantine, logger: Logger(label: "quarantine")),
+            ] + metrics(configuration, stores) + [gateway] + extra,
             newAdminToken: stores.newAdminToken, folder: stores.folder,
             close: {
                 await relay.drain()
@@ -77,23 +80,33 @@ struct RunningServer {
         let conversations = ConversationService(
             database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
             limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
-        return GatewayParts(
+        var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: QueryEngine(
                 source: stores.events.store, registry: registry, clock: clock, logger: Logger(label: "query")),
-            eventLimits: stores.eventLimits, database: database,
+            eventLimits: stores.eventLimits, eventPolicies: stores.policies, quarantine: stores.quarantine,
+            database: database,
             conversations: conversations, intake: trade.intake, policies: trade.policies, market: trade.market,
             leads: LeadReads(database: database),
             buyers: BuyerRegistry(
                 database: database, policies: trade.policies, allowLoopback: configuration.egressAllowLoopback),
             ledger: LedgerReport(database: database),
-            attribution: AttributionService(database: database, events: stores.events.store),
+            attribution: AttributionService(
+                database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine)),
             behaviour: BehaviourWiring.parts(
                 configuration, stores.folder, stores.events, stores.eventLimits, database,
                 BehaviourWiring.engine(stores.events, registry: registry)),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))
+        let apps = stores.policies.apps
+        made.captureSettings = { org, app in
+            let settings = apps.state(org: org, app: app).settings
+            return AppCaptureSettings(
+                defaultCurrency: settings.defaultCurrency ?? "USD",
+                allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }))
+        }
+        return made
     }
 
     /// The metrics listener, unless it is off.
@@ -135,6 +148,8 @@ private struct Stores: Sendable {
     let database: Database
     let events: EventLog
     let eventLimits: EventLimits
+    let policies: EventPolicies
+    let quarantine: QuarantineDesk
     let keys: KeyStore
     let newAdminToken: String?
     let siteKey: String
@@ -151,11 +166,16 @@ private struct Stores: Sendable {
         settings.limits.bytesInFlightMax = configuration.integer(.eventBytesInFlight)
         settings.limits.bodyBytesMax = configuration.integer(.eventsBodyBytesMax)
         settings.limits.batchEventsMax = configuration.integer(.eventsBatchMax)
-        let events = try Openings.log(folder, settings, registry: registry, health: health, clock: clock)
+        let policies = try await Openings.policies(folder, database, registry: registry)
+        let events = try Openings.log(
+            folder, settings, registry: registry, health: health, clock: clock, policies: policies)
+        let quarantine = QuarantineDesk(
+            policies: policies, log: events, database: database, limits: settings.limits, clock: clock)
         let keys = try await KeyStore(database: database, clock: clock)
         return Stores(
             folder: folder, clock: clock, registry: registry, health: health, database: database, events: events,
-            eventLimits: settings.limits, keys: keys, newAdminToken: try await FirstStart.adminToken(keys),
+            eventLimits: settings.limits, policies: policies, quarantine: quarantine, keys: keys,
+            newAdminToken: try await FirstStart.adminToken(keys),
             siteKey: try await FirstStart.siteKey(keys, path: folder.siteKeyPath))
     }
 }
@@ -201,14 +221,29 @@ enum Openings {
         }
     }
 
+    /// What organisations decide about their events, and the key that seals personal fields.
+    static func policies(
+        _ folder: DataFolder, _ database: Database, registry: MetricRegistry
+    ) async throws -> EventPolicies {
+        do {
+            let sealer = try InstallationKeySealer.open(keyFile: folder.personalKeyPath)
+            let volume = try? FileManager.default.attributesOfFileSystem(forPath: folder.path)[.systemSize] as? NSNumber
+            return try await EventPolicies.open(
+                database, sealer: sealer, quota: QuarantineQuota(volumeBytes: volume?.intValue, registry: registry),
+                datacentres: (try? String(contentsOfFile: folder.datacentrePath, encoding: .utf8)).map {
+                    AddressRanges($0)
+                })
+        } catch let error as PersonalKeyError { throw CommandFailure(error.sentence) }
+    }
+
     static func log(
         _ folder: DataFolder, _ configuration: EventsConfiguration = EventsConfiguration(), registry: MetricRegistry,
-        health: HealthRegistry, clock: any WallClock
+        health: HealthRegistry, clock: any WallClock, policies: EventPolicies? = nil
     ) throws -> EventLog {
         do {
             return try EventLog.open(
                 directory: folder.logPath, configuration: configuration, registry: registry, health: health,
-                clock: clock, logger: Logger(label: "events"))
+                clock: clock, logger: Logger(label: "events"), policies: policies)
         } catch { throw CommandFailure(error.sentence) }
     }
 }

@@ -30,7 +30,9 @@ struct SessionQuestion: Sendable {
         let (from, to) = (saturating(range.lowerBound, -reach), saturating(range.upperBound, reach))
         var plan = SequencePlan(
             base: scope.filterOfAll(from: from, to: to),
-            marks: [.init(filter: scope.filter(from: from, to: to), bit: SessionCode.of(label: 0, currency: 0, fits: true))],
+            marks: [
+                .init(filter: scope.filter(from: from, to: to), bit: SessionCode.of(label: 0, currency: 0, fits: true))
+            ],
             org: scope.org)
         plan.labels = LabelTable(textsMax: 1 << SessionCode.labelBits - 2)
         plan.label = label.map { .column($0) } ?? .step
