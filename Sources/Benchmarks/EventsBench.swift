@@ -13,6 +13,8 @@ package func eventsBench(directory: String?, tiny: Bool, seed: UInt64) async thr
     let bodies = try directory.map { try EventBodies.load($0) } ?? EventBodies.generate(tiny ? 2 : 32, 800, seed: seed)
     let bench = EventsBench(bodies: bodies, rounds: tiny ? 1 : 21, seed: seed, seconds: tiny ? 0.05 : 5)
     return bench.parser() + bench.append() + bench.deduplication() + [try await bench.ingest()]
+        + (try await queryScanBench(tiny: tiny, seed: seed))
+        + (try await queryDashboardBench(tiny: tiny, seed: seed))
 }
 
 /// NDJSON bodies to measure with.

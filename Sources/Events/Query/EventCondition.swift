@@ -1,7 +1,7 @@
 /// What rows a query is about: a tree of tests on columns.
 ///
-/// Every test is true or false, never unknown: a row without a value fails all tests but `!=` and `not`, which are plain
-/// negations. Texts compare by their UTF-8 bytes, case included.
+/// Every test is true or false, never unknown: a row without a value fails all tests but `!=` and `not`, which are
+/// plain negations. Texts compare by their UTF-8 bytes, case included.
 package indirect enum EventCondition: Hashable, Sendable {
     case and([EventCondition])
     case or([EventCondition])

@@ -91,8 +91,8 @@ extension QueryAnswer {
             }
         }
 
-        /// Quoted where commas, quotation marks or line ends need it; what a spreadsheet would take for a formula begins
-        /// with an apostrophe. Sources: RFC 4180; OWASP, "CSV Injection".
+        /// Quoted where commas, quotation marks or line ends need it; what a spreadsheet would take for a formula
+        /// begins with an apostrophe. Sources: RFC 4180; OWASP, "CSV Injection".
         var csv: String {
             var text = text
             if isText, let first = text.unicodeScalars.first, "=+-@\t\r\n".unicodeScalars.contains(first) {

@@ -20,8 +20,9 @@ struct ZoneClock: Sendable {
 
     /// The number of a bucket: grows with time, one a bucket.
     ///
-    /// Minutes and hours: the second of UTC at which the bucket begins by the clock on the wall, and the offset, because
-    /// an hour that the clocks repeat is two buckets. Days, weeks and months: the first day's number since 1970.
+    /// Minutes and hours: the second of UTC at which the bucket begins by the clock on the wall, and the offset,
+    /// because an hour that the clocks repeat is two buckets. Days, weeks and months: the first day's number since
+    /// 1970.
     func key(_ bucket: TimeBucket, at microseconds: Int64) -> Int64 {
         let second = microseconds.quotientRoundingDown(1_000_000)
         let offset = offset(atSecond: second)

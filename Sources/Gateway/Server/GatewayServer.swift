@@ -18,6 +18,7 @@ package import Telemetry
 package struct GatewayParts: Sendable {
     package var keys: KeyStore
     package var events: EventLog
+    package var queries: QueryEngine
     package var eventLimits: EventLimits
     package var database: Database
     package var conversations: ConversationService
@@ -36,13 +37,14 @@ package struct GatewayParts: Sendable {
     package var logger: Logger
 
     package init(
-        keys: KeyStore, events: EventLog, eventLimits: EventLimits, database: Database,
+        keys: KeyStore, events: EventLog, queries: QueryEngine, eventLimits: EventLimits, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
         behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
     ) {
         self.keys = keys
         self.events = events
+        self.queries = queries
         self.eventLimits = eventLimits
         self.database = database
         self.conversations = conversations
@@ -129,6 +131,7 @@ package struct GatewayServer: Service {
             limits: parts.eventLimits,
             publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock)
         ).register(in: book)
+        QueryRoutes(access: access, engine: parts.queries).register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)

@@ -1,5 +1,6 @@
 package import Accounts
 internal import AurumCore
+package import Events
 internal import Foundation
 internal import HTTPTypes
 package import Hummingbird
@@ -41,6 +42,7 @@ package enum Problem: Error, Sendable, Equatable {
     case unavailable(code: String, detail: String)
     case timeout
     case upgradeRequired
+    case query(QueryError)
     case internalError
 
     package var status: HTTPResponse.Status {
@@ -59,6 +61,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .unavailable: .serviceUnavailable
         case .timeout: .gatewayTimeout
         case .upgradeRequired: .upgradeRequired
+        case .query(let error): error.status
         case .internalError: .internalServerError
         }
     }
@@ -84,6 +87,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .rateLimited: "rate_limited"
         case .timeout: "timeout"
         case .upgradeRequired: "upgrade_required"
+        case .query(let error): error.code
         case .internalError: "internal_error"
         }
     }
@@ -111,6 +115,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .rateLimited(let seconds): "Too many requests; try again in \(seconds) s."
         case .timeout: "The request took too long."
         case .upgradeRequired: "This path is a WebSocket: ask to upgrade."
+        case .query(let error): error.sentence
         case .internalError: "Something failed on our side. The request id finds it in the log."
         }
     }
@@ -118,6 +123,7 @@ package enum Problem: Error, Sendable, Equatable {
     var logLevel: Logger.Level {
         switch self {
         case .internalError: .error
+        case .query(let error): error.logLevel
         case .unavailable, .timeout: .warning
         case .malformedBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing, .originNotAllowed,
             .notFound,
@@ -131,6 +137,7 @@ package enum Problem: Error, Sendable, Equatable {
         switch self {
         case .rateLimited(let seconds): seconds
         case .unavailable: 1
+        case .query(let error): error.retryAfterSeconds
         default: nil
         }
     }
@@ -147,6 +154,7 @@ package enum Problem: Error, Sendable, Equatable {
             members["problems"] = .array(
                 problems.prefix(50).map { ["field": .string($0.field), "detail": .string($0.detail)] })
         }
+        if case .query(let error) = self { members.merge(error.members) { $1 } }
         return .object(members)
     }
 

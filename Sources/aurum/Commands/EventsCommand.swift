@@ -8,10 +8,10 @@ internal import Telemetry
 /// What was sent and what became of it: through the server when one runs, from its folder otherwise.
 struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "events", abstract: "List stored events, and ask what became of an event or a request.",
+        commandName: "events", abstract: "List and query stored events, and ask what became of an event or a request.",
         subcommands: [
-            List.self, Outcome.self, ReceiptCommand.self, Verify.self, Funnel.self, Retention.self, Cohorts.self,
-            Paths.self, Sessions.self, Export.self,
+            List.self, Outcome.self, ReceiptCommand.self, EventsQueryCommand.self, Verify.self, Funnel.self,
+            Retention.self, Cohorts.self, Paths.self, Sessions.self, Export.self,
         ])
 
     struct List: AsyncParsableCommand {

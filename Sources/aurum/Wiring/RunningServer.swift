@@ -78,7 +78,10 @@ struct RunningServer {
             database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
             limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
         return GatewayParts(
-            keys: stores.keys, events: stores.events, eventLimits: stores.eventLimits, database: database,
+            keys: stores.keys, events: stores.events,
+            queries: QueryEngine(
+                source: stores.events.store, registry: registry, clock: clock, logger: Logger(label: "query")),
+            eventLimits: stores.eventLimits, database: database,
             conversations: conversations, intake: trade.intake, policies: trade.policies, market: trade.market,
             leads: LeadReads(database: database),
             buyers: BuyerRegistry(

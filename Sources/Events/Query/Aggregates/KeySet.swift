@@ -1,4 +1,5 @@
-/// Distinct 64-bit keys: open addressing in one list, at most three quarters full. A copy costs nothing until it changes.
+/// Distinct 64-bit keys: open addressing in one list, at most three quarters full. A copy costs nothing until it
+/// changes.
 struct KeySet: Sendable {
     /// 0 marks a free place.
     private var slots: [UInt64] = []

@@ -2,8 +2,8 @@ internal import Foundation
 
 /// Quantiles within 1 % of the true value, from counts of values by the power they lie under.
 ///
-/// Exact for 0, and for magnitudes from 1e-15 to 1e18; smaller ones count as 0, larger ones as 1e18. Source: Masson, Rim
-/// and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", 2019.
+/// Exact for 0, and for magnitudes from 1e-15 to 1e18; smaller ones count as 0, larger ones as 1e18. Source: Masson,
+/// Rim and Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", 2019.
 struct QuantileSketch: Sendable {
     static let relativeError = 0.01
     private static let smallest = 1e-15

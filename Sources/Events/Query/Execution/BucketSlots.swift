@@ -1,7 +1,7 @@
 internal import AurumCore
 
-/// Which bucket a row's time lies in, looked up by stretches of time: the calendar is asked once a stretch and not once a
-/// row. Stretches in which a bucket ends are asked for each row.
+/// Which bucket a row's time lies in, looked up by stretches of time: the calendar is asked once a stretch and not once
+/// a row. Stretches in which a bucket ends are asked for each row.
 struct BucketSlots {
     private static let unknown = UInt32.max
     private static let mixed = UInt32.max - 1

@@ -7,8 +7,8 @@ struct CoveredBlocks: Sendable {
     var blocks: [Int: Int]
 }
 
-/// Partial answers of earlier queries: over single sealed segments, and over everything a query read. Least recently used
-/// ones leave when the bound is reached.
+/// Partial answers of earlier queries: over single sealed segments, and over everything a query read. Least recently
+/// used ones leave when the bound is reached.
 ///
 /// A kept answer is used only where every block it covers lies wholly in the new query's time range; what it lacks is
 /// scanned and merged, so that answers stay exact.
@@ -58,8 +58,8 @@ final class KeptAnswers: Sendable {
         }
     }
 
-    /// Keeps an answer, unless it would push out most of the others. Single segments' answers get less room, because the
-    /// answer over all of them mostly serves.
+    /// Keeps an answer, unless it would push out most of the others. Single segments' answers get less room, because
+    /// the answer over all of them mostly serves.
     func keep(_ entry: Entry, _ plan: QueryPlan.Key, _ scope: Scope) {
         var share = 2
         if case .segment = scope { share = 32 }

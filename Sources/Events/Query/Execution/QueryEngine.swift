@@ -8,8 +8,8 @@ package enum QueryKind: String, Sendable, CaseIterable {
     case aggregate, funnel, retention, cohorts, paths, sessions, export, tail
 }
 
-/// Answers queries over the log's columns: admits them, gives them a deadline and a bound of memory, runs them on threads
-/// of their own, and keeps partial answers.
+/// Answers queries over the log's columns: admits them, gives them a deadline and a bound of memory, runs them on
+/// threads of their own, and keeps partial answers.
 package final class QueryEngine: Sendable {
     package let limits: QueryLimits
     package let source: any ColumnSource
