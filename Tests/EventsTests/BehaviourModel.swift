@@ -234,7 +234,8 @@ struct BehaviourModel {
         _ anchor: (PlainEvent) -> Bool, isForward: Bool, depth: Int, window: Int64, range: Range<Int64>
     ) -> [[String]: Int] {
         var counts: [[String]: Int] = [:]
-        let wide = isForward ? range.lowerBound..<range.upperBound + window : range.lowerBound - window..<range.upperBound
+        let wide =
+            isForward ? range.lowerBound..<range.upperBound + window : range.lowerBound - window..<range.upperBound
         for life in lives({ wide.contains($0.time) }) {
             guard let begin = life.firstIndex(where: { anchor($0) && range.contains($0.time) }) else { continue }
             let rest = isForward ? Array(life[begin...]) : Array(life[...begin].reversed())

@@ -247,7 +247,8 @@ struct BehaviourTests {
         #expect(rule.assign(rows).count == 1)
         #expect(rule.count(Array(rows.prefix(2))) == 2)
         #expect(rule.count(rows) { $0 == 1 } == 1)
-        #expect(rule.count(rows + [SessionRow(person: 1, app: 2, time: 0), SessionRow(person: 2, app: 1, time: 0)]) == 3)
+        #expect(
+            rule.count(rows + [SessionRow(person: 1, app: 2, time: 0), SessionRow(person: 2, app: 1, time: 0)]) == 3)
     }
 
     @Test func `a small memory gives the same answer in more passes, too small a one is refused`() async throws {
@@ -281,7 +282,10 @@ struct BehaviourTests {
         (.paths, #"{}"#, "start"), (.paths, #"{"depth":11}"#, "depth"), (.paths, #"{"limit":51}"#, "limit"),
         (.sessions, #"{"gap_minutes":0}"#, "gap_minutes"), (.sessions, #"{"gap_minutes":241}"#, "gap_minutes"),
         (.sessions, #"{"where":"type = page last 7d"}"#, "where"), (.sessions, #"{"where":"type ="}"#, "where"),
-        (.funnel, #"{"steps":[{"and":[{"column":"name","op":"is","value":1}]},{"where":"a = b"}]}"#, "steps[0].and[0].op"),
+        (
+            .funnel, #"{"steps":[{"and":[{"column":"name","op":"is","value":1}]},{"where":"a = b"}]}"#,
+            "steps[0].and[0].op"
+        ),
         (.sessions, #"{"nonsense":1}"#, "nonsense"), (.sessions, #"[]"#, ""),
         (.sessions, #"{"apps":[1]}"#, "apps[0]"), (.sessions, #"{"bots":"some"}"#, "bots"),
     ])

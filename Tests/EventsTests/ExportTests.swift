@@ -36,7 +36,9 @@ struct ExportTests {
     func `every event is in the file once, in the order of the log`(compression: String, tool: String) async throws {
         let log = try await Self.log(25_000)
         let folder = TemporaryFolder()
-        let body: JSONValue = ["compression": .string(compression), "where": ["column": "name", "op": "=", "value": "odd"]]
+        let body: JSONValue = [
+            "compression": .string(compression), "where": ["column": "name", "op": "=", "value": "odd"],
+        ]
         let written = try await ExportService.write(
             body, org: "acme", from: log.store, now: testNow, to: folder.file("out"))
         #expect(written.rows == 12_500)

@@ -162,7 +162,8 @@ package final class BehaviourBody {
             if let text = value.string { return try EventCondition(text: text) }
             return try EventCondition(json: value)
         } catch {
-            refuse(name + error.pathBelowWhere, error.plea)
+            let inside = error.pathBelowWhere
+            refuse(name.isEmpty ? String(inside.drop { $0 == "." }) : name + inside, error.plea)
             return nil
         }
     }

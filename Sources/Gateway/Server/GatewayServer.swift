@@ -40,7 +40,8 @@ package struct GatewayParts: Sendable {
         keys: KeyStore, events: EventLog, queries: QueryEngine, eventLimits: EventLimits, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock, logger: Logger
+        behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry,
+        clock: any WallClock, logger: Logger
     ) {
         self.keys = keys
         self.events = events

@@ -148,7 +148,8 @@ extension CheckList {
         }
         await socket.close()
         findings.expect(
-            seen == (0..<count).map { "b02-\(context.runID)-\($0)" }, "the tail shows \(seen.count) events, not in order")
+            seen == (0..<count).map { "b02-\(context.runID)-\($0)" },
+            "the tail shows \(seen.count) events, not in order")
         findings.keep(recorder, as: "tail")
         let summary = recorder.summary
         findings.measure(Measure("samples", Double(summary.n), "", .atLeast, bar: 100, n: Int(summary.n)))
@@ -178,7 +179,9 @@ extension CheckList {
             findings.expect(created.status == 201, "an export is answered \(created.status) \(created.code)")
             let job = try await context.poll(within: .seconds(30)) {
                 try await org.read.get("/v1/exports/\(id)")
-            } until: { $0.json["state"] == "done" || $0.json["state"] == "failed" }
+            } until: {
+                $0.json["state"] == "done" || $0.json["state"] == "failed"
+            }
             findings.expect(
                 job.json["state"] == "done" && job.json["rows"]?.integer == Int64(count),
                 "the export ends \(job.text.prefix(300))")

@@ -1,7 +1,8 @@
 /// Every check there is. A check that sends no request fails by construction.
 enum CheckList {
     static let all: [Check] =
-        leadFlow + marketplace + records + behaviour + interface + security + chat + performance + load + resilience + oracles
+        leadFlow + marketplace + records + behaviour + interface + security + chat + performance + load + resilience
+        + oracles
 
     /// Fake buyers that the checks of one run share; each organisation knows only those it registers.
     static let buyers: [FakeBuyerConfiguration] = [

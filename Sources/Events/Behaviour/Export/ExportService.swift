@@ -117,7 +117,7 @@ package final class ExportService: Service {
                 }
             }
             await group.next()
-            await group.next()
+            group.cancelAll()
         }
     }
 

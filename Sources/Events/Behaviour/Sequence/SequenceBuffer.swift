@@ -90,7 +90,9 @@ final class SequenceBudget: Sendable {
     /// - Throws: `tooLarge` when not even one partition fits.
     func shrink(from seen: Int) throws(QueryError) {
         guard end == seen else { return }
-        guard seen - first > 1 else { throw .tooLarge("more memory than a query may take for the events of few persons") }
+        guard seen - first > 1 else {
+            throw .tooLarge("more memory than a query may take for the events of few persons")
+        }
         _ = last.compareExchange(expected: seen, desired: first + (seen - first) / 2, ordering: .relaxed)
     }
 }

@@ -30,7 +30,9 @@ struct SessionQuestion: Sendable {
         let (from, to) = (saturating(range.lowerBound, -reach), saturating(range.upperBound, reach))
         var plan = SequencePlan(
             base: scope.filterOfAll(from: from, to: to),
-            marks: [.init(filter: scope.filter(from: from, to: to), bit: SessionCode.of(label: 0, currency: 0, fits: true))],
+            marks: [
+                .init(filter: scope.filter(from: from, to: to), bit: SessionCode.of(label: 0, currency: 0, fits: true))
+            ],
             org: scope.org)
         plan.labels = LabelTable(textsMax: 1 << SessionCode.labelBits - 2)
         plan.label = label.map { .column($0) } ?? .step
@@ -71,12 +73,18 @@ struct SessionQuestion: Sendable {
             "events_per_session": Figure.share(figures.events, of: figures.sessions),
             "mean_seconds": figures.sessions == 0 ? .null : Figure.rounded(seconds / Double(figures.sessions)),
             "median_seconds": Figure.medianSeconds(figures.lengths),
-            "value": Figure.money(figures.values, plan.currencies),
+            "value": Figure.money(
+                Dictionary(
+                    uniqueKeysWithValues: figures.values.enumerated().compactMap { code, value in
+                        value.map { (UInt32(code), $0) }
+                    }), plan.currencies),
         ]
     }
 
-    private func places(_ counts: [UInt32: Int], _ labels: LabelTable) -> JSONValue {
-        let all = counts.map { (text: labels.text($0), sessions: $1) }.sorted {
+    private func places(_ counts: [Int], _ labels: LabelTable) -> JSONValue {
+        let all = counts.enumerated().filter { $0.element > 0 }.map { code, sessions in
+            (text: labels.text(UInt32(code)), sessions: sessions)
+        }.sorted {
             ($1.sessions, $0.text ?? "") < ($0.sessions, $1.text ?? "")
         }
         return .array(

@@ -32,20 +32,18 @@ package struct Session: Sendable, Equatable {
 /// The sessions that begin in a range of time, added up by day or another period of their start.
 struct SessionWalker: SequenceWalker {
     struct Figures: Sendable, Equatable {
-        package var sessions = 0
-        package var persons = 0
-        package var events = 0
-        package var bounces = 0
+        var sessions = 0
+        var persons = 0
+        var events = 0
+        var bounces = 0
         /// Microseconds, one a session.
-        package var lengths: [Int64] = []
-        package var values: [UInt32: Int128] = [:]
+        var lengths: [Int64] = []
+        /// Millionths by code of the currency; nil where no event had that currency.
+        var values: [Int128?] = []
 
-        mutating func add(_ session: Session) {
-            sessions += 1
-            events += session.events
-            if session.isBounce { bounces += 1 }
-            lengths.append(session.length)
-            for (currency, value) in session.values { values[currency, default: 0] += value }
+        mutating func add(_ value: Int64, _ currency: UInt32) {
+            while values.count <= Int(currency) { values.append(nil) }
+            values[Int(currency)] = (values[Int(currency)] ?? 0) + Int128(value)
         }
 
         mutating func add(_ other: Figures) {
@@ -54,8 +52,17 @@ struct SessionWalker: SequenceWalker {
             events += other.events
             bounces += other.bounces
             lengths += other.lengths
-            values.merge(other.values, uniquingKeysWith: +)
+            while values.count < other.values.count { values.append(nil) }
+            for (code, value) in other.values.enumerated() {
+                if let value { values[code] = (values[code] ?? 0) + value }
+            }
         }
+    }
+
+    /// Figures that know whom they counted last: persons come one after another.
+    private struct Tally {
+        var figures = Figures()
+        var person: UInt64?
     }
 
     private let rule: SessionRule
@@ -64,13 +71,15 @@ struct SessionWalker: SequenceWalker {
     private let calendar: PeriodCalendar
     /// Whether a session says itself which events it has, by `order`; otherwise `order` is the app and gaps decide.
     private let isClients: Bool
-    /// `labels.rank` of a code: the order of the texts, so that ties do not depend on arrival.
+    /// The order of the labels' texts by code, so that ties do not depend on arrival.
     private let ranks: [UInt32]
 
-    private(set) var total = Figures()
-    private(set) var periods: [Int32: Figures] = [:]
-    private(set) var entries: [UInt32: Int] = [:]
-    private(set) var exits: [UInt32: Int] = [:]
+    private var persons = 0
+    private var places: [Int32: Int] = [:]
+    private var tallies: [Tally] = []
+    /// Sessions by label of their first event, and of their last.
+    private(set) var entries: [Int]
+    private(set) var exits: [Int]
     /// The newest by start.
     private(set) var list: [Session] = []
 
@@ -80,61 +89,93 @@ struct SessionWalker: SequenceWalker {
     ) {
         (self.rule, self.range, self.calendar) = (rule, range, calendar)
         (self.isClients, self.ranks, self.listMax) = (isClients, ranks, listMax)
+        // One place more for labels that were too many to be told apart.
+        entries = [Int](repeating: 0, count: ranks.count + 1)
+        exits = entries
     }
 
-    package mutating func walk(_ rows: UnsafeBufferPointer<SequenceRow>) {
+    var periods: [Int32: Figures] { places.mapValues { tallies[$0].figures } }
+
+    var total: Figures {
+        var total = tallies.reduce(into: Figures()) { $0.add($1.figures) }
+        total.persons = persons
+        return total
+    }
+
+    mutating func walk(_ rows: UnsafeBufferPointer<SequenceRow>) {
         guard let first = rows.first else { return }
-        var touched: Set<Int32> = []
+        var found = 0
         if rows.allSatisfy({ $0.order == first.order }) {
-            take(rows, &touched)
+            found = take(rows)
         } else {
             for (_, group) in Dictionary(grouping: rows, by: \.order) {
-                group.withUnsafeBufferPointer { take($0, &touched) }
+                found += group.withUnsafeBufferPointer { take($0) }
             }
         }
-        if !touched.isEmpty { total.persons += 1 }
-        for period in touched { periods[period, default: Figures()].persons += 1 }
+        if found > 0 { persons += 1 }
     }
 
-    /// Rows of one app (or one client's session), by time.
-    private mutating func take(_ rows: UnsafeBufferPointer<SequenceRow>, _ touched: inout Set<Int32>) {
+    /// Rows of one app (or one client's session), by time; how many sessions they make.
+    private mutating func take(_ rows: UnsafeBufferPointer<SequenceRow>) -> Int {
         // Events outside any client's session make none.
-        if isClients, rows.first?.order == 0 { return }
+        if isClients, rows.first?.order == 0 { return 0 }
         var start = 0
+        var found = 0
         for index in 1..<max(1, rows.count)
         where !isClients && !rule.goesOn(rows[index].time, start: rows[start].time, last: rows[index - 1].time) {
-            finish(UnsafeBufferPointer(rebasing: rows[start..<index]), &touched)
+            found += finish(UnsafeBufferPointer(rebasing: rows[start..<index]))
             start = index
         }
-        finish(UnsafeBufferPointer(rebasing: rows[start...]), &touched)
+        return found + finish(UnsafeBufferPointer(rebasing: rows[start...]))
     }
 
-    private mutating func finish(_ rows: UnsafeBufferPointer<SequenceRow>, _ touched: inout Set<Int32>) {
+    private mutating func finish(_ rows: UnsafeBufferPointer<SequenceRow>) -> Int {
         guard let first = rows.first, let last = rows.last, range.contains(first.time),
             rows.contains(where: { SessionCode.fits($0.code) })
-        else { return }
-        var session = Session(
-            person: first.person, start: first.time, end: last.time, events: rows.count,
-            entry: SessionCode.label(first.code), exit: SessionCode.label(last.code), values: [:])
+        else { return 0 }
+        let place = place(of: calendar.period(of: first.time))
+        if tallies[place].person != first.person {
+            tallies[place].person = first.person
+            tallies[place].figures.persons += 1
+        }
+        var (entry, exit) = (SessionCode.label(first.code), SessionCode.label(last.code))
         for row in rows {
             let label = SessionCode.label(row.code)
-            if row.time == first.time, rank(label) < rank(session.entry) { session.entry = label }
-            if row.time == last.time, rank(label) > rank(session.exit) { session.exit = label }
-            if row.extra != .min { session.values[SessionCode.currency(row.code), default: 0] += Int128(row.extra) }
+            if row.time == first.time, rank(label) < rank(entry) { entry = label }
+            if row.time == last.time, rank(label) > rank(exit) { exit = label }
+            if row.extra != .min { tallies[place].figures.add(row.extra, SessionCode.currency(row.code)) }
         }
-        total.add(session)
-        let period = calendar.period(of: session.start)
-        periods[period, default: Figures()].add(session)
-        touched.insert(period)
-        entries[session.entry, default: 0] += 1
-        exits[session.exit, default: 0] += 1
-        keep(session)
+        let session = Session(
+            person: first.person, start: first.time, end: last.time, events: rows.count, entry: entry, exit: exit,
+            values: listMax > 0 ? Self.values(rows) : [:])
+        tallies[place].figures.sessions += 1
+        tallies[place].figures.events += rows.count
+        tallies[place].figures.lengths.append(session.length)
+        if session.isBounce { tallies[place].figures.bounces += 1 }
+        entries[min(Int(entry), entries.count - 1)] += 1
+        exits[min(Int(exit), exits.count - 1)] += 1
+        if listMax > 0 { keep(session) }
+        return 1
+    }
+
+    private mutating func place(of period: Int32) -> Int {
+        if let known = places[period] { return known }
+        places[period] = tallies.count
+        tallies.append(Tally())
+        return tallies.count - 1
     }
 
     private func rank(_ label: UInt32) -> UInt32 { Int(label) < ranks.count ? ranks[Int(label)] : label }
 
+    private static func values(_ rows: UnsafeBufferPointer<SequenceRow>) -> [UInt32: Int128] {
+        var values: [UInt32: Int128] = [:]
+        for row in rows where row.extra != .min {
+            values[SessionCode.currency(row.code), default: 0] += Int128(row.extra)
+        }
+        return values
+    }
+
     private mutating func keep(_ session: Session) {
-        guard listMax > 0 else { return }
         list.append(session)
         if list.count >= listMax * 2 + 64 { cutList() }
     }
@@ -144,12 +185,17 @@ struct SessionWalker: SequenceWalker {
         list.removeLast(max(0, list.count - listMax))
     }
 
-    package mutating func add(_ other: SessionWalker) {
-        total.add(other.total)
-        for (period, figures) in other.periods { periods[period, default: Figures()].add(figures) }
-        entries.merge(other.entries, uniquingKeysWith: +)
-        exits.merge(other.exits, uniquingKeysWith: +)
+    mutating func add(_ other: SessionWalker) {
+        persons += other.persons
+        for (period, figures) in other.periods { tallies[place(of: period)].figures.add(figures) }
+        entries = Self.sum(entries, other.entries)
+        exits = Self.sum(exits, other.exits)
         list += other.list
         cutList()
+    }
+
+    /// Walkers of a later pass may know more labels.
+    private static func sum(_ one: [Int], _ other: [Int]) -> [Int] {
+        (0..<max(one.count, other.count)).map { ($0 < one.count ? one[$0] : 0) + ($0 < other.count ? other[$0] : 0) }
     }
 }

@@ -60,7 +60,9 @@ package final class TailSession: AsyncSequence, Sendable {
                 if let pause = step.pause {
                     if pause > .zero { guard (try? await Task.sleep(for: pause)) != nil else { return nil } }
                 } else {
-                    guard await wakes.next(isolation: #isolation) != nil, (try? await Task.sleep(for: TailSession.pause)) != nil else {
+                    guard await wakes.next(isolation: #isolation) != nil,
+                        (try? await Task.sleep(for: TailSession.pause)) != nil
+                    else {
                         return nil
                     }
                 }
