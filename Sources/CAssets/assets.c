@@ -65,6 +65,33 @@ static const unsigned char web_dashboard[] = {
 static const unsigned char web_explain[] = {
 #embed "files/web/explain.mustache"
 };
+static const unsigned char web_nav[] = {
+#embed "files/web/nav.mustache"
+};
+static const unsigned char web_explore[] = {
+#embed "files/web/explore.mustache"
+};
+static const unsigned char web_live[] = {
+#embed "files/web/live.mustache"
+};
+static const unsigned char web_funnel[] = {
+#embed "files/web/funnel.mustache"
+};
+static const unsigned char web_questions_css[] = {
+#embed "files/web/questions.css"
+};
+static const unsigned char web_questions_js[] = {
+#embed "files/web/questions.js"
+};
+static const unsigned char web_explore_js[] = {
+#embed "files/web/explore.js"
+};
+static const unsigned char web_live_js[] = {
+#embed "files/web/live.js"
+};
+static const unsigned char web_funnel_js[] = {
+#embed "files/web/funnel.js"
+};
 static const unsigned char web_login[] = {
 #embed "files/web/login.mustache"
 };
@@ -133,6 +160,15 @@ static const aurum_asset table[] = {
     ROW("web/landing.mustache", web_landing),
     ROW("web/dashboard.mustache", web_dashboard),
     ROW("web/explain.mustache", web_explain),
+    ROW("web/nav.mustache", web_nav),
+    ROW("web/explore.mustache", web_explore),
+    ROW("web/live.mustache", web_live),
+    ROW("web/funnel.mustache", web_funnel),
+    ROW("web/questions.css", web_questions_css),
+    ROW("web/questions.js", web_questions_js),
+    ROW("web/explore.js", web_explore_js),
+    ROW("web/live.js", web_live_js),
+    ROW("web/funnel.js", web_funnel_js),
     ROW("web/login.mustache", web_login),
     ROW("web/app.css", web_app_css),
     ROW("web/chat.js", web_chat_js),

@@ -6,7 +6,8 @@ internal import Hummingbird
 internal import Leads
 internal import NIOCore
 
-/// The pages of the product: landing with chat, sign-in, dashboard, explain-this-dollar, and the files they need.
+/// The pages of the product: landing with chat, sign-in, dashboard, explain-this-dollar, explorer, live events,
+/// funnel, and the files they need.
 struct PageRoutes: Sendable {
     let pages: PageRenderer
     let keys: KeyStore
@@ -29,9 +30,11 @@ struct PageRoutes: Sendable {
         book.post("/logout", RouteDescription("Signs out.", tag: "pages", success: 303)) { request, _ in
             try await signOut(request)
         }
-        book.get("/dashboard", RouteDescription("The live dashboard.", tag: "pages", success: 200)) { request, _ in
-            guard signedIn(request) else { return redirect("/login?next=/dashboard") }
-            return try withForm("dashboard", [:])
+        for (name, summary) in Self.boards {
+            book.get("/" + name, RouteDescription(summary, tag: "pages", success: 200)) { request, _ in
+                guard signedIn(request) else { return redirect("/login?next=" + Self.escaped(request.uri.string)) }
+                return try withForm(name, ["on-" + name: "true"])
+            }
         }
         book.get("/explain/{leg}", RouteDescription("The path that earned one dollar.", tag: "pages")) {
             try await explain($0, $1)
@@ -41,6 +44,20 @@ struct PageRoutes: Sendable {
                 files.response(file, request)
             }
         }
+    }
+
+    /// Pages that show nothing but what their scripts ask for: template and path, and what they are.
+    private static let boards = [
+        ("dashboard", "The live dashboard."),
+        ("explore", "Questions about events, as a chart and a table; the question stands in the link."),
+        ("live", "Events as they arrive."),
+        ("funnel", "How many persons get from step to step."),
+    ]
+
+    /// A path with its query, for the query of another: links to questions survive the sign-in.
+    private static func escaped(_ path: String) -> String {
+        path.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(CharacterSet(charactersIn: "/-._~")))
+            ?? "/dashboard"
     }
 
     private func signedIn(_ request: Request) -> Bool {
