@@ -64,15 +64,15 @@ package final class SyntheticColumns: ColumnSource {
 
 /// The distinct texts of all columns.
 private struct SyntheticTexts {
-    let columns: [ColumnName: (dictionary: TextList, weights: ZipfTable, missing: Double)]
+    let columns: [ColumnName: (dictionary: TextList, weights: ZipfDistribution, missing: Double)]
     let persons: PersonColumn
-    let personWeights = ZipfTable(50_000, 0.9)
+    let personWeights = ZipfDistribution(count: 50_000, exponent: 0.9)
 
     init(_ random: inout SeededRandom) {
         func texts(_ prefix: String, _ count: Int, _ exponent: Double, missing: Double = 0) -> (
-            TextList, ZipfTable, Double
+            TextList, ZipfDistribution, Double
         ) {
-            (TextList((0..<count).map { "\(prefix)\($0)" }), ZipfTable(count, exponent), missing)
+            (TextList((0..<count).map { "\(prefix)\($0)" }), ZipfDistribution(count: count, exponent: exponent), missing)
         }
         columns = [
             .channel: texts("channel-", 9, 1), .name: texts("Name ", 12, 1), .currency: texts("C", 1, 1),
@@ -96,14 +96,14 @@ private final class SyntheticData: Sendable {
     init(_ count: Int, _ source: SyntheticTexts, _ random: inout SeededRandom) {
         func share() -> Double { Double(random.next() >> 11) * 0x1p-53 }
         texts = source.columns.mapValues { dictionary, weights, missing in
-            let codes = (0..<count).map { _ in share() < missing ? 0 : UInt32(weights.pick(share())) + 1 }
+            let codes = (0..<count).map { _ in share() < missing ? 0 : UInt32(weights.rank(at: share())) + 1 }
             return TextColumn(codes: codes, dictionary: dictionary)
         }
         outcomes = (0..<count).map { _ in share() < 0.98 ? 0 : share() < 0.5 ? 3 : 1 }
         types = (0..<count).map { _ in UInt8(1 + random.next() % 9) }
         values = (0..<count).map { _ in share() < 0.2 ? Int64(random.next() % 20_000) * 10_000 : .min }
         var persons = source.persons
-        persons.codes = (0..<count).map { _ in UInt32(source.personWeights.pick(share())) + 1 }
+        persons.codes = (0..<count).map { _ in UInt32(source.personWeights.rank(at: share())) + 1 }
         self.persons = persons
     }
 }

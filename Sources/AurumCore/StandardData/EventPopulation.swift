@@ -24,7 +24,12 @@ package struct ZipfDistribution: Sendable {
     }
 
     package func draw(_ random: inout SeededRandom) -> Int {
-        let target = Double.random(in: 0..<1, using: &random) * (cumulative.last ?? 1)
+        rank(at: Double.random(in: 0..<1, using: &random))
+    }
+
+    /// The rank below which lies `share` of the weight, 0…1.
+    package func rank(at share: Double) -> Int {
+        let target = share * (cumulative.last ?? 1)
         var low = 0
         var high = cumulative.count - 1
         while low < high {
