@@ -149,7 +149,7 @@
       $('nothing-text').textContent = 'Send the first one, with a key that has the scope events:write, then ask again:';
       $('sample').textContent = `curl ${location.origin}/v1/events -H 'Authorization: Bearer KEY' \\\n`
         + "  -H 'Content-Type: application/json' \\\n"
-        + "  -d '{\"type\": \"page\", \"url\": \"https://example.com/\", \"user_id\": \"ana\"}'";
+        + "  -d '{\"id\": \"first\", \"type\": \"page\", \"url\": \"https://example.com/\", \"user_id\": \"ana\"}'";
       $('sample').hidden = false;
     } catch { /* what is said above stays true */ }
   }
