@@ -149,7 +149,7 @@
       $('nothing-text').textContent = 'Send the first one, with a key that has the scope events:write, then ask again:';
       $('sample').textContent = `curl ${location.origin}/v1/events -H 'Authorization: Bearer KEY' \\\n`
         + "  -H 'Content-Type: application/json' \\\n"
-        + "  -d '{\"type\": \"page\", \"url\": \"https://example.com/\", \"user_id\": \"ana\"}'";
+        + "  -d '{\"id\": \"first\", \"type\": \"page\", \"url\": \"https://example.com/\", \"user_id\": \"ana\"}'";
       $('sample').hidden = false;
     } catch { /* what is said above stays true */ }
   }
@@ -184,10 +184,17 @@
     if (value === null || value === undefined) return null;
     return typeof value === 'object' ? (currency in value ? Number(value[currency]) : null) : Number(value);
   }
+  // The currency of the most rows; of the larger sum when as many have another.
   function commonest(reply, name) {
     const uses = {};
-    for (const row of reply.rows) for (const key of Object.keys(row[name] || {})) uses[key] = (uses[key] || 0) + 1;
-    return Object.keys(uses).sort((a, b) => uses[b] - uses[a]);
+    for (const row of reply.rows) {
+      for (const [key, amount] of Object.entries(row[name] || {})) {
+        uses[key] = uses[key] || [0, 0];
+        uses[key][0] += 1;
+        uses[key][1] += Number(amount);
+      }
+    }
+    return Object.keys(uses).sort((a, b) => uses[b][0] - uses[a][0] || uses[b][1] - uses[a][1]);
   }
   // All buckets from the first to the last moment asked about, so that a quiet day is a zero and not a gap.
   function axis(reply) {

@@ -162,21 +162,26 @@
     if ($('bots').value !== 'exclude') made.set('bots', $('bots').value);
     return made;
   }
+  // The server takes a plus sign for itself, not for a space.
+  function asked(from) {
+    const made = new URLSearchParams(wanted);
+    if (from) made.set('from', from);
+    return String(made).replaceAll('+', '%20');
+  }
   function address(from) {
     const made = new URL('/v1/tail', location.href);
     made.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
-    made.search = String(wanted);
-    if (from) made.searchParams.set('from', from);
+    made.search = asked(from);
     return made;
   }
   // A browser does not tell why a socket was refused; the same request without the upgrade does. 426: all is well.
   async function explain() {
-    const asked = wanted;
+    const then = wanted;
     try {
-      await answer(`/v1/tail?${wanted}`);
+      await answer(`/v1/tail?${asked()}`);
       return again();
     } catch (refusal) {
-      if (refusal.name === 'AbortError' || asked !== wanted) return undefined;
+      if (refusal.name === 'AbortError' || then !== wanted) return undefined;
       if (refusal.status === 426 || refusal.status === 0 || refusal.status >= 500) return again();
       refuse($('refusal'), refusal);
       if (refusal.status !== 400) return again();
