@@ -23,11 +23,11 @@ build: dependencies $(CHART)
 test: dependencies test-dependencies $(CHART) venv ## Install what the tests need and run all of them, nothing skipped
 	@scripts/check-format
 	@$(BUILD) --build-tests
-	@$(SWIFT) test -c release --skip-build
+	@scripts/run-tests
 
 soak: dependencies test-dependencies $(CHART) venv ## The tests again with the full counts of kills and seeds (hours)
 	@$(BUILD) --build-tests
-	@TEST_SOAK=1 $(SWIFT) test -c release --skip-build
+	@TEST_SOAK=1 scripts/run-tests
 
 bench: build ## Measure every area against its bar and the baseline; exit 1 on a miss
 	@.build/release/aurum bench events --gate

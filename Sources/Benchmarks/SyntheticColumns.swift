@@ -72,7 +72,10 @@ private struct SyntheticTexts {
         func texts(_ prefix: String, _ count: Int, _ exponent: Double, missing: Double = 0) -> (
             TextList, ZipfDistribution, Double
         ) {
-            (TextList((0..<count).map { "\(prefix)\($0)" }), ZipfDistribution(count: count, exponent: exponent), missing)
+            (
+                TextList((0..<count).map { "\(prefix)\($0)" }), ZipfDistribution(count: count, exponent: exponent),
+                missing
+            )
         }
         columns = [
             .channel: texts("channel-", 9, 1), .name: texts("Name ", 12, 1), .currency: texts("C", 1, 1),

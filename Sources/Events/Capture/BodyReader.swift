@@ -299,8 +299,8 @@ extension BodyReader {
             row, ending: ending, event: start, count: count, id: place, shard.parser, to: &block)
     }
 
-    /// What the event says about who is who. It may stand in the properties, of which an event that was read by its form
-    /// keeps no slice: it is parsed once more.
+    /// What the event says about who is who. It may stand in the properties, of which an event that was read by its
+    /// form keeps no slice: it is parsed once more.
     @inline(never)
     private func linkIdentities(
         _ start: UnsafePointer<UInt8>, _ shard: inout ShardTools, _ block: inout BlockContent
