@@ -60,6 +60,53 @@ import Validation
         await server.stop()
     }
 
+    @Test func `unique persons and funnels follow a merge, and an unmerge gives the same answers as before`() async throws {
+        let folder = TemporaryFolder()
+        let server = SpawnedServer(
+            executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error"],
+            dataDirectory: folder.file("data"))
+        let target = try await server.start()
+        let admin = TestClient(url: target.url, key: target.adminToken)
+        let events = try await admin.makeKey(["events:write", "events:read"])
+        let lines = [
+            #"{"id":"1","type":"page","url":"https://a.example/","user_id":"u1","ts":"2026-11-20T10:00:00Z"}"#,
+            #"{"id":"2","type":"track","name":"signup","user_id":"u2","ts":"2026-11-20T10:05:00Z"}"#,
+            #"{"id":"3","type":"identify","anonymous_id":"v1","user_id":"u1","ts":"2026-11-20T10:00:01Z"}"#,
+            #"{"id":"4","type":"page","url":"https://a.example/","anonymous_id":"v1","ts":"2026-11-20T09:00:00Z"}"#,
+        ]
+        let sent = try await events.call(
+            "POST", "/v1/events?historical=1", Array(lines.joined(separator: "\n").utf8), Self.ndjson)
+        #expect(sent.body["stored"] == .integer(4), "\(sent.text)")
+        func answers() async throws -> [JSONValue?] {
+            let unique = try await events.post(
+                "/v1/query",
+                ["from": "2026-11-20T00:00:00Z", "to": "2026-11-21T00:00:00Z", "measures": ["unique(person)"]])
+            let funnel = try await events.post(
+                "/v1/query/funnel",
+                [
+                    "from": "2026-11-20T00:00:00Z", "to": "2026-11-21T00:00:00Z",
+                    "steps": [["type": "page"], ["type": "track", "name": "signup"]],
+                ])
+            #expect(unique.status == 200 && funnel.status == 200, "\(unique.text) \(funnel.text)")
+            return [unique.body["rows"], funnel.body["steps"]]
+        }
+        let before = try await answers()
+        #expect("\(before[0] ?? .null)".contains("2"), "\(before)")
+        let merge = try await admin.post(
+            "/v1/identity/merge",
+            [
+                "a": ["namespace": "user", "value": "u1"], "b": ["namespace": "user", "value": "u2"], "reason": "test",
+            ])
+        #expect(merge.status == 201, "\(merge.text)")
+        let merged = try await answers()
+        #expect(merged[0] != before[0] && merged[1] != before[1], "\(merged)")
+        let unmerged = try await admin.post(
+            "/v1/identity/unmerge", ["merge_id": merge.body["merge_id"] ?? .null, "reason": "test"])
+        #expect(unmerged.status == 200, "\(unmerged.text)")
+        #expect(try await answers() == before)
+        await server.stop()
+    }
+
     @Test func `the command merges, shows and unmerges with a server and without`() async throws {
         let folder = TemporaryFolder()
         let environment = [

@@ -23,7 +23,7 @@ package final class BehaviourService: Sendable {
         let engine = engine
         return try await engine.run(kind.label, org: org) { context in
             let desk = BehaviourDesk(
-                segments: try engine.source.segments(), resolver: engine.resolver, context: context, now: now,
+                segments: try engine.source.segments(), resolver: engine.resolver(of: org), context: context, now: now,
                 workers: engine.limits.threads > 0 ? engine.limits.threads : ScanThreads.count,
                 memoryBytes: memoryBytes ?? engine.limits.memoryBytesMax)
             return .object(try question.answer(desk))

@@ -86,8 +86,8 @@ struct EventsQueryCommand: AsyncParsableCommand {
             var limits = QueryLimits()
             limits.duration = .seconds(600)
             let engine = QueryEngine(
-                source: log.store, limits: limits, registry: MetricRegistry(), clock: clock,
-                logger: Logger(label: "query"))
+                source: log.store, persons: { log.store.persons(org: $0) }, limits: limits, registry: MetricRegistry(),
+                clock: clock, logger: Logger(label: "query"))
             do throws(QueryError) {
                 text = try await engine.answer(try engine.query(document), org: org).json
             } catch { throw CommandFailure(error.sentence) }

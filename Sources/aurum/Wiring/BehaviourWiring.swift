@@ -28,6 +28,8 @@ enum BehaviourWiring {
     }
 
     static func engine(_ events: EventLog, registry: MetricRegistry) -> QueryEngine {
-        QueryEngine(source: events.store, registry: registry, clock: SystemWallClock(), logger: Logger(label: "query"))
+        QueryEngine(
+            source: events.store, persons: { events.store.persons(org: $0) }, registry: registry,
+            clock: SystemWallClock(), logger: Logger(label: "query"))
     }
 }

@@ -80,10 +80,10 @@ struct RunningServer {
         let conversations = ConversationService(
             database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
             limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
+        let queries = BehaviourWiring.engine(stores.events, registry: registry)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
-            queries: QueryEngine(
-                source: stores.events.store, registry: registry, clock: clock, logger: Logger(label: "query")),
+            queries: queries,
             eventLimits: stores.eventLimits, eventPolicies: stores.policies, quarantine: stores.quarantine,
             database: database,
             conversations: conversations, intake: trade.intake, policies: trade.policies, market: trade.market,
@@ -94,8 +94,7 @@ struct RunningServer {
             attribution: AttributionService(
                 database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine)),
             behaviour: BehaviourWiring.parts(
-                configuration, stores.folder, stores.events, stores.eventLimits, database,
-                BehaviourWiring.engine(stores.events, registry: registry)),
+                configuration, stores.folder, stores.events, stores.eventLimits, database, queries),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))

@@ -38,20 +38,22 @@ package struct CohortWalker: SequenceWalker {
             return
         }
         let own = calendar.period(of: rows[begin].time)
-        var cohort = cohorts.removeValue(forKey: own) ?? Cohort()
-        cohort.persons += 1
-        var last: Int32?
+        cohorts[own, default: Cohort()].persons += 1
+        // Rows come by time: a person's events of one period stand together.
+        var cell = Cell()
+        var open: Int32?
         for row in rows[begin...] where row.code & Self.later != 0 {
             let after = calendar.period(of: row.time) - own
-            var cell = cohort.later.removeValue(forKey: after) ?? Cell()
-            // Rows come by time: a person's events of one period stand together.
-            if last != after { cell.persons += 1 }
-            last = after
+            if let period = open, period != after {
+                cohorts[own, default: Cohort()].later[period, default: Cell()].add(cell)
+                cell = Cell()
+            }
+            open = after
+            cell.persons = 1
             cell.count += 1
             if row.extra != .min { cell.values[row.code >> Self.currencyShift, default: 0] += Int128(row.extra) }
-            cohort.later[after] = cell
         }
-        cohorts[own] = cohort
+        if let open { cohorts[own, default: Cohort()].later[open, default: Cell()].add(cell) }
     }
 
     package mutating func add(_ other: CohortWalker) {

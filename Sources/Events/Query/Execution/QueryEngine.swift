@@ -13,7 +13,7 @@ package enum QueryKind: String, Sendable, CaseIterable {
 package final class QueryEngine: Sendable {
     package let limits: QueryLimits
     package let source: any ColumnSource
-    package let resolver: any PersonResolver
+    private let persons: @Sendable (String) -> any PersonResolver
     private let clock: any WallClock
     private let logger: Logger
     private let kept: KeptAnswers
@@ -23,12 +23,13 @@ package final class QueryEngine: Sendable {
     private let rowsKept: Counter
     private let refused: [String: Counter]
 
-    /// - Parameter resolver: persons after merges.
+    /// - Parameter persons: who is who in an organisation at the moment of the call, after merges.
     package init(
-        source: any ColumnSource, resolver: any PersonResolver = UnmergedPersons(), limits: QueryLimits = QueryLimits(),
-        registry: MetricRegistry, clock: any WallClock, logger: Logger
+        source: any ColumnSource,
+        persons: @escaping @Sendable (String) -> any PersonResolver = { _ in UnmergedPersons() },
+        limits: QueryLimits = QueryLimits(), registry: MetricRegistry, clock: any WallClock, logger: Logger
     ) {
-        (self.source, self.resolver, self.limits) = (source, resolver, limits)
+        (self.source, self.persons, self.limits) = (source, persons, limits)
         (self.clock, self.logger) = (clock, logger)
         kept = KeptAnswers(bytesMax: limits.keptBytesMax)
         durations = Dictionary(
@@ -40,6 +41,8 @@ package final class QueryEngine: Sendable {
         ]
         refused = Dictionary(uniqueKeysWithValues: reasons.map { ($0, registry.counter(.queryRefused, $0)) })
     }
+
+    package func resolver(of org: String) -> any PersonResolver { persons(org) }
 
     /// The query of a document, or of a text under its member `q`.
     package func query(_ document: JSONValue) throws(QueryError) -> EventQuery {
@@ -57,6 +60,7 @@ package final class QueryEngine: Sendable {
         let began = ContinuousClock.now
         return try await run(.aggregate, org: org) { [self] context in
             let plan = QueryPlan(query, org: org)
+            let resolver = persons(org)
             let run = QueryRun(
                 plan: plan, context: context, resolver: resolver, kept: limits.keptBytesMax > 0 ? kept : nil,
                 limits: limits)
