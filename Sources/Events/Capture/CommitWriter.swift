@@ -174,7 +174,6 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     private static func settle(
         _ block: inout BlockContent, _ index: inout DeduplicationIndex, _ header: inout BlockHeader
     ) {
-        var prefetched: UInt64 = 0
         var all = OutcomeCounts()
         let last = block.rowCount &- 1
         for number in block.requests.indices {
@@ -184,7 +183,7 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
                 let counts = raw.assumingMemoryBound(to: Int.self)
                 for row in first..<first + block.requests[number].rowCount {
                     let ahead = block.key(min(row &+ 12, last))
-                    prefetched ^= index.prefetch(ahead.high, ahead.low)
+                    index.prefetch(ahead.high, ahead.low)
                     counts[Int(settle(row, &block, &index))] &+= 1
                     let time = block.time(row)
                     header.earliest = min(header.earliest, time)
@@ -196,7 +195,6 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             block.requests[number].counts = own
             all += own
         }
-        withExtendedLifetime(prefetched) {}
         header.outcomes = (
             UInt32(all.stored), UInt32(all.duplicate), UInt32(all.quarantined), UInt32(all.bot), UInt32(all.late)
         )

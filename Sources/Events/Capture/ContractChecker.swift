@@ -117,13 +117,11 @@ package final class DeduplicationCheck {
     /// Inserts keys that are hashes already; answers how many were new.
     package func insert(_ hashes: [(UInt64, UInt64)]) -> Int {
         var new = 0
-        var prefetched: UInt64 = 0
         for (place, key) in hashes.enumerated() {
             let ahead = hashes[min(place + 12, hashes.count - 1)]
-            prefetched ^= index.prefetch(ahead.0, ahead.1)
+            index.prefetch(ahead.0, ahead.1)
             if index.insert(key.0, key.1) { new += 1 }
         }
-        withExtendedLifetime(prefetched) {}
         return new
     }
 }

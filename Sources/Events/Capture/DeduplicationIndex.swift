@@ -1,3 +1,5 @@
+internal import CPrefetch
+
 /// The event ids accepted lately: exact, in two generations of equal size.
 ///
 /// Remembers at least the last half and at most all of `identifiersMax` ids. Memory comes with use: 16 bytes a slot,
@@ -26,10 +28,11 @@ struct DeduplicationIndex {
         return true
     }
 
-    /// Touches the memory of an id to come, so that the processor fetches it while other ids are looked up.
+    /// Asks for the memory of an id to come, so that it is near when the id is looked up.
     @inline(__always)
-    func prefetch(_ high: UInt64, _ low: UInt64) -> UInt64 {
-        current.firstWord(high) ^ (previous.count > 0 ? previous.firstWord(high) : 0)
+    func prefetch(_ high: UInt64, _ low: UInt64) {
+        current.prefetch(high)
+        if previous.count > 0 { previous.prefetch(high) }
     }
 
     @inline(never)
@@ -78,10 +81,10 @@ struct IdentifierSet {
     }
 
     @inline(__always)
-    func firstWord(_ high: UInt64) -> UInt64 {
+    func prefetch(_ high: UInt64) {
         let table = tables + Int(high &>> 56)
-        guard let slots = table.pointee.slots else { return 0 }
-        return slots[Int(truncatingIfNeeded: high) & table.pointee.mask].0
+        guard let slots = table.pointee.slots else { return }
+        aurum_prefetch(slots + (Int(truncatingIfNeeded: high) & table.pointee.mask))
     }
 
     /// false when the key was there.

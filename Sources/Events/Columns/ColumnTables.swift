@@ -91,15 +91,14 @@ struct ColumnTables {
 
     // MARK: values
 
-    /// The hash of a text under its column's table, whose slot is brought near on the way.
+    /// The hash of a text under its column's table, whose slot is asked for on the way.
     @inline(__always)
-    func prepare(
-        _ index: UInt16, _ text: UnsafePointer<UInt8>, _ length: Int, _ touched: UInt32
-    ) -> (hash: UInt64, touched: UInt32) {
+    func prepare(_ index: UInt16, _ text: UnsafePointer<UInt8>, _ length: Int) -> UInt64 {
         let column = columns + Int(index)
-        if column.pointee.isPlain { return (0, touched) }
+        if column.pointee.isPlain { return 0 }
         let hash = column.pointee.table.hash(text, length)
-        return (hash, touched ^ column.pointee.table.touch(hash: hash))
+        column.pointee.table.prefetch(hash: hash)
+        return hash
     }
 
     /// The number of a text, which becomes known.

@@ -57,6 +57,7 @@ struct EventEncoder {
         guard ending != Self.whole else { return appendWhole(row, event: event, count: count, id: id, to: &block) }
         if tree.endings[ending].number == 0 { declare(ending, in: &block) }
         var place = id
+        prefetchTexts()
         let idOffset = parser.slots[Int(EventField.id.rawValue)].offset
         for index in 0..<tree.holeCount {
             let hole = tree.holes[index]
@@ -68,6 +69,14 @@ struct EventEncoder {
             }
         }
         block.append(row, shape: tree.endings[ending].number, byteCount: count, id: place)
+    }
+
+    /// Asks for the known texts that the values are about to be compared with: their slots are near by now.
+    @inline(__always)
+    private func prefetchTexts() {
+        for index in 0..<tree.holeCount where tree.holes[index].kind == HoleKind.text.rawValue {
+            tables.columns[Int(tree.holes[index].column)].table.prefetchText(hash: tree.holes[index].second)
+        }
     }
 
     /// Adds an event as it stands: one of no form, or one that the contract refuses.

@@ -56,8 +56,6 @@ struct ShapeTree {
     var endings: [Ending] = []
     let holes: UnsafeMutablePointer<Hole>
     var holeCount = 0
-    /// Keeps reads alive that only bring memory near.
-    private var touched: UInt32 = 0
 
     init() {
         nodes = .allocate(capacity: nodeCapacity)
@@ -169,7 +167,7 @@ struct ShapeTree {
             }
             let count = packed & ~ByteSlice.escapeBit
             guard count <= node.pointee.limit else { return nil }
-            (hole.second, touched) = columns.prepare(node.pointee.column, value, Int(count), touched)
+            hole.second = columns.prepare(node.pointee.column, value, Int(count))
         case HoleKind.uuid.rawValue:
             guard value[36] == 0x22, let words = HoleText.uuid(value) else { return nil }
             (hole.value, hole.second) = (Int64(bitPattern: words.high), words.low)

@@ -1,3 +1,5 @@
+internal import CPrefetch
+
 /// The distinct byte strings of one column, numbered from 1 in the order of their first sight.
 ///
 /// Open addressing with linear probing; the strings stand one behind the other. Texts that are looked up must be
@@ -63,10 +65,17 @@ struct TextTable {
         return product.high ^ product.low
     }
 
-    /// Reads the slot where a hash is looked for first, so that it is near when `find` comes to it.
+    /// Asks for the slot where a hash is looked for first, so that it is near when `find` comes to it.
     @inline(__always)
-    func touch(hash: UInt64) -> UInt32 {
-        slots[Int(truncatingIfNeeded: UInt32(truncatingIfNeeded: hash)) & mask].number
+    func prefetch(hash: UInt64) {
+        aurum_prefetch(slots + (Int(truncatingIfNeeded: UInt32(truncatingIfNeeded: hash)) & mask))
+    }
+
+    /// Asks for the text that stands in the slot where a hash is looked for first.
+    @inline(__always)
+    func prefetchText(hash: UInt64) {
+        let slot = slots + (Int(truncatingIfNeeded: UInt32(truncatingIfNeeded: hash)) & mask)
+        aurum_prefetch(bytes(slot.pointee.offset))
     }
 
     /// The number of a text, or 0.

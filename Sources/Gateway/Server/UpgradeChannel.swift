@@ -58,6 +58,8 @@ package struct UpgradeChannel: HTTPChannelHandler {
         package var connectionsMax = 16_384
         package var headerBytesMax = 16_384
         package var frameBytesMax = 65_536
+        /// What one read takes from a socket at most.
+        package var readBytesMax = 262_144
         package init() {}
     }
 
@@ -89,6 +91,10 @@ package struct UpgradeChannel: HTTPChannelHandler {
             configuration.enablePipelining = false
             configuration.enableErrorHandling = false
             configuration.decoderConfiguration = limits
+            // A body of hundreds of kilobytes comes in a few reads; small requests never grow past the first size.
+            try channel.syncOptions?.setOption(
+                .recvAllocator,
+                value: AdaptiveRecvByteBufferAllocator(minimum: 64, initial: 2048, maximum: bounds.readBytesMax))
             let pipeline = channel.pipeline.syncOperations
             let peer = SlowPeerGuard(
                 head: .seconds(bounds.headReadSeconds), write: .seconds(bounds.writeSeconds))
