@@ -55,7 +55,8 @@ struct QueryEngineTests {
         limits.threads = 3
         change(&limits)
         return QueryEngine(
-            source: source, persons: { _ in resolver }, limits: limits, registry: registry, clock: ManualWallClock(testNow),
+            source: source, persons: { _ in resolver }, limits: limits, registry: registry,
+            clock: ManualWallClock(testNow),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }
 

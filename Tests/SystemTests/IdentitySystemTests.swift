@@ -60,7 +60,7 @@ import Validation
         await server.stop()
     }
 
-    @Test func `unique persons and funnels follow a merge, and an unmerge gives the same answers as before`() async throws {
+    @Test func `persons and funnels follow a merge, and an unmerge restores every answer`() async throws {
         let folder = TemporaryFolder()
         let server = SpawnedServer(
             executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error"],
