@@ -40,6 +40,7 @@ var targets: [Target] = [
     // System libraries and embedded files (C only).
     .target(name: "CAssets", exclude: ["files"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CProcessor"),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
     // Floor 0: identifiers, money, clock, personal-data types, limits, embedded files.
@@ -51,7 +52,9 @@ var targets: [Target] = [
     // Floor 3: event contract, capture, durable log, receipts, views.
     .target(
         name: "Events",
-        dependencies: ["AurumCore", "Telemetry", "Database", "CZlib", "CZstd", crypto, logging, lifecycle]),
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "CProcessor", "CZlib", "CZstd", crypto, logging, lifecycle,
+        ]),
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),
     // Floor 4: touchpoints, journeys, credit.

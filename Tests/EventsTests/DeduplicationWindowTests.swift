@@ -108,8 +108,8 @@ struct DeduplicationWindowTests {
         try await Self.fill(log, 2400)
         await log.close()
         let again = try Self.open(storage, ids: 3000).log
-        // At most one table that was being filled and one that was being written.
-        #expect((1..<600).contains(again.recovery.replayedIdentifiers), "\(again.recovery)")
+        // At most one table that was being filled and one that was being written; a clean stop leaves less.
+        #expect(again.recovery.replayedIdentifiers < 600, "\(again.recovery)")
         await again.close()
         for name in try storage.names() where name.hasSuffix(".manifest") { try storage.remove(name) }
         let without = try Self.open(storage, ids: 3000).log

@@ -49,7 +49,7 @@ package final class DeduplicationIndex {
     }
 
     /// Keys that are looked up together: their cache lines are fetched at the same time.
-    private static let groupKeys = 32
+    private static let groupKeys = 16
     /// More than this many generations would not fit the bits of one word.
     private static let generationsMax = 60
     let limits: DeduplicationLimits
@@ -67,7 +67,6 @@ package final class DeduplicationIndex {
     private var durablePoint = LogPoint.start
     private var lastPoint = LogPoint.start
     private var now: Int64 = 0
-    private var touched: UInt64 = 0
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: RunFormat.blockBytes, alignment: 64)
     private let candidates = UnsafeMutablePointer<UInt64>.allocate(capacity: groupKeys)
 
@@ -204,9 +203,11 @@ package final class DeduplicationIndex {
         _ frozen: IdentifierTable.View?
     ) throws(DeduplicationError) {
         var start = 0
+        fetch(keys, min(Self.groupKeys, count), active.view, frozen)
         while start < count {
             let group = min(Self.groupKeys, count &- start)
-            fetch(keys + start, group, active.view, frozen)
+            let next = start &+ group
+            if next < count { fetch(keys + next, min(Self.groupKeys, count &- next), active.view, frozen) }
             sift(keys + start, group)
             for index in 0..<group {
                 let key = keys[start &+ index]
@@ -224,22 +225,20 @@ package final class DeduplicationIndex {
         }
     }
 
-    /// Asks memory for everything the group will look at; the loads do not depend on each other.
+    /// Asks memory for everything a group will look at, while the group before it is looked up.
     @inline(__always)
     private func fetch(
         _ keys: UnsafePointer<Key>, _ count: Int, _ active: IdentifierTable.View, _ frozen: IdentifierTable.View?
     ) {
-        var sum: UInt64 = 0
-        for index in 0..<count { sum ^= active.touch(keys[index].0) }
+        for index in 0..<count { active.prefetch(keys[index].0) }
         if let frozen {
-            for index in 0..<count { sum ^= frozen.touch(keys[index].0) }
+            for index in 0..<count { frozen.prefetch(keys[index].0) }
         }
         probes.withUnsafeBufferPointer { probes in
             for probe in probes {
-                for index in 0..<count { sum ^= probe.touch(keys[index].0) }
+                for index in 0..<count { probe.prefetch(keys[index].0) }
             }
         }
-        touched ^= sum
     }
 
     /// For each key the generations whose filter seems to know it, a bit each.

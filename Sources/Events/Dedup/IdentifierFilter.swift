@@ -1,3 +1,5 @@
+internal import CProcessor
+
 /// Which hashes may be in a generation of the index: a Bloom filter whose every probe reads one cache line.
 ///
 /// The top bits of the hash choose a block of 512 bits, so that hashes in sorted order fill it front to back; eight
@@ -55,7 +57,7 @@ final class IdentifierFilter: @unchecked Sendable {
         }
 
         @inline(__always)
-        func touch(_ high: UInt64) -> UInt64 { blocks[place(high)][0] }
+        func prefetch(_ high: UInt64) { aurum_prefetch(blocks + place(high)) }
 
         /// false when the hash is certainly not there. Half of the words tell nine times in ten.
         @inline(__always)

@@ -1,3 +1,5 @@
+internal import CProcessor
+
 /// A set of 128-bit hashes whose order in memory is almost their sorted order.
 ///
 /// Open addressing with linear probing, where the top bits of the hash choose the place and nothing wraps around: a scan
@@ -25,9 +27,9 @@ struct IdentifierTable {
         @inline(__always)
         fileprivate func home(_ high: UInt64) -> Int { Int(truncatingIfNeeded: (high &<< skippedBits) &>> shift) }
 
-        /// Touches the place of a key, so that the processor fetches it while other keys are looked up.
+        /// Has the processor fetch the place of a key while other keys are looked up.
         @inline(__always)
-        func touch(_ high: UInt64) -> UInt64 { slots[home(high)].0 }
+        func prefetch(_ high: UInt64) { aurum_prefetch(slots + home(high)) }
 
         @inline(__always)
         func contains(_ high: UInt64, _ low: UInt64) -> Bool {
