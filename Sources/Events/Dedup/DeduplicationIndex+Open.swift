@@ -1,7 +1,8 @@
 extension DeduplicationIndex {
     /// Opens the index of a folder as far as it is whole, and says which ids the log must give again.
     ///
-    /// Damaged, missing or foreign files are left out together with everything newer, and removed; what is left is right.
+    /// Damaged, missing or foreign files are left out together with everything newer, and removed; what is left is
+    /// right.
     /// - Parameters:
     ///   - identity: of the secret under which ids are hashed.
     ///   - logEnd: where the log ends; what the index knows from behind it, a log put back from a copy does not hold.

@@ -1,7 +1,8 @@
 /// The ids of accepted events inside the de-duplication window: exact, bounded, on disk.
 ///
 /// The newest ids are in a table in memory. A full table is frozen and written in the background as a sorted file, a
-/// run; the runs of a generation share one filter in memory, and when a generation is full its runs become one. An id is
+/// run; the runs of a generation share one filter in memory, and when a generation is full its runs become one. An id
+/// is
 /// new when the tables do not hold it and every run whose filter seems to know it was asked on disk. The oldest
 /// generation leaves as a whole, once everything newer fills the window or all of it is too old; so what is remembered
 /// is always the newest `count` ids that were accepted.
@@ -118,7 +119,8 @@ package final class DeduplicationIndex {
 
     // MARK: the one entry point
 
-    /// Decides for each key whether it is new, in order, so that the first copy of a batch wins; remembers the new ones.
+    /// Decides for each key whether it is new, in order, so that the first copy of a batch wins; remembers the new
+    /// ones.
     ///
     /// The ids must come into the log at `point` or behind it, and everything settled before must stand before `point`.
     /// After an error the index must be opened anew.
@@ -144,7 +146,8 @@ package final class DeduplicationIndex {
 
     /// Takes accepted ids of the log back at start, before anything is settled.
     ///
-    /// They are not looked up: a crash may have brought back a generation that was forgotten already, and an id that was
+    /// They are not looked up: a crash may have brought back a generation that was forgotten already, and an id that
+    /// was
     /// accepted a second time since belongs to the newest all the same.
     package func remember(
         keys: UnsafePointer<Key>, count: Int, receivedAt: Int64, at point: LogPoint
@@ -173,7 +176,8 @@ package final class DeduplicationIndex {
         return isNew
     }
 
-    /// Declares ids received before this as possibly forgotten: the log no longer holds them, or was not read so far back.
+    /// Declares ids received before this as possibly forgotten: the log no longer holds them, or was not read so far
+    /// back.
     package func forgets(before receivedAt: Int64) {
         windowStart = max(windowStart, receivedAt)
         store.forget(before: windowStart)
@@ -294,7 +298,8 @@ package final class DeduplicationIndex {
         if pending == nil { freeze(point) }
     }
 
-    /// false while the volume has no space for ids that memory should no longer hold; capture then waits for space. Tries
+    /// false while the volume has no space for ids that memory should no longer hold; capture then waits for space.
+    /// Tries
     /// again with every call.
     package func hasRoom() throws(DeduplicationError) -> Bool {
         try integrate()

@@ -65,7 +65,8 @@ package struct DeduplicationLimits: Sendable, Equatable {
     /// Memory that is not filters: two tables, work in the background, and what the allocator rounds up.
     private static let otherBytes = 16 << 20
 
-    /// Bits of filter an id: what 1.25 bytes an id of the window and 32 MB leave when everything else is taken off, though
+    /// Bits of filter an id: what 1.25 bytes an id of the window and 32 MB leave when everything else is taken off,
+    /// though
     /// the index holds up to one generation more than the window.
     var filterBits: Double {
         let held = Double(identifiersMax + generationMost)

@@ -1,7 +1,8 @@
 internal import Dispatch
 internal import Synchronization
 
-/// The part of the index that touches the disk: writes runs, merges them, keeps the manifest. Works on two threads of its
+/// The part of the index that touches the disk: writes runs, merges them, keeps the manifest. Works on two threads of
+/// its
 /// own, so that the writer of the log never waits for a merge, and hands results back when the writer asks.
 final class DeduplicationStore: Sendable {
     /// What the background has done.

@@ -3,7 +3,8 @@ internal import CProcessor
 /// Which hashes may be in a generation of the index: a Bloom filter whose every probe reads one cache line.
 ///
 /// The top bits of the hash choose a block of 512 bits, so that hashes in sorted order fill it front to back; eight
-/// words of the block lose one bit to the hash each: bits are set where nothing is, which makes the look-up shorter. At 9.8 bits a hash 1.2 in 100 unknown hashes seem known.
+/// words of the block lose one bit to the hash each: bits are set where nothing is, which makes the look-up shorter.
+/// At 9.8 bits a hash 1.2 in 100 unknown hashes seem known.
 /// Source: Putze, Sanders, Singler, "Cache-, hash- and space-efficient Bloom filters" (2007).
 ///
 /// Written by the writer thread until its generation is closed; never afterwards, so that others may read it then.

@@ -2,7 +2,8 @@ internal import CProcessor
 
 /// A set of 128-bit hashes whose order in memory is almost their sorted order.
 ///
-/// Open addressing with linear probing, where the top bits of the hash choose the place and nothing wraps around: a scan
+/// Open addressing with linear probing, where the top bits of the hash choose the place and nothing wraps around: a
+/// scan
 /// from front to back meets the keys sorted but for short clusters. So freezing a table into a sorted file needs no
 /// sort. Keys must be keyed hashes, never (0, 0), which marks an empty place. Freed by its owner.
 struct IdentifierTable {

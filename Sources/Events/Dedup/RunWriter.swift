@@ -125,7 +125,8 @@ struct RunWriter: ~Copyable {
     }
 }
 
-/// Several runs into one, a slice of the hash range at a time: a slice of each is thrown into a small table, whose order
+/// Several runs into one, a slice of the hash range at a time: a slice of each is thrown into a small table, whose
+/// order
 /// is the sorted order.
 struct RunMerge {
     /// Hashes of one slice: their table stays in the processor's cache.
