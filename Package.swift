@@ -40,7 +40,7 @@ var targets: [Target] = [
     // System libraries and embedded files (C only).
     .target(name: "CAssets", exclude: ["files"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
-    .systemLibrary(name: "CPrefetch"),
+    .systemLibrary(name: "CProcessor"),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
     // Floor 0: identifiers, money, clock, personal-data types, limits, embedded files.
@@ -53,7 +53,7 @@ var targets: [Target] = [
     .target(
         name: "Events",
         dependencies: [
-            "AurumCore", "Telemetry", "Database", "CPrefetch", "CZlib", "CZstd", crypto, logging, lifecycle,
+            "AurumCore", "Telemetry", "Database", "CProcessor", "CZlib", "CZstd", crypto, logging, lifecycle,
         ]),
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),

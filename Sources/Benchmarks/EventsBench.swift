@@ -7,6 +7,8 @@ package struct EventsBenchOptions: Sendable {
     /// A folder of NDJSON files; nil makes the standard data.
     package var directory: String?
     package var events = 1_000_000
+    /// Ids in the full de-duplication window when the cost of a fresh one is measured.
+    package var identifiers = 50_000_000
     /// One small round of everything: proves that it works, measures nothing.
     package var tiny = false
     package var seed: UInt64 = 7
@@ -32,7 +34,7 @@ package func eventsBench(_ options: EventsBenchOptions) async throws -> EventsBe
         try options.directory.map { try EventBodies.load($0, eventsMax: events) }
         ?? EventBodies.generate(.standard, events: events, seed: options.seed)
     let path = HotPathBench(bodies: bodies, rounds: options.rounds, seed: options.seed)
-    var rows = path.parser() + path.encode() + path.deduplication()
+    var rows = path.parser() + path.encode()
     rows += try await LogBench(bodies: bodies, name: "events", ratioBar: 8.2).rows()
     if options.directory == nil {
         let harsh = EventBodies.generate(.harsh, events: min(events, 200_000), seed: options.seed)
@@ -40,6 +42,7 @@ package func eventsBench(_ options: EventsBenchOptions) async throws -> EventsBe
     }
     rows += try await queryScanBench(tiny: options.tiny, seed: options.seed)
     rows += try await queryDashboardBench(tiny: options.tiny, seed: options.seed)
+    rows += try deduplicationBench(identifiers: options.identifiers, tiny: options.tiny, seed: options.seed)
     return EventsBenchResult(
         rows: rows, data: "\(bodies.origin): \(bodies.events) events, \(bodies.bytes) bytes", totals: bodies.totals)
 }
@@ -109,20 +112,9 @@ struct HotPathBench: Sendable {
                 notJudged: tooFew(events))
         ]
     }
+}
 
-    /// Fresh ids only: the case in which every look-up misses.
-    func deduplication() -> [BenchRow] {
-        var random = SeededRandom(seed: seed)
-        let count = rounds > 1 ? 4_000_000 : 20_000
-        let keys = (0..<count).map { _ in (random.next(), random.next()) }
-        let check = DeduplicationCheck(identifiersMax: 16_000_000)
-        let began = ProcessCost.threadNanoseconds
-        _ = check.insert(keys)
-        let time = ProcessCost.threadNanoseconds - began
-        return [
-            BenchRow(
-                name: "events.deduplicate", value: time / Double(count), unit: "ns/event", bar: 250, n: count,
-                note: "fresh random ids into an empty index")
-        ]
-    }
+/// Measures the de-duplication index alone.
+package func deduplicationBench(identifiers: Int, tiny: Bool, seed: UInt64) throws -> [BenchRow] {
+    try DeduplicationBench(identifiers: tiny ? min(identifiers, 20_000) : identifiers, seed: seed).rows()
 }

@@ -77,12 +77,11 @@ package final class EventLog: Sendable {
             let secret = try loadSecret(storage)
             let persons = try openPersons(storage, directory, secret, configuration.limits, registry, health, logger)
             let views = LogViews(directory: directory, limits: configuration.limits, persons: persons)
-            var index = DeduplicationIndex(identifiersMax: configuration.limits.dedupIdentifiersMax)
-            try Replay(directory: directory, limits: configuration.limits, secret: secret).run(
-                into: &index, views: views)
+            let (index, replayed) = try openIndex(storage, tail, views, secret, configuration.limits, now: clock.now)
             let segments = try SegmentWriter(
                 storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail)
             var report = recovery.report
+            report.replayedIdentifiers = replayed
             report.seconds = (ContinuousClock.now - began).seconds
             return EventLog(
                 storage: storage, configuration: configuration, meters: CaptureMeters(registry, health, clock),
@@ -115,6 +114,13 @@ package final class EventLog: Sendable {
             capture: capture, store: store, persons: views.persons, secret: secret, clock: clock, logger: logger)
         recovery = report
         meters.reportReady(report)
+        meters.remembered(index)
+        logger.info(
+            "the event log is open",
+            metadata: [
+                "code": "log_opened", "segments": "\(report.segments)", "rows": "\(report.rows)",
+                "seconds": "\(report.seconds)", "replayed_ids": "\(report.replayedIdentifiers)",
+            ])
         if report.cutBytes > 0 || !report.damaged.isEmpty {
             logger.warning(
                 "the event log was not closed cleanly",
@@ -123,6 +129,21 @@ package final class EventLog: Sendable {
                 ])
         }
         writer.start()
+    }
+
+    /// The ids of the window: what is on disk, and what the log says behind it; touchpoints and totals on the way.
+    private static func openIndex(
+        _ storage: any LogStorage, _ tail: LogRecovery.Tail?, _ views: LogViews, _ secret: InstallationSecret,
+        _ limits: EventLimits, now: Timestamp
+    ) throws(LogStorageError) -> (DeduplicationIndex, replayed: Int) {
+        let end = tail.map { LogPoint(segment: $0.segment, offset: UInt64($0.offset)) } ?? .start
+        var window = DeduplicationLimits(identifiersMax: limits.dedupIdentifiersMax)
+        window.windowMicroseconds = limits.dedupWindowSeconds * 1_000_000
+        let (index, checkpoint) = try DeduplicationIndex.open(
+            storage: storage, identity: secret.identity, limits: window, logEnd: end)
+        index.durable(through: end)
+        let replay = Replay(directory: views.directory, limits: limits, secret: secret, now: now)
+        return (index, try replay.run(into: index, from: checkpoint, views: views))
     }
 
     /// Who is who: the newest checkpoint, and what the log says behind it.

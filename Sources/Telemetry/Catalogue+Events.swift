@@ -19,6 +19,12 @@ extension MetricDefinition {
         "aurum_events_quarantine_bytes", .gauge, "Bytes of quarantined events that can still be read.")
     package static let dedupIdentifiers = MetricDefinition(
         "aurum_events_dedup_identifiers", .gauge, "Event ids remembered for de-duplication.")
+    package static let dedupWindow = MetricDefinition(
+        "aurum_events_dedup_window_seconds", .gauge,
+        "How far back every accepted id is certainly remembered; the whole window while nothing was forgotten.")
+    package static let dedupUnverified = MetricDefinition(
+        "aurum_events_dedup_unverified_total", .counter,
+        "Events stored although their time lies before the de-duplication window.")
     package static let clicksUnrecorded = MetricDefinition(
         "aurum_events_clicks_unrecorded_total", .counter,
         "Clicks that were redirected while the log could not store them.")

@@ -22,17 +22,23 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     /// What to fail, once it comes to it.
-    package enum Fault: Sendable, Equatable { case none, write(after: Int), sync(after: Int), full }
+    package enum Fault: Sendable, Equatable { case none, write(after: Int), sync(after: Int), read(after: Int), full }
 
     private struct State: Sendable {
+        /// By name; a removed file that is still open goes by a name that no folder has.
         var files: [String: File] = [:]
         var open: [Int: String] = [:]
+        /// Durable files whose removal was not synced: a cut may bring them back.
+        var removed: [(name: String, file: File)] = []
         var nextHandle = 1
         var fault = Fault.none
         var capacity = Int.max
         var writes = 0
         var syncs = 0
+        var reads = 0
         var isOff = false
+
+        var present: [String: File] { files.filter { !$0.key.contains("/") } }
     }
 
     private let state = Mutex(State())
@@ -41,6 +47,7 @@ package final class VolatileLogStorage: LogStorage {
 
     package var syncs: Int { state.withLock { $0.syncs } }
     package var writes: Int { state.withLock { $0.writes } }
+    package var reads: Int { state.withLock { $0.reads } }
 
     package func fail(_ fault: Fault) { state.withLock { $0.fault = fault } }
 
@@ -54,7 +61,11 @@ package final class VolatileLogStorage: LogStorage {
     package func afterCut(seed: UInt64) -> VolatileLogStorage {
         var random = SeededRandom(seed: seed)
         let survivor = VolatileLogStorage()
-        let files = state.withLock { $0.files }
+        let (files, removed) = state.withLock { ($0.present, $0.removed) }
+        // A removal that was not synced may not have happened.
+        for (name, file) in removed where files[name] == nil && random.next() % 2 == 0 {
+            survivor.place(name, file.durable)
+        }
         for (name, file) in files.sorted(by: { $0.key < $1.key }) where file.isNamedDurably {
             var bytes = file.durable
             for write in file.pending {
@@ -82,7 +93,7 @@ package final class VolatileLogStorage: LogStorage {
     /// All files as a reader sees them, as a fresh folder.
     package func copy() -> VolatileLogStorage {
         let twin = VolatileLogStorage()
-        for (name, file) in state.withLock({ $0.files }) { twin.place(name, file.visible) }
+        for (name, file) in state.withLock({ $0.present }) { twin.place(name, file.visible) }
         return twin
     }
 
@@ -106,7 +117,7 @@ package final class VolatileLogStorage: LogStorage {
         return try result.get()
     }
 
-    package func names() throws(LogStorageError) -> [String] { try work { Array($0.files.keys) } }
+    package func names() throws(LogStorageError) -> [String] { try work { Array($0.present.keys) } }
 
     package func open(_ name: String, create: Bool) throws(LogStorageError) -> Int {
         try work { (state) throws(LogStorageError) in
@@ -120,7 +131,31 @@ package final class VolatileLogStorage: LogStorage {
         }
     }
 
-    package func close(_ file: Int) { state.withLock { _ = $0.open.removeValue(forKey: file) } }
+    package func close(_ file: Int) {
+        state.withLock { state in
+            guard let name = state.open.removeValue(forKey: file), name.contains("/"),
+                !state.open.values.contains(name)
+            else { return }
+            state.files[name] = nil
+        }
+    }
+
+    package func remove(_ name: String) throws(LogStorageError) {
+        try work { (state) throws(LogStorageError) in
+            guard let file = state.files.removeValue(forKey: name) else {
+                throw .failed(operation: "remove", code: 2)
+            }
+            if file.isNamedDurably { state.removed.append((name, file)) }
+            state.nextHandle += 1
+            let orphan = "/\(state.nextHandle)"
+            var isOpen = false
+            for (handle, other) in state.open where other == name {
+                state.open[handle] = orphan
+                isOpen = true
+            }
+            if isOpen { state.files[orphan] = file }
+        }
+    }
 
     package func size(_ file: Int) throws(LogStorageError) -> Int {
         try work { state in state.files[state.open[file] ?? ""]?.visible.count ?? 0 }
@@ -130,7 +165,9 @@ package final class VolatileLogStorage: LogStorage {
         _ file: Int, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
     ) throws(LogStorageError) -> Int {
         let count = buffer.count
-        let bytes = try work { state -> [UInt8] in
+        let bytes = try work { (state) throws(LogStorageError) -> [UInt8] in
+            state.reads += 1
+            if case .read(let after) = state.fault, state.reads > after { throw .failed(operation: "read", code: 5) }
             let visible = state.files[state.open[file] ?? ""]?.visible ?? []
             guard offset < visible.count else { return [] }
             return Array(visible[offset..<min(visible.count, offset + count)])
@@ -181,6 +218,7 @@ package final class VolatileLogStorage: LogStorage {
     package func syncFolder() throws(LogStorageError) {
         try work { state in
             for name in state.files.keys { state.files[name]?.isNamedDurably = true }
+            state.removed = []
         }
     }
 

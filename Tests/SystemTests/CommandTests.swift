@@ -145,4 +145,15 @@ struct CommandTests {
         #expect((report["rows"]?.array ?? []).allSatisfy { ($0["value"]?.double ?? 0) > 0 })
         #expect(report["rows"]?.array?.isEmpty == false)
     }
+
+    @Test func `the de-duplication index keeps to its memory and its disk, as the process itself says`() async throws {
+        let identifiers = "\(soakCount(50_000_000))"
+        let answer = try await AurumBinary.run(
+            ["bench", "dedup", "--identifiers", identifiers, "--json"], within: .seconds(600))
+        let report = try JSONDecoder().decode(JSONValue.self, from: Data(answer.output.utf8))
+        for name in ["events.deduplicate.memory", "events.deduplicate.disk"] {
+            let row = try #require(report["rows"]?.array?.first { $0["name"]?.string == name }, "\(answer.output)")
+            #expect(row["pass"]?.bool == true, "\(row)")
+        }
+    }
 }

@@ -11,6 +11,8 @@ struct CaptureMeters: Sendable {
     private let commitGroup: Histogram
     private let logBytes: Gauge
     private let identifiers: Gauge
+    private let window: Gauge
+    private let unverified: Counter
     private let health: HealthRegistry
     private let clock: any WallClock
 
@@ -26,6 +28,8 @@ struct CaptureMeters: Sendable {
         commitGroup = registry.histogram(.logCommitGroup)
         logBytes = registry.gauge(.logSegmentBytes, "all")
         identifiers = registry.gauge(.dedupIdentifiers)
+        window = registry.gauge(.dedupWindow)
+        unverified = registry.counter(.dedupUnverified)
         self.health = health
         self.clock = clock
     }
@@ -46,9 +50,20 @@ struct CaptureMeters: Sendable {
         commitGroup.observe(Double(requests))
     }
 
-    func remembered(_ count: Int, logBytes bytes: Int) {
-        identifiers.set(Double(count))
-        logBytes.set(Double(bytes))
+    func logHolds(_ bytes: Int) { logBytes.set(Double(bytes)) }
+
+    /// What the de-duplication index holds, and how many new rows it could not vouch for.
+    func remembered(_ index: DeduplicationIndex, unverified count: Int = 0) {
+        identifiers.set(Double(index.count))
+        unverified.increment(by: count)
+        let full = Double(index.limits.windowMicroseconds) / 1e6
+        guard index.windowStart > .min else { return window.set(full) }
+        let seconds = min(full, max(0, (clock.now - Timestamp(microseconds: index.windowStart)).seconds))
+        window.set(seconds)
+        let isShort = seconds < full
+        health.report(
+            "deduplication", isShort ? .degraded : .ok, required: false,
+            reason: isShort ? "dedup window shortened" : nil, numbers: ["window_seconds": seconds.rounded()])
     }
 
     func reportFailed() { health.report("events", .down, reason: "log_failed") }

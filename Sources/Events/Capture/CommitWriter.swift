@@ -34,7 +34,8 @@ final class LogState: Sendable {
 final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` and the views confined to the thread
     private let shards: [CaptureShard]
     private let segments: SegmentWriter
-    private var index: DeduplicationIndex
+    private let index: DeduplicationIndex
+    private var batch = DeduplicationBatch()
     private let signal: WriterSignal
     private let state: LogState
     private let views: LogViews
@@ -57,6 +58,8 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         var buffer: BlockBuffer
         var header = BlockHeader()
         var place: SegmentWriter.Place?
+        /// Rows that may have been accepted before, when nobody remembers it any more.
+        var unverified = 0
     }
 
     init(
@@ -74,7 +77,7 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     }
 
     deinit {
-        index.deallocate()
+        batch.deallocate()
         encoder.deallocate()
     }
 
@@ -87,6 +90,7 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
                 if wake == .stop { break }
             }
             segments.close()
+            index.close()
             finished.signal()
         }
         thread.name = "event-log"
@@ -116,9 +120,10 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             return
         }
         var sealed = blocks.map { Sealed(buffer: $0) }
-        do throws(LogStorageError) {
+        do {
             for index in sealed.indices { try write(&sealed[index]) }
             try segments.sync()
+            index.durable(through: segments.point)
         } catch {
             fail(error)
             return refuse(blocks, .logFailed)
@@ -128,17 +133,20 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         recycle(blocks)
     }
 
-    private func fail(_ error: LogStorageError) {
+    private func fail(_ error: any Error) {
+        let sentence =
+            (error as? LogStorageError)?.sentence ?? (error as? DeduplicationError)?.sentence ?? "The event log failed."
         state.condition = .failed
-        logger.critical("\(error.sentence)", metadata: ["code": "log_failed"])
+        logger.critical("\(sentence)", metadata: ["code": "log_failed"])
         meters.reportFailed()
     }
 
     /// Rolls the segment when it is due and reserves the space of all blocks; an answer means nothing was begun.
     private func makeRoom(_ blocks: [BlockBuffer]) -> CaptureError? {
-        do throws(LogStorageError) {
+        do {
+            let hasRoom = try index.hasRoom()
             let needed = blocks.reduce(encoder.repeatedBytes) { $0 + 2 * BlockEncoder.bytesAtMost($1.content) }
-            if try storage.freeBytes() < limits.freeBytesMin + needed {
+            if try !hasRoom || storage.freeBytes() < limits.freeBytesMin + needed {
                 state.condition = .storageFull
                 return .storageFull
             }
@@ -150,7 +158,7 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             try segments.reserve(needed)
             return nil
         } catch {
-            if error == .noSpace {
+            if error as? LogStorageError == .noSpace {
                 state.condition = .storageFull
                 return .storageFull
             }
@@ -159,35 +167,42 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         }
     }
 
-    private func write(_ sealed: inout Sealed) throws(LogStorageError) {
-        settle(&sealed)
+    private func write(_ sealed: inout Sealed) throws {
+        try settle(&sealed)
         encoder.encode(sealed.buffer.content, into: &sealed.header)
         sealed.place = try segments.append(
             &sealed.header, meta: encoder.tables.bytes, payload: encoder.payload.bytes)
     }
 
     /// Decides duplicates and counts outcomes, in the order of the rows.
-    private func settle(_ sealed: inout Sealed) {
-        Self.settle(&sealed.buffer.content, &index, &sealed.header)
+    private func settle(_ sealed: inout Sealed) throws(DeduplicationError) {
+        let received = sealed.buffer.content.requests.reduce(Int64.min) { max($0, $1.receivedAt) }
+        try batch.settle(sealed.buffer.content, index, receivedAt: received, at: segments.point)
+        sealed.unverified = Self.count(
+            &sealed.buffer.content, batch, windowStart: index.windowStart, &sealed.header)
     }
 
-    private static func settle(
-        _ block: inout BlockContent, _ index: inout DeduplicationIndex, _ header: inout BlockHeader
-    ) {
+    /// Writes the verdicts into the rows and adds everything up; answers how many rows nobody can vouch for.
+    private static func count(
+        _ block: inout BlockContent, _ batch: DeduplicationBatch, windowStart: Int64, _ header: inout BlockHeader
+    ) -> Int {
         var all = OutcomeCounts()
-        let last = block.rowCount &- 1
+        var unverified = 0
         for number in block.requests.indices {
             let first = block.requests[number].firstRow
             var counts = (0, 0, 0, 0, 0)
             withUnsafeMutableBytes(of: &counts) { raw in
                 let counts = raw.assumingMemoryBound(to: Int.self)
                 for row in first..<first + block.requests[number].rowCount {
-                    let ahead = block.key(min(row &+ 12, last))
-                    index.prefetch(ahead.high, ahead.low)
-                    counts[Int(settle(row, &block, &index))] &+= 1
                     let time = block.time(row)
                     header.earliest = min(header.earliest, time)
                     header.latest = max(header.latest, time)
+                    if !batch.isNew(row) {
+                        block.setOutcome(row, .duplicate)
+                    } else if time < windowStart, block.markUnverified(row) {
+                        unverified &+= 1
+                    }
+                    counts[Int(block.outcome(row))] &+= 1
                 }
             }
             let own = OutcomeCounts(
@@ -198,19 +213,7 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         header.outcomes = (
             UInt32(all.stored), UInt32(all.duplicate), UInt32(all.quarantined), UInt32(all.bot), UInt32(all.late)
         )
-    }
-
-    /// The outcome of one row, with duplicates known.
-    @inline(__always)
-    private static func settle(_ row: Int, _ block: inout BlockContent, _ index: inout DeduplicationIndex) -> UInt8 {
-        let outcome = block.outcome(row)
-        guard outcome != EventOutcome.quarantined.rawValue, block.flags(row) & BlockContent.Flag.serverID == 0 else {
-            return outcome
-        }
-        let key = block.key(row)
-        guard !index.insert(key.high, key.low) else { return outcome }
-        block.setOutcome(row, .duplicate)
-        return EventOutcome.duplicate.rawValue
+        return unverified
     }
 
     // MARK: after the sync
@@ -233,7 +236,8 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             }
             notice.rows += block.buffer.content.rowCount
         }
-        meters.remembered(index.count, logBytes: views.directory.byteCount)
+        meters.remembered(index, unverified: sealed.reduce(0) { $0 + $1.unverified })
+        meters.logHolds(views.directory.byteCount)
         for (request, receipt) in answers {
             inFlight.leave(request.bodyBytes)
             request.done(.success(receipt))

@@ -93,35 +93,3 @@ package final class ContractChecker {
         return reader.read(body, &tools, &block.content)
     }
 }
-
-/// The ids of many events against the de-duplication index: for benchmarks and property tests.
-package final class DeduplicationCheck {
-    private var index: DeduplicationIndex
-    private let keys: IdentityKeys
-
-    package init(identifiersMax: Int) {
-        index = DeduplicationIndex(identifiersMax: identifiersMax)
-        keys = InstallationSecret([UInt8](repeating: 9, count: InstallationSecret.byteCount)).keys(org: "o", app: "a")
-    }
-
-    deinit { index.deallocate() }
-
-    package var count: Int { index.count }
-
-    /// Whether the id is new.
-    package func insert(_ id: String) -> Bool {
-        let key = keys.event(id: id)
-        return index.insert(key.high, key.low)
-    }
-
-    /// Inserts keys that are hashes already; answers how many were new.
-    package func insert(_ hashes: [(UInt64, UInt64)]) -> Int {
-        var new = 0
-        for (place, key) in hashes.enumerated() {
-            let ahead = hashes[min(place + 12, hashes.count - 1)]
-            index.prefetch(ahead.0, ahead.1)
-            if index.insert(key.0, key.1) { new += 1 }
-        }
-        return new
-    }
-}

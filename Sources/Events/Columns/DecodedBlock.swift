@@ -64,39 +64,21 @@ final class DecodedBlock: ColumnBlock {
 
     func times() throws -> [Int64] {
         if let known = state.withLock({ $0.times }) { return known }
-        let count = rowCount
-        let times = try view.read(.times) { reader -> [Int64]? in
-            guard let unit = reader.byte(), let first = reader.word(Int64.self),
-                let steps = reader.planes(count, of: UInt64.self)
-            else { return nil }
-            var last = first
-            return steps.map { step in
-                last = last &+ ZigZag.decode(step)
-                return unit == 1 ? last &* 1000 : last
-            }
-        }
-        guard let times else { throw BlockView.Failure.damaged }
+        let times = try view.times()
         state.withLock { $0.times = times }
         return times
     }
 
-    private func bytes(_ role: PartRole) throws -> [UInt8] {
-        guard let bytes = try view.read(role, { $0.bytesOfRun() }), bytes.count == rowCount else {
-            throw BlockView.Failure.damaged
-        }
-        return bytes
-    }
-
     func outcomes() throws -> [UInt8] {
         if let known = state.withLock({ $0.outcomes }) { return known }
-        let outcomes = try bytes(.outcomes)
+        let outcomes = try view.byteOfRows(.outcomes)
         state.withLock { $0.outcomes = outcomes }
         return outcomes
     }
 
     func flags() throws -> [UInt8] {
         if let known = state.withLock({ $0.flags }) { return known }
-        let flags = try bytes(.flags)
+        let flags = try view.byteOfRows(.flags)
         state.withLock { $0.flags = flags }
         return flags
     }

@@ -1,4 +1,4 @@
-internal import CPrefetch
+internal import CProcessor
 
 /// The distinct byte strings of one column, numbered from 1 in the order of their first sight.
 ///

@@ -30,8 +30,10 @@ package struct EventLimits: Sendable, Equatable {
     package var segmentSeconds: Int64 = 900
     /// Bytes that a segment file grows by at a time.
     package var preallocateBytes = 16 << 20
-    /// Event ids remembered for de-duplication, in two generations of half as many.
-    package var dedupIdentifiersMax = 16_000_000
+    /// Event ids remembered for de-duplication at least, when they are at most seven days old: up to 4 billion.
+    package var dedupIdentifiersMax = 50_000_000
+    /// Seconds for which event ids are remembered, when they are not more.
+    package var dedupWindowSeconds: Int64 = 7 * 86_400
     /// Touchpoints kept in the index, in two generations of half as many.
     package var touchesMax = 1_000_000
     /// Problems that the answer to a request names.
@@ -53,6 +55,7 @@ package struct EventLimits: Sendable, Equatable {
             ("events.dictionaryBytesMax", dictionaryBytesMax), ("events.segmentBytesMax", segmentBytesMax),
             ("events.segmentRowsMax", segmentRowsMax), ("events.segmentSeconds", Int(segmentSeconds)),
             ("events.preallocateBytes", preallocateBytes), ("events.dedupIdentifiersMax", dedupIdentifiersMax),
+            ("events.dedupWindowSeconds", Int(dedupWindowSeconds)),
             ("events.touchesMax", touchesMax), ("events.problemsMax", problemsMax),
             ("events.readEventsMax", readEventsMax),
         ] + identity.rows

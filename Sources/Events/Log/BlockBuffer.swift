@@ -77,6 +77,8 @@ struct BlockContent {
         /// The id was given by the server; the event is never a duplicate.
         static let serverID: UInt8 = 16
         static let planWarning: UInt8 = 32
+        /// Its time lies before the de-duplication window: an earlier copy may have been forgotten.
+        static let unverified: UInt8 = 64
     }
 
     /// Memory that an emptied buffer keeps for its next use.
@@ -296,6 +298,26 @@ struct BlockContent {
     @inline(__always)
     mutating func setOutcome(_ row: Int, _ outcome: EventOutcome) {
         outcomes.base.storeBytes(of: outcome.rawValue, toByteOffset: row, as: UInt8.self)
+    }
+
+    /// Marks an accepted row whose id was given by its sender; false for any other.
+    mutating func markUnverified(_ row: Int) -> Bool {
+        guard hasSettledID(row) else { return false }
+        flags.base.storeBytes(of: flags(row) | Flag.unverified, toByteOffset: row, as: UInt8.self)
+        return true
+    }
+
+    /// Whether a second copy of the row would be a duplicate.
+    @inline(__always)
+    func hasSettledID(_ row: Int) -> Bool {
+        outcome(row) != EventOutcome.quarantined.rawValue && flags(row) & Flag.serverID == 0
+    }
+
+    /// The same of every row at once.
+    var haveAllSettledIDs: Bool {
+        var all: UInt8 = 0
+        for row in 0..<rowCount { all |= flags(row) }
+        return exceptions.count == 0 && all & Flag.serverID == 0
     }
 
     @inline(__always)

@@ -129,6 +129,10 @@ package struct PosixLogStorage: LogStorage {
         guard ftruncate(Int32(file), off_t(size)) == 0 else { throw Self.error("cut a file") }
     }
 
+    package func remove(_ name: String) throws(LogStorageError) {
+        guard unlink("\(folder)/\(name)") == 0 else { throw Self.error("remove \(name)") }
+    }
+
     package func syncFolder() throws(LogStorageError) {
         let directory = Self.openFolder(folder)
         guard directory >= 0 else { throw Self.error("open the folder") }

@@ -39,6 +39,8 @@ package struct RecoveryReport: Sendable, Equatable {
     package var cutBytes = 0
     package var damaged: [DamagedRange] = []
     package var seconds = 0.0
+    /// Event ids that the de-duplication index took from the log, because it did not hold them itself.
+    package var replayedIdentifiers = 0
 }
 
 /// The segment files and how far each may be read: everything behind that is not durable.

@@ -16,7 +16,7 @@ struct SegmentWalk {
     private var lastSequence: UInt64?
     private var window: [UInt8] = []
     private var windowStart = 0
-    private static let windowBytes = 256 << 10
+    private static let windowBytes = 16 << 10
 
     /// - Parameter end: bytes of the file to look at.
     init(_ file: LogFile, from offset: Int = SegmentFormat.headerBytes, end: Int) {

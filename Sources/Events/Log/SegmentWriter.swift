@@ -66,6 +66,9 @@ final class SegmentWriter {
     private var rowCount = 0
     private var startedAt: Int64
 
+    /// Where the next block will begin: every block before it has been written.
+    var point: LogPoint { LogPoint(segment: tail.segment, offset: UInt64(tail.offset)) }
+
     /// Makes sure that `count` more bytes find space; `noSpace` here leaves the log as it was.
     func reserve(_ count: Int) throws(LogStorageError) {
         guard tail.offset + count > reservedBytes else { return }

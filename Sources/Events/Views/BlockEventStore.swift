@@ -130,7 +130,8 @@ package final class BlockEventStore: EventStore {
         return OutcomeRecord(
             id: id, outcome: outcome, reason: isRefused ? reason.tag : nil, field: isRefused ? field.path : nil,
             receipt: receiptText(block.view, number), position: block.position(row),
-            receivedAt: Timestamp(microseconds: request.receivedAt), duplicates: [])
+            receivedAt: Timestamp(microseconds: request.receivedAt), duplicates: [],
+            isUnverified: try block.flags()[row] & BlockContent.Flag.unverified != 0)
     }
 
     func receiptText(_ block: BlockView, _ request: Int) -> String {

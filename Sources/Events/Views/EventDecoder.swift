@@ -84,7 +84,8 @@ final class EventDecoder {
             channel: advertising.channel, value: parser.has(.value) ? Millionths(value: parser.value) : nil,
             currency: currency(request), quantity: quantity, traits: json(.traits) ?? json(.contextTraits),
             props: json(.props), context: json(.context), consent: json(.consent), extra: extra(raw),
-            raw: String(decoding: raw, as: UTF8.self))
+            raw: String(decoding: raw, as: UTF8.self),
+            isUnverified: facts.flags & BlockContent.Flag.unverified != 0)
     }
 
     // MARK: fields

@@ -104,6 +104,8 @@ package struct OutcomeRecord: Sendable, Equatable {
     package var duplicates: [DuplicateSighting]
     /// When it left the quarantine.
     package var replayedAt: Timestamp?
+    /// Its time lies before the de-duplication window: it may be a second copy of a forgotten one.
+    package var isUnverified = false
 
     package var json: String {
         var members = [
@@ -113,6 +115,7 @@ package struct OutcomeRecord: Sendable, Equatable {
         for (name, value) in [("reason", reason), ("field", field), ("replayed_at", replayedAt?.rfc3339)] {
             if let value { members.append("\"\(name)\":\(JSONValue.quoted(value))") }
         }
+        if isUnverified { members.append("\"dedup_unverified\":true") }
         let sightings = duplicates.map {
             "{\"receipt\":\"\($0.receipt)\",\"received_at\":\"\($0.receivedAt.rfc3339)\"}"
         }

@@ -29,9 +29,10 @@ final class LogViews: Sendable {
     }
 
     /// Takes the touchpoints of a block read back.
-    func addTouches(_ block: DecodedBlock) throws {
-        guard let bytes = try block.view.read(.touches, { $0.bytesOfRun() }) else { return }
-        let outcomes = try block.outcomes()
+    func addTouches(_ block: BlockView) throws(BlockView.Failure) {
+        let bytes = try block.touches()
+        guard !bytes.isEmpty else { return }
+        let outcomes = try block.byteOfRows(.outcomes)
         let times = try block.times()
         touches.withLock { index in
             bytes.withUnsafeBytes { raw in

@@ -52,6 +52,8 @@ package struct StoredEvent: Sendable {
     package var extra: [String: JSONValue]
     /// The text of the event as it came.
     package var raw: String
+    /// Its time lies before the de-duplication window: it may be a second copy of a forgotten one.
+    package var isUnverified = false
 
     /// The event in answers: contract names, absent fields left out.
     package var json: JSONValue {
@@ -72,6 +74,7 @@ package struct StoredEvent: Sendable {
         for (name, value) in [("traits", traits), ("props", props), ("context", context), ("consent", consent)] {
             if let value { members[name] = value }
         }
+        if isUnverified { members["dedup_unverified"] = .bool(true) }
         if let quantity { members["quantity"] = .integer(quantity) }
         if let campaign = campaign.json { members["campaign"] = campaign }
         if let agent { members.merge(agent.members) { $1 } }

@@ -8,16 +8,19 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, conversation, all. Machines are noisy: trust ratios taken in one run, and --gate, which
-            compares CPU per event with the baseline of the repository. docs/benchmarks.md explains every row.
+            Areas: events, dedup (a part of events), conversation, all. Machines are noisy: trust ratios taken in one
+            run, and --gate, which compares CPU per event with the baseline of the repository. docs/benchmarks.md
+            explains every row.
             """)
 
-    @Argument(help: "events, conversation or all.")
+    @Argument(help: "events, dedup, conversation or all.")
     var area: String
     @Option(name: .long, help: "Folder with NDJSON files to use instead of the standard data (events).")
     var data: String?
     @Option(name: .long, help: "Events to measure with (events).")
     var events: Int?
+    @Option(name: .long, help: "Ids in the de-duplication window (events, dedup); 50 million, or 50 an event.")
+    var identifiers: Int?
     @Option(name: .long, help: "Write the standard data into this folder, print its counts, and end (events).")
     var write: String?
     @Option(name: .long, help: "standard or harsh, for --write.")
@@ -38,12 +41,13 @@ struct BenchCommand: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        guard ["events", "conversation", "all"].contains(area) else {
-            throw ValidationError("unknown area \(area); areas are events, conversation, all")
+        guard ["events", "dedup", "conversation", "all"].contains(area) else {
+            throw ValidationError("unknown area \(area); areas are events, dedup, conversation, all")
         }
+        if let identifiers, identifiers < 1 { throw ValidationError("--identifiers must be at least 1") }
         if let events, events < 1 { throw ValidationError("--events must be at least 1") }
         guard EventProfile(rawValue: profile) != nil else { throw ValidationError("--profile is standard or harsh") }
-        if area == "conversation", data != nil || write != nil || gate || updateBaseline {
+        if area == "conversation" || area == "dedup", data != nil || write != nil || gate || updateBaseline {
             throw ValidationError("--data, --write, --gate and --update-baseline belong to events")
         }
     }
@@ -59,10 +63,13 @@ struct BenchCommand: AsyncParsableCommand {
 
     private func measure() async throws {
         var report = BenchReport(seed: seed, tiny: tiny)
-        if area != "conversation" {
+        let identifiers = identifiers ?? min(events ?? 1_000_000, 1_000_000) * 50
+        if area == "dedup" { report.rows += try deduplicationBench(identifiers: identifiers, tiny: tiny, seed: seed) }
+        if area == "events" || area == "all" {
             var options = EventsBenchOptions()
             options.directory = data
             options.events = events ?? options.events
+            options.identifiers = identifiers
             options.tiny = tiny
             options.seed = seed
             let result = try await eventsBench(options)
@@ -70,7 +77,9 @@ struct BenchCommand: AsyncParsableCommand {
             report.data = result.data
             report.totals = result.totals
         }
-        if area != "events" { report.rows += try await conversationBench(tiny: tiny, seed: seed) }
+        if area == "conversation" || area == "all" {
+            report.rows += try await conversationBench(tiny: tiny, seed: seed)
+        }
         try report.print(json: json)
         if !tiny, report.rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
     }

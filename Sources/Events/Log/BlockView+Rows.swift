@@ -1,0 +1,27 @@
+/// What every row has, read without the dictionaries of the segment.
+extension BlockView {
+    func times() throws(Failure) -> [Int64] {
+        let count = rowCount
+        let times = try read(.times) { reader -> [Int64]? in
+            guard let unit = reader.byte(), let first = reader.word(Int64.self),
+                let steps = reader.planes(count, of: UInt64.self)
+            else { return nil }
+            var last = first
+            return steps.map { step in
+                last = last &+ ZigZag.decode(step)
+                return unit == 1 ? last &* 1000 : last
+            }
+        }
+        guard let times else { throw .damaged }
+        return times
+    }
+
+    /// The column of a role that has one byte a row.
+    func byteOfRows(_ role: PartRole) throws(Failure) -> [UInt8] {
+        guard let bytes = try read(role, { $0.bytesOfRun() }), bytes.count == rowCount else { throw .damaged }
+        return bytes
+    }
+
+    /// Touchpoint candidates one behind the other; empty where there is none.
+    func touches() throws(Failure) -> [UInt8] { try read(.touches, { $0.bytesOfRun() }) ?? [] }
+}
