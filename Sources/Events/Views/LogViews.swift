@@ -30,7 +30,10 @@ final class LogViews: Sendable {
 
     /// Takes the touchpoints of a block read back.
     func addTouches(_ block: DecodedBlock) throws {
-        guard let bytes = try block.view.read(.touches, { $0.bytesOfRun() }) else { return }
+        guard
+            let bytes = try block.view.read(
+                .touches, { [most = block.rowCount * TouchLayout.byteCount] in $0.bytesOfRun(most: most) })
+        else { return }
         let outcomes = try block.outcomes()
         let times = try block.times()
         touches.withLock { index in
