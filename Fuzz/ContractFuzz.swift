@@ -1,5 +1,5 @@
-/// libFuzzer's entry: any bytes as a body of any format. A crash, a hang, or anything that `ContractProof` objects to is a
-/// finding: two readings that differ, a count that does not add up, a stored event that does not read back.
+/// libFuzzer's entry: any bytes as a body of any format. A crash, a hang, or anything that `ContractProof` objects to is
+/// a finding: two readings that differ, a count that does not add up, a stored event that does not read back.
 ///
 /// `make fuzz` builds and runs it.
 @_cdecl("LLVMFuzzerTestOneInput")

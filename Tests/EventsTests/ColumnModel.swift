@@ -20,6 +20,9 @@ struct ColumnModel {
         "traits.plan", "props.a", "props.a.b", "props.revenue", "extra.mine", "app", "source_format",
     ]
 
+    /// Names looked at in one block, the others in between left out.
+    private static let namesMax = 60
+
     /// What is wrong with a block; nil when nothing is.
     static func difference(_ block: any ColumnBlock, extra: Set<String> = []) throws -> String? {
         let outcomes = try block.outcomes()
@@ -34,7 +37,9 @@ struct ColumnModel {
         }
         var all = Set(names).union(extra)
         for event in events.compactMap({ $0 }) { all.formUnion(paths(event)) }
-        for name in all.sorted() {
+        let sorted = all.sorted()
+        for index in stride(from: 0, to: sorted.count, by: 1 + sorted.count / namesMax) {
+            let name = sorted[index]
             let column = ColumnName(name)
             if let problem = try difference(text: column, block, model) { return "\(name): \(problem)" }
             if let problem = try difference(numbers: column, block, model) { return "number \(name): \(problem)" }

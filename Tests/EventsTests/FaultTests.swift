@@ -43,7 +43,7 @@ struct FaultTests {
                         $0.limits.identity.checkpointChanges = 4
                     })
             else { return (acknowledged, sent) }
-            for round in 0..<8 {
+            for round in 0..<5 {
                 let ids = (0..<3).map { "l\(life)-r\(round)-\($0)" }
                 sent.formUnion(ids)
                 let link =
@@ -128,7 +128,7 @@ struct FaultTests {
             let isCleanEnd = whole.starts(with: bytes[..<(bytes.lastIndex { $0 != 0 } ?? 0)])
             #expect(
                 found == sent || isReported || isCleanEnd, "\(run): \(sent.count - found.count) lost without a word")
-            try Self.checkColumns(again, run)
+            if number % 8 == 0 { try Self.checkColumns(again, run) }
             #expect(try await again.send(Self.line("new")).stored == 1, "\(run)")
             await again.close()
         }
@@ -176,8 +176,8 @@ struct FaultTests {
         let storage: any LogStorage = isReal ? try PosixLogStorage(folder: folder.path) : limited
         print(isReal ? "on a file system of its own" : "in memory: no file system may be mounted here")
         let ballast = folder.file("ballast")
-        if isReal { #expect(FileManager.default.createFile(atPath: ballast, contents: Data(count: 20 << 20))) }
-        if !isReal { limited.place("ballast", [UInt8](repeating: 1, count: 20 << 20)) }
+        if isReal { #expect(FileManager.default.createFile(atPath: ballast, contents: Data(count: 40 << 20))) }
+        if !isReal { limited.place("ballast", [UInt8](repeating: 1, count: 40 << 20)) }
         let clock = ManualWallClock(testNow)
         func open() throws -> EventLog {
             try openEvents(storage, clock: clock) {
@@ -201,7 +201,7 @@ struct FaultTests {
             do throws(CaptureError) { try await send() } catch { refusal = error }
         }
         #expect(
-            refusal == .storageFull && acknowledged > 20_000, "\(String(describing: refusal)) after \(acknowledged)")
+            refusal == .storageFull && acknowledged > 10_000, "\(String(describing: refusal)) after \(acknowledged)")
         #expect(try rows(storage) == acknowledged)
         await #expect(throws: CaptureError.storageFull) { try await send() }
         if isReal { try FileManager.default.removeItem(atPath: ballast) } else { limited.place("ballast", []) }

@@ -94,7 +94,10 @@ struct SegmentPropertyTests {
                 #expect(told == told.merging(counts) { $1 } && receipt.received == request.lines.count, "\(run) \(app)")
                 guard number % 4 == 0 else { continue }
                 let stored = try #require(try await log.store.receipt(receipt.id, org: org), "\(run)")
-                #expect(stored.received == receipt.received && stored.problems == receipt.problems, "\(run)")
+                #expect(
+                    stored.received == receipt.received
+                        && stored.problems.count == request.lines.count - receipt.stored, "\(run)")
+                #expect(Array(stored.problems.prefix(20)) == receipt.problems, "\(run)")
                 guard let line = request.lines.first(where: { $0.outcome != .duplicate && $0.reason == "" }),
                     let id = line.id
                 else { continue }
@@ -104,7 +107,7 @@ struct SegmentPropertyTests {
         }
     }
 
-    private static let seeds = (0..<soakCount(150)).map { _ in UInt64.random(in: 0...UInt64.max) }
+    private static let seeds = (0..<soakCount(75)).map { _ in UInt64.random(in: 0...UInt64.max) }
 
     @Test(arguments: seeds)
     func `what was sent reads back byte for byte and column for column, before and after a restart`(
@@ -123,7 +126,7 @@ struct SegmentPropertyTests {
             }
         }
         let log = try open()
-        let model = try await Self.send(log, seed: seed, clients: 3, requests: 14)
+        let model = try await Self.send(log, seed: seed, clients: 3, requests: 8)
         try Self.check(LogReader(storage, named: run), model, run)
         try await Self.check(log, model, run)
         await log.close()
@@ -182,8 +185,9 @@ struct SegmentPropertyTests {
             let members = names.indices.filter { number >> $0 & 1 == 1 }.map { "\"\(names[$0])\":\(number)" }
             return Self.line(number, ",\"props\":{" + members.joined(separator: ",") + "}")
         }
+        let later = (0..<300).map { Self.line(30_000 + $0, ",\"props\":{\"p0\":\($0)}") }
         let again = (0..<300).map { Self.line(20_000 + $0, ",\"props\":{\"p0\":\($0)}") }
-        let files = try await roundTrip([Array(lines[0..<6000]), Array(lines[6000...]), again]) {
+        let files = try await roundTrip([Array(lines[0..<6000]), Array(lines[6000...]), again, later]) {
             $0.segmentRowsMax = 9000
         }
         #expect(files.count >= 2)
@@ -219,7 +223,7 @@ struct SegmentPropertyTests {
             (0..<50).map { Self.line(block * 50 + $0, ",\"title\":\"title \(block) \($0) of many\"") }
         }
         let files = try await roundTrip(bodies) { $0.dictionaryBytesMax = 100_000 }
-        #expect(files.count > 4)
+        #expect(files.count > 2)
     }
 
     @Test func `texts at their limits read back`() async throws {

@@ -274,7 +274,7 @@ extension DecodedBlock {
 
     private func free(_ name: ColumnName) throws -> TextColumn? {
         let columns = dictionary.columns.filter {
-            name.path == $0.value.path || name.path.hasPrefix($0.value.path + ".")
+            name.path == $0.value.path || $0.value.kind == .json && name.path.hasPrefix($0.value.path + ".")
         }
         .filter { $0.key != 0 && $0.value.path != "" }.keys.sorted()
         let present = try columns.compactMap { column -> (UInt16, Values)? in try values(column).map { (column, $0) } }
@@ -320,6 +320,7 @@ extension DecodedBlock {
     private static func member(_ raw: [UInt8], _ column: StoredColumn, _ name: ColumnName) -> JSONValue? {
         var value = try? raw.withUnsafeBufferPointer { try JSONReader.value($0) }
         for part in name.path.dropFirst(column.path.count).split(separator: ".") { value = value?[String(part)] }
+        if case .null? = value { return nil }
         return value
     }
 

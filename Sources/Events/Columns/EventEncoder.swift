@@ -8,7 +8,7 @@ struct EventEncoder {
     private let dictionaryBytesMax: Int
     private let isLearning: Bool
 
-    /// - Parameter isLearning: without it every event is read by the parser and kept whole: the plain model of the tree.
+    /// - Parameter isLearning: without it every event is read by the parser and kept whole.
     init(limits: EventLimits, isLearning: Bool = true) {
         dictionaryBytesMax = limits.dictionaryBytesMax
         self.isLearning = isLearning
