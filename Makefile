@@ -36,7 +36,7 @@ bench: build ## Measure every area against its bar and the baseline; exit 1 on a
 bench-peers: build venv ## Ingest and query the same events with ClickHouse's engine and with Aurum, side by side
 	@scripts/bench-peers
 
-fuzz: dependencies ## Fuzz the event parser with libFuzzer for a minute
+fuzz: dependencies ## Fuzz the event parser and the segment reader with libFuzzer, a minute each
 	@scripts/fuzz
 
 check: $(CHART) ## Format and house rules only, quickly

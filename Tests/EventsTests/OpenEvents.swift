@@ -11,7 +11,8 @@ let testSource = CaptureSource(org: "acme", app: "shop")
 
 /// A log over the given storage, quick to commit and small.
 func openEvents(
-    _ storage: any LogStorage, policies: EventPolicies? = nil, change: (inout EventsConfiguration) -> Void = { _ in }
+    _ storage: any LogStorage, policies: EventPolicies? = nil, clock: ManualWallClock = ManualWallClock(testNow),
+    change: (inout EventsConfiguration) -> Void = { _ in }
 ) throws -> EventLog {
     var configuration = EventsConfiguration()
     configuration.commitDelay = .milliseconds(0)
@@ -20,7 +21,6 @@ func openEvents(
     configuration.limits.preallocateBytes = 4096
     configuration.limits.dedupIdentifiersMax = 100_000
     change(&configuration)
-    let clock = ManualWallClock(testNow)
     return try EventLog.open(
         storage: storage, configuration: configuration, registry: MetricRegistry(),
         health: HealthRegistry(clock: clock), clock: clock,

@@ -1,6 +1,7 @@
 internal import AurumCore
 internal import Events
 internal import Synchronization
+internal import TestSupport
 import Testing
 
 /// The log against power cuts, torn and flipped bytes, full volumes and failing disks.
@@ -46,7 +47,9 @@ struct PowerCutTests {
         }
     }
 
-    @Test(arguments: 1...48 as ClosedRange<UInt64>)
+    private static let seeds = (0..<soakCount(1000)).map { _ in UInt64.random(in: 0...UInt64.max) }
+
+    @Test(arguments: seeds)
     func `after a power cut every acknowledged event is there exactly once`(seed: UInt64) async throws {
         let storage = VolatileLogStorage()
         let log = try openEvents(storage) {

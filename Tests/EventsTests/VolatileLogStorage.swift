@@ -39,6 +39,9 @@ package final class VolatileLogStorage: LogStorage {
         var isOff = false
 
         var present: [String: File] { files.filter { !$0.key.contains("/") } }
+        /// Every call that changes something, by name.
+        var calls: [String] = []
+        var kill: (call: Int, isHalf: Bool)?
     }
 
     private let state = Mutex(State())
@@ -53,6 +56,15 @@ package final class VolatileLogStorage: LogStorage {
 
     /// Bytes that all files together may hold.
     package func limit(to capacity: Int) { state.withLock { $0.capacity = capacity } }
+
+    /// Names of the calls so far that changed something, for example `write segment`.
+    package var calls: [String] { state.withLock { $0.calls } }
+
+    /// Kills the process at a call, before it is made or, if it writes, when half of it is done. What was written stays
+    /// with the system: `copy` is what the next process finds.
+    package func kill(at call: Int, half: Bool = false) { state.withLock { $0.kill = (call, half) } }
+
+    package var isKilled: Bool { state.withLock { $0.isOff } }
 
     /// Cuts the power: every later call fails. `afterCut` is what a new machine finds.
     package func cutPower() { state.withLock { $0.isOff = true } }
@@ -117,12 +129,22 @@ package final class VolatileLogStorage: LogStorage {
         return try result.get()
     }
 
+    /// Notes a call; false from the one on at which the process dies.
+    private static func lives(_ operation: String, _ name: String?, _ state: inout State) throws(LogStorageError) {
+        let kind = name.map { $0.hasSuffix(".aurumlog") ? "segment" : String($0.prefix { $0.isLetter }) }
+        state.calls.append(kind.map { "\(operation) \($0)" } ?? operation)
+        guard let kill = state.kill, state.calls.count > kill.call else { return }
+        state.isOff = true
+        throw .failed(operation: "live on", code: 9)
+    }
+
     package func names() throws(LogStorageError) -> [String] { try work { Array($0.present.keys) } }
 
     package func open(_ name: String, create: Bool) throws(LogStorageError) -> Int {
         try work { (state) throws(LogStorageError) in
             if state.files[name] == nil {
                 guard create else { throw .failed(operation: "open", code: 2) }
+                try Self.lives("create", name, &state)
                 state.files[name] = File()
             }
             state.nextHandle += 1
@@ -142,6 +164,7 @@ package final class VolatileLogStorage: LogStorage {
 
     package func remove(_ name: String) throws(LogStorageError) {
         try work { (state) throws(LogStorageError) in
+            try Self.lives("remove", name, &state)
             guard let file = state.files.removeValue(forKey: name) else {
                 throw .failed(operation: "remove", code: 2)
             }
@@ -183,6 +206,15 @@ package final class VolatileLogStorage: LogStorage {
             if case .write(let after) = state.fault, state.writes > after { throw .failed(operation: "write", code: 5) }
             guard let name = state.open[file], state.files[name] != nil else { return }
             let write = Write(offset: offset, bytes: bytes)
+            do throws(LogStorageError) {
+                try Self.lives("write", name, &state)
+            } catch {
+                if state.kill?.isHalf == true {
+                    let half = Write(offset: offset, bytes: Array(bytes.prefix(bytes.count / 2)))
+                    Self.apply(half, to: &state.files[name, default: File()].visible)
+                }
+                throw error
+            }
             state.files[name]?.pending.append(write)
             Self.apply(write, to: &state.files[name, default: File()].visible)
         }
@@ -193,6 +225,7 @@ package final class VolatileLogStorage: LogStorage {
             state.syncs += 1
             if case .sync(let after) = state.fault, state.syncs > after { throw .failed(operation: "sync", code: 5) }
             guard let name = state.open[file], let known = state.files[name] else { return }
+            try Self.lives("sync", name, &state)
             state.files[name]?.durable = known.visible
             state.files[name]?.pending = []
         }
@@ -203,20 +236,23 @@ package final class VolatileLogStorage: LogStorage {
             let used = state.files.values.reduce(0) { $0 + $1.visible.count }
             guard state.fault != .full, used + count <= state.capacity else { throw .noSpace }
             guard let name = state.open[file], let known = state.files[name] else { return }
+            try Self.lives("reserve", name, &state)
             let missing = offset + count - known.visible.count
             if missing > 0 { state.files[name]?.visible.append(contentsOf: [UInt8](repeating: 0, count: missing)) }
         }
     }
 
     package func truncate(_ file: Int, to size: Int) throws(LogStorageError) {
-        try work { state in
+        try work { (state) throws(LogStorageError) in
             guard let name = state.open[file], let known = state.files[name] else { return }
+            try Self.lives("truncate", name, &state)
             state.files[name]?.visible = Array(known.visible.prefix(size))
         }
     }
 
     package func syncFolder() throws(LogStorageError) {
-        try work { state in
+        try work { (state) throws(LogStorageError) in
+            try Self.lives("sync folder", nil, &state)
             for name in state.files.keys { state.files[name]?.isNamedDurably = true }
             state.removed = []
         }

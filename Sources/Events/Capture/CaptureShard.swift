@@ -8,7 +8,9 @@ struct ShardTools {
     var padded = RawBytes()
     var encoder: EventEncoder
 
-    init(limits: EventLimits) { encoder = EventEncoder(limits: limits) }
+    init(limits: EventLimits, isLearning: Bool = true) {
+        encoder = EventEncoder(limits: limits, isLearning: isLearning)
+    }
 
     /// Parses one event; see `EventEncoder.parse`.
     @inline(__always)

@@ -21,9 +21,10 @@ package final class ContractChecker {
     private let keys = InstallationSecret([UInt8](repeating: 7, count: InstallationSecret.byteCount))
         .keys(org: "check", app: "check")
 
-    package init(limits: EventLimits = EventLimits(), compressionLevel: Int = 1) {
+    /// - Parameter isLearning: without it every event is read by the full parser, as if its form was never seen.
+    package init(limits: EventLimits = EventLimits(), compressionLevel: Int = 1, isLearning: Bool = true) {
         self.limits = limits
-        tools = ShardTools(limits: limits)
+        tools = ShardTools(limits: limits, isLearning: isLearning)
         encoder = BlockEncoder(level: Int32(compressionLevel))
     }
 

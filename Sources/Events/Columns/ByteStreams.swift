@@ -120,13 +120,14 @@ struct StreamReader {
     }
 
     mutating func slice(_ count: Int) -> UnsafeRawBufferPointer? {
-        guard count >= 0, offset + count <= bytes.count else { return nil }
+        guard count >= 0, count <= bytes.count - offset else { return nil }
         defer { offset += count }
         return UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + count])
     }
 
-    /// A run must not grow beyond this when it is unpacked, whatever its head says.
-    static let runBytesMax = 256 << 20
+    /// A run must not grow beyond this when it is unpacked, whatever its head says: a block closes at 32 MB of events
+    /// and takes one more body.
+    static let runBytesMax = 128 << 20
 
     private mutating func run() -> (StreamCodec, raw: Int, UnsafeRawBufferPointer)? {
         guard let code = byte(), let codec = StreamCodec(rawValue: code), let raw = word(UInt32.self),
@@ -155,8 +156,9 @@ struct StreamReader {
         }
     }
 
-    mutating func bytesOfRun() -> [UInt8]? {
-        guard let run = run() else { return nil }
+    /// - Parameter most: bytes of the longest run that makes sense here.
+    mutating func bytesOfRun(most: Int = runBytesMax) -> [UInt8]? {
+        guard let run = run(), run.raw <= most else { return nil }
         var isWhole = false
         let bytes = [UInt8](unsafeUninitializedCapacity: run.raw) { buffer, filled in
             isWhole = Self.unpack(run, into: UnsafeMutableRawBufferPointer(buffer))

@@ -38,7 +38,7 @@ struct ColumnTables {
         counts.initialize(to: 0)
         names = Names()
         // Column 0 takes whole events.
-        _ = column(.whole, path: "", isContext: false)
+        _ = column(.whole, path: "", field: ShapeTree.noField, isContext: false)
     }
 
     func deallocate() {
@@ -55,9 +55,9 @@ struct ColumnTables {
 
     func path(_ column: Int) -> String { names.paths[column] }
 
-    /// The column for values of one kind under one path, made when it is new; nil when there are too many.
-    func column(_ kind: HoleKind, path: String, isContext: Bool) -> UInt16? {
-        let name = "\(kind.rawValue) \(path)"
+    /// The column for values of one kind and meaning under one path, made when it is new; nil when there are too many.
+    func column(_ kind: HoleKind, path: String, field: UInt8, isContext: Bool) -> UInt16? {
+        let name = "\(kind.rawValue) \(field) \(path)"
         if let number = names.numbers[name] { return number }
         guard count < Self.columnsMax else { return nil }
         let number = UInt16(count)

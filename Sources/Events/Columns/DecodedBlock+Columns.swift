@@ -274,7 +274,7 @@ extension DecodedBlock {
 
     private func free(_ name: ColumnName) throws -> TextColumn? {
         let columns = dictionary.columns.filter {
-            name.path == $0.value.path || name.path.hasPrefix($0.value.path + ".")
+            name.path == $0.value.path || $0.value.kind == .json && name.path.hasPrefix($0.value.path + ".")
         }
         .filter { $0.key != 0 && $0.value.path != "" }.keys.sorted()
         let present = try columns.compactMap { column -> (UInt16, Values)? in try values(column).map { (column, $0) } }
@@ -313,9 +313,15 @@ extension DecodedBlock {
 
     private static func text(_ raw: [UInt8], _ column: StoredColumn, _ name: ColumnName) -> String? {
         if column.kind != .json, column.kind != .number { return EscapedText.decoded(raw) }
+        return StoredEvent.text(member(raw, column, name))
+    }
+
+    /// What stands under a name in a value of a column.
+    private static func member(_ raw: [UInt8], _ column: StoredColumn, _ name: ColumnName) -> JSONValue? {
         var value = try? raw.withUnsafeBufferPointer { try JSONReader.value($0) }
         for part in name.path.dropFirst(column.path.count).split(separator: ".") { value = value?[String(part)] }
-        return StoredEvent.text(value)
+        if case .null? = value { return nil }
+        return value
     }
 
     private func fromEvents(_ name: ColumnName) throws -> TextColumn? {
@@ -347,7 +353,27 @@ extension DecodedBlock {
                 hasAny = true
             }
         }
+        if try addMembers(name, to: &numbers) { hasAny = true }
         return hasAny ? numbers : nil
+    }
+
+    /// Numbers inside values that are kept as JSON.
+    private func addMembers(_ name: ColumnName, to numbers: inout [Double]) throws -> Bool {
+        var hasAny = false
+        let around = dictionary.columns.filter { $0.value.kind == .json && name.path.hasPrefix($0.value.path + ".") }
+        for (column, stored) in around {
+            guard let input = try input(column, .event) else { continue }
+            var known: [UInt32: Double] = [:]
+            for row in 0..<rowCount where input.codes[row] != 0 {
+                let code = input.codes[row]
+                let number = known[code] ?? Self.member(input.raw(code) ?? [], stored, name)?.double ?? .nan
+                known[code] = number
+                guard !number.isNaN else { continue }
+                numbers[row] = number
+                hasAny = true
+            }
+        }
+        return hasAny
     }
 
     private static let tens: [Double] = (0..<20).map { exponent in

@@ -11,10 +11,21 @@ final class DecodedBlock: ColumnBlock {
         case numbers([Int64], fractions: [UInt8])
         /// Where each text starts in the bytes, and where the last ends.
         case plain(starts: [Int], bytes: [UInt8])
+
+        var count: Int {
+            switch self {
+            case .codes(let codes): codes.count
+            case .identifiers(let words): words.count / 2
+            case .numbers(let numbers, _): numbers.count
+            case .plain(let starts, _): starts.count - 1
+            }
+        }
     }
 
     struct State {
         var shapes: [UInt16]?
+        /// Rows of each shape.
+        var shapeRows: [Int]?
         var times: [Int64]?
         var outcomes: [UInt8]?
         var flags: [UInt8]?
@@ -58,6 +69,11 @@ final class DecodedBlock: ColumnBlock {
         guard let shapes = try view.read(.shapes, { $0.planes(count, of: UInt16.self) }) else {
             throw BlockView.Failure.damaged
         }
+        // A shape that was lost with damaged blocks: where its values stand is not known, nor whose they are.
+        let areKnown = storedShapes.enumerated().map { $0.offset == 0 || $0.element != nil }
+        guard shapes.allSatisfy({ Int($0) < areKnown.count && areKnown[Int($0)] }) else {
+            throw BlockView.Failure.damaged
+        }
         state.withLock { $0.shapes = shapes }
         return shapes
     }
@@ -72,6 +88,7 @@ final class DecodedBlock: ColumnBlock {
     func outcomes() throws -> [UInt8] {
         if let known = state.withLock({ $0.outcomes }) { return known }
         let outcomes = try view.byteOfRows(.outcomes)
+        guard outcomes.allSatisfy({ $0 <= EventOutcome.late.rawValue }) else { throw BlockView.Failure.damaged }
         state.withLock { $0.outcomes = outcomes }
         return outcomes
     }
@@ -109,7 +126,8 @@ final class DecodedBlock: ColumnBlock {
     /// Reason and field of a quarantined row.
     func exception(_ row: Int) throws -> (QuarantineReason, EventField) {
         if let known = state.withLock({ $0.exceptions }) { return known[row] ?? (.none, .event) }
-        let bytes = try view.read(.exceptions) { $0.bytesOfRun() } ?? []
+        let most = rowCount * 8
+        let bytes = try view.read(.exceptions) { $0.bytesOfRun(most: most) } ?? []
         var found: [Int: (QuarantineReason, EventField)] = [:]
         bytes.withUnsafeBytes { raw in
             var reader = StreamReader(raw)
@@ -129,8 +147,27 @@ final class DecodedBlock: ColumnBlock {
     func values(_ column: UInt16) throws -> Values? {
         if let known = state.withLock({ $0.values[column] }) { return known }
         guard let values = try unpack(column) else { return nil }
+        // One value a row that has the column: else values would stand in the wrong rows.
+        guard values.count == (try rowsWith(column)) else { throw BlockView.Failure.damaged }
+        if case .codes(let codes) = values, !(try dictionary.texts(column, of: catalog).knows(codes)) {
+            throw BlockView.Failure.damaged
+        }
         state.withLock { $0.values[column] = values }
         return values
+    }
+
+    private func rowsWith(_ column: UInt16) throws -> Int {
+        if state.withLock({ $0.shapeRows }) == nil {
+            var rows = [Int](repeating: 0, count: storedShapes.count)
+            for shape in try shapes() where Int(shape) < rows.count { rows[Int(shape)] += 1 }
+            state.withLock { [rows] in $0.shapeRows = rows }
+        }
+        let rows = state.withLock { $0.shapeRows } ?? []
+        return rows.indices.reduce(0) { rows[$1] > 0 && has(column, shape: $1) ? $0 + rows[$1] : $0 }
+    }
+
+    private func has(_ column: UInt16, shape number: Int) -> Bool {
+        number == 0 ? column == 0 : storedShapes[number]?.pieces.contains { $0.column == column } ?? false
     }
 
     private func unpack(_ column: UInt16) throws -> Values? {
@@ -141,11 +178,13 @@ final class DecodedBlock: ColumnBlock {
             switch kind {
             case .text, .object, .json, .whole: return reader.planes(count, of: UInt32.self).map { .codes($0) }
             case .uuid, .hex:
-                guard let bytes = reader.bytesOfRun(), bytes.count == count * 16 else { return nil }
+                guard let bytes = reader.bytesOfRun(most: count * 16), bytes.count == count * 16 else { return nil }
                 return .identifiers(bytes.withUnsafeBytes { Array($0.bindMemory(to: UInt64.self)) })
             case .number, .timeSeconds, .timeMillis, .timeMicros:
-                guard let words = reader.planes(count, of: UInt64.self), let fractions = reader.bytesOfRun(),
-                    fractions.isEmpty || fractions.count == count
+                guard let words = reader.planes(count, of: UInt64.self),
+                    let fractions = reader.bytesOfRun(most: count),
+                    fractions.count == (kind == .number ? count : 0),
+                    fractions.allSatisfy({ $0 <= HoleText.fractionDigitsMax })
                 else { return nil }
                 return .numbers(words.map { ZigZag.decode($0) }, fractions: fractions)
             }
@@ -175,9 +214,7 @@ final class DecodedBlock: ColumnBlock {
     func rank(_ column: UInt16) throws -> [Int32] {
         if let known = state.withLock({ $0.ranks[column] }) { return known }
         let shapes = try shapes()
-        let has = storedShapes.enumerated().map { number, shape in
-            number == 0 ? column == 0 : shape?.pieces.contains { $0.column == column } ?? false
-        }
+        let has = storedShapes.indices.map { self.has(column, shape: $0) }
         var next: Int32 = 0
         let rank = shapes.map { shape -> Int32 in
             guard Int(shape) < has.count, has[Int(shape)] else { return -1 }
@@ -232,7 +269,9 @@ final class DecodedBlock: ColumnBlock {
                 guard place < fractions.count else { throw BlockView.Failure.damaged }
                 HoleText.append(number: numbers[place], fraction: Int(fractions[place]), to: &text)
             } else {
-                HoleText.append(time: numbers[place] &+ (try times()[row]), kind, to: &text)
+                let moment = numbers[place] &+ (try times()[row])
+                guard HoleText.moments.contains(moment) else { throw BlockView.Failure.damaged }
+                HoleText.append(time: moment, kind, to: &text)
             }
         }
     }

@@ -6,9 +6,13 @@ struct EventEncoder {
     let tables = ColumnTables()
     private var shapeCount = 0
     private let dictionaryBytesMax: Int
-    private var isLearning = true
+    private let isLearning: Bool
 
-    init(limits: EventLimits) { dictionaryBytesMax = limits.dictionaryBytesMax }
+    /// - Parameter isLearning: without it every event is read by the parser and kept whole.
+    init(limits: EventLimits, isLearning: Bool = true) {
+        dictionaryBytesMax = limits.dictionaryBytesMax
+        self.isLearning = isLearning
+    }
 
     func deallocate() {
         tree.deallocate()
@@ -44,7 +48,7 @@ struct EventEncoder {
         _ start: UnsafePointer<UInt8>, base: UnsafePointer<UInt8>, _ parser: inout EventParser
     ) -> (end: UnsafePointer<UInt8>, ending: Int)? {
         guard let end = parser.parse(start, base: base) else { return nil }
-        let ending = ShapeLearner.learn(start, end: end, &parser, &tree, tables)
+        let ending = isLearning ? ShapeLearner.learn(start, end: end, &parser, &tree, tables) : nil
         return (end, ending ?? Self.whole)
     }
 

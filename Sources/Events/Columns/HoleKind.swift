@@ -135,7 +135,11 @@ enum HoleText {
         }
     }
 
-    /// Appends a time of one of the three widths; `moment` in microseconds since 1970.
+    /// The moments that a time of four digits of years can name, in microseconds since 1970.
+    static let moments: ClosedRange<Int64> = -62_167_219_200_000_000...253_402_300_799_999_999
+    static let fractionDigitsMax = 18
+
+    /// Appends a time of one of the three widths; `moment` in microseconds since 1970, one of `moments`.
     static func append(time moment: Int64, _ kind: HoleKind, to text: inout [UInt8]) {
         func pad(_ number: Int, _ width: Int) {
             var divisor = 1

@@ -116,14 +116,19 @@ final class SegmentCatalog: Sendable {
     /// Organisations and apps of a block; a set that was seen before is not read again.
     func sources(of entry: Entry) throws -> [CaptureSource] {
         if let known = state.withLock({ $0.sources[entry.sources] }) { return known }
-        var found: [CaptureSource] = []
-        for request in try view(entry.offset)?.requests ?? [] {
-            let source = CaptureSource(org: request.org, app: request.app)
-            if !found.contains(source) { found.append(source) }
+        // Of a damaged block any other with the same set can tell.
+        for same in [entry] + entries.filter({ $0.sources == entry.sources }) {
+            guard let view = try view(same.offset) else { continue }
+            var found: [CaptureSource] = []
+            for request in view.requests {
+                let source = CaptureSource(org: request.org, app: request.app)
+                if !found.contains(source) { found.append(source) }
+            }
+            let sources = found
+            state.withLock { $0.sources[entry.sources] = sources }
+            return sources
         }
-        let sources = found
-        state.withLock { $0.sources[entry.sources] = sources }
-        return sources
+        return []
     }
 
     /// The dictionaries of a shard, read up to and with the block at `offset`.

@@ -10,6 +10,10 @@ struct ShapeLearner {
     private var codes: [UInt32: Int] = [:]
     private var pieces: [(literal: UnsafeBufferPointer<UInt8>, node: ShapeTree.Node)] = []
     private var used: Set<UInt16> = []
+    /// Of values that the contract leaves open: of a name given twice the last counts, which no form can say.
+    private var paths: Set<String> = []
+    /// Inside `properties`, some of whose members stand for fields of the contract; those of `props` do not.
+    private var isMapped = false
 
     /// - Parameter parser: after it has accepted the event at `start`, before anything else was done with it.
     private init(_ start: UnsafePointer<UInt8>, _ parser: EventParser, _ columns: ColumnTables) {
@@ -111,7 +115,11 @@ struct ShapeLearner {
             guard let code = known, code != KeyTable.unknown else {
                 return learner.value(path: "extra." + text, level: 1, isFree: true)
             }
-            if code == ContractKeys.Code.segmentProperties { return learner.properties(level: 1, path: "props") }
+            if code == ContractKeys.Code.segmentProperties {
+                learner.isMapped = true
+                defer { learner.isMapped = false }
+                return learner.properties(level: 1, path: "props")
+            }
             guard let field = EventField(rawValue: UInt8(truncatingIfNeeded: code)) else { return false }
             return learner.field(field)
         }
@@ -201,9 +209,12 @@ struct ShapeLearner {
     ///
     /// - Parameter isFree: whether the contract leaves the value's type open.
     private mutating func value(path: String, level: Int, isFree: Bool) -> Bool {
+        if isFree, !paths.insert(path).inserted { return false }
         switch cursor.pointee {
         case 0x22:
             let field = slot(at: cursor + 1)
+            // One that is too long for its meaning must not speak for the shorter ones of its form.
+            if field == nil, isProperty(path, level) { return false }
             let isID = field == .id
             if isID, textLength == 36, HoleText.uuid(cursor + 1) != nil { return text(.uuid, path, field: field) }
             if isID, textLength == 32, HoleText.hex(cursor + 1) != nil { return text(.hex, path, field: field) }
@@ -219,13 +230,15 @@ struct ShapeLearner {
         default:
             guard isFree else { return false }
             // A property of the contract that holds something else means nothing, and that is the form's.
-            if let place = path.lastIndex(of: "."), path.hasPrefix("props."), level == 2,
-                FieldNames.properties.contains(where: { $0.0 == path[path.index(after: place)...] })
-            {
-                return skipLiteral()
-            }
+            if cursor.pointee == 0x6e, isProperty(path, level) { return skipLiteral() }
             return hole(.json, path, length: valueLength, field: nil, check: .none, level: level)
         }
+    }
+
+    /// Whether a member of `properties` stands for a field of the contract.
+    private func isProperty(_ path: String, _ level: Int) -> Bool {
+        guard isMapped, level == 2, path.hasPrefix("props.") else { return false }
+        return FieldNames.properties.contains { $0.0 == path.dropFirst(6) }
     }
 
     private func slot(at place: UnsafePointer<UInt8>) -> EventField? {
@@ -255,12 +268,15 @@ struct ShapeLearner {
         _ kind: HoleKind, _ path: String, length: Int, field: EventField?, check: HoleCheck, limit: UInt32 = .max,
         level: Int = 0, zoneMinutes: Int32 = 0, advance: Int? = nil
     ) -> Bool {
-        guard let column = columns.column(kind, path: path, isContext: field == .context && kind == .object),
+        let code = field?.rawValue ?? ShapeTree.noField
+        guard
+            let column = columns.column(
+                kind, path: path, field: code, isContext: field == .context && kind == .object),
             used.insert(column).inserted
         else { return false }
         var node = ShapeTree.Node()
         node.kind = kind.rawValue
-        node.field = field?.rawValue ?? ShapeTree.noField
+        node.field = code
         node.check = check.rawValue
         node.limit = limit
         node.level = UInt8(level)

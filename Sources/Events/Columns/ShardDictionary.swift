@@ -95,9 +95,10 @@ final class ShardDictionary: Sendable {
     private static func shapes(_ first: Int, _ bytes: [UInt8], _ state: inout State) {
         bytes.withUnsafeBytes { raw in
             var reader = StreamReader(raw)
+            guard first <= ShapeTree.endingsMax else { return }
             while state.shapes.count < first { state.shapes.append(nil) }
             var number = first
-            while let type = reader.byte(), let holes = reader.varint() {
+            while number <= ShapeTree.endingsMax, let type = reader.byte(), let holes = reader.varint() {
                 var shape = StoredShape(type: type, pieces: [])
                 for index in 0...holes {
                     guard let length = reader.varint(), let literal = reader.slice(length) else { return }

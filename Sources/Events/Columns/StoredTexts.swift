@@ -8,14 +8,17 @@ final class StoredTexts: TextDictionary {
         var bytes: [UInt8] = []
         /// Where each text starts, by number less one, and where the last ends.
         var starts: [UInt32] = [0]
-        /// Numbers below this one that were lost with a damaged block.
-        var isLost: Set<UInt32> = []
+        /// Numbers that were lost with a damaged block.
+        var lost: [Range<UInt32>] = []
         var hasEscapes = false
         /// The number of the empty text, or 0.
         var emptyCode: UInt32 = 0
     }
 
     private let state = Mutex(State())
+    /// More than any dictionary holds: a full one ends its segment.
+    private static let textsMax = 1 << 22
+    private static let bytesMax = 256 << 20
 
     var count: Int { state.withLock { $0.starts.count - 1 } }
 
@@ -29,15 +32,18 @@ final class StoredTexts: TextDictionary {
     /// Adds the texts of a block; gaps before `first` are lost ones. false when the bytes make no sense.
     func add(first: Int, count: Int, entries: [UInt8], uuids: [UInt8]) -> Bool {
         state.withLock { state in
-            while state.starts.count < first {
-                state.isLost.insert(UInt32(state.starts.count))
-                state.starts.append(UInt32(state.bytes.count))
+            guard first <= Self.textsMax else { return false }
+            if state.starts.count < first {
+                state.lost.append(UInt32(state.starts.count)..<UInt32(first))
+                let gap = first - state.starts.count
+                state.starts.append(contentsOf: repeatElement(UInt32(state.bytes.count), count: gap))
             }
             guard state.starts.count == first else { return state.starts.count > first }
             return entries.withUnsafeBytes { raw in
                 var reader = StreamReader(raw)
                 var uuid = 0
                 for _ in 0..<count {
+                    guard state.starts.count <= Self.textsMax, state.bytes.count <= Self.bytesMax else { return false }
                     guard let length = reader.varint() else { return false }
                     if length == 0 {
                         guard uuid + 16 <= uuids.count else { return false }
@@ -62,10 +68,23 @@ final class StoredTexts: TextDictionary {
         }
     }
 
+    /// Whether every number is one of a text that is there.
+    func knows(_ codes: [UInt32]) -> Bool {
+        state.withLock { state in
+            let end = UInt32(state.starts.count)
+            var areKnown = true
+            for code in codes where code &- 1 >= end &- 1 { areKnown = false }
+            guard areKnown, !state.lost.isEmpty else { return areKnown }
+            return codes.allSatisfy { code in !state.lost.contains { $0.contains(code) } }
+        }
+    }
+
     /// The bytes as they stood in the event; nil for a number that is unknown or lost.
     func raw(_ code: UInt32) -> [UInt8]? {
         state.withLock { state in
-            guard code > 0, Int(code) < state.starts.count, !state.isLost.contains(code) else { return nil }
+            guard code > 0, Int(code) < state.starts.count, !state.lost.contains(where: { $0.contains(code) }) else {
+                return nil
+            }
             return Array(state.bytes[Int(state.starts[Int(code) - 1])..<Int(state.starts[Int(code)])])
         }
     }

@@ -49,6 +49,9 @@ struct BlockHeader: Equatable {
     static let magic: UInt32 = 0x324B_4241  // "ABK2"
     static let version: UInt16 = 2
     static let byteCount = 128
+    /// No block holds more, whatever the settings: what a reader takes memory for.
+    static let rowsMax = 1 << 20
+    static let requestsMax = 1 << 16
     /// A block is a whole number of these.
     static let alignment = 8
 
@@ -146,6 +149,7 @@ struct BlockHeader: Equatable {
 
     /// Sizes that add up; a header that passes its CRC always does.
     private var isConsistent: Bool {
+        guard rowCount <= Self.rowsMax, requestCount <= Self.requestsMax else { return false }
         let tables = UInt64(requestTableBytes) + UInt64(partCount) * UInt64(PartEntry.byteCount)
         guard kind == .totals || tables == UInt64(metaBytes) else { return false }
         let total = UInt64(BlockHeader.byteCount) + UInt64(metaBytes) + UInt64(payloadBytes)

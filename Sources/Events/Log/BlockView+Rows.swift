@@ -18,10 +18,14 @@ extension BlockView {
 
     /// The column of a role that has one byte a row.
     func byteOfRows(_ role: PartRole) throws(Failure) -> [UInt8] {
-        guard let bytes = try read(role, { $0.bytesOfRun() }), bytes.count == rowCount else { throw .damaged }
+        let count = rowCount
+        guard let bytes = try read(role, { $0.bytesOfRun(most: count) }), bytes.count == count else { throw .damaged }
         return bytes
     }
 
     /// Touchpoint candidates one behind the other; empty where there is none.
-    func touches() throws(Failure) -> [UInt8] { try read(.touches, { $0.bytesOfRun() }) ?? [] }
+    func touches() throws(Failure) -> [UInt8] {
+        let most = rowCount * TouchLayout.byteCount
+        return try read(.touches, { $0.bytesOfRun(most: most) }) ?? []
+    }
 }

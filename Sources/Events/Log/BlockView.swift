@@ -127,7 +127,8 @@ final class BlockView: Sendable {
             let parts = (0..<Int(header.partCount)).map { index in
                 PartEntry(raw, at: Int(header.requestTableBytes) + index * PartEntry.byteCount)
             }
-            return (requests, parts)
+            let isInside = parts.allSatisfy { UInt64($0.offset) + UInt64($0.count) <= UInt64(header.payloadBytes) }
+            return isInside ? (requests, parts) : nil
         }
         guard let tables else { throw .damaged }
         (requests, parts) = tables

@@ -30,25 +30,32 @@ package struct ColumnSize: Sendable, Codable, Equatable {
 
 /// Reads a log's folder beside a running server or without one, and changes nothing in it.
 package final class LogReader: Sendable {
-    private let storage: PosixLogStorage
     private let directory = SegmentDirectory()
-    private let catalog: LogCatalog
-    private let secret: InstallationSecret
+    let catalog: LogCatalog
+    let secret: InstallationSecret
     private let problems: [String: String]
 
     /// - Parameter folder: the folder of the segments, or the data folder around it.
-    package init(folder: String) throws(EventLogError) {
+    package convenience init(folder: String) throws(EventLogError) {
+        let storage: PosixLogStorage
         do throws(LogStorageError) {
-            var storage = try PosixLogStorage(reading: folder)
-            var names = try storage.names()
-            if !names.contains(where: { SegmentFormat.number($0) != nil }), names.contains("events") {
-                storage = try PosixLogStorage(reading: folder + "/events")
-                names = try storage.names()
-            }
+            let given = try PosixLogStorage(reading: folder)
+            let names = try given.names()
+            let isAround = !names.contains { SegmentFormat.number($0) != nil } && names.contains("events")
+            storage = isAround ? try PosixLogStorage(reading: folder + "/events") : given
+        } catch {
+            throw .cannotOpen(error.sentence)
+        }
+        try self.init(storage, named: folder)
+    }
+
+    /// - Parameter name: what the operator calls the folder.
+    package init(_ storage: any LogStorage, named name: String) throws(EventLogError) {
+        do throws(LogStorageError) {
+            let names = try storage.names()
             guard names.contains(where: { SegmentFormat.number($0) != nil }) else {
-                throw LogStorageError.failed(operation: "find a segment file (*.aurumlog) in \(folder)", code: 2)
+                throw LogStorageError.failed(operation: "find a segment file (*.aurumlog) in \(name)", code: 2)
             }
-            self.storage = storage
             var bytes: [UInt8] = []
             if names.contains(EventLog.secretName) {
                 bytes = try LogFile(storage, EventLog.secretName).read(at: 0, count: InstallationSecret.byteCount)
@@ -64,7 +71,7 @@ package final class LogReader: Sendable {
 
     /// Finds the last whole block of every segment.
     private static func open(
-        _ names: [String], _ storage: PosixLogStorage, _ directory: SegmentDirectory
+        _ names: [String], _ storage: any LogStorage, _ directory: SegmentDirectory
     ) throws(LogStorageError) -> [String: String] {
         var problems: [String: String] = [:]
         for number in names.compactMap(SegmentFormat.number).sorted() {

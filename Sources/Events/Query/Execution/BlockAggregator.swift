@@ -31,34 +31,68 @@ final class BlockAggregator {
     }
 
     func add(_ block: any ColumnBlock, to answer: inout PartialAnswer) throws {
-        answer.rowsRead += block.rowCount
         let selection = try rows.select(block)
-        guard selection != .none else { return }
+        let columns = selection == .none ? nil : try read(block)
+        answer.rowsRead += block.rowCount
+        guard let columns else { return }
         let rows = BlockRows(
-            selection: selection, rowCount: block.rowCount, groups: try groups(block, selection, &answer.groups))
+            selection: selection, rowCount: block.rowCount, groups: groups(block, columns, selection, &answer.groups))
         answer.grow()
         count(rows, &answer.rowCounts)
         for (index, thing) in plan.uniques.enumerated() {
-            try addKeys(thing, index, block, rows, &answer.distinct[index])
+            addKeys(thing, index, columns, rows, &answer.distinct[index])
         }
-        for (index, numbers) in plan.numbers.enumerated() {
-            guard let values = try block.numbers(numbers.column) else { continue }
-            Self.add(values, rows, &answer.numbers[index])
+        for (index, values) in columns.numbers.enumerated() {
+            if let values { Self.add(values, rows, &answer.numbers[index]) }
         }
-        if plan.hasMoney, let values = try block.values() { try addMoney(values, block, rows, &answer.money) }
+        if let values = columns.money { addMoney(values, columns.currencies, rows, &answer.money) }
+    }
+
+    // MARK: reading
+
+    /// What a query needs of a block.
+    private struct Columns {
+        var times: [Int64] = []
+        /// One a grouped column.
+        var texts: [TextColumn?] = []
+        /// One a measured column.
+        var numbers: [[Double]?] = []
+        var money: [Int64]?
+        var currencies: TextColumn?
+        var persons: PersonColumn?
+        var sessions: TextColumn?
+    }
+
+    /// Everything is read before anything is counted: a block that is damaged is left out whole.
+    private func read(_ block: any ColumnBlock) throws -> Columns {
+        var read = Columns()
+        if slots != nil, slots?.only(from: block.earliest, to: block.latest) == nil { read.times = try block.times() }
+        read.texts = try plan.query.groupBy.map { try columns.text($0, of: block) }
+        read.numbers = try plan.numbers.map { try block.numbers($0.column) }
+        if plan.hasMoney {
+            read.money = try block.values()
+            if read.money != nil { read.currencies = try columns.text(.currency, of: block) }
+        }
+        for thing in plan.uniques {
+            switch thing {
+            case .person, .identifier: read.persons = try block.persons(org: plan.filter.org)
+            case .session: read.sessions = try columns.text(ColumnName("session_id"), of: block)
+            }
+        }
+        return read
     }
 
     // MARK: groups
 
     private func groups(
-        _ block: any ColumnBlock, _ selection: RowSelection, _ table: inout GroupTable
-    ) throws -> BlockGroups {
+        _ block: any ColumnBlock, _ columns: Columns, _ selection: RowSelection, _ table: inout GroupTable
+    ) -> BlockGroups {
         let count = selection.count(of: block.rowCount)
         var groups: BlockGroups?
-        if slots != nil { groups = try buckets(block, selection, &table) }
-        for (index, column) in plan.query.groupBy.enumerated() {
+        if slots != nil { groups = buckets(block, columns, selection, &table) }
+        for (index, texts) in columns.texts.enumerated() {
             let level = index + (slots == nil ? 0 : 1)
-            let numbers = try self.numbers(column, index, block, selection, &table.values[level])
+            let numbers = numbers(texts, index, block, selection, &table.values[level])
             if let before = groups {
                 groups = memos[level - 1].combine(before, numbers, count: count, &table.pairs[level - 1])
             } else {
@@ -69,21 +103,22 @@ final class BlockAggregator {
     }
 
     private func buckets(
-        _ block: any ColumnBlock, _ selection: RowSelection, _ table: inout GroupTable
-    ) throws -> BlockGroups {
+        _ block: any ColumnBlock, _ columns: Columns, _ selection: RowSelection, _ table: inout GroupTable
+    ) -> BlockGroups {
         if let key = slots?.only(from: block.earliest, to: block.latest) {
             return .one(table.values[0].number(bucket: key))
         }
-        let times = try block.times()
         return .many(
-            slots?.numbers(times, selection, rowCount: block.rowCount) { table.values[0].number(bucket: $0) } ?? [])
+            slots?.numbers(columns.times, selection, rowCount: block.rowCount) {
+                table.values[0].number(bucket: $0)
+            } ?? [])
     }
 
     private func numbers(
-        _ column: ColumnName, _ index: Int, _ block: any ColumnBlock, _ selection: RowSelection,
+        _ texts: TextColumn?, _ index: Int, _ block: any ColumnBlock, _ selection: RowSelection,
         _ values: inout GroupValues
-    ) throws -> BlockGroups {
-        guard let texts = try columns.text(column, of: block) else { return .one(0) }
+    ) -> BlockGroups {
+        guard let texts else { return .one(0) }
         return .many(codeNumbers[index].numbers(texts, selection, rowCount: block.rowCount) { values.number($0) })
     }
 
@@ -100,15 +135,15 @@ final class BlockAggregator {
     // MARK: distinct keys
 
     private func addKeys(
-        _ thing: QueryMeasure.UniqueThing, _ index: Int, _ block: any ColumnBlock, _ rows: BlockRows,
+        _ thing: QueryMeasure.UniqueThing, _ index: Int, _ columns: Columns, _ rows: BlockRows,
         _ cells: inout DistinctCells
-    ) throws {
+    ) {
         switch thing {
         case .person, .identifier:
-            let persons = try block.persons(org: plan.filter.org)
+            guard let persons = columns.persons else { return }
             seen[index].add(persons.codes, keys: persons.keys, list: persons.id, rows, &cells)
         case .session:
-            guard let texts = try columns.text(ColumnName("session_id"), of: block) else { return }
+            guard let texts = columns.sessions else { return }
             let dictionary = texts.dictionary
             if sessionKeys.count > 16 { sessionKeys = [:] }
             var keys = sessionKeys.removeValue(forKey: dictionary.id) ?? [0]
@@ -141,14 +176,14 @@ final class BlockAggregator {
     }
 
     private func addMoney(
-        _ values: [Int64], _ block: any ColumnBlock, _ rows: BlockRows, _ money: inout MoneyCells
-    ) throws {
+        _ values: [Int64], _ texts: TextColumn?, _ rows: BlockRows, _ money: inout MoneyCells
+    ) {
         precondition(values.count >= rows.rowCount, "a column is shorter than its block")
         var currencies = BlockGroups.one(0)
-        if let texts = try columns.text(.currency, of: block) {
+        if let texts {
             let last = codeNumbers.count - 1
             currencies = .many(
-                codeNumbers[last].numbers(texts, .all, rowCount: block.rowCount) { money.currencies.number($0) })
+                codeNumbers[last].numbers(texts, .all, rowCount: rows.rowCount) { money.currencies.number($0) })
         }
         let memo = memos.count - 1
         rows.forEach { row, group in

@@ -260,7 +260,12 @@ struct QueryRun: Sendable {
             return
         }
         let before = answer.byteCount
-        try aggregator.add(block, to: &answer)
+        do {
+            try aggregator.add(block, to: &answer)
+        } catch BlockView.Failure.damaged {
+            answer.damagedBlocks += 1
+            return
+        }
         context.addScanned(block.rowCount)
         context.addBytes(answer.byteCount - before)
         if context.mustEstimate { try shrink(&answer) }
