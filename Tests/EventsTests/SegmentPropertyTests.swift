@@ -80,6 +80,14 @@ struct SegmentPropertyTests {
         }
     }
 
+    /// Of an event that is too large the answer looks for the id near its start only.
+    private static func gist(_ problems: ArraySlice<EventProblem>) -> [String] {
+        problems.map {
+            let reason = $0.reason ?? ""
+            return "\($0.index) \($0.outcome) \(reason) \(reason == "event_too_large" ? "" : $0.id ?? "")"
+        }
+    }
+
     /// Receipts and outcomes say what the sender was told.
     private static func check(_ log: EventLog, _ model: Model, _ run: String) async throws {
         for (app, sent) in model {
@@ -97,7 +105,7 @@ struct SegmentPropertyTests {
                 #expect(
                     stored.received == receipt.received
                         && stored.problems.count == request.lines.count - receipt.stored, "\(run)")
-                #expect(Array(stored.problems.prefix(20)) == receipt.problems, "\(run)")
+                #expect(Self.gist(stored.problems.prefix(20)) == Self.gist(receipt.problems[...]), "\(run)")
                 guard let line = request.lines.first(where: { $0.outcome != .duplicate && $0.reason == "" }),
                     let id = line.id
                 else { continue }
