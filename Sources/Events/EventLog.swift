@@ -119,7 +119,7 @@ package final class EventLog: Sendable {
             "the event log is open",
             metadata: [
                 "code": "log_opened", "segments": "\(report.segments)", "rows": "\(report.rows)",
-                "seconds": "\(report.seconds)", "replayed_ids": "\(report.replayedIdentifiers)",
+                "milliseconds": "\(Int(report.seconds * 1000))", "replayed_ids": "\(report.replayedIdentifiers)",
             ])
         if report.cutBytes > 0 || !report.damaged.isEmpty {
             logger.warning(

@@ -50,6 +50,7 @@ extension DecodedBlock {
         case "type": return try byRow { EventType(rawValue: $0)?.name }
         case "outcome": return try outcomeColumn()
         case "org", "app", "source_format": return requestColumn(name.path)
+        case "currency": return try currencies(name)
         default: break
         }
         switch Self.recipe(name) {
@@ -133,6 +134,8 @@ extension DecodedBlock {
         /// The raw text of a code.
         var raw: (UInt32) -> [UInt8]?
         var isLocal: Bool
+        var isReduced = false
+        var localTexts: [[UInt8]] = []
     }
 
     private func input(_ column: UInt16, _ field: EventField) throws -> Input? {
@@ -163,87 +166,92 @@ extension DecodedBlock {
             }
             let all = texts
             return Input(
-                column: column, field: field, kind: kind, codes: codes, raw: { all[Int($0) - 1] }, isLocal: true)
+                column: column, field: field, kind: kind, codes: codes, raw: { all[Int($0) - 1] }, isLocal: true,
+                localTexts: all)
         }
     }
 
-    /// What counts of an input's text for a name: values that agree in it lead to the same answer.
-    private static func gist(_ field: EventField, _ name: ColumnName) -> ((_ raw: [UInt8], EventDecoder) -> String)? {
-        let isOrigin = name.path == "channel" || name.path == "click_id" || name.path.hasPrefix("campaign.")
-        switch field {
-        case .url where isOrigin, .propertyURL where isOrigin:
-            return { raw, _ in
-                let url = EscapedText.decoded(raw)
-                let query = AdvertisingFacts.parameters(url).map { "\($0.0)=\($0.1)" }.joined(separator: "&")
-                return (AdvertisingFacts.host(url) ?? "") + "?" + query
-            }
-        case .referrer where isOrigin, .propertyReferrer where isOrigin:
-            return { raw, _ in AdvertisingFacts.host(EscapedText.decoded(raw)) ?? "" }
-        case .context where !isOrigin:
-            return { raw, decoder in
-                let text = Array("{\"type\":\"page\",\"context\":".utf8) + raw + [0x7d]
-                return decoder.detached(text)?.text(name) ?? ""
-            }
-        default: return nil
-        }
-    }
-
-    /// The input with one code for all texts that count the same, and none for a context that says nothing.
-    private func reduced(_ input: Input, _ name: ColumnName) -> Input {
-        guard let gist = Self.gist(input.field, name) else { return input }
-        let known = input.isLocal ? Representatives() : dictionary.representatives(name, input.column)
-        let decoder = EventDecoder(secret: secret)
-        let isContext = input.field == .context
+    /// The input with one code for all texts that count the same, and none for one that says nothing.
+    private func reduced(_ input: Input, _ name: ColumnName, _ gist: ValueGist, _ hasClicks: Bool) -> Input {
+        guard gist.applies(to: input.field) else { return input }
+        let known =
+            input.isLocal
+            ? Representatives() : dictionary.representatives(name, input.column, hasClicks ? "clicks" : "")
         var reduced = input
-        reduced.codes = known.codes(input.codes) { code in
-            let text = gist(input.raw(code) ?? [], decoder)
-            return isContext && text.isEmpty ? nil : text
-        }
+        reduced.codes = known.codes(input.codes) { gist(input.raw($0) ?? [], input.field) }
+        reduced.isReduced = true
         return reduced
     }
 
-    private func derived(_ name: ColumnName, _ fields: [EventField]) throws -> TextColumn? {
-        let (columns, hasWhole) = try feeding(fields)
+    /// Everything that bears on a name in this block, by column.
+    private func inputs(_ columns: [UInt16], _ name: ColumnName, _ decoder: EventDecoder) throws -> [Input] {
         let byColumn = Dictionary(
             storedShapes.compactMap { $0 }.flatMap(\.pieces).compactMap { piece in
                 piece.column.flatMap { column in EventField(rawValue: piece.field).map { (column, $0) } }
             }, uniquingKeysWith: { first, _ in first })
-        let whole = try columns.compactMap { column in try byColumn[column].flatMap { try input(column, $0) } }
-        let inputs = whole.map { reduced($0, name) }
-        let isLocal = inputs.contains(where: \.isLocal)
-        let known = isLocal ? DerivedTexts() : dictionary.derived(name)
+        let hasClicks = columns.contains { byColumn[$0] == .clickID }
+        let gist = ValueGist(name, hasClicks: hasClicks, decoder)
+        return try columns.compactMap { column in try byColumn[column].flatMap { try input(column, $0) } }
+            .map { reduced($0, name, gist, hasClicks) }
+            .filter { input in input.codes.contains { $0 != 0 } }
+    }
+
+    private func derived(_ name: ColumnName, _ fields: [EventField]) throws -> TextColumn? {
+        let (columns, hasWhole) = try feeding(fields)
         let decoder = EventDecoder(secret: secret)
+        let inputs = try inputs(columns, name, decoder)
+        if !hasWhole, let only = try single(inputs, name) { return only }
+        let known = inputs.contains(where: \.isLocal) ? DerivedTexts() : dictionary.derived(name)
         let types = name == .name ? try self.types() : []
-        var cache = CombinationCache()
-        var codes = [UInt32](repeating: 0, count: rowCount)
-        var key = [UInt32](repeating: 0, count: inputs.count * 2 + 1)
-        let shapes = try shapes()
-        var hasAny = false
-        for row in 0..<rowCount {
-            if hasWhole, shapes[row] == 0 { continue }
-            var hash: UInt64 = types.isEmpty ? 0 : UInt64(types[row]) &* 0x9E37_79B9_7F4A_7C15
-            for input in inputs { hash = CombinationCache.mixed(hash, input.codes[row]) }
-            if let code = cache.find(hash, row, codes, inputs, types, { $0.codes[$1] }) {
-                codes[row] = code
-                continue
-            }
-            key[0] = types.isEmpty ? 0 : UInt32(types[row])
-            for (index, input) in inputs.enumerated() {
-                key[index * 2 + 1] = UInt32(input.column)
-                key[index * 2 + 2] = input.codes[row]
-            }
-            codes[row] = try known.number(key) { try value(name, inputs, row, types, decoder) }
-            if codes[row] != 0 { hasAny = true }
-            cache.add(hash, row)
+        let combinations = RowCombinations(
+            rowCount: rowCount, (types.isEmpty ? [] : [types.map { UInt32($0) }]) + inputs.map(\.codes))
+        let texts = try combinations.firstRows.map { row -> UInt32 in
+            var key: [UInt32] = [types.isEmpty ? 0 : UInt32(types[row])]
+            for input in inputs where input.codes[row] != 0 { key += [UInt32(input.column), input.codes[row]] }
+            return try known.number(key) { try value(name, inputs, row, types, decoder) }
         }
+        var codes = combinations.numbers.map { texts[Int($0)] }
         if hasWhole {
+            let shapes = try shapes()
             for row in 0..<rowCount where shapes[row] == 0 {
-                guard let text = try event(row, decoder)?.text(name) else { continue }
-                codes[row] = known.texts.number(text)
-                hasAny = true
+                codes[row] = try event(row, decoder)?.text(name).map { known.texts.number($0) } ?? 0
             }
         }
-        return hasAny ? TextColumn(codes: codes, dictionary: known.texts) : nil
+        return codes.contains { $0 != 0 } ? TextColumn(codes: codes, dictionary: known.texts) : nil
+    }
+
+    /// Names whose answer is the text of the first of their fields, as it is.
+    private static let asTheyAre: Set<String> = [
+        "url", "referrer", "title", "order_id", "device_id", "advertising_id", "user_id", "anonymous_id", "session_id",
+        "lead_id", "group_id", "previous_id",
+    ]
+
+    /// The only column that bears on a name in this block, when its texts are the answer.
+    private func single(_ inputs: [Input], _ name: ColumnName) throws -> TextColumn? {
+        guard Self.asTheyAre.contains(name.path), inputs.count == 1, let only = inputs.first, only.kind == .text,
+            !only.isReduced
+        else { return nil }
+        if only.isLocal {
+            let texts = GrowingTexts()
+            let codes = [0] + only.localTexts.map { $0.isEmpty ? 0 : texts.number(EscapedText.decoded($0)) }
+            return TextColumn(codes: only.codes.map { codes[Int($0)] }, dictionary: texts)
+        }
+        let texts = try dictionary.texts(only.column, of: catalog)
+        return texts.hasEscapes || texts.hasEmpty ? nil : TextColumn(codes: only.codes, dictionary: texts)
+    }
+
+    /// The currency that an event states, else its request's where it has a value.
+    private func currencies(_ name: ColumnName) throws -> TextColumn? {
+        let stated = try derived(name, [.currency, .propertyCurrency])
+        guard let values = try values() else { return stated }
+        let texts = stated?.dictionary as? GrowingTexts ?? dictionary.derived(name).texts
+        var codes = stated?.codes ?? [UInt32](repeating: 0, count: rowCount)
+        for request in view.requests {
+            let standard = texts.number(request.currency)
+            for row in request.firstRow..<request.firstRow + request.rowCount
+            where codes[row] == 0 && values[row] != .min { codes[row] = standard }
+        }
+        return TextColumn(codes: codes, dictionary: texts)
     }
 
     /// What the values of a row say under a name: an event that has nothing else is read like any other.
@@ -454,47 +462,17 @@ extension DecodedBlock {
         var missing = true
         for (name, namespace) in order.reversed() {
             guard missing, let column = try text(name) else { continue }
-            var known: [UInt32: UInt32] = [:]
             missing = false
+            let isLasting =
+                column.dictionary is StoredTexts || column.dictionary.id == dictionary.derived(name).texts.id
+            let persons = table.codes(column, isLasting ? namespace : nil) { text in
+                keys.person(PersonIdentifier(namespace, text)).high
+            }
             for row in 0..<rowCount where codes[row] == 0 {
-                let code = column.codes[row]
-                guard code != 0 else {
-                    missing = true
-                    continue
-                }
-                if let person = known[code] {
-                    codes[row] = person
-                } else {
-                    let key = keys.person(PersonIdentifier(namespace, column.dictionary.text(code))).high
-                    let person = table.code(key)
-                    known[code] = person
-                    codes[row] = person
-                }
+                codes[row] = persons[row]
+                if persons[row] == 0 { missing = true }
             }
         }
         return PersonColumn(codes: codes, keys: table.keys, id: table.id)
     }
-}
-
-/// The last rows with some combinations of inputs, to find one that comes again without asking the dictionary.
-private struct CombinationCache {
-    private var rows = [Int32](repeating: -1, count: 8192)
-
-    static func mixed(_ hash: UInt64, _ code: UInt32) -> UInt64 {
-        let mixed = (hash ^ UInt64(code)) &* 0xD6E8_FEB8_6659_FD93
-        return mixed ^ mixed >> 32
-    }
-
-    /// The result of an earlier row with the same inputs.
-    func find<Input>(
-        _ hash: UInt64, _ row: Int, _ codes: [UInt32], _ inputs: [Input], _ types: [UInt8],
-        _ code: (Input, Int) -> UInt32
-    ) -> UInt32? {
-        let earlier = Int(rows[Int(hash & 8191)])
-        guard earlier >= 0, types.isEmpty || types[earlier] == types[row] else { return nil }
-        for input in inputs where code(input, earlier) != code(input, row) { return nil }
-        return codes[earlier]
-    }
-
-    mutating func add(_ hash: UInt64, _ row: Int) { rows[Int(hash & 8191)] = Int32(row) }
 }

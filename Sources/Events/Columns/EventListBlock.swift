@@ -120,11 +120,31 @@ extension StoredEvent {
 
     /// The value under a column's path in the event as it is answered, or in `extra`.
     package func value(_ column: ColumnName) -> JSONValue? {
+        if let text = plainText(column.path) { return .string(text) }
         let names = column.path.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
         var place: JSONValue? = names.first == "extra" ? .object(extra) : json[names.first ?? ""]
         for name in names.dropFirst() { place = place?[name] }
         if case .null? = place { return nil }
         return place
+    }
+
+    /// A field that is a text and stands in no object, when the event has it: nothing else goes by its name then.
+    private func plainText(_ path: String) -> String? {
+        switch path {
+        case "name": name
+        case "channel": channel.rawValue
+        case "url": url
+        case "referrer": referrer
+        case "title": title
+        case "currency": currency
+        case "click_id": clickID
+        case "device_id": deviceID
+        case "order_id": orderID
+        case "campaign.name": campaign.name
+        case "campaign.source": campaign.source
+        case "campaign.medium": campaign.medium
+        default: nil
+        }
     }
 
     /// The text of a column: a string as it is, a number or truth value as JSON writes it, nothing else.

@@ -160,9 +160,9 @@ final class ShardDictionary: Sendable {
         }
     }
 
-    func representatives(_ name: ColumnName, _ column: UInt16) -> Representatives {
+    func representatives(_ name: ColumnName, _ column: UInt16, _ circumstances: String) -> Representatives {
         state.withLock { state in
-            let key = "\(column) \(name.path)"
+            let key = "\(column) \(name.path) \(circumstances)"
             let known = state.representatives[key] ?? Representatives()
             state.representatives[key] = known
             return known
@@ -223,20 +223,46 @@ final class Representatives: Sendable {
 
 /// The persons of one organisation that the rows of a shard name.
 final class PersonTable: Sendable {
+    private struct Source: Hashable {
+        var dictionary: Int
+        var namespace: PersonIdentifier.Namespace
+    }
+
     private struct State {
         var keys: [UInt64] = [0]
         var codes: [UInt64: UInt32] = [:]
+        /// By code of a text; 0 before it was looked at.
+        var known: [Source: [UInt32]] = [:]
+
+        mutating func code(_ key: UInt64) -> UInt32 {
+            if let known = codes[key] { return known }
+            codes[key] = UInt32(keys.count)
+            keys.append(key)
+            return UInt32(keys.count - 1)
+        }
     }
 
     let id = DictionaryNumber.next()
     private let state = Mutex(State())
 
-    func code(_ key: UInt64) -> UInt32 {
+    /// The persons of a column's rows, 0 where a row has no text.
+    /// - Parameters:
+    ///   - namespace: what the texts identify, when the column's dictionary lasts; nil forgets its codes at once.
+    ///   - key: the keyed hash of a text.
+    func codes(
+        _ column: TextColumn, _ namespace: PersonIdentifier.Namespace?, _ key: (String) -> UInt64
+    ) -> [UInt32] {
         state.withLock { state in
-            if let known = state.codes[key] { return known }
-            state.codes[key] = UInt32(state.keys.count)
-            state.keys.append(key)
-            return UInt32(state.keys.count - 1)
+            let source = namespace.map { Source(dictionary: column.dictionary.id, namespace: $0) }
+            var known = source.flatMap { state.known.removeValue(forKey: $0) } ?? []
+            defer { if let source { state.known[source] = known } }
+            let most = Int(column.codes.max() ?? 0)
+            if known.count <= most { known += [UInt32](repeating: 0, count: most + 1 - known.count) }
+            return column.codes.map { code in
+                guard code != 0 else { return 0 }
+                if known[Int(code)] == 0 { known[Int(code)] = state.code(key(column.dictionary.text(code))) }
+                return known[Int(code)]
+            }
         }
     }
 

@@ -38,6 +38,13 @@ final class EventDecoder {
         return build(raw[...], facts, request, position: LogPosition(segment: 0, offset: 0, row: 0), receipt: "")
     }
 
+    /// What a `context` says of where its event came from, before any URL is asked.
+    func contextFacts(_ context: [UInt8]) -> (campaign: Campaign, url: String?, referrer: String?)? {
+        let raw = Array("{\"type\":\"page\",\"context\":".utf8) + context + [0x7d]
+        guard parse(raw[...]) else { return nil }
+        return (campaign, firstText([.pageURL]), firstText([.pageReferrer]))
+    }
+
     private func parse(_ raw: ArraySlice<UInt8>) -> Bool {
         padded.reset(keeping: 1 << 20)
         raw.withUnsafeBytes { if let start = $0.baseAddress { padded.append(start, $0.count) } }

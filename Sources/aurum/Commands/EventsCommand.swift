@@ -117,7 +117,8 @@ struct EventsCommand: AsyncParsableCommand {
         let folder = try DataFolder(path: configuration.dataDirectory)
         let clock = SystemWallClock()
         let log = try Openings.log(
-            folder, registry: MetricRegistry(), health: HealthRegistry(clock: clock), clock: clock)
+            folder, registry: MetricRegistry(), health: HealthRegistry(clock: clock), clock: clock,
+            logLevel: .warning)
         do { try await body(log) } catch {
             await log.close()
             throw error

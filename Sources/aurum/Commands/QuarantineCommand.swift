@@ -140,7 +140,8 @@ struct QuarantineCommand: AsyncParsableCommand {
         let database = try Openings.database(folder, registry: registry, clock: clock)
         let policies = try await Openings.policies(folder, database, registry: registry)
         let log = try Openings.log(
-            folder, registry: registry, health: HealthRegistry(clock: clock), clock: clock, policies: policies)
+            folder, registry: registry, health: HealthRegistry(clock: clock), clock: clock, policies: policies,
+            logLevel: .warning)
         let desk = QuarantineDesk(
             policies: policies, log: log, database: database, limits: EventLimits(), clock: clock)
         let answer: Result<JSONValue, any Error>

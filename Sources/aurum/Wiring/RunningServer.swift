@@ -237,12 +237,15 @@ enum Openings {
 
     static func log(
         _ folder: DataFolder, _ configuration: EventsConfiguration = EventsConfiguration(), registry: MetricRegistry,
-        health: HealthRegistry, clock: any WallClock, policies: EventPolicies? = nil
+        health: HealthRegistry, clock: any WallClock, policies: EventPolicies? = nil,
+        logLevel: Logger.Level? = nil
     ) throws -> EventLog {
+        var logger = Logger(label: "events")
+        if let logLevel { logger.logLevel = logLevel }
         do {
             return try EventLog.open(
                 directory: folder.logPath, configuration: configuration, registry: registry, health: health,
-                clock: clock, logger: Logger(label: "events"), policies: policies)
+                clock: clock, logger: logger, policies: policies)
         } catch { throw CommandFailure(error.sentence) }
     }
 }

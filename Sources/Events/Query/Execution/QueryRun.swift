@@ -179,7 +179,11 @@ struct QueryRun: Sendable {
         }
         let work = Work(units: units, pieces: pieces, plan: plan)
         ScanThreads.run(min(threads, pieces.count)) { drain(work) }
-        return try work.answers()
+        do { return try work.answers() } catch {
+            // A query that ran out of time begins where it ended when it is asked again.
+            for (unit, answer) in work.whole() where unit.isKept { keepSegment(unit, answer) }
+            throw error
+        }
     }
 
     /// What the threads of one scan share.
@@ -188,11 +192,14 @@ struct QueryRun: Sendable {
         let pieces: [Piece]
         private let next = Atomic<Int>(0)
         private let found: Mutex<[PartialAnswer?]>
+        /// Pieces of each unit whose answers were not handed in yet.
+        private let missing: Mutex<[Int]>
         private let failure = Mutex<(any Error)?>(nil)
 
         init(units: [Unit], pieces: [Piece], plan: QueryPlan) {
             (self.units, self.pieces) = (units, pieces)
             found = Mutex(units.map { _ in nil })
+            missing = Mutex(units.indices.map { unit in pieces.count { $0.unit == unit } })
         }
 
         func take() -> Piece? {
@@ -217,6 +224,18 @@ struct QueryRun: Sendable {
             }
         }
 
+        func handedIn(_ unit: Int, pieces: Int) { missing.withLock { $0[unit] -= pieces } }
+
+        /// The units that were read to their end.
+        func whole() -> [(Unit, PartialAnswer)] {
+            let missing = missing.withLock { $0 }
+            return found.withLock { found in
+                units.indices.compactMap { unit in
+                    missing[unit] == 0 ? found[unit].map { (units[unit], $0) } : nil
+                }
+            }
+        }
+
         func answers() throws -> [PartialAnswer?] {
             if let error = failure.withLock({ $0 }) { throw error }
             return found.withLock { $0 }
@@ -226,24 +245,28 @@ struct QueryRun: Sendable {
     private func drain(_ work: Work) {
         let aggregator = BlockAggregator(plan)
         var unit: Int?
+        var pieces = 0
         var answer = PartialAnswer(plan)
         do {
             while let piece = work.take() {
                 if piece.unit != unit {
-                    if let unit { hand(answer, unit, work) }
+                    if let unit { hand(answer, unit, work, pieces) }
                     answer = PartialAnswer(plan)
+                    pieces = 0
                     unit = piece.unit
                     aggregator.beginAnswer()
                 }
                 let segment = work.units[piece.unit].segment
                 for index in piece.blocks { try add(segment, index, aggregator, &answer) }
+                pieces += 1
             }
-            if let unit { hand(answer, unit, work) }
+            if let unit { hand(answer, unit, work, pieces) }
         } catch { work.fail(error) }
     }
 
-    private func hand(_ answer: PartialAnswer, _ unit: Int, _ work: Work) {
+    private func hand(_ answer: PartialAnswer, _ unit: Int, _ work: Work, _ pieces: Int) {
         var answer = answer
+        defer { work.handedIn(unit, pieces: pieces) }
         while let other = work.put(answer, unit) {
             let bytes = answer.byteCount + other.byteCount
             answer.merge(other, resolver, plan)
