@@ -22,17 +22,27 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     /// What to fail, once it comes to it.
-    package enum Fault: Sendable, Equatable { case none, write(after: Int), sync(after: Int), full }
+    package enum Fault: Sendable, Equatable { case none, write(after: Int), sync(after: Int), read(after: Int), full }
 
     private struct State: Sendable {
+        /// By name; a removed file that is still open goes by a name that no folder has.
         var files: [String: File] = [:]
         var open: [Int: String] = [:]
+        /// Durable files whose removal was not synced: a cut may bring them back.
+        var removed: [(name: String, file: File)] = []
+        /// Renamings that were not synced: a cut may take them back.
+        var renamed: [(from: String, to: String, before: File?, wasNamed: Bool)] = []
+        var operations = 0
+        var operationsMax = Int.max
         var nextHandle = 1
         var fault = Fault.none
         var capacity = Int.max
         var writes = 0
         var syncs = 0
+        var reads = 0
         var isOff = false
+
+        var present: [String: File] { files.filter { !$0.key.contains("/") } }
     }
 
     private let state = Mutex(State())
@@ -41,11 +51,18 @@ package final class VolatileLogStorage: LogStorage {
 
     package var syncs: Int { state.withLock { $0.syncs } }
     package var writes: Int { state.withLock { $0.writes } }
+    package var reads: Int { state.withLock { $0.reads } }
 
     package func fail(_ fault: Fault) { state.withLock { $0.fault = fault } }
 
     /// Bytes that all files together may hold.
     package func limit(to capacity: Int) { state.withLock { $0.capacity = capacity } }
+
+    /// Steps so far that change a file or the folder.
+    package var operations: Int { state.withLock { $0.operations } }
+
+    /// Cuts the power after so many more steps that change something.
+    package func cutPower(after steps: Int) { state.withLock { $0.operationsMax = $0.operations + steps } }
 
     /// Cuts the power: every later call fails. `afterCut` is what a new machine finds.
     package func cutPower() { state.withLock { $0.isOff = true } }
@@ -54,7 +71,21 @@ package final class VolatileLogStorage: LogStorage {
     package func afterCut(seed: UInt64) -> VolatileLogStorage {
         var random = SeededRandom(seed: seed)
         let survivor = VolatileLogStorage()
-        let files = state.withLock { $0.files }
+        let (files, removed, renamed) = state.withLock { ($0.present, $0.removed, $0.renamed) }
+        // So may a renaming that was not synced.
+        for (from, to, before, wasNamed) in renamed {
+            guard let file = files[to], !file.isNamedDurably else { continue }
+            if random.next() % 2 == 0 {
+                survivor.place(to, file.durable)
+            } else {
+                if let before, before.isNamedDurably { survivor.place(to, before.durable) }
+                if wasNamed { survivor.place(from, file.durable) }
+            }
+        }
+        // A removal that was not synced may not have happened.
+        for (name, file) in removed where files[name] == nil && random.next() % 2 == 0 {
+            survivor.place(name, file.durable)
+        }
         for (name, file) in files.sorted(by: { $0.key < $1.key }) where file.isNamedDurably {
             var bytes = file.durable
             for write in file.pending {
@@ -82,7 +113,7 @@ package final class VolatileLogStorage: LogStorage {
     /// All files as a reader sees them, as a fresh folder.
     package func copy() -> VolatileLogStorage {
         let twin = VolatileLogStorage()
-        for (name, file) in state.withLock({ $0.files }) { twin.place(name, file.visible) }
+        for (name, file) in state.withLock({ $0.present }) { twin.place(name, file.visible) }
         return twin
     }
 
@@ -93,9 +124,13 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     private func work<Value: Sendable>(
-        _ body: (inout State) throws(LogStorageError) -> Value
+        changes: Bool = false, _ body: (inout State) throws(LogStorageError) -> Value
     ) throws(LogStorageError) -> Value {
         let result: Result<Value, LogStorageError> = state.withLock { state in
+            if changes {
+                state.operations += 1
+                if state.operations > state.operationsMax { state.isOff = true }
+            }
             guard !state.isOff else { return .failure(.failed(operation: "reach the disk", code: 5)) }
             do throws(LogStorageError) {
                 return .success(try body(&state))
@@ -106,7 +141,7 @@ package final class VolatileLogStorage: LogStorage {
         return try result.get()
     }
 
-    package func names() throws(LogStorageError) -> [String] { try work { Array($0.files.keys) } }
+    package func names() throws(LogStorageError) -> [String] { try work { Array($0.present.keys) } }
 
     package func open(_ name: String, create: Bool) throws(LogStorageError) -> Int {
         try work { (state) throws(LogStorageError) in
@@ -120,7 +155,31 @@ package final class VolatileLogStorage: LogStorage {
         }
     }
 
-    package func close(_ file: Int) { state.withLock { _ = $0.open.removeValue(forKey: file) } }
+    package func close(_ file: Int) {
+        state.withLock { state in
+            guard let name = state.open.removeValue(forKey: file), name.contains("/"),
+                !state.open.values.contains(name)
+            else { return }
+            state.files[name] = nil
+        }
+    }
+
+    package func remove(_ name: String) throws(LogStorageError) {
+        try work(changes: true) { (state) throws(LogStorageError) in
+            guard let file = state.files.removeValue(forKey: name) else {
+                throw .failed(operation: "remove", code: 2)
+            }
+            if file.isNamedDurably { state.removed.append((name, file)) }
+            state.nextHandle += 1
+            let orphan = "/\(state.nextHandle)"
+            var isOpen = false
+            for (handle, other) in state.open where other == name {
+                state.open[handle] = orphan
+                isOpen = true
+            }
+            if isOpen { state.files[orphan] = file }
+        }
+    }
 
     package func size(_ file: Int) throws(LogStorageError) -> Int {
         try work { state in state.files[state.open[file] ?? ""]?.visible.count ?? 0 }
@@ -130,7 +189,9 @@ package final class VolatileLogStorage: LogStorage {
         _ file: Int, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
     ) throws(LogStorageError) -> Int {
         let count = buffer.count
-        let bytes = try work { state -> [UInt8] in
+        let bytes = try work { (state) throws(LogStorageError) -> [UInt8] in
+            state.reads += 1
+            if case .read(let after) = state.fault, state.reads > after { throw .failed(operation: "read", code: 5) }
             let visible = state.files[state.open[file] ?? ""]?.visible ?? []
             guard offset < visible.count else { return [] }
             return Array(visible[offset..<min(visible.count, offset + count)])
@@ -141,7 +202,7 @@ package final class VolatileLogStorage: LogStorage {
 
     package func write(_ file: Int, _ pieces: [UnsafeRawBufferPointer], at offset: Int) throws(LogStorageError) {
         let bytes = pieces.flatMap { Array($0) }
-        try work { (state) throws(LogStorageError) in
+        try work(changes: true) { (state) throws(LogStorageError) in
             state.writes += 1
             if case .write(let after) = state.fault, state.writes > after { throw .failed(operation: "write", code: 5) }
             guard let name = state.open[file], state.files[name] != nil else { return }
@@ -152,7 +213,7 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     package func sync(_ file: Int) throws(LogStorageError) {
-        try work { (state) throws(LogStorageError) in
+        try work(changes: true) { (state) throws(LogStorageError) in
             state.syncs += 1
             if case .sync(let after) = state.fault, state.syncs > after { throw .failed(operation: "sync", code: 5) }
             guard let name = state.open[file], let known = state.files[name] else { return }
@@ -172,15 +233,32 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     package func truncate(_ file: Int, to size: Int) throws(LogStorageError) {
-        try work { state in
+        try work(changes: true) { state in
             guard let name = state.open[file], let known = state.files[name] else { return }
             state.files[name]?.visible = Array(known.visible.prefix(size))
         }
     }
 
     package func syncFolder() throws(LogStorageError) {
-        try work { state in
+        try work(changes: true) { state in
             for name in state.files.keys { state.files[name]?.isNamedDurably = true }
+            state.removed = []
+            state.renamed = []
+        }
+    }
+
+    package func rename(_ name: String, to other: String) throws(LogStorageError) {
+        try work(changes: true) { (state) throws(LogStorageError) in
+            guard var file = state.files.removeValue(forKey: name) else {
+                throw .failed(operation: "rename", code: 2)
+            }
+            let before = state.files.removeValue(forKey: other)
+            for (handle, open) in state.open where open == name || open == other {
+                if open == name { state.open[handle] = other }
+            }
+            state.renamed.append((name, other, before, file.isNamedDurably))
+            file.isNamedDurably = false
+            state.files[other] = file
         }
     }
 
@@ -189,5 +267,9 @@ package final class VolatileLogStorage: LogStorage {
             let used = state.files.values.reduce(0) { $0 + $1.visible.count }
             return state.capacity == Int.max ? 1 << 40 : max(0, state.capacity - used)
         }
+    }
+
+    package func totalBytes() throws(LogStorageError) -> Int {
+        try work { $0.capacity == Int.max ? 1 << 40 : $0.capacity }
     }
 }

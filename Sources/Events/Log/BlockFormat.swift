@@ -52,7 +52,13 @@ struct BlockHeader: Equatable {
     /// A block is a whole number of these.
     static let alignment = 8
 
-    enum Kind: UInt16 { case rows = 0, totals = 1 }
+    /// The last three stand in archives only.
+    enum Kind: UInt16 {
+        case rows = 0
+        case totals, archived, index, directory
+
+        var hasRows: Bool { self == .rows || self == .archived }
+    }
 
     var kind = Kind.rows
     var sequence: UInt64 = 0
@@ -147,7 +153,7 @@ struct BlockHeader: Equatable {
     /// Sizes that add up; a header that passes its CRC always does.
     private var isConsistent: Bool {
         let tables = UInt64(requestTableBytes) + UInt64(partCount) * UInt64(PartEntry.byteCount)
-        guard kind == .totals || tables == UInt64(metaBytes) else { return false }
+        guard !kind.hasRows || tables == UInt64(metaBytes) else { return false }
         let total = UInt64(BlockHeader.byteCount) + UInt64(metaBytes) + UInt64(payloadBytes)
         return UInt64(totalBytes) >= total && UInt64(totalBytes) < total + UInt64(BlockHeader.alignment)
     }

@@ -35,10 +35,16 @@ package protocol LogStorage: Sendable {
     /// Reserves `count` bytes from `offset` on, so that a later write there finds space. The bytes read as zero.
     func reserve(_ file: Int, from offset: Int, count: Int) throws(LogStorageError)
     func truncate(_ file: Int, to size: Int) throws(LogStorageError)
-    /// Makes the creation of files durable.
+    /// Takes a file out of the folder; who has it open goes on reading it. Durable only after `syncFolder`.
+    func remove(_ name: String) throws(LogStorageError)
+    /// Gives a file another name in one step, in the place of what had it. Durable only after `syncFolder`.
+    func rename(_ name: String, to other: String) throws(LogStorageError)
+    /// Makes the creation and removal of files durable.
     func syncFolder() throws(LogStorageError)
     /// Bytes that the volume has left.
     func freeBytes() throws(LogStorageError) -> Int
+    /// Bytes that the volume has.
+    func totalBytes() throws(LogStorageError) -> Int
 }
 
 /// One file of the log. Closes itself with the last reference, so that a reader never loses it.
@@ -79,6 +85,11 @@ package final class LogFile: Sendable {
             }
         }
         if let failure { throw failure }
+    }
+
+    /// Fills `buffer` from `offset` on; answers how many bytes there were.
+    package func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) throws(LogStorageError) -> Int {
+        try storage.read(file, into: buffer, at: offset)
     }
 
     /// The bytes at `offset`, fewer than `count` at the end of the file.

@@ -9,9 +9,11 @@ final class LogViews: Sendable {
     private let touches: Mutex<TouchIndex>
     private let hooks = Mutex<(next: Int, all: [Int: @Sendable (CommitNotice) -> Void])>((0, [:]))
 
-    init(directory: SegmentDirectory, limits: EventLimits, persons: PersonDirectory) {
+    init(
+        directory: SegmentDirectory, limits: EventLimits, persons: PersonDirectory, visibility: LogVisibility? = nil
+    ) {
         self.directory = directory
-        catalog = LogCatalog(directory: directory)
+        catalog = LogCatalog(directory: directory, visibility: visibility)
         self.persons = persons
         touches = Mutex(TouchIndex(touchesMax: limits.touchesMax))
     }
@@ -43,6 +45,23 @@ final class LogViews: Sendable {
                 }
             }
         }
+    }
+
+    /// Takes the touchpoints of archives, oldest first, before those of segments. No more than the index can hold.
+    func addArchivedTouches(_ secret: InstallationSecret, limits: EventLimits) {
+        var left = limits.touchesMax
+        var blocks: [DecodedBlock] = []
+        for archive in directory.archives.reversed() where left > 0 {
+            let catalog = SegmentCatalog(archive)
+            for entry in catalog.entries.reversed() where left > 0 {
+                guard let view = try? catalog.view(entry.offset), let part = view.part(.touches),
+                    let block = try? DecodedBlock(view, catalog: catalog, secret: secret)
+                else { continue }
+                left -= max(1, Int(part.count) / TouchLayout.byteCount)
+                blocks.append(block)
+            }
+        }
+        for block in blocks.reversed() { try? addTouches(block) }
     }
 
     /// Duplicates, quarantined events and bots make no touchpoint.

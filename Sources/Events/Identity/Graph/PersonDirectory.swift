@@ -218,6 +218,12 @@ package final class PersonDirectory: Sendable {
         }
     }
 
+    /// The last segment that lies wholly behind every checkpoint: none of it is read again, whichever is used.
+    var lastCoveredSegment: UInt32 {
+        if checkpoints.oldestCovered == nil { checkpoint() }
+        return max(checkpoints.oldestCovered ?? 1, 1) - 1
+    }
+
     var covered: BlockPlace? { state.withLock { $0.covered } }
 }
 
