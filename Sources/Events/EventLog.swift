@@ -85,7 +85,10 @@ package final class EventLog: Sendable {
             let persons = try openPersons(storage, directory, secret, configuration.limits, registry, health, logger)
             let views = LogViews(
                 directory: directory, limits: configuration.limits, persons: persons, visibility: visibility)
-            views.addArchivedTouches(secret, limits: configuration.limits)
+            do {
+                let last = try Replay.lastUnneeded(views, configuration.limits)
+                try views.addOlderTouches(secret, through: last, limits: configuration.limits)
+            } catch { throw error as? LogStorageError ?? .failed(operation: "read touchpoints", code: 0) }
             var index = DeduplicationIndex(identifiersMax: configuration.limits.dedupIdentifiersMax)
             try Replay(directory: directory, limits: configuration.limits, secret: secret).run(
                 into: &index, views: views)
@@ -139,14 +142,15 @@ package final class EventLog: Sendable {
                 ])
         }
         writer.start()
-        upkeep.start()
+        // Without the apps' settings nothing is decided by itself.
+        if policies != nil { upkeep.start() }
     }
 
     /// Up to which segment the log may be rewritten, as each reader that needs it in its own order says.
     private static func bounds(_ views: LogViews, _ limits: EventLimits) -> [@Sendable () throws -> UInt32] {
         [
             { views.persons.lastCoveredSegment },
-            { try Replay.lastUnneeded(views.catalog, limits) },
+            { try Replay.lastUnneeded(views, limits) },
         ]
     }
 

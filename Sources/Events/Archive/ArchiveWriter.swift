@@ -5,6 +5,8 @@ final class ArchiveWriter {
     struct Limits: Sendable {
         /// Rows of a block.
         var blockRowsMax = 32_768
+        /// Apps with fewer rows share blocks.
+        var ownBlockRows = 512
         /// Bytes of rows that wait for their block; beyond it the largest block is written early.
         var bufferBytesMax = 16 << 20
         /// Bytes of texts that blocks share.

@@ -82,8 +82,6 @@ struct LogRewrite {
     /// Days for which a receipt can be read, and events in quarantine.
     static let receiptDays = 30
     private static let dayMicroseconds: Int64 = 86_400_000_000
-    /// Apps with fewer rows share blocks.
-    static let ownBlockRows = 512
     private static let passesMax = 12
     private static let rowBytes = 100
 
@@ -153,7 +151,7 @@ struct LogRewrite {
         var pass: Set<Int> = [0]
         var bytes = 0
         for (number, app) in apps.enumerated() {
-            guard app.value >= Self.ownBlockRows else {
+            guard app.value >= limits.ownBlockRows else {
                 plan.kinds[app.key] = 0
                 continue
             }

@@ -180,7 +180,8 @@ extension LogUpkeep {
         _ pace: UpkeepPace
     ) throws -> RewriteTally {
         var limits = ArchiveWriter.Limits()
-        (limits.blockRowsMax, limits.bufferBytesMax) = (settings.blockRowsMax, settings.bufferBytesMax)
+        (limits.blockRowsMax, limits.ownBlockRows) = (settings.blockRowsMax, settings.ownBlockRows)
+        (limits.bufferBytesMax, limits.dictionaryBytesMax) = (settings.bufferBytesMax, settings.dictionaryBytesMax)
         if try storage.names().contains(name) { try storage.remove(name) }
         let writer = try ArchiveWriter(
             storage, name: name, segments: range, createdAt: clock.now.microseconds, limits: limits)

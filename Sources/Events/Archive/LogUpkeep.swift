@@ -17,8 +17,12 @@ package struct UpkeepSettings: Sendable, Equatable {
     package var busyPercent = 25
     /// Rows of a block of an archive.
     package var blockRowsMax = 32_768
+    /// Rows of an app in an archive from which on it has blocks of its own.
+    package var ownBlockRows = 512
     /// Bytes of rows that wait for their block.
     package var bufferBytesMax = 16 << 20
+    /// Bytes of texts that the blocks of an archive share.
+    package var dictionaryBytesMax = 12 << 20
 
     package init() {}
 
@@ -28,7 +32,8 @@ package struct UpkeepSettings: Sendable, Equatable {
             ("events.logBytesMax", logBytesMax), ("events.archiveBytesMax", archiveBytesMax),
             ("events.archiveSegmentsMin", segmentsMin), ("events.upkeepIntervalSeconds", intervalSeconds),
             ("events.upkeepBusyPercent", busyPercent), ("events.archiveBlockRowsMax", blockRowsMax),
-            ("events.archiveBufferBytesMax", bufferBytesMax),
+            ("events.archiveOwnBlockRows", ownBlockRows), ("events.archiveBufferBytesMax", bufferBytesMax),
+            ("events.archiveDictionaryBytesMax", dictionaryBytesMax),
         ]
     }
 }
@@ -184,6 +189,11 @@ package final class LogUpkeep: Sendable {
         report(tally, within: ContinuousClock.now - began)
         if let failure { throw failure }
         return tally
+    }
+
+    /// The same away from the threads that serve requests.
+    package func runAside(all: Bool) async throws -> RewriteTally {
+        try await BlockingWork.value { [self] in try run(all: all) }
     }
 
     private func begin() throws(UpkeepError) {

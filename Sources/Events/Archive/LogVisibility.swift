@@ -23,9 +23,9 @@ struct StoragePeriod: Sendable, Equatable {
 /// those of erased persons. The one place where that is decided; every reader of blocks goes through it.
 final class LogVisibility: Sendable {
     private struct State: Sendable {
-        /// The hour that the rules were asked for, and what they said.
-        var hour: Int64 = .min
-        var rules: [AppName: StoragePeriod] = [:]
+        /// The second in which the shortest retention was asked for, and its days.
+        var second: Int64 = .min
+        var shortest = 0
         var erasures: [PendingErasure] = []
         /// Rises with every change to the erasures.
         var version: UInt64 = 0
@@ -33,6 +33,7 @@ final class LogVisibility: Sendable {
 
     private static let hourMicroseconds: Int64 = 3_600_000_000
     private static let dayMicroseconds: Int64 = 86_400_000_000
+    private static let daysForEver = 1_000_000
     private let secret: InstallationSecret
     private let clock: any WallClock
     private let policies: EventPolicies?
@@ -49,32 +50,22 @@ final class LogVisibility: Sendable {
         clock.now.microseconds.quotientRoundingDown(Self.hourMicroseconds) * Self.hourMicroseconds
     }
 
-    func rule(org: String, app: String) -> StoragePeriod {
-        guard let policies else { return StoragePeriod() }
+    private func rule(org: String, app: String) -> StoragePeriod {
+        // Where nobody can say how long events are kept, they are.
+        guard let policies else { return StoragePeriod(days: Self.daysForEver) }
         return StoragePeriod(policies.apps.state(org: org, app: app).settings)
     }
 
-    private func rule(org: String, app: String, _ hour: Int64) -> StoragePeriod {
-        let name = AppName(org: org, app: app)
-        let known = state.withLock { state in
-            if state.hour != hour {
-                state.hour = hour
-                state.rules = [:]
-            }
-            return state.rules[name]
+    /// Rows of this time and later are within the retention of every app. Asked for once a second.
+    private func safeFloor(_ hour: Int64) -> Int64 {
+        guard let policies else { return Self.floor(Self.daysForEver, hour: hour) }
+        let second = clock.now.microseconds.quotientRoundingDown(1_000_000)
+        if let known = state.withLock({ $0.second == second ? $0.shortest : nil }) {
+            return Self.floor(known, hour: hour)
         }
-        if let known { return known }
-        let rule = rule(org: org, app: app)
-        state.withLock { $0.rules[name] = rule }
-        return rule
-    }
-
-    /// Forgets what apps' settings said, after one has changed.
-    func settingsChanged() {
-        state.withLock { state in
-            state.hour = .min
-            state.version += 1
-        }
+        let shortest = policies.apps.shortestRetentionDays
+        state.withLock { ($0.second, $0.shortest) = (second, shortest) }
+        return Self.floor(shortest, hour: hour)
     }
 
     /// The earliest time that is kept of what is kept for so many days.
@@ -83,24 +74,30 @@ final class LogVisibility: Sendable {
     /// Whether every row of these apps up to a time is past its retention.
     func isExpired(_ sources: [CaptureSource], latest: Int64) -> Bool {
         let hour = hour
-        guard latest < hour - Self.dayMicroseconds else { return false }
-        return sources.allSatisfy { latest < Self.floor(rule(org: $0.org, app: $0.app, hour).longest, hour: hour) }
+        guard latest < safeFloor(hour) else { return false }
+        return sources.allSatisfy { latest < Self.floor(rule(org: $0.org, app: $0.app).longest, hour: hour) }
     }
 
     /// Whether some row of these apps may be past its retention.
     func mayExpire(_ sources: [CaptureSource], earliest: Int64) -> Bool {
         let hour = hour
-        guard earliest < hour - Self.dayMicroseconds else { return false }
-        return sources.contains { earliest < Self.floor(rule(org: $0.org, app: $0.app, hour).shortest, hour: hour) }
+        guard earliest < safeFloor(hour) else { return false }
+        return sources.contains { earliest < Self.floor(rule(org: $0.org, app: $0.app).shortest, hour: hour) }
     }
 
     /// A number that changes when something of these blocks vanishes: what was worked out from them holds no longer.
     func stamp(_ blocks: [BlockSummary]) -> UInt64 {
         let (version, hour) = (state.withLock { $0.version }, hour)
-        let bound = hour - Self.dayMicroseconds
-        let isTouched = blocks.contains { $0.earliest < bound && mayExpire($0.sources, earliest: $0.earliest) }
-        guard isTouched else { return version }
-        return version &+ UInt64(bitPattern: hour / Self.hourMicroseconds) &* 0x9E37
+        let bound = safeFloor(hour)
+        var stamp = version
+        for block in blocks where block.earliest < bound && mayExpire(block.sources, earliest: block.earliest) {
+            for source in block.sources {
+                let rule = rule(org: source.org, app: source.app)
+                stamp = (stamp ^ UInt64(rule.shortest) << 20 ^ UInt64(rule.longest)) &* 0x9E37_79B9_7F4A_7C15
+            }
+            stamp = (stamp ^ UInt64(bitPattern: hour)) &* 0xD6E8_FEB8_6659_FD93
+        }
+        return stamp == version ? version : stamp >> 24
     }
 
     // MARK: rows
@@ -115,11 +112,11 @@ final class LogVisibility: Sendable {
 
     func expiredRows(_ block: DecodedBlock, _ outcomes: [UInt8]) throws -> [Int] {
         let hour = hour
-        guard block.earliest < hour - Self.dayMicroseconds else { return [] }
+        guard block.earliest < safeFloor(hour) else { return [] }
         var rows: [Int] = []
         var types: [UInt8]?
         for request in block.requests {
-            let rule = rule(org: request.org, app: request.app, hour)
+            let rule = rule(org: request.org, app: request.app)
             guard block.earliest < Self.floor(rule.shortest, hour: hour) else { continue }
             let times = try block.times()
             if types == nil, !rule.daysByType.isEmpty { types = try block.types() }

@@ -47,6 +47,8 @@ package final class BlockEventStore: EventStore {
             let check = secret.receiptCheck(
                 segment: place.segment, offset: place.offset, request: place.request, nonce: request.nonce)
             guard check == place.check, request.org == org else { return nil }
+            let days = Int64(LogRewrite.receiptDays)
+            guard request.receivedAt >= clock.now.microseconds - days * 86_400_000_000 else { throw ReceiptExpired() }
             return StoredReceipt(
                 receipt: id, app: request.app, format: request.format.label,
                 receivedAt: Timestamp(microseconds: request.receivedAt), counts: request.counts,
@@ -244,6 +246,9 @@ package final class BlockEventStore: EventStore {
         event.traceID == query.traceID || event.linkedIdentifiers.contains { persons.contains(keys.person($0).high) }
     }
 }
+
+/// The receipt is genuine and too old to be read.
+package struct ReceiptExpired: Error, Equatable {}
 
 /// Ends its hook when it is cancelled or dropped.
 package final class CommitSubscription: Sendable {

@@ -47,18 +47,24 @@ final class LogViews: Sendable {
         }
     }
 
-    /// Takes the touchpoints of archives, oldest first, before those of segments. No more than the index can hold.
-    func addArchivedTouches(_ secret: InstallationSecret, limits: EventLimits) {
-        var left = limits.touchesMax
+    /// Blocks that a start looks at for touchpoints, beside those that it reads anyway.
+    private static let touchedBlocksMax = 5000
+
+    /// Takes the touchpoints of archives, and of segments up to `last`, before those of the others: the newest ones, as
+    /// far as the index can hold them and a start has the time.
+    func addOlderTouches(_ secret: InstallationSecret, through last: UInt32, limits: EventLimits) throws {
+        var (left, looks) = (limits.touchesMax, Self.touchedBlocksMax)
         var blocks: [DecodedBlock] = []
-        for archive in directory.archives.reversed() where left > 0 {
-            let catalog = SegmentCatalog(archive)
-            for entry in catalog.entries.reversed() where left > 0 {
-                guard let view = try? catalog.view(entry.offset), let part = view.part(.touches),
-                    let block = try? DecodedBlock(view, catalog: catalog, secret: secret)
-                else { continue }
+        let (archives, segments) = directory.snapshot
+        var sources = archives.map { LogRewrite.Source.archive($0) }
+        sources += segments.filter { $0.number <= last }.map { .segment($0) }
+        for source in sources.sorted(by: { $0.first > $1.first }) where left > 0 && looks > 0 {
+            let segment = try source.catalog()
+            for entry in segment.entries.reversed() where left > 0 && looks > 0 {
+                looks -= 1
+                guard let view = try segment.view(entry.offset), let part = view.part(.touches) else { continue }
                 left -= max(1, Int(part.count) / TouchLayout.byteCount)
-                blocks.append(block)
+                blocks.append(try DecodedBlock(view, catalog: segment, secret: secret))
             }
         }
         for block in blocks.reversed() { try? addTouches(block) }
