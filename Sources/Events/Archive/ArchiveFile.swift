@@ -20,8 +20,9 @@ final class ArchiveFile: Sendable {
                 throw Failure.unknownVersion(version)
             }
             let end = size - ArchiveFormat.trailerBytes
-            guard end > 0, case .whole(let place, let count) = ArchiveFormat.read(
-                try file.read(at: end, count: ArchiveFormat.trailerBytes), ArchiveFormat.endMagic),
+            guard end > 0,
+                case .whole(let place, let count) = ArchiveFormat.read(
+                    try file.read(at: end, count: ArchiveFormat.trailerBytes), ArchiveFormat.endMagic),
                 place + count <= size
             else { throw Failure.damaged("its end is missing") }
             let head = try file.read(at: place, count: BlockHeader.byteCount)

@@ -28,7 +28,8 @@ extension SegmentCatalog {
                 runs.append(
                     ArchiveRun(
                         block: number, rows: request.firstRow..<request.firstRow + request.rowCount,
-                        requests: place..<place + 1, earliest: entry.earliest, latest: entry.latest, origin: view.origin(place),
+                        requests: place..<place + 1, earliest: entry.earliest, latest: entry.latest,
+                        origin: view.origin(place),
                         source: CaptureSource(org: request.org, app: request.app)))
             }
         }

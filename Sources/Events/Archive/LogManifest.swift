@@ -17,7 +17,8 @@ struct ManifestArchive: Sendable, Equatable {
 
     var json: JSONValue {
         [
-            "name": .string(name), "sequence": .integer(Int64(clamping: sequence)), "first": .integer(Int64(first)), "last": .integer(Int64(last)),
+            "name": .string(name), "sequence": .integer(Int64(clamping: sequence)), "first": .integer(Int64(first)),
+            "last": .integer(Int64(last)),
             "day": .integer(day), "rows": .integer(Int64(rows)), "bytes": .integer(Int64(bytes)),
             "erasures": .integer(erasures),
         ]
@@ -32,13 +33,15 @@ struct ManifestArchive: Sendable, Equatable {
     }
 
     init?(_ json: JSONValue) {
-        guard let sequence = json["sequence"]?.integer, let first = json["first"]?.integer, let last = json["last"]?.integer,
+        guard let sequence = json["sequence"]?.integer, let first = json["first"]?.integer,
+            let last = json["last"]?.integer,
             let day = json["day"]?.integer, let rows = json["rows"]?.integer, let bytes = json["bytes"]?.integer,
             let erasures = json["erasures"]?.integer, first <= last,
             let low = UInt32(exactly: first), let high = UInt32(exactly: last)
         else { return nil }
         self.init(
-            sequence: UInt64(clamping: sequence), first: low, last: high, day: day, rows: Int(rows), bytes: Int(bytes), erasures: erasures)
+            sequence: UInt64(clamping: sequence), first: low, last: high, day: day, rows: Int(rows), bytes: Int(bytes),
+            erasures: erasures)
     }
 }
 

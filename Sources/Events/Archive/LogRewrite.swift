@@ -177,7 +177,11 @@ struct LogRewrite {
         let catalog = try source.catalog()
         var names: [UInt32: SourceNames] = [:]
         for (number, entry) in catalog.entries.enumerated() {
-            guard try catalog.sources(of: entry).contains(where: { pass.contains(plan.kinds[AppName(org: $0.org, app: $0.app)] ?? 0) }) else {
+            guard
+                try catalog.sources(of: entry).contains(where: {
+                    pass.contains(plan.kinds[AppName(org: $0.org, app: $0.app)] ?? 0)
+                })
+            else {
                 continue
             }
             guard let view = try catalog.view(entry.offset) else { throw BlockView.Failure.damaged }

@@ -165,7 +165,8 @@ package final class LogUpkeep: Sendable {
         var failure: UpkeepError?
         do {
             let pace = UpkeepPace(
-                busyPercent: isPaced ? settings.busyPercent : 100, isStopped: { [self] in
+                busyPercent: isPaced ? settings.busyPercent : 100,
+                isStopped: { [self] in
                     isStopped.load(ordering: .relaxed)
                 }, bytes: { [self] in views.directory.byteCount })
             try removeExpired(&tally)

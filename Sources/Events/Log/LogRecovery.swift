@@ -30,7 +30,8 @@ struct LogRecovery {
     mutating func run() throws(EventLogError) -> Tail? {
         do {
             for entry in manifest.archives { directory.add(try Self.archive(entry, storage)) }
-            let numbers = try storage.names().compactMap(SegmentFormat.number).filter { !manifest.replaces($0) }.sorted()
+            let numbers = try storage.names().compactMap(SegmentFormat.number).filter { !manifest.replaces($0) }
+                .sorted()
             var tail: Tail?
             for number in numbers { tail = try open(number, isLast: number == numbers.last) }
             report.segments = numbers.count

@@ -103,7 +103,9 @@ package final class AppBook: Sendable {
     var shortestRetentionDays: Int {
         states.withLock { states in
             states.values.reduce(AppSettings().retentionDays) { days, state in
-                state.settings.retentionDaysByType.values.reduce(min(days, state.settings.retentionDays)) { min($0, $1) }
+                state.settings.retentionDaysByType.values.reduce(min(days, state.settings.retentionDays)) {
+                    min($0, $1)
+                }
             }
         }
     }
