@@ -14,6 +14,8 @@ final class UpkeepPace {
     private let bytes: () -> Int
     private var began = ContinuousClock.now
     private var lastBytes: Int
+    /// Never signalled: waiting for it is the rest.
+    private let rest = DispatchSemaphore(value: 0)
 
     /// - Parameter bytes: of the log; it is busy while they grow.
     init(busyPercent: Int, isStopped: @escaping () -> Bool, bytes: @escaping () -> Int) {
@@ -36,7 +38,7 @@ final class UpkeepPace {
         guard now != lastBytes else { return }
         var left = worked.seconds * Double(100 - busyPercent) / Double(busyPercent)
         while left > 0, !isStopped() {
-            Thread.sleep(forTimeInterval: min(left, 0.25))
+            _ = rest.wait(timeout: .now() + .milliseconds(Int(min(left, 0.25) * 1000)))
             left -= 0.25
         }
     }
