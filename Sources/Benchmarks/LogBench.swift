@@ -25,7 +25,9 @@ struct LogBench: Sendable {
         log = try open(folder)
         let back = try ReadBack.read(log.store)
         await log.close()
+        let archive = try await ArchiveBench(folder: folder, name: name, org: Self.org).rows()
         return [ingest.rate(name), ingest.cpu(name), ratio(files, ingest), roundTrip(back, ingest), back.row(name)]
+            + archive
     }
 
     /// Ingest alone, into a log that is thrown away.

@@ -13,6 +13,7 @@ package struct EventsConfiguration: Sendable {
     /// zstd level of the columns.
     package var compressionLevel = 1
     package var limits = EventLimits()
+    package var upkeep = UpkeepSettings()
 
     package init() {}
 }
@@ -41,6 +42,7 @@ package final class EventLog: Sendable {
     package let capture: EventCapture
     package let store: BlockEventStore
     package let identity: IdentityService
+    package let upkeep: LogUpkeep
     package let recovery: RecoveryReport
     private let writer: CommitWriter
     private let isClosed = Atomic<Bool>(false)
@@ -71,13 +73,25 @@ package final class EventLog: Sendable {
     ) throws(EventLogError) -> EventLog {
         let began = ContinuousClock.now
         let directory = SegmentDirectory()
-        var recovery = LogRecovery(storage: storage, directory: directory)
+        let manifest = try LogManifest.read(storage)
+        let ledger = try ErasureLedger.read(storage)
+        var recovery = LogRecovery(storage: storage, directory: directory, manifest: manifest)
         let tail = try recovery.run()
         do throws(LogStorageError) {
+            try LogUpkeep.clean(storage, manifest)
             let secret = try loadSecret(storage)
+            let visibility = LogVisibility(secret: secret, clock: clock, policies: policies)
+            visibility.set(ledger.pending)
             let persons = try openPersons(storage, directory, secret, configuration.limits, registry, health, logger)
-            let views = LogViews(directory: directory, limits: configuration.limits, persons: persons)
+            let views = LogViews(
+                directory: directory, limits: configuration.limits, persons: persons, visibility: visibility)
             let (index, replayed) = try openIndex(storage, tail, views, secret, configuration.limits, now: clock.now)
+            views.totals.correct(manifest.corrections)
+            let upkeep = LogUpkeep(
+                storage: storage, views: views, visibility: visibility, secret: secret, clock: clock,
+                settings: configuration.upkeep, freeBytesMin: configuration.limits.freeBytesMin, manifest: manifest,
+                ledger: ledger, meters: UpkeepMeters(registry, health), logger: logger,
+                bounds: [{ persons.lastCoveredSegment }])
             let segments = try SegmentWriter(
                 storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail)
             var report = recovery.report
@@ -86,7 +100,7 @@ package final class EventLog: Sendable {
             return EventLog(
                 storage: storage, configuration: configuration, meters: CaptureMeters(registry, health, clock),
                 clock: clock, logger: logger, secret: secret, views: views, index: index, segments: segments,
-                report: report, policies: policies)
+                report: report, policies: policies, upkeep: upkeep)
         } catch {
             throw error == .readOnly ? .readOnly(error.sentence) : .cannotOpen(error.sentence)
         }
@@ -95,8 +109,9 @@ package final class EventLog: Sendable {
     private init(
         storage: any LogStorage, configuration: EventsConfiguration, meters: CaptureMeters, clock: any WallClock,
         logger: Logger, secret: InstallationSecret, views: LogViews, index: DeduplicationIndex,
-        segments: SegmentWriter, report: RecoveryReport, policies: EventPolicies?
+        segments: SegmentWriter, report: RecoveryReport, policies: EventPolicies?, upkeep: LogUpkeep
     ) {
+        self.upkeep = upkeep
         let limits = configuration.limits
         let shards = (0..<max(1, configuration.shards)).map { CaptureShard(limits: limits, number: $0) }
         let signal = WriterSignal()
@@ -129,6 +144,8 @@ package final class EventLog: Sendable {
                 ])
         }
         writer.start()
+        // Without the apps' settings nothing is decided by itself.
+        if policies != nil { upkeep.start() }
     }
 
     /// The ids of the window: what is on disk, and what the log says behind it; touchpoints and totals on the way.
@@ -187,9 +204,10 @@ package final class EventLog: Sendable {
     package func close() async {
         guard !isClosed.exchange(true, ordering: .relaxed) else { return }
         capture.close()
-        let (writer, persons) = (writer, identity.persons)
+        let (writer, persons, upkeep) = (writer, identity.persons, upkeep)
         await withCheckedContinuation { continuation in
             BlockingWork.run {
+                upkeep.stop()
                 writer.stop()
                 persons.close()
                 continuation.resume()

@@ -28,4 +28,18 @@ extension MetricDefinition {
     package static let clicksUnrecorded = MetricDefinition(
         "aurum_events_clicks_unrecorded_total", .counter,
         "Clicks that were redirected while the log could not store them.")
+    package static let logBacklogBytes = MetricDefinition(
+        "aurum_log_backlog_bytes", .gauge, "Bytes of sealed segments that may be compacted and are not.")
+    package static let logFiles = MetricDefinition(
+        "aurum_log_files", .gauge, labels: ["kind"], "Segments and archives of the log.")
+    package static let logRowsRemoved = MetricDefinition(
+        "aurum_log_rows_removed_total", .counter, labels: ["reason"], "Rows that compaction took out of files.")
+    package static let logDuplicatesFound = MetricDefinition(
+        "aurum_log_duplicates_found_total", .counter, "Second copies that compaction found among accepted events.")
+    package static let logRowsCompacted = MetricDefinition(
+        "aurum_log_rows_compacted_total", .counter, "Rows that compaction has read.")
+    package static let logUpkeepDuration = MetricDefinition(
+        "aurum_log_upkeep_duration_seconds", .histogram, "One run of upkeep that wrote something.")
+    package static let logErasuresPending = MetricDefinition(
+        "aurum_log_erasures_pending", .gauge, "Erasures whose rows are hidden and still on disk.")
 }

@@ -30,6 +30,10 @@ package final class VolatileLogStorage: LogStorage {
         var open: [Int: String] = [:]
         /// Durable files whose removal was not synced: a cut may bring them back.
         var removed: [(name: String, file: File)] = []
+        /// Renamings that were not synced: a cut may take them back.
+        var renamed: [(from: String, to: String, before: File?, wasNamed: Bool)] = []
+        var operations = 0
+        var operationsMax = Int.max
         var nextHandle = 1
         var fault = Fault.none
         var capacity = Int.max
@@ -65,6 +69,11 @@ package final class VolatileLogStorage: LogStorage {
     package func kill(at call: Int, half: Bool = false) { state.withLock { $0.kill = (call, half) } }
 
     package var isKilled: Bool { state.withLock { $0.isOff } }
+    /// Steps so far that change a file or the folder.
+    package var operations: Int { state.withLock { $0.operations } }
+
+    /// Cuts the power after so many more steps that change something.
+    package func cutPower(after steps: Int) { state.withLock { $0.operationsMax = $0.operations + steps } }
 
     /// Cuts the power: every later call fails. `afterCut` is what a new machine finds.
     package func cutPower() { state.withLock { $0.isOff = true } }
@@ -73,7 +82,17 @@ package final class VolatileLogStorage: LogStorage {
     package func afterCut(seed: UInt64) -> VolatileLogStorage {
         var random = SeededRandom(seed: seed)
         let survivor = VolatileLogStorage()
-        let (files, removed) = state.withLock { ($0.present, $0.removed) }
+        let (files, removed, renamed) = state.withLock { ($0.present, $0.removed, $0.renamed) }
+        // So may a renaming that was not synced.
+        for (from, to, before, wasNamed) in renamed {
+            guard let file = files[to], !file.isNamedDurably else { continue }
+            if random.next() % 2 == 0 {
+                survivor.place(to, file.durable)
+            } else {
+                if let before, before.isNamedDurably { survivor.place(to, before.durable) }
+                if wasNamed { survivor.place(from, file.durable) }
+            }
+        }
         // A removal that was not synced may not have happened.
         for (name, file) in removed where files[name] == nil && random.next() % 2 == 0 {
             survivor.place(name, file.durable)
@@ -116,9 +135,13 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     private func work<Value: Sendable>(
-        _ body: (inout State) throws(LogStorageError) -> Value
+        changes: Bool = false, _ body: (inout State) throws(LogStorageError) -> Value
     ) throws(LogStorageError) -> Value {
         let result: Result<Value, LogStorageError> = state.withLock { state in
+            if changes {
+                state.operations += 1
+                if state.operations > state.operationsMax { state.isOff = true }
+            }
             guard !state.isOff else { return .failure(.failed(operation: "reach the disk", code: 5)) }
             do throws(LogStorageError) {
                 return .success(try body(&state))
@@ -163,7 +186,7 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     package func remove(_ name: String) throws(LogStorageError) {
-        try work { (state) throws(LogStorageError) in
+        try work(changes: true) { (state) throws(LogStorageError) in
             try Self.lives("remove", name, &state)
             guard let file = state.files.removeValue(forKey: name) else {
                 throw .failed(operation: "remove", code: 2)
@@ -201,7 +224,7 @@ package final class VolatileLogStorage: LogStorage {
 
     package func write(_ file: Int, _ pieces: [UnsafeRawBufferPointer], at offset: Int) throws(LogStorageError) {
         let bytes = pieces.flatMap { Array($0) }
-        try work { (state) throws(LogStorageError) in
+        try work(changes: true) { (state) throws(LogStorageError) in
             state.writes += 1
             if case .write(let after) = state.fault, state.writes > after { throw .failed(operation: "write", code: 5) }
             guard let name = state.open[file], state.files[name] != nil else { return }
@@ -221,7 +244,7 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     package func sync(_ file: Int) throws(LogStorageError) {
-        try work { (state) throws(LogStorageError) in
+        try work(changes: true) { (state) throws(LogStorageError) in
             state.syncs += 1
             if case .sync(let after) = state.fault, state.syncs > after { throw .failed(operation: "sync", code: 5) }
             guard let name = state.open[file], let known = state.files[name] else { return }
@@ -243,7 +266,7 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     package func truncate(_ file: Int, to size: Int) throws(LogStorageError) {
-        try work { (state) throws(LogStorageError) in
+        try work(changes: true) { (state) throws(LogStorageError) in
             guard let name = state.open[file], let known = state.files[name] else { return }
             try Self.lives("truncate", name, &state)
             state.files[name]?.visible = Array(known.visible.prefix(size))
@@ -251,10 +274,27 @@ package final class VolatileLogStorage: LogStorage {
     }
 
     package func syncFolder() throws(LogStorageError) {
-        try work { (state) throws(LogStorageError) in
+        try work(changes: true) { (state) throws(LogStorageError) in
             try Self.lives("sync folder", nil, &state)
             for name in state.files.keys { state.files[name]?.isNamedDurably = true }
             state.removed = []
+            state.renamed = []
+        }
+    }
+
+    package func rename(_ name: String, to other: String) throws(LogStorageError) {
+        try work(changes: true) { (state) throws(LogStorageError) in
+            try Self.lives("rename", name, &state)
+            guard var file = state.files.removeValue(forKey: name) else {
+                throw .failed(operation: "rename", code: 2)
+            }
+            let before = state.files.removeValue(forKey: other)
+            for (handle, open) in state.open where open == name || open == other {
+                if open == name { state.open[handle] = other }
+            }
+            state.renamed.append((name, other, before, file.isNamedDurably))
+            file.isNamedDurably = false
+            state.files[other] = file
         }
     }
 
@@ -263,5 +303,9 @@ package final class VolatileLogStorage: LogStorage {
             let used = state.files.values.reduce(0) { $0 + $1.visible.count }
             return state.capacity == Int.max ? 1 << 40 : max(0, state.capacity - used)
         }
+    }
+
+    package func totalBytes() throws(LogStorageError) -> Int {
+        try work { $0.capacity == Int.max ? 1 << 40 : $0.capacity }
     }
 }

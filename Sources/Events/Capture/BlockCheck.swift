@@ -45,9 +45,9 @@ package final class BlockCheck {
         encoder.encode(buffer.content, into: &header)
         let place = try segments.append(&header, meta: encoder.tables.bytes, payload: encoder.payload.bytes)
         try segments.sync()
-        guard let view = try catalog.block(segment: place.segment, offset: Int(place.offset)),
-            let segment = try catalog.segment(place.segment)
-        else { throw BlockView.Failure.damaged }
+        guard let segment = try catalog.segment(place.segment), let view = try segment.view(Int(place.offset)) else {
+            throw BlockView.Failure.damaged
+        }
         let block = try DecodedBlock(view, catalog: segment, secret: secret)
         return (block, try (0..<block.rowCount).map { try block.raw($0) })
     }

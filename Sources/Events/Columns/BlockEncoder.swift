@@ -61,16 +61,21 @@ struct BlockEncoder {
 
     /// Packs the block and its tables, and says so in the header.
     mutating func encode(_ block: BlockContent, into header: inout BlockHeader) {
+        encode(block, requests: block.requests.map { RequestView($0) }, into: &header)
+    }
+
+    /// The same with requests that say more than a waiting one does.
+    mutating func encode(_ block: BlockContent, requests views: [RequestView], into header: inout BlockHeader) {
         encode(block)
         requests.truncate(to: 0)
-        for request in block.requests { RequestView(request).encode(into: &requests) }
+        for request in views { request.encode(into: &requests) }
         tables.reset(keeping: 256 << 10)
         streams.append(requests.bytes, to: &tables)
         header.requestTableBytes = UInt32(tables.count)
         for part in parts { part.encode(into: &tables) }
         header.shard = UInt32(block.shard)
         header.rowCount = UInt32(block.rowCount)
-        header.requestCount = UInt32(block.requests.count)
+        header.requestCount = UInt32(views.count)
         header.partCount = UInt32(parts.count)
         header.metaBytes = UInt32(tables.count)
         header.metaCRC = CRC32C.of(tables.bytes)
@@ -78,13 +83,13 @@ struct BlockEncoder {
         header.rawBytes = UInt32(truncatingIfNeeded: block.rawBytes)
         let news: [UInt8] = [PartRole.newShapes, .newColumns, .entries].map(\.rawValue)
         header.bringsNew = parts.contains { news.contains($0.role & ~PartRole.repeatedBit) }
-        header.sources = Self.sources(block)
+        header.sources = Self.sources(views)
     }
 
     /// A hash of the set of organisations and apps.
-    private static func sources(_ block: BlockContent) -> UInt64 {
+    private static func sources(_ requests: [RequestView]) -> UInt64 {
         var seen: Set<String> = []
-        for request in block.requests { seen.insert(request.org + "\0" + request.app) }
+        for request in requests { seen.insert(request.org + "\0" + request.app) }
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325
         for name in seen.sorted() {
             for byte in name.utf8 { hash = (hash ^ UInt64(byte)) &* 0x0000_0100_0000_01B3 }

@@ -116,6 +116,10 @@ package struct ColumnSegment: Sendable {
     package var blocks: [BlockSummary]
     /// The block at an index of `blocks`; nil when it is damaged.
     package var read: @Sendable (Int) throws -> (any ColumnBlock)?
+    /// The last row in the order of the log, where the blocks do not stand in it.
+    package var newest: LogPosition?
+    /// The same rows, as far as a filter may select them, in the order of the log; nil where they are.
+    package var inLogOrder: (@Sendable (RowFilter) throws -> ColumnSegment)?
 
     package init(
         identity: UInt64, isSealed: Bool, blocks: [BlockSummary],

@@ -74,7 +74,7 @@ extension DecodedBlock {
     private func outcomeColumn() throws -> TextColumn? {
         let texts = dictionary.derived(.outcome).texts
         let codes = EventOutcome.allCases.map { texts.number($0.name) }
-        return TextColumn(codes: try outcomes().map { codes[Int($0)] }, dictionary: texts)
+        return TextColumn(codes: try outcomes().map { Int($0) < codes.count ? codes[Int($0)] : 0 }, dictionary: texts)
     }
 
     private func requestColumn(_ path: String) -> TextColumn {
@@ -214,7 +214,7 @@ extension DecodedBlock {
         if hasWhole {
             let shapes = try shapes()
             for row in 0..<rowCount where shapes[row] == 0 {
-                codes[row] = try event(row, decoder)?.text(name).map { known.texts.number($0) } ?? 0
+                codes[row] = try storedEvent(row, decoder)?.text(name).map { known.texts.number($0) } ?? 0
             }
         }
         return codes.contains { $0 != 0 } ? TextColumn(codes: codes, dictionary: known.texts) : nil
@@ -313,7 +313,7 @@ extension DecodedBlock {
         if hasWhole {
             let decoder = EventDecoder(secret: secret)
             for row in 0..<rowCount where shapes[row] == 0 {
-                if let text = try event(row, decoder)?.text(name) { codes[row] = known.texts.number(text) }
+                if let text = try storedEvent(row, decoder)?.text(name) { codes[row] = known.texts.number(text) }
             }
         }
         return codes.contains { $0 != 0 } ? TextColumn(codes: codes, dictionary: known.texts) : nil
@@ -336,7 +336,7 @@ extension DecodedBlock {
         let texts = GrowingTexts()
         let decoder = EventDecoder(secret: secret)
         let codes = try (0..<rowCount).map { row -> UInt32 in
-            try event(row, decoder)?.text(name).map { texts.number($0) } ?? 0
+            try storedEvent(row, decoder)?.text(name).map { texts.number($0) } ?? 0
         }
         return codes.contains { $0 != 0 } ? TextColumn(codes: codes, dictionary: texts) : nil
     }
@@ -390,7 +390,7 @@ extension DecodedBlock {
 
     private func numbersOfEvents(_ name: ColumnName) throws -> [Double]? {
         let decoder = EventDecoder(secret: secret)
-        let numbers = try (0..<rowCount).map { try event($0, decoder)?.number(name) ?? .nan }
+        let numbers = try (0..<rowCount).map { try storedEvent($0, decoder)?.number(name) ?? .nan }
         return numbers.contains { !$0.isNaN } ? numbers : nil
     }
 
@@ -409,7 +409,7 @@ extension DecodedBlock {
         if hasWhole {
             let decoder = EventDecoder(secret: secret)
             for (row, shape) in try shapes().enumerated() where shape == 0 {
-                values[row] = try event(row, decoder)?.value?.value ?? .min
+                values[row] = try storedEvent(row, decoder)?.value?.value ?? .min
             }
         }
         return values.contains { $0 != .min } ? values : nil

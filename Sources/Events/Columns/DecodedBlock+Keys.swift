@@ -4,7 +4,12 @@ internal import AurumCore
 extension DecodedBlock {
     /// Calls `body` with the key of each accepted row whose id counts, in the order of the log.
     func eachKey(_ body: (_ high: UInt64, _ low: UInt64) throws -> Void) throws {
-        let outcomes = try outcomes()
+        try eachKeyedRow { high, low, _ in try body(high, low) }
+    }
+
+    /// The same with the row of each key.
+    func eachKeyedRow(_ body: (_ high: UInt64, _ low: UInt64, _ row: Int) throws -> Void) throws {
+        let outcomes = try storedOutcomes()
         let flags = try flags()
         let shapes = try shapes()
         let columns = storedShapes.map { shape in
@@ -14,12 +19,12 @@ extension DecodedBlock {
             let keys = secret.keys(org: request.org, app: request.app)
             for row in request.firstRow..<request.firstRow + request.rowCount {
                 guard outcomes[row] != EventOutcome.quarantined.rawValue,
-                    outcomes[row] != EventOutcome.duplicate.rawValue,
+                    outcomes[row] != EventOutcome.duplicate.rawValue, outcomes[row] != Self.goneOutcome,
                     flags[row] & BlockContent.Flag.serverID == 0
                 else { continue }
                 let column = Int(shapes[row]) < columns.count ? columns[Int(shapes[row])] : nil
                 let key = try key(row, column, flags[row], request, keys)
-                try body(key.high, key.low)
+                try body(key.high, key.low, row)
             }
         }
     }

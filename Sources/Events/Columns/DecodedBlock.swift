@@ -28,6 +28,7 @@ final class DecodedBlock: ColumnBlock {
         var shapeRows: [Int]?
         var times: [Int64]?
         var outcomes: [UInt8]?
+        var storedOutcomes: [UInt8]?
         var flags: [UInt8]?
         var values: [UInt16: Values] = [:]
         var ranks: [UInt16: [Int32]] = [:]
@@ -85,11 +86,26 @@ final class DecodedBlock: ColumnBlock {
         return times
     }
 
+    /// What the outcome of a row says that was taken out, or that nobody may see any more.
+    static let goneOutcome: UInt8 = 255
+
     func outcomes() throws -> [UInt8] {
         if let known = state.withLock({ $0.outcomes }) { return known }
+        var outcomes = try storedOutcomes()
+        for row in try catalog.visibility?.hiddenRows(self, outcomes) ?? [] { outcomes[row] = Self.goneOutcome }
+        let visible = outcomes
+        state.withLock { $0.outcomes = visible }
+        return visible
+    }
+
+    /// Outcomes as they are on disk, rows that nobody may see among them.
+    func storedOutcomes() throws -> [UInt8] {
+        if let known = state.withLock({ $0.storedOutcomes }) { return known }
         let outcomes = try view.byteOfRows(.outcomes)
-        guard outcomes.allSatisfy({ $0 <= EventOutcome.late.rawValue }) else { throw BlockView.Failure.damaged }
-        state.withLock { $0.outcomes = outcomes }
+        guard outcomes.allSatisfy({ $0 <= EventOutcome.late.rawValue || $0 == Self.goneOutcome }) else {
+            throw BlockView.Failure.damaged
+        }
+        state.withLock { $0.storedOutcomes = outcomes }
         return outcomes
     }
 
@@ -102,7 +118,7 @@ final class DecodedBlock: ColumnBlock {
 
     func types() throws -> [UInt8] {
         let shapes = try shapes()
-        let outcomes = try outcomes()
+        let outcomes = try storedOutcomes()
         let byShape = storedShapes.map { $0?.type ?? 0 }
         let implied = view.requests.contains { $0.format.impliedType != nil }
         let refused = EventOutcome.quarantined.rawValue
@@ -118,7 +134,7 @@ final class DecodedBlock: ColumnBlock {
             }
         }
         for row in 0..<rowCount where shapes[row] == 0 && outcomes[row] != refused {
-            types[row] = try event(row)?.type.rawValue ?? 0
+            types[row] = try storedEvent(row, EventDecoder(secret: secret))?.type.rawValue ?? 0
         }
         return types
     }
@@ -276,14 +292,6 @@ final class DecodedBlock: ColumnBlock {
         }
     }
 
-    /// What is known of a row besides its text.
-    func facts(_ row: Int) throws -> RowFacts? {
-        guard let request = view.request(of: row), let outcome = EventOutcome(rawValue: try outcomes()[row]) else {
-            return nil
-        }
-        return RowFacts(request: request, row: row, time: try times()[row], outcome: outcome, flags: try flags()[row])
-    }
-
     func event(_ row: Int) throws -> StoredEvent? {
         let decoder = EventDecoder(secret: secret)
         return try event(row, decoder)
@@ -291,7 +299,17 @@ final class DecodedBlock: ColumnBlock {
 
     /// The same with a decoder for many rows.
     func event(_ row: Int, _ decoder: EventDecoder) throws -> StoredEvent? {
-        guard let facts = try facts(row), facts.outcome != .quarantined else { return nil }
+        guard try outcomes()[row] != Self.goneOutcome else { return nil }
+        return try storedEvent(row, decoder)
+    }
+
+    /// The event on disk, whether it may be seen or not.
+    func storedEvent(_ row: Int, _ decoder: EventDecoder) throws -> StoredEvent? {
+        guard let request = view.request(of: row), let outcome = EventOutcome(rawValue: try storedOutcomes()[row]),
+            outcome != .quarantined
+        else { return nil }
+        let facts = RowFacts(
+            request: request, row: row, time: try times()[row], outcome: outcome, flags: try flags()[row])
         return decoder.event(try raw(row)[...], facts, view)
     }
 }

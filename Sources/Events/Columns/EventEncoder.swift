@@ -185,7 +185,7 @@ struct EventEncoder {
     }
 
     /// One new text: its length plus one and its bytes, or a zero and 16 bytes elsewhere for a UUID.
-    private static func append(_ text: UnsafeBufferPointer<UInt8>, to values: inout ColumnValues) {
+    static func append(_ text: UnsafeBufferPointer<UInt8>, to values: inout ColumnValues) {
         guard let start = text.baseAddress else { return }
         if text.count == 36, let words = HoleText.uuid(start) {
             values.entries.pushVarint(0)

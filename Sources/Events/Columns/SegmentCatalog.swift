@@ -1,16 +1,43 @@
 internal import Synchronization
 
-/// Where the blocks of each segment stand and what they hold, and the dictionaries to read them: found as they are
-/// asked for and kept. Blocks that were damaged are left out.
+/// Where the blocks of each segment and archive stand and what they hold, and the dictionaries to read them: found as
+/// they are asked for and kept. Blocks that were damaged are left out.
 final class LogCatalog: Sendable {
+    private struct State: Sendable {
+        var segments: [UInt32: SegmentCatalog] = [:]
+        var archives: [String: SegmentCatalog] = [:]
+    }
+
     private let directory: SegmentDirectory
-    private let segments = Mutex<[UInt32: SegmentCatalog]>([:])
+    private let visibility: LogVisibility?
+    private let state = Mutex(State())
 
-    init(directory: SegmentDirectory) { self.directory = directory }
+    /// - Parameter visibility: what of the rows may be seen; nil shows what is on disk.
+    init(directory: SegmentDirectory, visibility: LogVisibility? = nil) {
+        self.directory = directory
+        self.visibility = visibility
+    }
 
-    /// The catalogue of every segment, oldest first, up to what is durable now.
+    /// The catalogue of every archive and segment, oldest first, up to what is durable now.
     func all() throws -> [SegmentCatalog] {
-        try directory.segments.map { try catalog(of: $0) }
+        let (archives, segments) = directory.snapshot
+        let all = try archives.map { catalog(of: $0) } + segments.map { try catalog(of: $0) }
+        forget(archives, segments)
+        return archives.isEmpty ? all : all.sorted { $0.number < $1.number }
+    }
+
+    /// Drops what is known of files that others took the place of.
+    private func forget(_ archives: [ArchiveFile], _ segments: [SegmentDirectory.Segment]) {
+        state.withLock { state in
+            if state.segments.count > segments.count {
+                let numbers = Set(segments.map(\.number))
+                state.segments = state.segments.filter { numbers.contains($0.key) }
+            }
+            if state.archives.count > archives.count {
+                let names = Set(archives.map(\.entry.name))
+                state.archives = state.archives.filter { names.contains($0.key) }
+            }
+        }
     }
 
     func segment(_ number: UInt32) throws -> SegmentCatalog? {
@@ -20,18 +47,80 @@ final class LogCatalog: Sendable {
     var lastNumber: UInt32? { directory.segments.last?.number }
 
     private func catalog(of segment: SegmentDirectory.Segment) throws -> SegmentCatalog {
-        let catalog = segments.withLock { known in
-            if let catalog = known[segment.number], catalog.file === segment.file { return catalog }
-            let catalog = SegmentCatalog(segment)
-            known[segment.number] = catalog
+        let catalog = state.withLock { state in
+            if let catalog = state.segments[segment.number], catalog.file === segment.file { return catalog }
+            let catalog = SegmentCatalog(segment, visibility)
+            state.segments[segment.number] = catalog
             return catalog
         }
         try catalog.extend(to: segment.durableBytes)
         return catalog
     }
 
-    /// The block at a place, with its tables; nil when none begins there or it is damaged.
-    func block(segment number: UInt32, offset: Int) throws -> BlockView? {
+    private func catalog(of archive: ArchiveFile) -> SegmentCatalog {
+        state.withLock { state in
+            if let catalog = state.archives[archive.entry.name] { return catalog }
+            let catalog = SegmentCatalog(archive, visibility)
+            state.archives[archive.entry.name] = catalog
+            return catalog
+        }
+    }
+
+    /// A request, or a row, where it is kept now.
+    struct Found {
+        var catalog: SegmentCatalog
+        var view: BlockView
+        /// Number of the request in the block.
+        var request: Int
+        /// Its first row, or the row that was asked for.
+        var row: Int
+    }
+
+    /// The request with this number in the block that was committed at a place; nil when there is none any more.
+    func request(segment number: UInt32, offset: UInt32, request: UInt16) throws -> Found? {
+        if let (catalog, view) = try block(segment: number, offset: Int(offset)) {
+            guard view.requests.indices.contains(Int(request)) else { return nil }
+            return Found(
+                catalog: catalog, view: view, request: Int(request), row: view.requests[Int(request)].firstRow)
+        }
+        guard let archive = directory.archive(of: number) else { return nil }
+        let known = try archive.requests(segment: number, offset: offset).first { $0.origin.request == request }
+        return try known.flatMap { try found($0, archive) }
+    }
+
+    /// The row at a position; nil when none stands there any more.
+    func row(at position: LogPosition) throws -> Found? {
+        if let (catalog, view) = try block(segment: position.segment, offset: Int(position.offset)) {
+            guard let request = view.request(of: Int(position.row)), Int(position.row) < view.rowCount else {
+                return nil
+            }
+            return Found(catalog: catalog, view: view, request: request, row: Int(position.row))
+        }
+        guard let archive = directory.archive(of: position.segment) else { return nil }
+        let known = try archive.requests(segment: position.segment, offset: position.offset)
+            .last { $0.origin.firstRow <= position.row }
+        guard let known, var found = try found(known, archive) else { return nil }
+        let index = Int(position.row - known.origin.firstRow)
+        guard index < found.view.requests[found.request].rowCount else { return nil }
+        found.row += index
+        return found
+    }
+
+    private func found(_ request: ArchivedRequest, _ archive: ArchiveFile) throws -> Found? {
+        let catalog = catalog(of: archive)
+        let blocks = archive.directory.blocks
+        guard blocks.indices.contains(Int(request.block)) else { return nil }
+        let place = blocks[Int(request.block)]
+        guard let view = try catalog.view(place.offset, place.header),
+            view.requests.indices.contains(Int(request.number))
+        else { return nil }
+        return Found(
+            catalog: catalog, view: view, request: Int(request.number),
+            row: view.requests[Int(request.number)].firstRow)
+    }
+
+    /// The block at a place of a segment, with its tables; nil when none begins there or it is damaged.
+    private func block(segment number: UInt32, offset: Int) throws -> (SegmentCatalog, BlockView)? {
         guard let segment = directory[number], offset >= SegmentFormat.headerBytes,
             offset + BlockHeader.byteCount <= segment.durableBytes, offset % BlockHeader.alignment == 0
         else { return nil }
@@ -39,11 +128,12 @@ final class LogCatalog: Sendable {
         guard case .valid(let header) = bytes.withUnsafeBytes({ BlockHeader.decode($0) }), header.kind == .rows else {
             return nil
         }
-        return try catalog(of: segment).view(offset, header)
+        let catalog = try catalog(of: segment)
+        return try catalog.view(offset, header).map { (catalog, $0) }
     }
 }
 
-/// The blocks of one segment.
+/// The blocks of one segment or archive.
 final class SegmentCatalog: Sendable {
     struct Entry: Sendable {
         var offset: Int
@@ -53,6 +143,12 @@ final class SegmentCatalog: Sendable {
         var shard: UInt32
         var sources: UInt64
         var bringsNew: Bool
+
+        init(_ offset: Int, _ header: BlockHeader) {
+            (self.offset, rowCount) = (offset, Int(header.rowCount))
+            (earliest, latest) = (header.earliest, header.latest)
+            (shard, sources, bringsNew) = (header.shard, header.sources, header.bringsNew)
+        }
     }
 
     private struct State {
@@ -64,12 +160,30 @@ final class SegmentCatalog: Sendable {
 
     let number: UInt32
     let file: LogFile
+    /// nil for a segment.
+    let archive: ArchiveFile?
+    let visibility: LogVisibility?
     private let damaged: Set<Int>
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
-    init(_ segment: SegmentDirectory.Segment) {
+    init(_ segment: SegmentDirectory.Segment, _ visibility: LogVisibility? = nil) {
         (number, file, damaged) = (segment.number, segment.file, segment.damagedOffsets)
+        (archive, self.visibility) = (nil, visibility)
+        state = Mutex(State())
     }
+
+    /// The blocks of an archive are known from its directory; it never grows.
+    init(_ archive: ArchiveFile, _ visibility: LogVisibility? = nil) {
+        (number, file, damaged) = (archive.first, archive.file, [])
+        (self.archive, self.visibility) = (archive, visibility)
+        var known = State()
+        known.walked = .max
+        known.entries = archive.directory.blocks.map { Entry($0.offset, $0.header) }
+        state = Mutex(known)
+    }
+
+    /// The last segment that it stands for.
+    var lastNumber: UInt32 { archive?.last ?? number }
 
     var entries: [Entry] { state.withLock { $0.entries } }
 
@@ -83,11 +197,7 @@ final class SegmentCatalog: Sendable {
                 case .block(let offset, let header):
                     state.walked = offset + Int(header.totalBytes)
                     guard header.kind == .rows, header.rowCount > 0, !damaged.contains(offset) else { continue }
-                    state.entries.append(
-                        Entry(
-                            offset: offset, rowCount: Int(header.rowCount), earliest: header.earliest,
-                            latest: header.latest, shard: header.shard, sources: header.sources,
-                            bringsNew: header.bringsNew))
+                    state.entries.append(Entry(offset, header))
                 case .damage: continue
                 case .end, .unknownVersion: break scan
                 }

@@ -16,7 +16,7 @@ package struct PersonIdentifier: Hashable, Sendable {
 /// The secret of this installation, and the keyed hashes that come from it.
 struct InstallationSecret: Sendable {
     static let byteCount = 32
-    private let words: (UInt64, UInt64, UInt64, UInt64)
+    fileprivate let words: (UInt64, UInt64, UInt64, UInt64)
 
     /// - Parameter bytes: exactly `byteCount` random bytes.
     init(_ bytes: [UInt8]) {
@@ -47,6 +47,14 @@ struct InstallationSecret: Sendable {
             guard let start = bytes.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return 0 }
             return SipHash(key: (self.words.1, self.words.2), tweak: 3).hash(start, 24).high
         }
+    }
+}
+
+extension InstallationSecret {
+    /// 128 bits that nobody can make without the secret, as 32 hex digits.
+    func signature(_ text: String) -> String {
+        let hash = SipHash(key: (words.1, words.2), tweak: 4).hash(text)
+        return KeyText.hex(hash.high) + KeyText.hex(hash.low)
     }
 }
 

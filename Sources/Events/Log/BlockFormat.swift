@@ -55,7 +55,13 @@ struct BlockHeader: Equatable {
     /// A block is a whole number of these.
     static let alignment = 8
 
-    enum Kind: UInt16 { case rows = 0, totals = 1 }
+    /// The last three stand in archives only.
+    enum Kind: UInt16 {
+        case rows = 0
+        case totals, archived, index, directory
+
+        var hasRows: Bool { self == .rows || self == .archived }
+    }
 
     var kind = Kind.rows
     var sequence: UInt64 = 0
@@ -151,7 +157,7 @@ struct BlockHeader: Equatable {
     private var isConsistent: Bool {
         guard rowCount <= Self.rowsMax, requestCount <= Self.requestsMax else { return false }
         let tables = UInt64(requestTableBytes) + UInt64(partCount) * UInt64(PartEntry.byteCount)
-        guard kind == .totals || tables == UInt64(metaBytes) else { return false }
+        guard !kind.hasRows || tables == UInt64(metaBytes) else { return false }
         let total = UInt64(BlockHeader.byteCount) + UInt64(metaBytes) + UInt64(payloadBytes)
         return UInt64(totalBytes) >= total && UInt64(totalBytes) < total + UInt64(BlockHeader.alignment)
     }

@@ -13,6 +13,8 @@ struct RequestView: Sendable, Equatable {
     var envelopeSentAt: Int64?
     var nonce: UInt64
     var counts: OutcomeCounts
+    /// Where it stood when it was committed; nil where that is here.
+    var origin: RequestOrigin?
 
     init(_ request: PendingRequest) {
         org = request.org
@@ -42,10 +44,11 @@ struct RequestView: Sendable, Equatable {
         bytes.append(envelopeSentAt ?? 0)
         bytes.append(nonce)
         for outcome in EventOutcome.allCases { bytes.append(UInt32(counts[outcome])) }
+        origin?.encode(into: &bytes)
     }
 
     /// Reads one entry; nil when the bytes end or make no sense.
-    init?(_ reader: inout StreamReader) {
+    init?(_ reader: inout StreamReader, hasOrigin: Bool = false) {
         func text(_ reader: inout StreamReader) -> String? {
             guard let count = reader.word(UInt16.self), let bytes = reader.slice(Int(count)) else { return nil }
             return String(decoding: bytes, as: UTF8.self)
@@ -65,6 +68,10 @@ struct RequestView: Sendable, Equatable {
         (isHistorical, envelopeSentAt) = (flags & 1 != 0, flags & 2 != 0 ? sentAt : nil)
         (firstRow, rowCount) = (Int(first), Int(count))
         (self.receivedAt, self.nonce, self.counts) = (receivedAt, nonce, counts)
+        if hasOrigin {
+            guard let origin = RequestOrigin(&reader) else { return nil }
+            self.origin = origin
+        }
     }
 }
 
@@ -114,7 +121,7 @@ final class BlockView: Sendable {
             throw .storage(error)
         }
         guard meta.count == Int(header.metaBytes), CRC32C.of(meta) == header.metaCRC else { throw .damaged }
-        guard header.kind == .rows else {
+        guard header.kind.hasRows else {
             (requests, parts, totals) = ([], [], meta)
             return
         }
@@ -138,7 +145,8 @@ final class BlockView: Sendable {
         var reader = StreamReader(bytes)
         var list: [RequestView] = []
         for _ in 0..<header.requestCount {
-            guard let request = RequestView(&reader), request.firstRow + request.rowCount <= Int(header.rowCount)
+            guard let request = RequestView(&reader, hasOrigin: header.kind == .archived),
+                request.firstRow + request.rowCount <= Int(header.rowCount)
             else { return nil }
             list.append(request)
         }
@@ -148,7 +156,18 @@ final class BlockView: Sendable {
     var rowCount: Int { Int(header.rowCount) }
 
     func position(_ row: Int) -> LogPosition {
-        LogPosition(segment: segment, offset: UInt32(offset), row: UInt32(row))
+        if let number = request(of: row), let origin = requests[number].origin {
+            return origin.position(row - requests[number].firstRow)
+        }
+        return LogPosition(segment: segment, offset: UInt32(offset), row: UInt32(row))
+    }
+
+    /// Where a request stood when it was committed.
+    func origin(_ request: Int) -> RequestOrigin {
+        requests[request].origin
+            ?? RequestOrigin(
+                segment: segment, offset: UInt32(offset), request: UInt16(truncatingIfNeeded: request),
+                firstRow: UInt32(requests[request].firstRow))
     }
 
     /// The number of the request that brought a row.

@@ -1,3 +1,5 @@
+internal import AurumCore
+
 /// What was found in one segment file.
 package struct SegmentFinding: Sendable, Codable, Equatable {
     package var segment: String
@@ -41,8 +43,8 @@ package final class LogReader: Sendable {
         do throws(LogStorageError) {
             let given = try PosixLogStorage(reading: folder)
             let names = try given.names()
-            let isAround = !names.contains { SegmentFormat.number($0) != nil } && names.contains("events")
-            storage = isAround ? try PosixLogStorage(reading: folder + "/events") : given
+            let isLog = names.contains { SegmentFormat.number($0) != nil || $0 == LogManifest.name }
+            storage = !isLog && names.contains("events") ? try PosixLogStorage(reading: folder + "/events") : given
         } catch {
             throw .cannotOpen(error.sentence)
         }
@@ -51,9 +53,9 @@ package final class LogReader: Sendable {
 
     /// - Parameter name: what the operator calls the folder.
     package init(_ storage: any LogStorage, named name: String) throws(EventLogError) {
-        do throws(LogStorageError) {
+        do {
             let names = try storage.names()
-            guard names.contains(where: { SegmentFormat.number($0) != nil }) else {
+            guard names.contains(where: { SegmentFormat.number($0) != nil || $0 == LogManifest.name }) else {
                 throw LogStorageError.failed(operation: "find a segment file (*.aurumlog) in \(name)", code: 2)
             }
             var bytes: [UInt8] = []
@@ -62,19 +64,34 @@ package final class LogReader: Sendable {
             }
             let isWhole = bytes.count == InstallationSecret.byteCount
             secret = InstallationSecret(isWhole ? bytes : [UInt8](repeating: 0, count: InstallationSecret.byteCount))
-            problems = try Self.open(names, storage, directory)
-        } catch {
+            let manifest = try LogManifest.read(storage)
+            problems = try Self.open(names, manifest, storage, directory)
+            let visibility = LogVisibility(secret: secret, clock: SystemWallClock(), policies: nil)
+            visibility.set(try ErasureLedger.read(storage).pending)
+            // What apps keep for how long stands in the database: here only erased persons are left out.
+            catalog = LogCatalog(directory: directory, visibility: visibility)
+        } catch let error as LogStorageError {
             throw .cannotOpen(error.sentence)
+        } catch let error as EventLogError {
+            throw error
+        } catch {
+            throw .cannotOpen("The event log cannot be read.")
         }
-        catalog = LogCatalog(directory: directory)
     }
 
     /// Finds the last whole block of every segment.
     private static func open(
-        _ names: [String], _ storage: any LogStorage, _ directory: SegmentDirectory
-    ) throws(LogStorageError) -> [String: String] {
+        _ names: [String], _ manifest: LogManifest, _ storage: any LogStorage, _ directory: SegmentDirectory
+    ) throws -> [String: String] {
         var problems: [String: String] = [:]
-        for number in names.compactMap(SegmentFormat.number).sorted() {
+        for entry in manifest.archives {
+            do throws(EventLogError) {
+                directory.add(try LogRecovery.archive(entry, storage))
+            } catch {
+                problems[entry.name] = error.sentence
+            }
+        }
+        for number in names.compactMap(SegmentFormat.number).sorted() where !manifest.replaces(number) {
             let file = try LogFile(storage, SegmentFormat.name(number))
             switch SegmentFormat.check(try file.read(at: 0, count: SegmentFormat.headerBytes)) {
             case .unknownVersion(let version):
@@ -111,6 +128,11 @@ package final class LogReader: Sendable {
             finding.problem = problem
             found(finding)
         }
+        do {
+            for archive in directory.archives { found(try verify(archive, rebuilding)) }
+        } catch {
+            throw .cannotOpen("an archive cannot be read: \(error)")
+        }
         for segment in directory.segments {
             do {
                 found(try verify(segment, rebuilding))
@@ -118,6 +140,32 @@ package final class LogReader: Sendable {
                 throw .cannotOpen(error.sentence)
             } catch {
                 throw .cannotOpen("\(segment.file.name) cannot be read: \(error)")
+            }
+        }
+    }
+
+    private func verify(_ archive: ArchiveFile, _ rebuilding: Bool) throws -> SegmentFinding {
+        var finding = SegmentFinding(segment: archive.entry.name)
+        finding.bytes = try archive.file.size()
+        let catalog = SegmentCatalog(archive)
+        var walk = SegmentWalk(
+            archive.file, from: ArchiveFormat.headerBytes, end: try archive.blocksEnd())
+        while true {
+            switch try walk.next() {
+            case .block(let offset, let header):
+                try check(archive.file, archive.first, offset, header, &finding)
+                guard rebuilding, header.kind == .archived, let view = try catalog.view(offset, header) else {
+                    continue
+                }
+                finding.unreadableRows += unreadableRows(view, catalog)
+            case .damage(let offset, let count):
+                finding.damaged.append(DamagedRange(segment: archive.first, offset: offset, byteCount: count))
+            case .unknownVersion(let version):
+                finding.problem = "a block has format version \(version)"
+                return finding
+            case .end(let offset, let isTorn):
+                if isTorn { finding.tornBytes = finding.bytes - offset }
+                return finding
             }
         }
     }
@@ -130,7 +178,12 @@ package final class LogReader: Sendable {
         var walk = SegmentWalk(segment.file, end: size)
         while true {
             switch try walk.next() {
-            case .block(let offset, let header): try check(segment, offset, header, rebuilding, &finding)
+            case .block(let offset, let header):
+                try check(segment.file, segment.number, offset, header, &finding)
+                guard rebuilding, header.kind == .rows, let known = try? catalog.segment(segment.number),
+                    let view = try known.view(offset, header)
+                else { continue }
+                finding.unreadableRows += unreadableRows(view, known)
             case .damage(let offset, let count):
                 finding.damaged.append(DamagedRange(segment: segment.number, offset: offset, byteCount: count))
             case .unknownVersion(let version):
@@ -144,13 +197,12 @@ package final class LogReader: Sendable {
     }
 
     private func check(
-        _ segment: SegmentDirectory.Segment, _ offset: Int, _ header: BlockHeader, _ rebuilding: Bool,
-        _ finding: inout SegmentFinding
+        _ file: LogFile, _ segment: UInt32, _ offset: Int, _ header: BlockHeader, _ finding: inout SegmentFinding
     ) throws {
         do throws(BlockView.Failure) {
-            let view = try BlockView(segment.file, segment: segment.number, offset: offset, header: header)
+            let view = try BlockView(file, segment: segment, offset: offset, header: header)
             guard try view.isPayloadWhole() else { throw .damaged }
-            guard header.kind == .rows else { return }
+            guard header.kind.hasRows else { return }
             finding.blocks += 1
             finding.rows += Int(header.rowCount)
             finding.rawBytes += Int(header.rawBytes)
@@ -160,18 +212,15 @@ package final class LogReader: Sendable {
             for (outcome, count) in zip(EventOutcome.allCases, counts) {
                 finding.outcomes[outcome.name, default: 0] += Int(count)
             }
-            if rebuilding { finding.unreadableRows += unreadableRows(view) }
         } catch {
             if case .storage(let failure) = error { throw failure }
             finding.damaged.append(
-                DamagedRange(segment: segment.number, offset: offset, byteCount: Int(header.totalBytes)))
+                DamagedRange(segment: segment, offset: offset, byteCount: Int(header.totalBytes)))
         }
     }
 
-    private func unreadableRows(_ view: BlockView) -> Int {
-        guard let segment = try? catalog.segment(view.segment),
-            let block = try? DecodedBlock(view, catalog: segment, secret: secret)
-        else { return view.rowCount }
+    private func unreadableRows(_ view: BlockView, _ catalog: SegmentCatalog) -> Int {
+        guard let block = try? DecodedBlock(view, catalog: catalog, secret: secret) else { return view.rowCount }
         return (0..<view.rowCount).count { (try? block.raw($0)) == nil }
     }
 
@@ -179,11 +228,9 @@ package final class LogReader: Sendable {
 
     /// The event at a position; nil when none stands there.
     package func event(at position: LogPosition) throws -> (event: StoredEvent?, outcome: EventOutcome, raw: String)? {
-        guard let view = try catalog.block(segment: position.segment, offset: Int(position.offset)),
-            Int(position.row) < view.rowCount, let segment = try catalog.segment(position.segment)
-        else { return nil }
-        let block = try DecodedBlock(view, catalog: segment, secret: secret)
-        let row = Int(position.row)
+        guard let found = try catalog.row(at: position) else { return nil }
+        let block = try DecodedBlock(found.view, catalog: found.catalog, secret: secret)
+        let row = found.row
         guard let outcome = EventOutcome(rawValue: try block.outcomes()[row]) else { return nil }
         return (try block.event(row), outcome, String(decoding: try block.raw(row), as: UTF8.self))
     }

@@ -18,15 +18,20 @@ struct LogRecovery {
     private var nextSequence: UInt64 = 1
     private var previousCRC: UInt32 = 0
 
-    init(storage: any LogStorage, directory: SegmentDirectory) {
+    private let manifest: LogManifest
+
+    init(storage: any LogStorage, directory: SegmentDirectory, manifest: LogManifest = LogManifest()) {
         self.storage = storage
         self.directory = directory
+        self.manifest = manifest
     }
 
     /// Opens every segment and answers where the last whole block of the last one ends; nil when there is no segment.
     mutating func run() throws(EventLogError) -> Tail? {
         do {
-            let numbers = try storage.names().compactMap(SegmentFormat.number).sorted()
+            for entry in manifest.archives { directory.add(try Self.archive(entry, storage)) }
+            let numbers = try storage.names().compactMap(SegmentFormat.number).filter { !manifest.replaces($0) }
+                .sorted()
             var tail: Tail?
             for number in numbers { tail = try open(number, isLast: number == numbers.last) }
             report.segments = numbers.count
@@ -37,6 +42,19 @@ struct LogRecovery {
             throw error == .readOnly ? .readOnly(error.sentence) : .cannotOpen(error.sentence)
         } catch {
             throw .cannotOpen("The event log cannot be read.")
+        }
+    }
+
+    /// Opens an archive of the manifest.
+    static func archive(_ entry: ManifestArchive, _ storage: any LogStorage) throws(EventLogError) -> ArchiveFile {
+        do throws(ArchiveFile.Failure) {
+            return try ArchiveFile(storage, entry)
+        } catch {
+            switch error {
+            case .unknownVersion(let version): throw .unsupportedVersion(segment: entry.name, version: version)
+            case .damaged(let reason): throw .cannotOpen("The archive \(entry.name) of the event log: \(reason).")
+            case .storage(let failure): throw .cannotOpen("\(failure.sentence) It needs \(entry.name).")
+            }
         }
     }
 

@@ -37,10 +37,14 @@ package protocol LogStorage: Sendable {
     func truncate(_ file: Int, to size: Int) throws(LogStorageError)
     /// Takes a file out of the folder; who has it open goes on reading it. Durable only after `syncFolder`.
     func remove(_ name: String) throws(LogStorageError)
+    /// Gives a file another name in one step, in the place of what had it. Durable only after `syncFolder`.
+    func rename(_ name: String, to other: String) throws(LogStorageError)
     /// Makes the creation and removal of files durable.
     func syncFolder() throws(LogStorageError)
     /// Bytes that the volume has left.
     func freeBytes() throws(LogStorageError) -> Int
+    /// Bytes that the volume has.
+    func totalBytes() throws(LogStorageError) -> Int
 }
 
 /// One file of the log. Closes itself with the last reference, so that a reader never loses it.

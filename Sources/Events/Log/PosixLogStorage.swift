@@ -133,6 +133,15 @@ package struct PosixLogStorage: LogStorage {
         guard unlink("\(folder)/\(name)") == 0 else { throw Self.error("remove \(name)") }
     }
 
+    package func rename(_ name: String, to other: String) throws(LogStorageError) {
+        #if canImport(Glibc)
+            let code = Glibc.rename("\(folder)/\(name)", "\(folder)/\(other)")
+        #else
+            let code = Darwin.rename("\(folder)/\(name)", "\(folder)/\(other)")
+        #endif
+        guard code == 0 else { throw Self.error("rename \(name)") }
+    }
+
     package func syncFolder() throws(LogStorageError) {
         let directory = Self.openFolder(folder)
         guard directory >= 0 else { throw Self.error("open the folder") }
@@ -149,8 +158,18 @@ package struct PosixLogStorage: LogStorage {
     }
 
     package func freeBytes() throws(LogStorageError) -> Int {
+        let status = try volume()
+        return Int(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize))
+    }
+
+    package func totalBytes() throws(LogStorageError) -> Int {
+        let status = try volume()
+        return Int(clamping: UInt64(status.f_blocks) * UInt64(status.f_frsize))
+    }
+
+    private func volume() throws(LogStorageError) -> statvfs {
         var status = statvfs()
         guard statvfs(folder, &status) == 0 else { throw Self.error("read the free space") }
-        return Int(clamping: UInt64(status.f_bavail) * UInt64(status.f_frsize))
+        return status
     }
 }

@@ -43,8 +43,7 @@ struct Replay {
     private func restoreTouches(_ views: LogViews) throws {
         var found: [(segment: SegmentCatalog, offset: Int)] = []
         var wanted = limits.touchesMax * TouchLayout.byteCount
-        search: for segment in directory.segments.reversed() {
-            guard let catalog = try views.catalog.segment(segment.number) else { continue }
+        search: for catalog in try views.catalog.all().reversed() {
             for entry in catalog.entries.reversed() {
                 guard let view = try catalog.view(entry.offset), view.part(.touches) != nil else { continue }
                 found.append((catalog, entry.offset))
@@ -68,25 +67,27 @@ struct Replay {
 
     /// Remembers the accepted ids behind the checkpoint, or as many of the newest as fill the window.
     private func remember(_ index: DeduplicationIndex, from checkpoint: LogPoint?, _ views: LogViews) throws -> Int {
-        let segments = directory.segments
+        // An archive stands for its segments; what it gives twice does no harm.
+        let segments = try views.catalog.all()
         var count = 0
         var first = segments.count
         var rows = 0
         while first > 0 {
-            if let checkpoint, segments[first - 1].number < checkpoint.segment { break }
+            if let checkpoint, segments[first - 1].lastNumber < checkpoint.segment { break }
             if checkpoint == nil, rows >= limits.dedupIdentifiersMax { break }
             first -= 1
-            rows += try views.catalog.segment(segments[first].number)?.entries.reduce(0) { $0 + $1.rowCount } ?? 0
+            rows += segments[first].entries.reduce(0) { $0 + $1.rowCount }
         }
         // Ids of segments that are not read or are gone: who was accepted then is not certain any more.
         var gap = first < segments.count && segments[first].number > max(1, checkpoint?.segment ?? 1)
         var batch = DeduplicationBatch()
         defer { batch.deallocate() }
-        for segment in segments[first...] {
-            guard let catalog = try views.catalog.segment(segment.number) else { continue }
+        for catalog in segments[first...] {
             for entry in catalog.entries {
-                let point = LogPoint(segment: segment.number, offset: UInt64(entry.offset))
-                guard point >= checkpoint ?? .start else { continue }
+                // Where a block of an archive stands says nothing of when it came.
+                let point = LogPoint(
+                    segment: catalog.number, offset: catalog.archive == nil ? UInt64(entry.offset) : 0)
+                guard catalog.archive != nil || point >= checkpoint ?? .start else { continue }
                 let view = try catalog.view(entry.offset)
                 if gap, let earliest = view?.requests.map(\.receivedAt).min() {
                     index.forgets(before: earliest)

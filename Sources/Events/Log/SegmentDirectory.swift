@@ -52,21 +52,53 @@ final class SegmentDirectory: Sendable {
         var damagedOffsets: Set<Int>
     }
 
-    private let list = Mutex<[Segment]>([])
+    private struct State: Sendable {
+        var segments: [Segment] = []
+        var archives: [ArchiveFile] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// Oldest first; those whose place an archive took are not among them.
+    var segments: [Segment] { state.withLock { $0.segments } }
 
     /// Oldest first.
-    var segments: [Segment] { list.withLock { $0 } }
+    var archives: [ArchiveFile] { state.withLock { $0.archives } }
 
-    subscript(number: UInt32) -> Segment? { list.withLock { $0.first { $0.number == number } } }
+    /// Both at one moment: no event is in both or in neither.
+    var snapshot: (archives: [ArchiveFile], segments: [Segment]) { state.withLock { ($0.archives, $0.segments) } }
 
-    func add(_ segment: Segment) { list.withLock { $0.append(segment) } }
+    subscript(number: UInt32) -> Segment? { state.withLock { $0.segments.first { $0.number == number } } }
 
-    func publish(_ number: UInt32, durableBytes: Int) {
-        list.withLock { segments in
-            guard let index = segments.lastIndex(where: { $0.number == number }) else { return }
-            segments[index].durableBytes = durableBytes
+    func archive(of segment: UInt32) -> ArchiveFile? {
+        state.withLock { $0.archives.first { $0.holds(segment) } }
+    }
+
+    func add(_ segment: Segment) { state.withLock { $0.segments.append(segment) } }
+
+    func add(_ archive: ArchiveFile) { state.withLock { $0.archives.append(archive) } }
+
+    /// Puts an archive, or nothing, in the place of segments and of the archives among them.
+    func replace(_ range: ClosedRange<UInt32>, with archive: ArchiveFile?) {
+        state.withLock { state in
+            state.segments.removeAll { range.contains($0.number) }
+            state.archives.removeAll { range.contains($0.first) }
+            guard let archive else { return }
+            state.archives.append(archive)
+            state.archives.sort { $0.first < $1.first }
         }
     }
 
-    var byteCount: Int { list.withLock { $0.reduce(0) { $0 + $1.durableBytes } } }
+    func publish(_ number: UInt32, durableBytes: Int) {
+        state.withLock { state in
+            guard let index = state.segments.lastIndex(where: { $0.number == number }) else { return }
+            state.segments[index].durableBytes = durableBytes
+        }
+    }
+
+    var byteCount: Int {
+        state.withLock { state in
+            state.segments.reduce(0) { $0 + $1.durableBytes } + state.archives.reduce(0) { $0 + $1.entry.bytes }
+        }
+    }
 }

@@ -99,6 +99,17 @@ package final class AppBook: Sendable {
         states.withLock { $0.values.filter { $0.org == org } }.sorted { $0.app < $1.app }
     }
 
+    /// The fewest days for which any app keeps anything.
+    var shortestRetentionDays: Int {
+        states.withLock { states in
+            states.values.reduce(AppSettings().retentionDays) { days, state in
+                state.settings.retentionDaysByType.values.reduce(min(days, state.settings.retentionDays)) {
+                    min($0, $1)
+                }
+            }
+        }
+    }
+
     /// Replaces the settings of an app.
     package func put(org: String, app: String, _ document: JSONValue) async throws -> AppState {
         try Self.check(app: app)

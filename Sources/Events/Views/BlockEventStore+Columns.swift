@@ -18,16 +18,36 @@ extension LogCatalog {
         return try all().map { segment in
             let entries = segment.entries
             let summaries = try entries.map { entry in
-                BlockSummary(
-                    rowCount: entry.rowCount, earliest: entry.earliest, latest: entry.latest,
-                    sources: try segment.sources(of: entry))
+                let sources = try segment.sources(of: entry)
+                // What has wholly expired is not looked at any more.
+                let isGone = segment.visibility?.isExpired(sources, latest: entry.latest) ?? false
+                return BlockSummary(
+                    rowCount: isGone ? 0 : entry.rowCount, earliest: entry.earliest, latest: entry.latest,
+                    sources: sources)
             }
-            return ColumnSegment(
-                identity: UInt64(segment.number), isSealed: segment.number != last, blocks: summaries,
+            let secret = secret
+            let identity = segment.identity(summaries)
+            var made = ColumnSegment(
+                identity: identity, isSealed: segment.archive != nil || segment.number != last,
+                blocks: summaries,
                 read: { index in
                     guard let view = try segment.view(entries[index].offset) else { return nil }
                     return try DecodedBlock(view, catalog: segment, secret: secret)
                 })
+            if let archive = segment.archive {
+                made.newest = archive.directory.newest
+                made.inLogOrder = { filter in try segment.inLogOrder(filter, secret, identity: identity) }
+            }
+            return made
         }
+    }
+}
+
+extension SegmentCatalog {
+    /// Changes with the file, and whenever something in it vanishes.
+    fileprivate func identity(_ blocks: [BlockSummary]) -> UInt64 {
+        let stamp = visibility?.stamp(blocks) ?? 0
+        guard let archive else { return UInt64(number) | (stamp & 0x7fff_ffff) << 32 }
+        return 1 << 63 | (archive.entry.sequence &* 0x9E37_79B9_7F4A_7C15 ^ stamp &* 0xD6E8_FEB8_6659_FD93) >> 1
     }
 }

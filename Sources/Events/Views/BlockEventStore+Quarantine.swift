@@ -41,12 +41,13 @@ extension BlockEventStore {
         let refused = EventOutcome.quarantined.rawValue
         let segments = try catalog.all()
         for segment in newestFirst ? segments.reversed() : segments {
+            if segment.archive != nil {
+                guard try eachRefusal(of: segment, newestFirst, from, to, body) else { return }
+                continue
+            }
             let entries = segment.entries
             for entry in newestFirst ? entries.reversed() : entries where entry.latest >= from && entry.earliest <= to {
-                guard let view = try segment.view(entry.offset),
-                    view.requests.contains(where: { $0.counts.quarantined > 0 })
-                else { continue }
-                let block = try DecodedBlock(view, catalog: segment, secret: secret)
+                guard let block = try refusing(entry.offset, segment) else { continue }
                 let outcomes = try block.outcomes()
                 let rows = outcomes.indices.filter { outcomes[$0] == refused }
                 for row in newestFirst ? rows.reversed() : rows {
@@ -54,6 +55,36 @@ extension BlockEventStore {
                 }
             }
         }
+    }
+
+    /// The rows of an archive in the order of the log; false when `body` has seen enough.
+    private func eachRefusal(
+        of segment: SegmentCatalog, _ newestFirst: Bool, _ from: Int64, _ to: Int64,
+        _ body: (DecodedBlock, Int) throws -> Bool
+    ) throws -> Bool {
+        var places: [(position: LogPosition, block: Int, row: Int)] = []
+        for (number, entry) in segment.entries.enumerated() where entry.latest >= from && entry.earliest <= to {
+            guard let block = try refusing(entry.offset, segment) else { continue }
+            let outcomes = try block.outcomes()
+            for row in outcomes.indices where outcomes[row] == EventOutcome.quarantined.rawValue {
+                places.append((block.position(row), number, row))
+            }
+        }
+        places.sort { $0.position < $1.position }
+        let kept = ArchiveBlocks(segment, secret)
+        for place in newestFirst ? places.reversed() : places {
+            guard let block = try kept.block(place.block)?.block else { continue }
+            guard try body(block, place.row) else { return false }
+        }
+        return true
+    }
+
+    /// A block, when some of its rows were refused.
+    private func refusing(_ offset: Int, _ segment: SegmentCatalog) throws -> DecodedBlock? {
+        guard let view = try segment.view(offset), view.requests.contains(where: { $0.counts.quarantined > 0 }) else {
+            return nil
+        }
+        return try DecodedBlock(view, catalog: segment, secret: secret)
     }
 
     private func quarantined(_ block: DecodedBlock, _ row: Int, _ span: QuarantineSpan) throws -> QuarantinedRow? {
@@ -80,9 +111,7 @@ extension BlockEventStore {
 
     /// The event at a place; nil when none stands there.
     func event(at position: LogPosition) throws -> StoredEvent? {
-        guard let segment = try catalog.segment(position.segment), let view = try segment.view(Int(position.offset)),
-            Int(position.row) < view.rowCount
-        else { return nil }
-        return try DecodedBlock(view, catalog: segment, secret: secret).event(Int(position.row))
+        guard let found = try catalog.row(at: position) else { return nil }
+        return try DecodedBlock(found.view, catalog: found.catalog, secret: secret).event(found.row)
     }
 }

@@ -41,22 +41,25 @@ package final class BlockEventStore: EventStore {
     package func receipt(_ id: String, org: String) async throws -> StoredReceipt? {
         try await BlockingWork.value { [self] in
             guard let place = ReceiptID(id),
-                let view = try catalog.block(segment: place.segment, offset: Int(place.offset)),
-                view.requests.indices.contains(Int(place.request))
+                let found = try catalog.request(segment: place.segment, offset: place.offset, request: place.request)
             else { return nil }
-            let request = view.requests[Int(place.request)]
+            let request = found.view.requests[found.request]
             let check = secret.receiptCheck(
                 segment: place.segment, offset: place.offset, request: place.request, nonce: request.nonce)
             guard check == place.check, request.org == org else { return nil }
+            let days = Int64(LogRewrite.receiptDays)
+            guard request.receivedAt >= clock.now.microseconds - days * 86_400_000_000 else { throw ReceiptExpired() }
             return StoredReceipt(
                 receipt: id, app: request.app, format: request.format.label,
                 receivedAt: Timestamp(microseconds: request.receivedAt), counts: request.counts,
-                problems: try problems(view, request))
+                problems: try problems(found))
         }
     }
 
-    private func problems(_ view: BlockView, _ request: RequestView) throws -> [EventProblem] {
-        guard request.counts.stored < request.rowCount, let block = try decoded(view) else { return [] }
+    private func problems(_ found: LogCatalog.Found) throws -> [EventProblem] {
+        let request = found.view.requests[found.request]
+        guard request.counts.stored < request.rowCount else { return [] }
+        let block = try DecodedBlock(found.view, catalog: found.catalog, secret: secret)
         let outcomes = try block.outcomes()
         return try (request.firstRow..<request.firstRow + request.rowCount).compactMap { row in
             guard let outcome = EventOutcome(rawValue: outcomes[row]), outcome != .stored else { return nil }
@@ -65,24 +68,62 @@ package final class BlockEventStore: EventStore {
         }
     }
 
-    private func decoded(_ view: BlockView) throws -> DecodedBlock? {
-        try catalog.segment(view.segment).map { try DecodedBlock(view, catalog: $0, secret: secret) }
-    }
-
     /// Blocks that may hold a time in `from`…`to`, until `body` says stop.
     private func blocks(
         newestFirst: Bool, from: Int64 = .min, to: Int64 = .max, _ body: (DecodedBlock) throws -> Verdict
     ) throws {
         let segments = try catalog.all()
-        for segment in newestFirst ? segments.reversed() : segments {
-            let entries = segment.entries
-            for entry in newestFirst ? entries.reversed() : entries where entry.latest >= from && entry.earliest <= to {
-                guard let view = try segment.view(entry.offset) else { continue }
-                let block = try DecodedBlock(view, catalog: segment, secret: secret)
+        var isOver = false
+        for segment in newestFirst ? segments.reversed() : segments where !isOver {
+            try blocks(of: segment, newestFirst: newestFirst, from: from, to: to) { block in
+                let verdict = try body(block)
+                isOver = verdict == .stop
+                return verdict
+            }
+        }
+    }
+
+    private func blocks(
+        of segment: SegmentCatalog, newestFirst: Bool, from: Int64, to: Int64, _ body: (DecodedBlock) throws -> Verdict
+    ) throws {
+        let entries = segment.entries
+        for entry in newestFirst ? entries.reversed() : entries where entry.latest >= from && entry.earliest <= to {
+            guard let view = try segment.view(entry.offset) else { continue }
+            let block = try DecodedBlock(view, catalog: segment, secret: secret)
+            do {
+                if case .stop = try body(block) { return }
+            } catch BlockView.Failure.damaged {
+                // Its range was reported when the log was opened, or is by `aurum events verify`; the rest serves.
+                continue
+            }
+        }
+    }
+
+    /// The same with the rows of archives in the order of the log: `body` gets a block and which of its rows are next.
+    private func pieces(
+        _ filter: EventFilter, from: Int64, to: Int64, _ body: (DecodedBlock, Range<Int>) throws -> Verdict
+    ) throws {
+        let segments = try catalog.all()
+        for segment in filter.newestFirst ? segments.reversed() : segments {
+            guard segment.archive != nil else {
+                var isOver = false
+                try blocks(of: segment, newestFirst: filter.newestFirst, from: from, to: to) { block in
+                    let verdict = try body(block, 0..<block.rowCount)
+                    isOver = verdict == .stop
+                    return verdict
+                }
+                if isOver { return }
+                continue
+            }
+            let kept = ArchiveBlocks(segment, secret)
+            let runs = try segment.runs(from: from, to: to) {
+                $0 == filter.org && (filter.app == nil || $1 == filter.app)
+            }
+            for run in filter.newestFirst ? runs.reversed() : runs {
                 do {
-                    if case .stop = try body(block) { return }
+                    guard let block = try kept.block(run.block)?.block else { continue }
+                    if case .stop = try body(block, run.rows) { return }
                 } catch BlockView.Failure.damaged {
-                    // Its range was reported when the log was opened, or is by `aurum events verify`; the rest serves.
                     continue
                 }
             }
@@ -135,11 +176,12 @@ package final class BlockEventStore: EventStore {
     }
 
     func receiptText(_ block: BlockView, _ request: Int) -> String {
+        let origin = block.origin(request)
         let check = secret.receiptCheck(
-            segment: block.segment, offset: UInt32(block.offset), request: UInt16(request),
+            segment: origin.segment, offset: origin.offset, request: origin.request,
             nonce: block.requests[request].nonce)
         return ReceiptID(
-            segment: block.segment, offset: UInt32(block.offset), request: UInt16(request), check: check
+            segment: origin.segment, offset: origin.offset, request: origin.request, check: check
         ).text
     }
 
@@ -152,12 +194,11 @@ package final class BlockEventStore: EventStore {
             let test = RowTest(filter, secret)
             let decoder = EventDecoder(secret: secret)
             var events: [StoredEvent] = []
-            try blocks(
-                newestFirst: filter.newestFirst, from: filter.from?.microseconds ?? .min,
-                to: filter.to?.microseconds ?? .max
-            ) { block in
+            let (from, to) = (filter.from?.microseconds ?? .min, filter.to?.microseconds ?? .max)
+            try pieces(filter, from: from, to: to) { block, range in
                 guard block.view.requests.contains(where: { $0.org == filter.org }) else { return .goOn }
                 var rows = try test.rows(block)
+                if range.count < block.rowCount { rows.removeAll { !range.contains($0) } }
                 if filter.newestFirst { rows.reverse() }
                 for row in rows {
                     guard let event = try block.event(row, decoder), test.holds(event) else { continue }
@@ -186,14 +227,11 @@ package final class BlockEventStore: EventStore {
             var touches: [Touch] = []
             var open: DecodedBlock?
             for entry in entries.suffix(max(0, query.limit)) {
-                let place = entry.position
-                if open?.view.segment != place.segment || open?.view.offset != Int(place.offset) {
-                    open = try catalog.block(segment: place.segment, offset: Int(place.offset)).flatMap {
-                        try decoded($0)
-                    }
+                guard let found = try catalog.row(at: entry.position) else { continue }
+                if open?.view.segment != found.view.segment || open?.view.offset != found.view.offset {
+                    open = try DecodedBlock(found.view, catalog: found.catalog, secret: secret)
                 }
-                guard let open, Int(place.row) < open.rowCount, let event = try open.event(Int(place.row), decoder)
-                else { continue }
+                guard let event = try open?.event(found.row, decoder) else { continue }
                 guard event.org == query.org, belongs(event, query, persons, keys), let touch = Touch(event) else {
                     continue
                 }
@@ -209,6 +247,9 @@ package final class BlockEventStore: EventStore {
         event.traceID == query.traceID || event.linkedIdentifiers.contains { persons.contains(keys.person($0).high) }
     }
 }
+
+/// The receipt is genuine and too old to be read.
+package struct ReceiptExpired: Error, Equatable {}
 
 /// Ends its hook when it is cancelled or dropped.
 package final class CommitSubscription: Sendable {

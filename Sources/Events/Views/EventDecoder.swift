@@ -18,12 +18,11 @@ final class EventDecoder {
         guard block.requests.indices.contains(facts.request) else { return nil }
         let request = block.requests[facts.request]
         guard parse(raw), parser.conclude(rules(request)) else { return nil }
+        let origin = block.origin(facts.request)
         let check = secret.receiptCheck(
-            segment: block.segment, offset: UInt32(block.offset), request: UInt16(truncatingIfNeeded: facts.request),
-            nonce: request.nonce)
+            segment: origin.segment, offset: origin.offset, request: origin.request, nonce: request.nonce)
         let receipt = ReceiptID(
-            segment: block.segment, offset: UInt32(block.offset), request: UInt16(truncatingIfNeeded: facts.request),
-            check: check)
+            segment: origin.segment, offset: origin.offset, request: origin.request, check: check)
         return build(raw, facts, request, position: block.position(facts.row), receipt: receipt.text)
     }
 

@@ -37,6 +37,10 @@ final class TotalsView: Sendable {
     static let organisationsMax = 10_000
 
     private let organisations = Mutex<[String: Organisation]>([:])
+    /// The last correction that the counts hold. Changed and written down under the lock of the counts.
+    private let corrected = Mutex<Int64>(0)
+    /// Under this name a checkpoint keeps it: no organisation has it.
+    private static let correctionName = ""
 
     /// Adds what one request brought.
     func add(org: String, _ counts: OutcomeCounts, at moment: Timestamp?) {
@@ -68,11 +72,33 @@ final class TotalsView: Sendable {
 
     /// All counts as JSON, for the first block of a segment.
     var checkpoint: [UInt8] {
-        let all = organisations.withLock { $0.mapValues(\.counts) }
-        let members = all.mapValues { counts in
-            JSONValue.array(EventOutcome.allCases.map { .integer(Int64(counts[$0])) })
+        let (all, last) = organisations.withLock { organisations -> ([String: OutcomeCounts], Int64) in
+            (organisations.mapValues(\.counts), corrected.withLock { $0 })
         }
+        var members = all.mapValues { counts in
+            JSONValue.array(EventOutcome.allCases.map { JSONValue.integer(Int64(counts[$0])) })
+        }
+        if last > 0 { members[Self.correctionName] = .array([.integer(last)]) }
         return Array(JSONValue.object(members).canonical.utf8)
+    }
+
+    /// The last correction that the counts hold.
+    var corrections: Int64 { corrected.withLock { $0 } }
+
+    /// Counts what turned out to be second copies as such; corrections that are in already change nothing.
+    func correct(_ corrections: [CountCorrection]) {
+        organisations.withLock { all in
+            let last = corrected.withLock { $0 }
+            for correction in corrections where correction.sequence > last {
+                for outcome in EventOutcome.allCases {
+                    all[correction.org]?.counts[outcome] -= correction.duplicates[outcome]
+                }
+                let found = correction.duplicates.total
+                all[correction.org]?.counts.duplicate += found
+            }
+            let newest = corrections.map(\.sequence).max() ?? 0
+            corrected.withLock { $0 = max(last, newest) }
+        }
     }
 
     /// Takes the counts of a checkpoint; false when it cannot be read.
@@ -80,7 +106,9 @@ final class TotalsView: Sendable {
         guard let members = try? checkpoint.withUnsafeBufferPointer({ try JSONReader.object($0) }) else { return false }
         organisations.withLock { all in
             all = [:]
-            for (org, values) in members {
+            let last = members[Self.correctionName]?.array?.first?.integer ?? 0
+            corrected.withLock { $0 = last }
+            for (org, values) in members where org != Self.correctionName {
                 var entry = Organisation()
                 for (outcome, value) in zip(EventOutcome.allCases, values.array ?? []) {
                     entry.counts[outcome] = Int(value.integer ?? 0)

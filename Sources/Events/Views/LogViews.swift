@@ -9,9 +9,11 @@ final class LogViews: Sendable {
     private let touches: Mutex<TouchIndex>
     private let hooks = Mutex<(next: Int, all: [Int: @Sendable (CommitNotice) -> Void])>((0, [:]))
 
-    init(directory: SegmentDirectory, limits: EventLimits, persons: PersonDirectory) {
+    init(
+        directory: SegmentDirectory, limits: EventLimits, persons: PersonDirectory, visibility: LogVisibility? = nil
+    ) {
         self.directory = directory
-        catalog = LogCatalog(directory: directory)
+        catalog = LogCatalog(directory: directory, visibility: visibility)
         self.persons = persons
         touches = Mutex(TouchIndex(touchesMax: limits.touchesMax))
     }

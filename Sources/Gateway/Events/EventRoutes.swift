@@ -40,7 +40,11 @@ struct EventRoutes: Sendable {
     private func receipt(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try access.require(.eventsRead, request)
         let id = context.parameters.get("receipt") ?? ""
-        guard let receipt = try await store.receipt(id, org: principal.org) else {
+        let found: StoredReceipt?
+        do { found = try await store.receipt(id, org: principal.org) } catch is ReceiptExpired {
+            throw Problem.gone(code: "receipt_expired", detail: "Receipts can be read for 30 days.")
+        }
+        guard let receipt = found else {
             throw Problem.notFound(code: "receipt_unknown", detail: "There is no such receipt.")
         }
         return Self.text(receipt.json)

@@ -148,6 +148,8 @@ package struct GatewayServer: Service {
             access: access, identity: parts.events.identity, store: store, clock: parts.clock,
             limits: parts.eventLimits, policies: parts.eventPolicies
         ).register(in: book)
+        LogRoutes(access: access, upkeep: parts.events.upkeep, policies: parts.eventPolicies, logger: parts.logger)
+            .register(in: book)
         QueryRoutes(access: access, engine: parts.queries).register(in: book)
         AppRoutes(access: access, apps: parts.eventPolicies.apps).register(in: book)
         QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits).register(in: book)

@@ -11,7 +11,7 @@ struct EventsCommand: AsyncParsableCommand {
         commandName: "events", abstract: "List and query stored events, and ask what became of an event or a request.",
         subcommands: [
             List.self, Outcome.self, ReceiptCommand.self, EventsQueryCommand.self, Funnel.self, Retention.self,
-            Cohorts.self, Paths.self, Sessions.self, Verify.self, Inspect.self, Import.self, Export.self,
+            Cohorts.self, Paths.self, Sessions.self, Verify.self, Inspect.self, Compact.self, Import.self, Export.self,
         ])
 
     struct List: AsyncParsableCommand {

@@ -8,7 +8,7 @@ struct IdentityCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "identity", abstract: "Show which identifiers are one person; merge two persons, or take it back.",
         discussion: "An identifier is NAMESPACE:VALUE; namespaces are anonymous, user, device, distinct and group.",
-        subcommands: [Show.self, Merge.self, Unmerge.self])
+        subcommands: [Show.self, Merge.self, Unmerge.self, Erase.self])
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "The person behind an identifier.")
@@ -93,6 +93,36 @@ struct IdentityCommand: AsyncParsableCommand {
                 }
             }
             Output.line("unmerged \(id.text)")
+        }
+    }
+
+    struct Erase: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Erase every event of a person: hidden at once, taken out of the files later.",
+            discussion: """
+                Prints the record of the erasure, which names nobody. It cannot be taken back.
+                Example: aurum identity erase user:u1
+                """)
+
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "An identifier of the person; all that are linked to it go as well.")
+        var identifier: NamedIdentifier
+        @Option(name: .long, help: "Organisation.")
+        var org = "default"
+
+        func run() async throws {
+            let configuration = try await options.read()
+            let (identifier, org) = (identifier.identifier, org)
+            if let contact = ServerContact.read(folder: configuration.dataDirectory) {
+                let answer = try await ServerClient(contact: contact).call(
+                    "POST", "/v1/identity/erase?org=\(IdentityCommand.escaped(org))", body: identifier.json)
+                return Output.line(answer.canonical)
+            }
+            try await EventsCommand.withGovernedLog(configuration) { log, policies in
+                let stored = policies.storedForm(identifier, org: org)
+                let record = try await log.upkeep.erase(org: org, [stored], actor: "aurum identity")
+                Output.line(record.json.canonical)
+            }
         }
     }
 

@@ -3,6 +3,7 @@ internal import AurumCore
 internal import Database
 internal import Events
 internal import Foundation
+internal import Logging
 internal import Telemetry
 
 /// Events that were refused: through the server when one runs, in its folder otherwise.

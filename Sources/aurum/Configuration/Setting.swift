@@ -75,9 +75,13 @@ extension Setting {
         key: ["exports", "directory"], kind: .text, standard: "off",
         help: "Folder that exports with the target directory are copied to, or off.")
 
+    static let logBytesMax = Setting(
+        key: ["events", "logBytesMax"], kind: .integer(0...1 << 50), standard: "0",
+        help: "Bytes of the event log beyond which the oldest events are removed; 0 for no bound.")
+
     static let all: [Setting] = [
         dataDirectory, httpHost, httpPort, metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
         eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, operatorName,
-        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory,
+        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory, logBytesMax,
     ]
 }

@@ -165,6 +165,7 @@ private struct Stores: Sendable {
         settings.limits.bytesInFlightMax = configuration.integer(.eventBytesInFlight)
         settings.limits.bodyBytesMax = configuration.integer(.eventsBodyBytesMax)
         settings.limits.batchEventsMax = configuration.integer(.eventsBatchMax)
+        settings.upkeep.logBytesMax = configuration.integer(.logBytesMax)
         let policies = try await Openings.policies(folder, database, registry: registry)
         let events = try Openings.log(
             folder, settings, registry: registry, health: health, clock: clock, policies: policies)

@@ -82,7 +82,8 @@ package final class ExportService: Service {
         let request = try ExportRequest(body, org: org, now: now, hasDirectory: false)
         return try await BlockingWork.value {
             let writer = try ExportWriter(
-                request, segments: try source.segments(), path: path, checkpoint: ExportCheckpoint())
+                request, segments: try OrderedLog.segments(of: source, request), path: path,
+                checkpoint: ExportCheckpoint())
             while try writer.nextPart() != nil {}
             let last = writer.checkpoint
             return (last.rows, last.bytes, try writer.finish())
@@ -158,7 +159,7 @@ package final class ExportService: Service {
     ) async throws -> (sha256: String, rows: Int, bytes: Int)? {
         let source = engine.source
         let writer = try await BlockingWork.value {
-            let segments = try source.segments()
+            let segments = try OrderedLog.segments(of: source, request)
             if let snapshot = job.knownSnapshot, let checkpoint = job.knownCheckpoint,
                 let known = snapshot.find(in: segments),
                 let writer = try? ExportWriter(request, segments: known, path: path, checkpoint: checkpoint)

@@ -19,6 +19,7 @@ extension LogCursor {
     /// The position of the last row of a snapshot that can be read; nil for an empty log.
     package static func lastPosition(of segments: [ColumnSegment]) throws -> LogPosition? {
         for segment in segments.reversed() {
+            if let newest = segment.newest { return newest }
             for index in segment.blocks.indices.reversed() where segment.blocks[index].rowCount > 0 {
                 if let block = try segment.read(index), block.rowCount > 0 { return block.position(block.rowCount - 1) }
             }
@@ -71,5 +72,40 @@ extension LogCursor {
             row = 0
         }
         return true
+    }
+}
+
+/// A snapshot of the log whose blocks all stand in its order: archives are read in the order in which their requests
+/// came. One reader's; not thread-safe.
+struct OrderedLog {
+    private let filter: RowFilter
+    private var known: [UInt64: ColumnSegment] = [:]
+
+    init(_ filter: RowFilter) { self.filter = filter }
+
+    /// A snapshot for an export.
+    static func segments(of source: any ColumnSource, _ request: ExportRequest) throws -> [ColumnSegment] {
+        var log = OrderedLog(request.scope.filter())
+        return try log.segments(try source.segments(), after: nil)
+    }
+
+    /// - Parameter position: archives that end before it are left empty.
+    mutating func segments(_ segments: [ColumnSegment], after position: LogPosition?) throws -> [ColumnSegment] {
+        guard segments.contains(where: { $0.inLogOrder != nil }) else { return segments }
+        var kept: [UInt64: ColumnSegment] = [:]
+        let ordered = try segments.map { segment -> ColumnSegment in
+            guard let inLogOrder = segment.inLogOrder, let newest = segment.newest else { return segment }
+            if let position, newest <= position {
+                var empty = segment
+                empty.blocks = []
+                return empty
+            }
+            var made = try known[segment.identity] ?? inLogOrder(filter)
+            made.newest = newest
+            kept[segment.identity] = made
+            return made
+        }
+        known = kept
+        return ordered
     }
 }

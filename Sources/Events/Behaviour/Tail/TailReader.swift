@@ -22,6 +22,7 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
     private let clock: any WallClock
     private let from: LogPosition?
     private var cursor: LogCursor?
+    private var log: OrderedLog
     private var isPlaced = false
     /// Catches up with the log from a given position: nothing is left out before it has.
     private var isReplay: Bool
@@ -33,6 +34,7 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
         (self.feed, self.filter, self.from, self.clock) = (feed, filter, from, clock)
         scanner = RowScanner(filter)
         isReplay = from != nil
+        log = OrderedLog(filter)
     }
 
     /// Frames that are due now; nil for how long nothing is due but more is known to be there.
@@ -44,7 +46,10 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
 
     func step() throws -> Step {
         fill()
-        let segments = try feed.segments()
+        let all = try feed.segments()
+        // Who watches from now on has no use for archives.
+        let first = try cursor?.last ?? from ?? (isPlaced ? nil : LogCursor.lastPosition(of: all))
+        let segments = try log.segments(all, after: first)
         var step = Step()
         guard isPlaced, cursor != nil || segments.isEmpty else {
             try place(segments, &step)

@@ -217,6 +217,18 @@ final class IdentityCheckpoints: Sendable {
         return nil
     }
 
+    /// The segment in which the oldest checkpoint ends that may be used; nil without one.
+    var oldestCovered: UInt32? {
+        let known = (try? storage.names()) ?? []
+        let covered = Self.names.filter { known.contains($0) }.compactMap { name -> UInt32? in
+            guard let header = try? read(name, IdentityCheckpoint.headerBytes),
+                IdentityCheckpoint.sequence(header) > 0
+            else { return 0 }
+            return header.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 24, as: UInt32.self).littleEndian }
+        }
+        return covered.min()
+    }
+
     private func read(_ name: String, _ count: Int) throws(LogStorageError) -> [UInt8] {
         let file = try LogFile(storage, name)
         return try file.read(at: 0, count: min(count, try file.size()))

@@ -32,7 +32,9 @@ struct IdentityReplay {
     /// Reads the blocks of the log behind what is covered; damaged ones are left out.
     func run(_ catalog: LogCatalog) throws {
         let covered = persons.covered
-        for segment in try catalog.all() where segment.number >= covered?.segment ?? 0 {
+        // Archives are behind every checkpoint: they are read only where none is left.
+        if covered == nil { try readArchives(catalog) }
+        for segment in try catalog.all() where segment.archive == nil && segment.number >= covered?.segment ?? 0 {
             for entry in segment.entries {
                 let place = BlockPlace(segment: segment.number, offset: UInt32(entry.offset))
                 if let covered, place <= covered { continue }
@@ -43,6 +45,16 @@ struct IdentityReplay {
                     continue
                 }
                 persons.cover(place)
+            }
+        }
+    }
+
+    private func readArchives(_ catalog: LogCatalog) throws {
+        for archive in try catalog.all() where archive.archive != nil {
+            let blocks = ArchiveBlocks(archive, secret)
+            for run in try archive.runs(where: { _, _ in true }) {
+                guard let block = try blocks.block(run.block) else { continue }
+                do { try take(RunBlock(block, run)) } catch BlockView.Failure.damaged { continue }
             }
         }
     }

@@ -218,6 +218,16 @@ package final class PersonDirectory: Sendable {
         }
     }
 
+    /// The last segment that lies wholly behind every checkpoint: none of it is read again, whichever is used.
+    var lastCoveredSegment: UInt32 {
+        // Both files are brought up where they lag: normally each new segment brings a checkpoint.
+        if (checkpoints.oldestCovered ?? 0) + 2 < covered?.segment ?? 0 {
+            checkpoint()
+            checkpoint()
+        }
+        return max(checkpoints.oldestCovered ?? 1, 1) - 1
+    }
+
     var covered: BlockPlace? { state.withLock { $0.covered } }
 }
 

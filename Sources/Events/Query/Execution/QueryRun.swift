@@ -67,6 +67,7 @@ struct QueryRun: Sendable {
     /// Where the newest row stands that a query over these segments covers.
     static func newest(_ segments: [ColumnSegment]) throws -> LogPosition? {
         for segment in segments.reversed() {
+            if let newest = segment.newest { return newest }
             for index in segment.blocks.indices.reversed() where segment.blocks[index].rowCount > 0 {
                 if let block = try segment.read(index) { return block.position(block.rowCount - 1) }
             }

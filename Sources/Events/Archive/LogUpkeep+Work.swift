@@ -1,0 +1,292 @@
+internal import AurumCore
+internal import Logging
+internal import Synchronization
+
+/// The steps of a run.
+extension LogUpkeep {
+    private static let dayMicroseconds: Int64 = 86_400_000_000
+
+    /// A file that may be rewritten or removed, with the day of its first commit.
+    private struct Piece {
+        var source: LogRewrite.Source
+        var day: Int64
+
+        var isSegment: Bool { if case .segment = source { true } else { false } }
+    }
+
+    private var today: Int64 { clock.now.microseconds.quotientRoundingDown(Self.dayMicroseconds) }
+
+    /// All archives, and the sealed segments that nobody needs as they are; oldest first.
+    private func pieces() throws -> [Piece] {
+        let (archives, segments) = views.directory.snapshot
+        let last = try lastRewritable()
+        let unreadable = state.withLock { $0.unreadable }
+        var pieces = archives.map { Piece(source: .archive($0), day: $0.entry.day) }
+        for segment in segments
+        where segment.number <= last && segment.damagedOffsets.isEmpty && !unreadable.contains(segment.number) {
+            pieces.append(Piece(source: .segment(segment), day: try Self.day(segment)))
+        }
+        return pieces.sorted { $0.source.first < $1.source.first }
+    }
+
+    /// The day in which a segment was begun.
+    private static func day(_ segment: SegmentDirectory.Segment) throws -> Int64 {
+        let header = try segment.file.read(at: 0, count: SegmentFormat.headerBytes)
+        guard header.count == SegmentFormat.headerBytes else { return 0 }
+        let created = header.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 16, as: Int64.self) }
+        return created.quotientRoundingDown(dayMicroseconds)
+    }
+
+    // MARK: archives out of segments
+
+    /// Writes segments again as archives: those of days that are over, and of today when there are many of them.
+    func compact(all: Bool, _ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
+        for group in groups(try pieces(), all: all) {
+            do {
+                try rewrite(group.map(\.source), day: group[0].day, pace, &tally)
+            } catch BlockView.Failure.damaged {
+                // What is damaged stays as it is, and is reported by `aurum events verify`.
+                let segments = group.flatMap { $0.source.first...$0.source.last }
+                state.withLock { $0.unreadable.formUnion(segments) }
+                logger.warning(
+                    "segments cannot be compacted, since some of them are damaged",
+                    metadata: ["code": "log_compaction_damaged", "first": "\(group[0].source.first)"])
+            }
+        }
+    }
+
+    /// Files that one archive is to take the place of: of one day, one behind the other, together not too large.
+    private func groups(_ pieces: [Piece], all: Bool) -> [[Piece]] {
+        var groups: [[Piece]] = []
+        var group: [Piece] = []
+        var bytes = 0
+        func close() {
+            if isWorthIt(group, all: all) { groups.append(group) }
+            (group, bytes) = ([], 0)
+        }
+        for piece in pieces {
+            let size = piece.source.byteCount
+            if let last = group.last,
+                last.day != piece.day || last.source.last &+ 1 != piece.source.first
+                    || bytes + size > settings.archiveBytesMax || piece.day >= today && !piece.isSegment
+            {
+                close()
+            }
+            // Of a day that is not over archives are left alone.
+            if piece.day >= today, !piece.isSegment { continue }
+            group.append(piece)
+            bytes += size
+        }
+        close()
+        return groups
+    }
+
+    private func isWorthIt(_ group: [Piece], all: Bool) -> Bool {
+        guard let first = group.first else { return false }
+        let segments = group.count { $0.isSegment }
+        if first.day < today { return segments > 0 || group.count > 1 }
+        return all ? segments > 0 : segments >= settings.segmentsMin
+    }
+
+    // MARK: archives out of archives
+
+    /// Writes archives again of which something has expired or was erased.
+    func renewArchives(_ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
+        for archive in views.directory.archives {
+            let pending = state.withLock { $0.ledger.pending }
+                .filter { $0.sequence > archive.entry.erasures && archive.first <= $0.end.segment }
+            let (expired, erased) = try rowsToRemove(archive, mayErase: !pending.isEmpty, pace)
+            if expired + erased > 0 {
+                try rewrite([.archive(archive)], day: archive.entry.day, pace, &tally)
+            } else if !pending.isEmpty {
+                // Nothing of these persons is in it: noted, so that nobody looks again.
+                try note(erasuresIn: archive)
+            }
+        }
+    }
+
+    /// Rows of an archive that are on disk and may not be seen any more.
+    private func rowsToRemove(
+        _ archive: ArchiveFile, mayErase: Bool, _ pace: UpkeepPace
+    ) throws -> (expired: Int, erased: Int) {
+        let catalog = SegmentCatalog(archive)
+        var (expired, erased) = (0, 0)
+        for entry in catalog.entries {
+            let sources = try catalog.sources(of: entry)
+            guard mayErase || visibility.mayExpire(sources, earliest: entry.earliest),
+                let view = try catalog.view(entry.offset)
+            else { continue }
+            let block = try DecodedBlock(view, catalog: catalog, secret: secret)
+            let outcomes = try block.storedOutcomes()
+            expired += try visibility.expiredRows(block, outcomes).count { outcomes[$0] != DecodedBlock.goneOutcome }
+            if mayErase {
+                erased += try visibility.erasedRows(block).count { outcomes[$0] != DecodedBlock.goneOutcome }
+            }
+            try pace.step()
+        }
+        return (expired, erased)
+    }
+
+    /// The same archive with the erasures so far taken for carried out.
+    private func note(erasuresIn archive: ArchiveFile) throws {
+        var entry = archive.entry
+        var manifest = state.withLock { $0.manifest }
+        entry.erasures = state.withLock { $0.ledger.sequence }
+        manifest.replace(archive.first...archive.last, with: entry)
+        try change(to: manifest)
+        views.directory.replace(archive.first...archive.last, with: try LogRecovery.archive(entry, storage))
+    }
+
+    // MARK: one archive
+
+    /// Puts one archive in the place of some files.
+    private func rewrite(
+        _ sources: [LogRewrite.Source], day: Int64, _ pace: UpkeepPace, _ tally: inout RewriteTally
+    ) throws {
+        guard let first = sources.first?.first, let last = sources.last?.last else { return }
+        let before = sources.reduce(0) { $0 + $1.byteCount }
+        guard try storage.freeBytes() >= freeBytesMin + before else { throw LogStorageError.noSpace }
+        var manifest = state.withLock { $0.manifest }
+        manifest.sequence += 1
+        var entry = ManifestArchive(sequence: manifest.sequence, first: first, last: last, day: day)
+        // Erasures that come meanwhile are for the next time.
+        entry.erasures = state.withLock { $0.ledger.sequence }
+        let unfinished = entry.name + ArchiveFormat.unfinishedSuffix
+        let result: RewriteTally
+        do {
+            result = try write(sources, first...last, unfinished, &entry, pace)
+        } catch {
+            try? storage.remove(unfinished)
+            throw error
+        }
+        if entry.rows > 0 { try storage.rename(unfinished, to: entry.name) } else { try storage.remove(unfinished) }
+        try storage.syncFolder()
+        let archive = entry.rows > 0 ? try LogRecovery.archive(entry, storage) : nil
+        manifest.replace(first...last, with: archive?.entry)
+        let corrections = add(result.corrections, to: &manifest)
+        try change(to: manifest)
+        views.directory.replace(first...last, with: archive)
+        views.totals.correct(corrections)
+        try remove(sources)
+        tally += result
+        tally.files += 1
+        tally.bytesBefore += before
+        tally.bytesAfter += entry.bytes
+        noteErased(result.erased, through: entry.erasures)
+    }
+
+    private func write(
+        _ sources: [LogRewrite.Source], _ range: ClosedRange<UInt32>, _ name: String, _ entry: inout ManifestArchive,
+        _ pace: UpkeepPace
+    ) throws -> RewriteTally {
+        var limits = ArchiveWriter.Limits()
+        (limits.blockRowsMax, limits.ownBlockRows) = (settings.blockRowsMax, settings.ownBlockRows)
+        (limits.bufferBytesMax, limits.dictionaryBytesMax) = (settings.bufferBytesMax, settings.dictionaryBytesMax)
+        if try storage.names().contains(name) { try storage.remove(name) }
+        let writer = try ArchiveWriter(
+            storage, name: name, segments: range, createdAt: clock.now.microseconds, limits: limits)
+        let rewrite = LogRewrite(
+            sources: sources, secret: secret, visibility: visibility, now: clock.now, limits: limits,
+            search: DuplicateSearch(), pace: { try pace.step() })
+        let tally = try rewrite.run(into: writer)
+        entry.bytes = try writer.finish()
+        entry.rows = writer.rowCount
+        guard tally.rowsRead == writer.rowCount + tally.rowsDropped else { throw UpkeepError.mismatch }
+        return tally
+    }
+
+    private func add(_ found: [String: OutcomeCounts], to manifest: inout LogManifest) -> [CountCorrection] {
+        var sequence = manifest.corrections.map(\.sequence).max() ?? 0
+        sequence = max(sequence, views.totals.corrections)
+        let now = clock.now.microseconds
+        // Every checkpoint of the counts that is still read is younger than this.
+        manifest.corrections.removeAll { $0.at < now - 30 * Self.dayMicroseconds }
+        let corrections = found.sorted { $0.key < $1.key }.map { org, counts in
+            sequence += 1
+            return CountCorrection(sequence: sequence, at: now, org: org, duplicates: counts)
+        }
+        manifest.corrections += corrections
+        return corrections
+    }
+
+    /// Makes a manifest the one that counts. When that fails nobody knows which one does, so nothing is changed any
+    /// more until the log is opened again.
+    private func change(to manifest: LogManifest) throws {
+        do throws(LogStorageError) {
+            try manifest.write(storage)
+        } catch {
+            state.withLock { $0.hasFailed = true }
+            throw error
+        }
+        state.withLock { $0.manifest = manifest }
+    }
+
+    /// Removes files that nothing names any more. Readers that have them open read on.
+    private func remove(_ sources: [LogRewrite.Source]) throws {
+        for source in sources {
+            switch source {
+            case .segment(let segment): try storage.remove(segment.file.name)
+            case .archive(let archive): try storage.remove(archive.entry.name)
+            }
+        }
+        try storage.syncFolder()
+    }
+
+    /// Removes what a stop left behind: files that the manifest does not name, or that it has replaced.
+    static func clean(_ storage: any LogStorage, _ manifest: LogManifest) throws(LogStorageError) {
+        let known = Set(manifest.archives.map(\.name))
+        var hasRemoved = false
+        for name in try storage.names() {
+            let isReplaced = SegmentFormat.number(name).map { manifest.replaces($0) } ?? false
+            let isUnknown = name.hasSuffix(ArchiveFormat.suffix) && !known.contains(name)
+            guard isReplaced || isUnknown || name.hasSuffix(ArchiveFormat.unfinishedSuffix) else { continue }
+            try storage.remove(name)
+            hasRemoved = true
+        }
+        if hasRemoved { try storage.syncFolder() }
+    }
+
+    // MARK: whole files
+
+    /// Removes files of which every row has expired and no receipt can be read any more.
+    func removeExpired(_ tally: inout RewriteTally) throws {
+        let end = today - Int64(LogRewrite.receiptDays) - 1
+        for piece in try pieces() where piece.day < end {
+            let catalog = try piece.source.catalog()
+            let entries = catalog.entries
+            guard try entries.allSatisfy({ visibility.isExpired(try catalog.sources(of: $0), latest: $0.latest) })
+            else { continue }
+            let rows = entries.reduce(0) { $0 + $1.rowCount }
+            try drop(piece.source)
+            tally.expired += rows
+            tally.rowsRead += rows
+            tally.files += 1
+            tally.bytesBefore += piece.source.byteCount
+        }
+    }
+
+    /// Removes the oldest files until the log is within its bound.
+    func removeBeyondBound(_ tally: inout RewriteTally) throws {
+        guard settings.logBytesMax > 0 else { return }
+        for piece in try pieces() {
+            guard views.directory.byteCount > settings.logBytesMax else { return }
+            let rows = try piece.source.catalog().entries.reduce(0) { $0 + $1.rowCount }
+            try drop(piece.source)
+            tally.expired += rows
+            tally.files += 1
+            tally.bytesBefore += piece.source.byteCount
+            logger.warning(
+                "the oldest events were removed, since the log is larger than events.logBytesMax",
+                metadata: ["code": "log_bound", "rows": "\(rows)", "first": "\(piece.source.first)"])
+        }
+    }
+
+    private func drop(_ source: LogRewrite.Source) throws {
+        var manifest = state.withLock { $0.manifest }
+        manifest.sequence += 1
+        manifest.replace(source.first...source.last, with: nil)
+        try change(to: manifest)
+        views.directory.replace(source.first...source.last, with: nil)
+        try remove([source])
+    }
+}
