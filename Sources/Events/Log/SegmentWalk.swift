@@ -50,7 +50,7 @@ struct SegmentWalk {
     private mutating func resynchronised(after bad: Int) throws(LogStorageError) -> Int? {
         var place = bad + BlockHeader.alignment
         while place + BlockHeader.byteCount <= end {
-            if try bytes(at: place, count: 4).elementsEqual([0x41, 0x42, 0x4b, 0x32]),
+            if try bytes(at: place, count: 4, ahead: Self.windowBytes).elementsEqual([0x41, 0x42, 0x4b, 0x32]),
                 case .valid(let header) = try header(at: place), place + Int(header.totalBytes) <= end,
                 header.sequence > lastSequence ?? 0
             {
@@ -62,13 +62,16 @@ struct SegmentWalk {
     }
 
     private mutating func header(at place: Int) throws(LogStorageError) -> BlockHeader.Reading {
-        let slice = try bytes(at: place, count: BlockHeader.byteCount)
+        // From block to block nothing else is read: what lies between would be most of the log.
+        let slice = try bytes(at: place, count: BlockHeader.byteCount, ahead: BlockHeader.byteCount)
         return slice.withUnsafeBytes { BlockHeader.decode($0) }
     }
 
-    private mutating func bytes(at place: Int, count: Int) throws(LogStorageError) -> ArraySlice<UInt8> {
+    private mutating func bytes(
+        at place: Int, count: Int, ahead: Int
+    ) throws(LogStorageError) -> ArraySlice<UInt8> {
         if place < windowStart || place + count > windowStart + window.count {
-            window = try file.read(at: place, count: min(Self.windowBytes, max(count, end - place)))
+            window = try file.read(at: place, count: min(ahead, max(count, end - place)))
             windowStart = place
         }
         let start = place - windowStart
