@@ -89,7 +89,7 @@ import Validation
                 "/v1/query/funnel",
                 [
                     "from": .string(ago(120)), "to": .string(ago(0)),
-                    "steps": [["type": "page"], ["type": "track", "name": "signup"]],
+                    "steps": [["where": #"type = "page""#], ["where": #"name = "signup""#]],
                 ])
             #expect(unique.status == 200 && funnel.status == 200, "\(unique.text) \(funnel.text)")
             return [unique.body["rows"], funnel.body["steps"]]
