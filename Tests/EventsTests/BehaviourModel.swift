@@ -263,8 +263,11 @@ struct BehaviourModel {
 
     func sessions(gap: Int64, range: Range<Int64>) -> [Visit] {
         var visits: [Visit] = []
+        // Who goes on for longer than this without a pause is told from what came before by this much of it.
+        let earliest = range.lowerBound - 86_400_000 - gap
         for life in lives() {
-            for (app, own) in Dictionary(grouping: life, by: \.app) {
+            for (app, all) in Dictionary(grouping: life, by: \.app) {
+                let own = all.filter { $0.time >= earliest }
                 var open: [PlainEvent] = []
                 func close() {
                     guard let first = open.first, let last = open.last, range.contains(first.time) else { return }

@@ -142,7 +142,8 @@ struct SegmentPropertyTests {
         #expect(again.recovery.damaged.isEmpty && again.recovery.cutBytes == 0, "\(run)")
         try Self.check(LogReader(storage, named: run), model, run + ", reopened")
         try await Self.check(again, model, run + ", reopened")
-        let first = try #require(model["app0"]?.first?.lines.first { $0.outcome == .stored })
+        let sent = (model["app0"] ?? []).lazy.flatMap(\.lines)
+        let first = try #require(sent.first { $0.outcome == .stored }, "seed \(seed)")
         #expect(try await again.send(String(decoding: first.bytes, as: UTF8.self), source: Self.appZero).duplicate == 1)
         await again.close()
     }
