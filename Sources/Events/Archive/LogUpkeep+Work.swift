@@ -254,7 +254,7 @@ extension LogUpkeep {
         for piece in try pieces() where piece.day < end {
             let catalog = try piece.source.catalog()
             let entries = catalog.entries
-            guard try entries.allSatisfy({ visibility.isExpired(try catalog.sources(of: $0), latest: $0.latest) })
+            guard try entries.allSatisfy({ visibility.isExpired(try catalog.sources(of: $0), latest: $0.latestKept) })
             else { continue }
             let rows = entries.reduce(0) { $0 + $1.rowCount }
             try drop(piece.source)

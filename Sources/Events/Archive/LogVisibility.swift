@@ -115,14 +115,16 @@ final class LogVisibility: Sendable {
         guard block.earliest < safeFloor(hour) else { return [] }
         var rows: [Int] = []
         var types: [UInt8]?
-        for request in block.requests {
+        for request in block.view.requests {
             let rule = rule(org: request.org, app: request.app)
+            // What was brought in from before is kept as long as what came that day.
+            let arrived = request.isHistorical ? request.receivedAt : .min
             guard block.earliest < Self.floor(rule.shortest, hour: hour) else { continue }
             let times = try block.times()
             if types == nil, !rule.daysByType.isEmpty { types = try block.types() }
             for row in request.firstRow..<request.firstRow + request.rowCount {
                 let days = rule.daysByType.isEmpty ? rule.days : rule.days(of: types?[row] ?? 0)
-                if times[row] < Self.floor(days, hour: hour) { rows.append(row) }
+                if max(times[row], arrived) < Self.floor(days, hour: hour) { rows.append(row) }
             }
         }
         return rows

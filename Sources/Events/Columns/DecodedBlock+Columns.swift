@@ -427,8 +427,11 @@ extension DecodedBlock {
         case .codes?, .plain?:
             guard let input = try input(column, .value) else { return }
             for row in 0..<rowCount where input.codes[row] != 0 {
-                let text = EscapedText.decoded(input.raw(input.codes[row]) ?? [])
-                if let value = Millionths(decimal: text) { values[row] = value.value }
+                let text = Array(EscapedText.decoded(input.raw(input.codes[row]) ?? []).utf8)
+                let value = text.withUnsafeBufferPointer { text in
+                    text.baseAddress.flatMap { DecimalText.millionths($0, text.count) }
+                }
+                if let value { values[row] = value }
             }
         default: return
         }

@@ -143,11 +143,14 @@ final class SegmentCatalog: Sendable {
         var shard: UInt32
         var sources: UInt64
         var bringsNew: Bool
+        /// The time that retention counts from at the latest: rows brought in from before count from their arrival.
+        var latestKept: Int64
 
         init(_ offset: Int, _ header: BlockHeader) {
             (self.offset, rowCount) = (offset, Int(header.rowCount))
             (earliest, latest) = (header.earliest, header.latest)
             (shard, sources, bringsNew) = (header.shard, header.sources, header.bringsNew)
+            latestKept = max(header.latest, header.committedAt)
         }
     }
 

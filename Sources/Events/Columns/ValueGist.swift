@@ -14,7 +14,6 @@ struct ValueGist {
     /// Click identifiers stand beside URLs: then the ones in URLs count with their values.
     private let hasClicks: Bool
     private let decoder: EventDecoder
-    private static let separator = "\u{1}"
 
     init(_ name: ColumnName, hasClicks: Bool, _ decoder: EventDecoder) {
         (self.name, self.hasClicks, self.decoder) = (name, hasClicks, decoder)
@@ -68,7 +67,7 @@ struct ValueGist {
                 AdvertisingFacts.host(url) ?? "", first("utm_source"), first("utm_medium"), hasName ? "1" : "",
                 clicks(parameters),
             ]
-            return parts.joined(separator: Self.separator)
+            return Self.joined(parts)
         default: return ""
         }
     }
@@ -76,7 +75,12 @@ struct ValueGist {
     private func clicks(_ parameters: [(String, String)]) -> String {
         let known = parameters.filter { pair in AdvertisingLink.clickIDs.contains { "\($0.parameter)" == pair.0 } }
         if known.count == 1, !hasClicks, wanted != .click { return known[0].0 }
-        return known.map { "\($0.0)=\($0.1)" }.joined(separator: "&")
+        return Self.joined(known.flatMap { [$0.0, $0.1] })
+    }
+
+    /// Parts that no other parts give: each with its length before it.
+    private static func joined(_ parts: [String?]) -> String {
+        parts.map { part in part.map { "\($0.utf8.count):\($0)" } ?? "-" }.joined()
     }
 
     private func ofReferrer(_ referrer: String) -> String? {
@@ -91,23 +95,21 @@ struct ValueGist {
             case .channel:
                 campaign.source == nil && campaign.medium == nil && campaign.name == nil && campaign.id == nil
                     ? nil
-                    : [
-                        campaign.source ?? "", campaign.medium ?? "",
-                        campaign.name != nil || campaign.id != nil ? "1" : "",
-                    ].joined(separator: Self.separator)
+                    : Self.joined([
+                        campaign.source, campaign.medium, campaign.name != nil || campaign.id != nil ? "1" : nil,
+                    ])
             case .campaign: campaign.json?[String(name.path.dropFirst("campaign.".count))]?.string
             default: nil
             }
         let url = facts.url.map { ofURL($0) }
         let referrer = facts.referrer.flatMap { ofReferrer($0) }
         guard own != nil || url != nil || referrer != nil else { return nil }
-        return [own, url, referrer].map { $0 ?? "\u{2}" }.joined(separator: Self.separator)
+        return Self.joined([own, url, referrer])
     }
 
     private func plain(context raw: [UInt8]) -> String? {
         guard Self.mayHold(raw, needle) else { return nil }
-        let text = decoder.detached(Array("{\"type\":\"page\",\"context\":".utf8) + raw + [0x7d])?.text(name)
-        return text?.isEmpty ?? true ? nil : text
+        return decoder.detached(Array("{\"type\":\"page\",\"context\":".utf8) + raw + [0x7d])?.text(name)
     }
 
     /// Letters that a context with something under the name has in it, unless it is written with escapes.
@@ -116,7 +118,10 @@ struct ValueGist {
         case "device_id", "advertising_id": Array("evice".utf8)
         case "url", "referrer", "title": Array("page".utf8)
         case _ where name.path.hasPrefix("traits."): Array("traits".utf8)
-        default: Array((name.path.split(separator: ".").last ?? "").utf8)
+        default:
+            // Names are compared as Unicode does: only ASCII ones have one spelling. An empty one is in every context.
+            (name.path.split(separator: ".", omittingEmptySubsequences: false).last)
+                .map { $0.utf8.allSatisfy { $0 < 0x80 } ? Array($0.utf8) : [] } ?? []
         }
     }
 

@@ -20,7 +20,7 @@ extension LogCatalog {
             let summaries = try entries.map { entry in
                 let sources = try segment.sources(of: entry)
                 // What has wholly expired is not looked at any more.
-                let isGone = segment.visibility?.isExpired(sources, latest: entry.latest) ?? false
+                let isGone = segment.visibility?.isExpired(sources, latest: entry.latestKept) ?? false
                 return BlockSummary(
                     rowCount: isGone ? 0 : entry.rowCount, earliest: entry.earliest, latest: entry.latest,
                     sources: sources)

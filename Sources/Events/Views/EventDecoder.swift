@@ -67,7 +67,7 @@ final class EventDecoder {
         let keys = secret.keys(org: request.org, app: request.app)
         let type = EventType(rawValue: UInt8(truncatingIfNeeded: parser.type)) ?? .track
         let advertising = AdvertisingFacts(
-            campaign: campaign, clickID: text(.clickID), url: firstText([.url, .propertyURL, .pageURL]),
+            campaign: campaign, clickID: firstText([.clickID]), url: firstText([.url, .propertyURL, .pageURL]),
             referrer: firstText([.referrer, .propertyReferrer, .pageReferrer]))
         let sent = parser.has(.sentAt) ? parser.sentAt : request.envelopeSentAt
         let own = parser.has(.timestamp) ? parser.timestamp : parser.originalTimestamp
@@ -78,15 +78,17 @@ final class EventDecoder {
             name: firstText([.name]) ?? type.name, at: Timestamp(microseconds: facts.time),
             sentAt: sent.map { Timestamp(microseconds: $0) },
             atSent: facts.flags & BlockContent.Flag.shifted != 0 ? Timestamp(microseconds: own) : nil,
-            traceID: trace(keys), hasOwnTraceID: parser.has(.traceID), anonymousID: text(.anonymousID),
-            userID: text(.userID), deviceID: firstText([.deviceID, .contextDeviceID]), sessionID: text(.sessionID),
-            clickID: advertising.clickID, orderID: firstText([.orderID, .propertyOrderID]), leadID: text(.leadID),
-            advertisingID: firstText([.advertisingID, .contextAdvertisingID]), vendorID: text(.vendorID),
-            installReferrer: text(.installReferrer), referralClickedAt: time(.referralClickedAt),
+            traceID: trace(keys), hasOwnTraceID: parser.has(.traceID), anonymousID: firstText([.anonymousID]),
+            userID: firstText([.userID]), deviceID: firstText([.deviceID, .contextDeviceID]),
+            sessionID: firstText([.sessionID]),
+            clickID: advertising.clickID, orderID: firstText([.orderID, .propertyOrderID]),
+            leadID: firstText([.leadID]),
+            advertisingID: firstText([.advertisingID, .contextAdvertisingID]), vendorID: firstText([.vendorID]),
+            installReferrer: firstText([.installReferrer]), referralClickedAt: time(.referralClickedAt),
             installBeganAt: time(.installBeganAt), url: firstText([.url, .propertyURL, .pageURL]),
             referrer: firstText([.referrer, .propertyReferrer, .pageReferrer]),
             title: firstText([.title, .propertyTitle, .pageTitle]), screen: screen(type, request),
-            groupID: text(.groupID), previousID: text(.previousID), campaign: advertising.campaign,
+            groupID: firstText([.groupID]), previousID: firstText([.previousID]), campaign: advertising.campaign,
             channel: advertising.channel, value: parser.has(.value) ? Millionths(value: parser.value) : nil,
             currency: currency(request), quantity: quantity, traits: json(.traits) ?? json(.contextTraits),
             props: json(.props), context: json(.context), consent: json(.consent), extra: extra(raw),
