@@ -17,7 +17,6 @@ final class ArchiveTables {
         var path: String
     }
 
-    private static let shapesMax = 60_000
     private static let columnsMax = 1000
     private let bytesMax: Int
     private(set) var columns: [Column] = []
@@ -45,7 +44,11 @@ final class ArchiveTables {
     /// Bytes that the texts take.
     var byteCount: Int { columns.reduce(0) { $0 + $1.table.byteCount } }
 
-    var isFull: Bool { byteCount > bytesMax || shapes.count >= Self.shapesMax || columns.count >= Self.columnsMax }
+    /// Whether so many more shapes have to begin new tables: a reader takes no more of them than a segment has.
+    func isFull(moreShapes: Int) -> Bool {
+        byteCount > bytesMax || columns.count >= Self.columnsMax
+            || !shapes.isEmpty && shapes.count + moreShapes > ShapeTree.endingsMax
+    }
 
     /// Starts with empty tables. No block may wait that was filled before.
     func startEpoch() {

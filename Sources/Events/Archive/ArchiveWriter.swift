@@ -58,7 +58,7 @@ final class ArchiveWriter {
     func append(
         _ source: SourceBlock, request: Int, kind: Int, _ verdicts: ArchiveBuffer.Verdicts
     ) throws {
-        if tables.isFull {
+        if tables.isFull(moreShapes: source.unmappedShapes(tables)) {
             try flushAll()
             tables.startEpoch()
             encoder.startSegment()

@@ -95,12 +95,14 @@ extension LogUpkeep {
         for archive in views.directory.archives {
             let pending = state.withLock { $0.ledger.pending }
                 .filter { $0.sequence > archive.entry.erasures && archive.first <= $0.end.segment }
+            // Erasures that come while it is read are for the next time.
+            let sequence = state.withLock { $0.ledger.sequence }
             let (expired, erased) = try rowsToRemove(archive, mayErase: !pending.isEmpty, pace)
             if expired + erased > 0 {
                 try rewrite([.archive(archive)], day: archive.entry.day, pace, &tally)
             } else if !pending.isEmpty {
                 // Nothing of these persons is in it: noted, so that nobody looks again.
-                try note(erasuresIn: archive)
+                try note(erasures: sequence, in: archive)
             }
         }
     }
@@ -127,11 +129,11 @@ extension LogUpkeep {
         return (expired, erased)
     }
 
-    /// The same archive with the erasures so far taken for carried out.
-    private func note(erasuresIn archive: ArchiveFile) throws {
+    /// The same archive with the erasures up to a number taken for carried out.
+    private func note(erasures sequence: Int64, in archive: ArchiveFile) throws {
         var entry = archive.entry
         var manifest = state.withLock { $0.manifest }
-        entry.erasures = state.withLock { $0.ledger.sequence }
+        entry.erasures = sequence
         manifest.replace(archive.first...archive.last, with: entry)
         try change(to: manifest)
         views.directory.replace(archive.first...archive.last, with: try LogRecovery.archive(entry, storage))
@@ -162,6 +164,7 @@ extension LogUpkeep {
         if entry.rows > 0 { try storage.rename(unfinished, to: entry.name) } else { try storage.remove(unfinished) }
         try storage.syncFolder()
         let archive = entry.rows > 0 ? try LogRecovery.archive(entry, storage) : nil
+        if let archive { try check(archive, pace) }
         manifest.replace(first...last, with: archive?.entry)
         let corrections = add(result.corrections, to: &manifest)
         try change(to: manifest)
@@ -173,6 +176,23 @@ extension LogUpkeep {
         tally.bytesBefore += before
         tally.bytesAfter += entry.bytes
         noteErased(result.erased, through: entry.erasures)
+    }
+
+    /// Reads a new archive as queries will, before the files that it takes the place of are given up.
+    private func check(_ archive: ArchiveFile, _ pace: UpkeepPace) throws {
+        let catalog = SegmentCatalog(archive)
+        var rows = 0
+        for entry in catalog.entries {
+            guard let view = try catalog.view(entry.offset) else { throw UpkeepError.mismatch }
+            let block = try DecodedBlock(view, catalog: catalog, secret: secret)
+            _ = try (block.shapes(), block.storedOutcomes(), block.times(), block.types())
+            for part in view.parts where [PartRole.values.rawValue, PartRole.plain.rawValue].contains(part.role) {
+                guard try block.values(part.column) != nil else { throw UpkeepError.mismatch }
+            }
+            rows += block.rowCount
+            try pace.step()
+        }
+        guard rows == archive.entry.rows else { throw UpkeepError.mismatch }
     }
 
     private func write(

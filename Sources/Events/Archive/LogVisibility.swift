@@ -137,7 +137,10 @@ final class LogVisibility: Sendable {
         let carriedOut = block.catalog.archive?.entry.erasures ?? 0
         var rows: Set<Int> = []
         for org in Set(block.requests.map(\.org)) {
-            let erasures = all.filter { $0.org == org && $0.sequence > carriedOut }
+            let erasures = all.filter {
+                $0.org == org && $0.sequence > carriedOut
+                    && (block.catalog.archive != nil || block.position(0) < $0.end)
+            }
             guard !erasures.isEmpty else { continue }
             try erase(erasures, org, block, &rows)
         }
@@ -179,12 +182,14 @@ final class LogVisibility: Sendable {
 
     // MARK: erasures
 
-    var erasures: [PendingErasure] { state.withLock { $0.erasures } }
-
+    /// Takes what is pending now. Those that were carried out stay: a reader may still have a file open that another
+    /// took the place of. The new files pass over them.
     func set(_ erasures: [PendingErasure]) {
         state.withLock { state in
-            guard state.erasures != erasures else { return }
-            state.erasures = erasures
+            let known = Set(state.erasures.map(\.sequence))
+            let added = erasures.filter { !known.contains($0.sequence) }
+            guard !added.isEmpty else { return }
+            state.erasures += added
             state.version += 1
         }
     }

@@ -26,6 +26,11 @@ final class SourceNames {
         (shapes, codes, columns) = ([], [:], [:])
     }
 
+    /// How many shapes of so many `shapes` would still bring to the tables at most.
+    func unmapped(_ stored: Int, _ tables: ArchiveTables) -> Int {
+        max(0, stored - 1 - (epoch == tables.epoch ? max(0, shapes.count - 1) : 0))
+    }
+
     /// The archive's numbers of all shapes; `UInt16.max` for one that was lost.
     func shapes(_ stored: [StoredShape?], plain: Set<UInt16>, _ tables: ArchiveTables) -> [UInt16] {
         renew(tables)
@@ -117,6 +122,9 @@ final class SourceBlock {
         }
         return found
     }
+
+    /// How many shapes this block's dictionary would still bring to the tables at most.
+    func unmappedShapes(_ tables: ArchiveTables) -> Int { names.unmapped(block.storedShapes.count, tables) }
 
     func touch(_ row: Int) -> TouchView? { touches.isEmpty ? nil : touches[row] }
 }
