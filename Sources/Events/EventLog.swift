@@ -91,7 +91,7 @@ package final class EventLog: Sendable {
                 storage: storage, views: views, visibility: visibility, secret: secret, clock: clock,
                 settings: configuration.upkeep, freeBytesMin: configuration.limits.freeBytesMin, manifest: manifest,
                 ledger: ledger, meters: UpkeepMeters(registry, health), logger: logger,
-                bounds: [{ persons.lastCoveredSegment }])
+                lastReplayed: { persons.lastCoveredSegment })
             let segments = try SegmentWriter(
                 storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail)
             var report = recovery.report

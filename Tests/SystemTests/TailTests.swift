@@ -146,9 +146,40 @@ import Validation
         }
         var sockets: [WebSocketConnection] = []
         for _ in 0..<20 { sockets.append(try await running.open()) }
+        // A socket has its place when it has its first frame.
+        for socket in sockets { #expect(try await Self.frame(socket) == ["position": .null]) }
         await #expect(throws: WebSocketError.refused(status: 429)) { _ = try await running.open() }
         for socket in sockets { await socket.close() }
         await running.server.stop()
+    }
+
+    @Test func `of thirty who come at once twenty get a place and the others are told to come back`() async throws {
+        let running = try await Running()
+        let answers = try await withThrowingTaskGroup(of: (WebSocketConnection?, String).self) { group in
+            for _ in 0..<30 {
+                group.addTask {
+                    var step = "opening"
+                    do {
+                        let socket = try await running.open()
+                        step = "first frame"
+                        switch try await socket.next(within: .seconds(10)) {
+                        case .text: return (socket, "in")
+                        case .closed(let code): return (nil, "closed \(code)")
+                        default: return (nil, "else")
+                        }
+                    } catch WebSocketError.refused(let status) {
+                        return (nil, "refused \(status)")
+                    } catch { return (nil, "\(step): \(error)") }
+                }
+            }
+            return try await group.reduce(into: []) { $0.append($1) }
+        }
+        #expect(answers.count { $0.1 == "in" } == 20)
+        // 1006: the close frame came together with the end of the connection, and the client has dropped it.
+        let known = ["in", "refused 429", "closed 1013", "closed 1006"]
+        #expect(answers.allSatisfy { known.contains($0.1) }, "\(answers.map(\.1))")
+        for (socket, _) in answers { await socket?.close() }
+        #expect(await running.server.stop() == 0)
     }
 
     @Test func `a server that stops says goodbye`() async throws {

@@ -17,13 +17,17 @@ extension LogUpkeep {
     private var today: Int64 { clock.now.microseconds.quotientRoundingDown(Self.dayMicroseconds) }
 
     /// All archives, and the sealed segments that nobody needs as they are; oldest first.
-    private func pieces() throws -> [Piece] {
+    /// - Parameter damaged: also those of which something cannot be read.
+    private func pieces(damaged: Bool = false) throws -> [Piece] {
         let (archives, segments) = views.directory.snapshot
-        let last = try lastRewritable()
-        let unreadable = state.withLock { $0.unreadable }
-        var pieces = archives.map { Piece(source: .archive($0), day: $0.entry.day) }
+        let last = lastRewritable
+        let unreadable = damaged ? [] : state.withLock { $0.unreadable }
+        var pieces = archives.filter { !unreadable.contains($0.first) }
+            .map { Piece(source: .archive($0), day: $0.entry.day) }
         for segment in segments
-        where segment.number <= last && segment.damagedOffsets.isEmpty && !unreadable.contains(segment.number) {
+        where segment.number <= last && (damaged || segment.damagedOffsets.isEmpty)
+            && !unreadable.contains(segment.number)
+        {
             pieces.append(Piece(source: .segment(segment), day: try Self.day(segment)))
         }
         return pieces.sorted { $0.source.first < $1.source.first }
@@ -45,14 +49,18 @@ extension LogUpkeep {
             do {
                 try rewrite(group.map(\.source), day: group[0].day, pace, &tally)
             } catch BlockView.Failure.damaged {
-                // What is damaged stays as it is, and is reported by `aurum events verify`.
-                let segments = group.flatMap { $0.source.first...$0.source.last }
-                state.withLock { $0.unreadable.formUnion(segments) }
-                logger.warning(
-                    "segments cannot be compacted, since some of them are damaged",
-                    metadata: ["code": "log_compaction_damaged", "first": "\(group[0].source.first)"])
+                noteDamage(group.map(\.source))
             }
         }
+    }
+
+    /// What is damaged stays as it is, and is reported by `aurum events verify`.
+    private func noteDamage(_ sources: [LogRewrite.Source]) {
+        let segments = sources.flatMap { $0.first...$0.last }
+        state.withLock { $0.unreadable.formUnion(segments) }
+        logger.warning(
+            "segments cannot be written again, since some of them are damaged",
+            metadata: ["code": "log_compaction_damaged", "first": "\(segments.min() ?? 0)"])
     }
 
     /// Files that one archive is to take the place of: of one day, one behind the other, together not too large.
@@ -92,18 +100,23 @@ extension LogUpkeep {
 
     /// Writes archives again of which something has expired or was erased.
     func renewArchives(_ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
-        for archive in views.directory.archives {
-            let pending = state.withLock { $0.ledger.pending }
-                .filter { $0.sequence > archive.entry.erasures && archive.first <= $0.end.segment }
-            // Erasures that come while it is read are for the next time.
-            let sequence = state.withLock { $0.ledger.sequence }
-            let (expired, erased) = try rowsToRemove(archive, mayErase: !pending.isEmpty, pace)
-            if expired + erased > 0 {
-                try rewrite([.archive(archive)], day: archive.entry.day, pace, &tally)
-            } else if !pending.isEmpty {
-                // Nothing of these persons is in it: noted, so that nobody looks again.
-                try note(erasures: sequence, in: archive)
-            }
+        let unreadable = state.withLock { $0.unreadable }
+        for archive in views.directory.archives where !unreadable.contains(archive.first) {
+            do { try renew(archive, pace, &tally) } catch BlockView.Failure.damaged { noteDamage([.archive(archive)]) }
+        }
+    }
+
+    private func renew(_ archive: ArchiveFile, _ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
+        let pending = state.withLock { $0.ledger.pending }
+            .filter { $0.sequence > archive.entry.erasures && archive.first <= $0.end.segment }
+        // Erasures that come while it is read are for the next time.
+        let sequence = state.withLock { $0.ledger.sequence }
+        let (expired, erased) = try rowsToRemove(archive, mayErase: !pending.isEmpty, pace)
+        if expired + erased > 0 {
+            try rewrite([.archive(archive)], day: archive.entry.day, pace, &tally)
+        } else if !pending.isEmpty {
+            // Nothing of these persons is in it: noted, so that nobody looks again.
+            try note(erasures: sequence, in: archive)
         }
     }
 
@@ -288,7 +301,7 @@ extension LogUpkeep {
     /// Removes the oldest files until the log is within its bound.
     func removeBeyondBound(_ tally: inout RewriteTally) throws {
         guard settings.logBytesMax > 0 else { return }
-        for piece in try pieces() {
+        for piece in try pieces(damaged: true) {
             guard views.directory.byteCount > settings.logBytesMax else { return }
             let rows = try piece.source.catalog().entries.reduce(0) { $0 + $1.rowCount }
             try drop(piece.source)

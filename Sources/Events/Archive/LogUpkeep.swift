@@ -70,7 +70,7 @@ package final class LogUpkeep: Sendable {
         var isRunning = false
         /// The disk failed between old and new: no more is changed until the log is opened again.
         var hasFailed = false
-        /// Segments that could not be read: they stay as they are.
+        /// Segments, archived ones included, that could not be read: they stay as they are.
         var unreadable: Set<UInt32> = []
         /// Rows taken out for erasures, by organisation, since each was asked for.
         var erasedRows: [Int64: Int] = [:]
@@ -88,8 +88,8 @@ package final class LogUpkeep: Sendable {
     let logger: Logger
     let meters: UpkeepMeters
     let state: Mutex<State>
-    /// Each answers the last segment that may be rewritten; the smallest counts.
-    private let bounds: [@Sendable () throws -> UInt32]
+    /// The last segment that no start reads in the order of the log any more.
+    private let lastReplayed: @Sendable () -> UInt32
     private let isStopped = Atomic(false)
     private let wakes = DispatchSemaphore(value: 0)
     private let ended = DispatchSemaphore(value: 0)
@@ -98,21 +98,17 @@ package final class LogUpkeep: Sendable {
     init(
         storage: any LogStorage, views: LogViews, visibility: LogVisibility, secret: InstallationSecret,
         clock: any WallClock, settings: UpkeepSettings, freeBytesMin: Int, manifest: LogManifest,
-        ledger: ErasureLedger, meters: UpkeepMeters, logger: Logger, bounds: [@Sendable () throws -> UInt32]
+        ledger: ErasureLedger, meters: UpkeepMeters, logger: Logger,
+        lastReplayed: @escaping @Sendable () -> UInt32
     ) {
         (self.storage, self.views, self.visibility, self.secret) = (storage, views, visibility, secret)
         (self.clock, self.settings, self.freeBytesMin) = (clock, settings, freeBytesMin)
-        (self.meters, self.logger, self.bounds) = (meters, logger, bounds)
+        (self.meters, self.logger, self.lastReplayed) = (meters, logger, lastReplayed)
         state = Mutex(State(manifest: manifest, ledger: ledger))
-        visibility.set(ledger.pending)
     }
 
     /// The last segment that may be rewritten now.
-    func lastRewritable() throws -> UInt32 {
-        var last = (views.directory.segments.last?.number ?? 1) - 1
-        for bound in bounds { last = min(last, try bound()) }
-        return last
-    }
+    var lastRewritable: UInt32 { min((views.directory.segments.last?.number ?? 1) - 1, lastReplayed()) }
 
     // MARK: in the background
 
@@ -162,25 +158,22 @@ package final class LogUpkeep: Sendable {
         try begin()
         let began = ContinuousClock.now
         var tally = RewriteTally()
+        let pace = UpkeepPace(
+            busyPercent: isPaced ? settings.busyPercent : 100,
+            isStopped: { [self] in isStopped.load(ordering: .relaxed) },
+            bytes: { [self] in views.directory.byteCount })
+        // One step that fails does not keep the others from their work: a disk that is too full to rewrite on is the
+        // very one that the bound of bytes has to help.
+        let steps: [(inout RewriteTally) throws -> Void] = [
+            { try self.removeExpired(&$0) }, { try self.compact(all: all, pace, &$0) },
+            { try self.renewArchives(pace, &$0) }, { try self.removeBeyondBound(&$0) },
+            { _ in try self.finishErasures() },
+        ]
         var failure: UpkeepError?
-        do {
-            let pace = UpkeepPace(
-                busyPercent: isPaced ? settings.busyPercent : 100,
-                isStopped: { [self] in
-                    isStopped.load(ordering: .relaxed)
-                }, bytes: { [self] in views.directory.byteCount })
-            try removeExpired(&tally)
-            try compact(all: all, pace, &tally)
-            try renewArchives(pace, &tally)
-            try removeBeyondBound(&tally)
-            try finishErasures()
-        } catch let error as UpkeepError {
-            failure = error
-        } catch let error as LogStorageError {
-            failure = .storage(error)
-        } catch {
-            failure = .mismatch
+        for step in steps where !isStopped.load(ordering: .relaxed) && !state.withLock({ $0.hasFailed }) {
+            do { try step(&tally) } catch { failure = failure ?? Self.reason(error) }
         }
+        if isStopped.load(ordering: .relaxed) { failure = failure ?? .stopped }
         let (moment, done) = (clock.now, tally)
         state.withLock { state in
             state.isRunning = false
@@ -197,6 +190,14 @@ package final class LogUpkeep: Sendable {
         try await BlockingWork.value { [self] in try run(all: all) }
     }
 
+    private static func reason(_ error: any Error) -> UpkeepError {
+        switch error {
+        case let error as UpkeepError: error
+        case let error as LogStorageError: .storage(error)
+        default: .mismatch
+        }
+    }
+
     private func begin() throws(UpkeepError) {
         guard !isStopped.load(ordering: .relaxed) else { throw .stopped }
         let refusal: UpkeepError? = state.withLock { state in
@@ -210,7 +211,7 @@ package final class LogUpkeep: Sendable {
 
     private func report(_ tally: RewriteTally, within duration: Duration) {
         let (archives, segments) = views.directory.snapshot
-        let last = (try? lastRewritable()) ?? 0
+        let last = lastRewritable
         let backlog = segments.filter { $0.number <= last }.reduce(0) { $0 + $1.durableBytes }
         meters.report(
             tally, archives: archives.count, segments: segments.count, backlog: backlog,
@@ -236,7 +237,7 @@ package final class LogUpkeep: Sendable {
         let (isRunning, lastRun, tally, pending) = state.withLock {
             ($0.isRunning, $0.lastRun, $0.lastTally, $0.ledger.pending.count)
         }
-        let last = (try? lastRewritable()) ?? 0
+        let last = lastRewritable
         let backlog = segments.filter { $0.number <= last }
         return [
             "running": .bool(isRunning), "archives": .integer(Int64(archives.count)),

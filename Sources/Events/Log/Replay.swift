@@ -1,5 +1,4 @@
 internal import AurumCore
-internal import Foundation
 
 /// Rebuilds at start what is kept in memory: de-duplication, touchpoints, totals.
 struct Replay {
@@ -22,8 +21,8 @@ struct Replay {
     func run(
         into index: DeduplicationIndex, from checkpoint: LogPoint?, views: LogViews
     ) throws(LogStorageError) -> Int {
-        try restoreTotals(directory.segments, views.totals)
         do {
+            try restoreTotals(views)
             try restoreTouches(views)
             return try remember(index, from: checkpoint, views)
         } catch {
@@ -122,41 +121,20 @@ struct Replay {
 
     // MARK: totals
 
-    /// The next step, or nil at the end.
-    private static func step(_ walk: inout SegmentWalk) throws(LogStorageError) -> SegmentWalk.Step? {
-        let step = try walk.next()
-        switch step {
-        case .end, .unknownVersion: return nil
-        case .block, .damage: return step
-        }
-    }
-
-    private func eachBlock(
-        _ segment: SegmentDirectory.Segment, _ body: (BlockView) -> Void
-    ) throws(LogStorageError) {
-        var walk = SegmentWalk(segment.file, end: segment.durableBytes)
-        while case .some(let step) = try Self.step(&walk) {
-            guard case .block(let offset, let header) = step, !segment.damagedOffsets.contains(offset) else { continue }
-            do throws(BlockView.Failure) {
-                body(try BlockView(segment.file, segment: segment.number, offset: offset, header: header))
-            } catch {
-                if case .storage(let failure) = error { throw failure }
-            }
-        }
-    }
-
     /// Starts from the newest checkpoint and adds the requests behind it.
-    private func restoreTotals(
-        _ segments: [SegmentDirectory.Segment], _ totals: TotalsView
-    ) throws(LogStorageError) {
+    private func restoreTotals(_ views: LogViews) throws {
+        let segments = directory.segments
         var start = segments.count
         while start > 0 {
             start -= 1
-            if try checkpoint(segments[start], totals) { break }
+            if try checkpoint(segments[start], views.totals) { break }
         }
         for segment in segments[start...] {
-            try eachBlock(segment) { block in
-                for request in block.requests { totals.add(org: request.org, request.counts, at: nil) }
+            guard let catalog = try views.catalog.segment(segment.number) else { continue }
+            for entry in catalog.entries {
+                for request in try catalog.view(entry.offset)?.requests ?? [] {
+                    views.totals.add(org: request.org, request.counts, at: nil)
+                }
             }
         }
     }
@@ -171,19 +149,6 @@ struct Replay {
             return totals.restore(block.totals)
         } catch {
             return false
-        }
-    }
-}
-
-/// Runs work that blocks on files away from the threads that serve requests.
-enum BlockingWork {
-    private static let queue = DispatchQueue(label: "event-store", attributes: .concurrent)
-
-    static func run(_ work: @escaping @Sendable () -> Void) { queue.async(execute: work) }
-
-    static func value<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
-        try await withCheckedThrowingContinuation { continuation in
-            queue.async { continuation.resume(with: Result { try work() }) }
         }
     }
 }

@@ -109,9 +109,8 @@ package struct UpgradeChannel: HTTPChannelHandler {
     private func upgrades(logger: Logger) -> NIOTypedHTTPServerUpgradeConfiguration<Upgraded> {
         let upgrader = NIOTypedWebSocketServerUpgrader<Upgraded>(
             maxFrameSize: bounds.frameBytesMax,
-            shouldUpgrade: { channel, head in
-                channel.eventLoop.makeSucceededFuture(wantsSocket(head) ? HTTPHeaders() : nil)
-            },
+            // The filter before it has decided: of a request that is no socket the header is gone.
+            shouldUpgrade: { channel, _ in channel.eventLoop.makeSucceededFuture(HTTPHeaders()) },
             upgradePipelineHandler: { channel, head in
                 channel.eventLoop.makeCompletedFuture {
                     let aggregator = NIOWebSocketFrameAggregator(

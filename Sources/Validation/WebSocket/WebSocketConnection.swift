@@ -84,18 +84,23 @@ package final class WebSocketConnection: Sendable {
                         minNonFinalFragmentSize: 0, maxAccumulatedFrameCount: 256,
                         maxAccumulatedFrameSize: frameBytesMax))
                 try channel.pipeline.syncOperations.addHandler(WebSocketInbound(mailbox: mailbox))
+                // The server may be gone already: its last frames are then lost with the decoder of the answer.
+                if !channel.isActive { _ = mailbox.put(.closed(code: 1006)) }
                 return .open(channel)
             }
         }
         var fields = HTTPHeaders([("Host", endpoint.authority)])
         for (name, value) in headers { fields.add(name: name, value: value) }
         let head = HTTPRequestHead(version: .http1_1, method: .GET, uri: endpoint.path, headers: fields)
-        let configuration = NIOTypedHTTPClientUpgradeConfiguration<Upgrade>(
+        let upgrade = NIOTypedHTTPClientUpgradeConfiguration<Upgrade>(
             upgradeRequestHead: head, upgraders: [upgrader],
             notUpgradingCompletionHandler: { $0.eventLoop.makeSucceededFuture(.refused) })
         watch.channel.withLock { $0 = channel }
+        var configuration = NIOUpgradableHTTPClientPipelineConfiguration<Upgrade>(upgradeConfiguration: upgrade)
+        // A server may send its first frames along with the answer.
+        configuration.leftOverBytesStrategy = .forwardBytes
         let result = try channel.pipeline.syncOperations.configureUpgradableHTTPClientPipeline(
-            configuration: .init(upgradeConfiguration: configuration))
+            configuration: configuration)
         let upgradeHandler = try channel.pipeline.syncOperations.handler(
             type: NIOTypedHTTPClientUpgradeHandler<Upgrade>.self)
         try channel.pipeline.syncOperations.addHandler(
