@@ -5,3 +5,8 @@
 static inline __attribute__((always_inline)) void aurum_prefetch(const void *address) {
     __builtin_prefetch(address, 0, 3);
 }
+
+// The core this thread runs on now, counted from 0; negative when nobody knows. The C library declares it only to
+// those who define a macro before its first header.
+extern int sched_getcpu(void);
+static inline int aurum_core(void) { return sched_getcpu(); }

@@ -45,6 +45,17 @@ final class CaptureShard: @unchecked Sendable {  // `state` only under `lock`
             return reader.read(body, &tools, &open.content)
         }
 
+        mutating func add(
+            _ body: UnsafeRawBufferPointer, _ request: PendingRequest, keys: IdentityKeys
+        ) -> (error: CaptureError?, isFull: Bool) {
+            if let error = read(body, request, keys: keys) { return (error, false) }
+            let isFull =
+                open.content.rowCount >= limits.blockRowsMax || open.content.rawBytes >= CaptureShard.blockRawBytesMax
+                || open.content.requests.count >= CaptureShard.blockRequestsMax
+            if isFull { close() }
+            return (nil, isFull)
+        }
+
         /// Closes the open block and starts the next.
         mutating func close() {
             tools.encoder.close(&open.content)
@@ -82,15 +93,14 @@ final class CaptureShard: @unchecked Sendable {  // `state` only under `lock`
     func add(
         _ body: UnsafeRawBufferPointer, _ request: PendingRequest, keys: IdentityKeys
     ) -> (error: CaptureError?, isFull: Bool) {
-        lock.withLock { _ in
-            if let error = state.read(body, request, keys: keys) { return (error, false) }
-            let isFull =
-                state.open.content.rowCount >= state.limits.blockRowsMax
-                || state.open.content.rawBytes >= Self.blockRawBytesMax
-                || state.open.content.requests.count >= Self.blockRequestsMax
-            if isFull { state.close() }
-            return (nil, isFull)
-        }
+        lock.withLock { _ in state.add(body, request, keys: keys) }
+    }
+
+    /// The same, or nil when another body is being parsed.
+    func addIfFree(
+        _ body: UnsafeRawBufferPointer, _ request: PendingRequest, keys: IdentityKeys
+    ) -> (error: CaptureError?, isFull: Bool)? {
+        lock.withLockIfAvailable { _ in state.add(body, request, keys: keys) }
     }
 
     /// Every block with a waiting request, oldest first. The shard goes on with an empty one.

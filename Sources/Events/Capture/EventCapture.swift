@@ -1,4 +1,5 @@
 package import AurumCore
+internal import CProcessor
 package import Database
 internal import Synchronization
 
@@ -17,7 +18,6 @@ package final class EventCapture: Sendable {
     private let meters: CaptureMeters
     private let clock: any WallClock
     private let policies: EventPolicies?
-    private let next = Atomic<Int>(0)
     private let isClosed = Atomic<Bool>(false)
     /// Wall clock of the last look at a full volume, in microseconds.
     private let lastLook = Atomic<Int64>(0)
@@ -69,13 +69,23 @@ package final class EventCapture: Sendable {
             format: format, isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds,
             envelopeSentAt: source.sentAt?.microseconds, nonce: random.next(), bodyBytes: body.count, policy: policy,
             done: policy?.settling(done) ?? done)
-        let shard = shards[(next.add(1, ordering: .relaxed).oldValue & Int.max) % shards.count]
-        let (error, isFull) = shard.add(body, request, keys: keys)
+        let (error, isFull) = add(body, request, keys: keys)
         if let error {
             inFlight.leave(body.count)
             return done(.failure(error))
         }
         signal.notify(isUrgent: isFull)
+    }
+
+    /// Puts a body into the shard of this core, whose dictionaries its caches hold, or into another one that is free.
+    private func add(
+        _ body: UnsafeRawBufferPointer, _ request: PendingRequest, keys: IdentityKeys
+    ) -> (error: CaptureError?, isFull: Bool) {
+        let own = Int(max(0, aurum_core()))
+        for step in 0..<shards.count {
+            if let result = shards[(own + step) % shards.count].addIfFree(body, request, keys: keys) { return result }
+        }
+        return shards[own % shards.count].add(body, request, keys: keys)
     }
 
     /// The same for asynchronous callers: returns when the events are durable.

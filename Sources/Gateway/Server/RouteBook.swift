@@ -134,9 +134,15 @@ enum RequestInput {
         if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
             throw Problem.bodyTooLarge(limitBytes: limit)
         }
-        do { return try await request.body.collect(upTo: limit) } catch is NIOTooManyBytesError {
-            throw Problem.bodyTooLarge(limitBytes: limit)
+        // A body that came in one read is not copied.
+        var body: ByteBuffer?
+        for try await part in request.body {
+            guard (body?.readableBytes ?? 0) + part.readableBytes <= limit else {
+                throw Problem.bodyTooLarge(limitBytes: limit)
+            }
+            if body?.writeImmutableBuffer(part) == nil { body = part }
         }
+        return body ?? ByteBuffer()
     }
 
     /// The body as JSON.

@@ -59,7 +59,7 @@ package struct UpgradeChannel: HTTPChannelHandler {
         package var headerBytesMax = 16_384
         package var frameBytesMax = 65_536
         /// What one read takes from a socket at most.
-        package var readBytesMax = 262_144
+        package var readBytesMax = 524_288
         package init() {}
     }
 
