@@ -26,6 +26,7 @@ struct QueryTests {
         #expect(sent.status == 202)
         try await answers(admin)
         try await refusals(admin)
+        try await outcomes(admin)
 
         let table = try await AurumBinary.run(
             ["events", "query", "count, unique(person) by url"], environment: environment)
@@ -59,6 +60,37 @@ struct QueryTests {
             "POST", "/v1/query", Array("{\"q\":\"count by url order by url\"}".utf8),
             ["accept": "application/x-ndjson"])
         #expect(lines.text == "{\"url\":\"/faq\",\"count\":20}\n{\"url\":\"=cmd()\",\"count\":20}\n")
+    }
+
+    /// What `/v1/outcomes` counts adds up to what the receipts said, before and after the log is compacted.
+    private func outcomes(_ admin: TestClient) async throws {
+        let mixed =
+            #"{"id":"q1","type":"page","anonymous_id":"a","url":"/"}"# + "\n" + #"{"id":"bad","type":"page"}"# + "\n"
+            + "not json\n" + #"{"id":"odd","type":"dance","anonymous_id":"a"}"#
+        let sent = try await admin.call(
+            "POST", "/v1/events", Array(mixed.utf8), ["content-type": "application/x-ndjson"])
+        #expect(sent.status == 202)
+        let receipt = try JSONDecoder().decode(JSONValue.self, from: Data(sent.text.utf8))
+        #expect(receipt["duplicate"] == 1 && receipt["quarantined"] == 3)
+        for round in 0..<2 {
+            let plain = try await admin.get("/v1/outcomes")
+            let counts = (plain.body["rows"]?.array ?? []).reduce(into: [String: Int64]()) {
+                $0[$1["outcome"]?.string ?? ""] = $1["count"]?.integer
+            }
+            #expect(counts == ["stored": 40, "duplicate": 1, "quarantined": 3], "round \(round)")
+            let reasons = try await admin.get("/v1/outcomes?by=reason&last=1d")
+            let found = (reasons.body["rows"]?.array ?? []).reduce(into: [String: Int64]()) {
+                $0[$1["quarantine_reason"]?.string ?? "none"] = $1["count"]?.integer
+            }
+            #expect(
+                found.filter { $0.key != "none" } == ["missing_identifier": 1, "not_json": 1, "unknown_type": 1],
+                "round \(round): \(found)")
+            if round == 0 { #expect(try await admin.post("/v1/log/compact", [:]).status == 200) }
+        }
+        let formats = try await admin.get("/v1/outcomes?by=format")
+        #expect(formats.body["rows"]?.array?.allSatisfy { $0["source_format"] == "native" } == true)
+        #expect(try await admin.get("/v1/outcomes?by=colour").status == 400)
+        #expect(try await admin.makeKey(["events:write"]).get("/v1/outcomes").status == 403)
     }
 
     private func refusals(_ admin: TestClient) async throws {

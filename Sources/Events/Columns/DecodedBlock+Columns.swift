@@ -49,6 +49,7 @@ extension DecodedBlock {
         switch name.path {
         case "type": return try byRow { EventType(rawValue: $0)?.name }
         case "outcome": return try outcomeColumn()
+        case "quarantine_reason": return try reasonColumn(name)
         case "org", "app", "source_format": return requestColumn(name.path)
         case "currency": return try currencies(name)
         default: break
@@ -75,6 +76,20 @@ extension DecodedBlock {
         let texts = dictionary.derived(.outcome).texts
         let codes = EventOutcome.allCases.map { texts.number($0.name) }
         return TextColumn(codes: try outcomes().map { Int($0) < codes.count ? codes[Int($0)] : 0 }, dictionary: texts)
+    }
+
+    /// Why quarantined rows were refused; all others have no value.
+    private func reasonColumn(_ name: ColumnName) throws -> TextColumn? {
+        let outcomes = try outcomes()
+        let rows = outcomes.indices.filter { outcomes[$0] == EventOutcome.quarantined.rawValue }
+        guard !rows.isEmpty else { return nil }
+        let texts = dictionary.derived(name).texts
+        var codes = [UInt32](repeating: 0, count: rowCount)
+        for row in rows {
+            let reason = try exception(row).0
+            if reason != .none { codes[row] = texts.number(reason.tag) }
+        }
+        return TextColumn(codes: codes, dictionary: texts)
     }
 
     private func requestColumn(_ path: String) -> TextColumn {

@@ -65,6 +65,7 @@ extension ColumnName {
         "source_format", "trace_id", "channel", "anonymous_id", "user_id", "device_id", "session_id", "click_id",
         "order_id", "lead_id", "advertising_id", "vendor_id", "install_referrer", "referral_clicked_at",
         "install_began_at", "url", "referrer", "title", "screen", "group_id", "previous_id", "currency",
+        "quarantine_reason",
     ]
 
     package var holdsText: Bool { ColumnName.texts.contains(path) || path.hasPrefix("campaign.") }

@@ -48,6 +48,45 @@ struct QueryRoutes: Sendable {
             if let zone = RequestInput.text("timezone", request) { document["timezone"] = .string(zone) }
             return try await answer(.object(document), org: principal.org, request)
         }
+        book.get(
+            "/v1/outcomes",
+            RouteDescription(
+                "How many events had which outcome, by reason, app, format or type.", tag: "events",
+                scope: .analyticsRead,
+                query: [
+                    "by": "reason, app, format or type; without it the five outcomes alone.",
+                    "last": "A span such as 7d; without it everything.", "from": "A date or time.",
+                    "to": "A date or time, not included.", "app": "One app.",
+                ])
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            return try await answer(Self.outcomes(request), org: principal.org, request)
+        }
+    }
+
+    /// What `by` may say, and the column that it stands for.
+    private static let outcomeGroups = [
+        "reason": "quarantine_reason", "app": "app", "format": "source_format", "type": "type",
+    ]
+
+    /// The question about outcomes that a request asks.
+    private static func outcomes(_ request: Request) throws(Problem) -> JSONValue {
+        var groups: [JSONValue] = ["outcome"]
+        if let by = RequestInput.text("by", request) {
+            guard let column = outcomeGroups[by] else {
+                throw .badQuery(name: "by", detail: "must be reason, app, format or type.")
+            }
+            groups.append(.string(column))
+        }
+        var document: [String: JSONValue] = [
+            "measures": ["count"], "group_by": .array(groups), "bots": "include", "order": ["count desc"],
+            "outcomes": .array(EventOutcome.allCases.map { .string($0.name) }), "limit": 10_000,
+        ]
+        for name in ["last", "from", "to"] {
+            if let text = RequestInput.text(name, request) { document[name] = .string(text) }
+        }
+        if let app = RequestInput.text("app", request) { document["apps"] = [.string(app)] }
+        return .object(document)
     }
 
     private func answer(_ document: JSONValue, org: String, _ request: Request) async throws -> Response {
