@@ -49,6 +49,15 @@ struct SocketLoop: Sendable {
         peer.disconnect()
     }
 
+    /// Closes the socket of a client that was let in while the last place was free or its key was good, and came too
+    /// late. A socket that nobody serves must be closed this way: to let go of it ends the process.
+    func turnAway(_ socket: UpgradeChannel.Socket) async {
+        let (outgoing, send) = AsyncStream<Output>.makeStream()
+        send.yield(.close(code: 1013, reason: "no place is free; come back later"))
+        send.finish()
+        await run(socket, Peer(receive: { _ in }, shutDown: {}, disconnect: {}), outgoing: outgoing)
+    }
+
     private func send<Outgoing: AsyncSequence & Sendable>(
         _ outgoing: Outgoing, _ outbound: NIOAsyncChannelOutboundWriter<WebSocketFrame>
     ) async where Outgoing.Element == Output, Outgoing.Failure == Never {

@@ -105,7 +105,7 @@ struct TailSocket: Sendable {
     func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {
         guard let principal = try? principal(head), let wish = try? Self.wish(head.uri, org: principal.org),
             let session = TailSession(feed, filter: wish.filter, from: wish.from, clock: clock)
-        else { return await turnAway(socket) }
+        else { return await loop.turnAway(socket) }
         let channel = socket.channel
         await loop.run(
             socket,
@@ -118,15 +118,6 @@ struct TailSocket: Sendable {
                 },
                 disconnect: { session.end() }),
             outgoing: TailOutput(session: session))
-    }
-
-    /// For a client that was let in while the last place was free or its key was good, and came too late.
-    private func turnAway(_ socket: UpgradeChannel.Socket) async {
-        let (outgoing, send) = AsyncStream<SocketLoop.Output>.makeStream()
-        send.yield(.close(code: 1013, reason: "no place is free; come back later"))
-        send.finish()
-        await loop.run(
-            socket, SocketLoop.Peer(receive: { _ in }, shutDown: {}, disconnect: {}), outgoing: outgoing)
     }
 }
 

@@ -231,13 +231,14 @@ struct Sockets: Sendable {
 
     func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {
         if path(head) == "/v1/live" {
-            if let principal = try? live.principal(head) { await live.serve(socket, principal) }
+            guard let principal = try? live.principal(head) else { return await live.loop.turnAway(socket) }
+            await live.serve(socket, principal)
         } else if path(head) == TailSocket.path {
             await tail.serve(socket, head)
-        } else if let principal = try? chat.principal(head) {
+        } else {
+            guard let principal = try? chat.principal(head) else { return await chat.loop.turnAway(socket) }
             await chat.serve(socket, head, principal)
         }
-        socket.channel.close(promise: nil)
     }
 
     private func path(_ head: HTTPRequestHead) -> Substring {
