@@ -9,7 +9,11 @@ package struct Timestamp: Hashable, Sendable, Comparable, Codable {
     package var microseconds: Int64
 
     package init(microseconds: Int64) { self.microseconds = microseconds }
-    package init(milliseconds: Int64) { microseconds = milliseconds * 1000 }
+    /// What microseconds cannot hold becomes the earliest or latest moment.
+    package init(milliseconds: Int64) {
+        let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1000)
+        microseconds = overflow ? (milliseconds < 0 ? .min : .max) : product
+    }
 
     package var milliseconds: Int64 {
         microseconds >= 0 ? microseconds / 1000 : (microseconds - 999) / 1000

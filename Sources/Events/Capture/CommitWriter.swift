@@ -106,7 +106,7 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
     // MARK: one commit
 
     private func commit() {
-        let isLast = segments.isFull || shards.contains { $0.isDictionaryFull }
+        let isLast = !mustRoll && segments.isFull || shards.contains { $0.isDictionaryFull }
         let blocks = isLast ? shards.flatMap { $0.takeLast() } : shards.flatMap { $0.take() }
         defer { if isLast { mustRoll = true } }
         guard !blocks.isEmpty else { return }
@@ -291,7 +291,7 @@ extension IdentitySource {
     /// nil when the row does not count.
     init?(_ content: BlockContent, row number: Int) {
         guard let outcome = EventOutcome(rawValue: content.outcome(number)), IdentityRule.counts(outcome),
-            let request = content.requests.first(where: { $0.firstRow <= number && number < $0.firstRow + $0.rowCount })
+            let request = content.request(of: number)
         else { return nil }
         self.init(org: request.org, app: request.app, event: content.key(number).high, at: content.time(number))
     }

@@ -244,11 +244,33 @@ struct BlockContent {
         return String(decoding: UnsafeRawBufferPointer(start: start + 2, count: count), as: UTF8.self)
     }
 
+    /// The request that brought a row.
+    func request(of row: Int) -> PendingRequest? {
+        var (low, high) = (0, requests.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if requests[middle].firstRow + requests[middle].rowCount <= row { low = middle + 1 } else { high = middle }
+        }
+        guard low < requests.count, requests[low].firstRow <= row else { return nil }
+        return requests[low]
+    }
+
     /// Reason and field of a quarantined row.
     func exception(_ row: Int) -> (QuarantineReason, EventField) {
-        for index in 0..<exceptions.count / 8 {
-            let place = exceptions.base + index * 8
-            guard Int(place.loadUnaligned(as: UInt32.self)) == row else { continue }
+        // They stand in the order of the rows.
+        var (low, high) = (0, exceptions.count / 8)
+        while low < high {
+            let middle = (low + high) / 2
+            let place = exceptions.base + middle * 8
+            let found = Int(place.loadUnaligned(as: UInt32.self))
+            if found < row {
+                low = middle + 1
+                continue
+            }
+            if found > row {
+                high = middle
+                continue
+            }
             return (
                 QuarantineReason(rawValue: place.load(fromByteOffset: 4, as: UInt8.self)) ?? .none,
                 EventField(rawValue: place.load(fromByteOffset: 5, as: UInt8.self)) ?? .event

@@ -52,13 +52,19 @@ struct SegmentWalk {
         while place + BlockHeader.byteCount <= end {
             if try bytes(at: place, count: 4, ahead: Self.windowBytes).elementsEqual([0x41, 0x42, 0x4b, 0x32]),
                 case .valid(let header) = try header(at: place), place + Int(header.totalBytes) <= end,
-                header.sequence > lastSequence ?? 0
+                isLater(header.sequence, than: bad, at: place)
             {
                 return place
             }
             place += BlockHeader.alignment
         }
         return nil
+    }
+
+    /// Whether a block may have this number: larger than the last, by no more than blocks fit between.
+    private func isLater(_ sequence: UInt64, than bad: Int, at place: Int) -> Bool {
+        guard let last = lastSequence else { return sequence > 0 && sequence < UInt64.max / 2 }
+        return sequence > last && sequence - last <= UInt64((place - bad) / BlockHeader.byteCount) + 1
     }
 
     private mutating func header(at place: Int) throws(LogStorageError) -> BlockHeader.Reading {

@@ -7,6 +7,8 @@ final class SegmentWriter {
     private let limits: EventLimits
     private let clock: any WallClock
     private var tail: LogRecovery.Tail
+    /// Bytes of the open segment that are durable.
+    private var durableOffset: Int
     /// Bytes of the open segment that are reserved on disk.
     private var reservedBytes: Int
 
@@ -21,6 +23,7 @@ final class SegmentWriter {
         self.clock = clock
         startedAt = clock.now.microseconds
         hasRows = tail.map { $0.offset > SegmentFormat.headerBytes } ?? false
+        durableOffset = tail?.offset ?? SegmentFormat.headerBytes
         if let tail {
             self.tail = tail
             if try tail.file.size() > tail.offset { try tail.file.truncate(to: tail.offset) }
@@ -94,6 +97,7 @@ final class SegmentWriter {
         var next = try Self.create(tail.segment + 1, storage, clock)
         (next.nextSequence, next.previousCRC) = (sequence, crc)
         tail = next
+        durableOffset = next.offset
         reservedBytes = SegmentFormat.headerBytes
         directory.add(
             SegmentDirectory.Segment(
@@ -103,8 +107,7 @@ final class SegmentWriter {
         header.metaBytes = UInt32(totals.count)
         header.metaCRC = CRC32C.of(totals)
         _ = try write(&header, meta: totals.withUnsafeBytes { Array($0) }, payload: nil)
-        try tail.file.sync()
-        directory.publish(tail.segment, durableBytes: tail.offset)
+        try sync()
         hasRows = false
         rowCount = 0
         startedAt = clock.now.microseconds
@@ -163,12 +166,13 @@ final class SegmentWriter {
     /// Makes everything appended durable and readable.
     func sync() throws(LogStorageError) {
         try tail.file.sync()
+        durableOffset = tail.offset
         directory.publish(tail.segment, durableBytes: tail.offset)
     }
 
-    /// Gives back what was reserved and not used; for a clean stop.
+    /// Gives back what was reserved and not used, and what nobody was told of because it could not be made durable.
     func close() {
-        try? tail.file.truncate(to: tail.offset)
+        try? tail.file.truncate(to: durableOffset)
         try? tail.file.sync()
     }
 }

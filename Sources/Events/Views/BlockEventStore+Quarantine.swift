@@ -28,27 +28,27 @@ extension BlockEventStore {
     /// Calls `body` with each quarantined row of an organisation until it answers false. Blocks without one are not
     /// read further than their header and requests.
     func eachQuarantined(_ span: QuarantineSpan, _ body: (QuarantinedRow) throws -> Bool) throws {
-        try eachRefusal(newestFirst: span.newestFirst, from: span.from, to: span.to) { block, row in
-            guard let found = try quarantined(block, row, span) else { return true }
+        try eachRefusal(of: span.org, newestFirst: span.newestFirst, from: span.from, to: span.to) { block, row in
+            guard let found = try readable({ try quarantined(block, row, span) }) else { return true }
             return try body(found)
         }
     }
 
-    /// Calls `body` with every quarantined row of blocks that may hold a time in `from`…`to`.
+    /// Calls `body` with every quarantined row of blocks that may hold a time in `from`…`to` and hold refusals of an
+    /// organisation, or of any. Blocks that are damaged are left out.
     private func eachRefusal(
-        newestFirst: Bool, from: Int64, to: Int64, _ body: (DecodedBlock, Int) throws -> Bool
+        of org: String?, newestFirst: Bool, from: Int64, to: Int64, _ body: (DecodedBlock, Int) throws -> Bool
     ) throws {
         let refused = EventOutcome.quarantined.rawValue
         let segments = try catalog.all()
         for segment in newestFirst ? segments.reversed() : segments {
             if segment.archive != nil {
-                guard try eachRefusal(of: segment, newestFirst, from, to, body) else { return }
+                guard try eachRefusal(of: segment, org, newestFirst, from, to, body) else { return }
                 continue
             }
             let entries = segment.entries
             for entry in newestFirst ? entries.reversed() : entries where entry.latest >= from && entry.earliest <= to {
-                guard let block = try refusing(entry.offset, segment) else { continue }
-                let outcomes = try block.outcomes()
+                guard let (block, outcomes) = try refusing(entry.offset, segment, org) else { continue }
                 let rows = outcomes.indices.filter { outcomes[$0] == refused }
                 for row in newestFirst ? rows.reversed() : rows {
                     guard try body(block, row) else { return }
@@ -59,13 +59,12 @@ extension BlockEventStore {
 
     /// The rows of an archive in the order of the log; false when `body` has seen enough.
     private func eachRefusal(
-        of segment: SegmentCatalog, _ newestFirst: Bool, _ from: Int64, _ to: Int64,
+        of segment: SegmentCatalog, _ org: String?, _ newestFirst: Bool, _ from: Int64, _ to: Int64,
         _ body: (DecodedBlock, Int) throws -> Bool
     ) throws -> Bool {
         var places: [(position: LogPosition, block: Int, row: Int)] = []
         for (number, entry) in segment.entries.enumerated() where entry.latest >= from && entry.earliest <= to {
-            guard let block = try refusing(entry.offset, segment) else { continue }
-            let outcomes = try block.outcomes()
+            guard let (block, outcomes) = try refusing(entry.offset, segment, org) else { continue }
             for row in outcomes.indices where outcomes[row] == EventOutcome.quarantined.rawValue {
                 places.append((block.position(row), number, row))
             }
@@ -79,12 +78,17 @@ extension BlockEventStore {
         return true
     }
 
-    /// A block, when some of its rows were refused.
-    private func refusing(_ offset: Int, _ segment: SegmentCatalog) throws -> DecodedBlock? {
-        guard let view = try segment.view(offset), view.requests.contains(where: { $0.counts.quarantined > 0 }) else {
-            return nil
+    /// A block and its outcomes, when some of an organisation's rows in it were refused and it can be read.
+    private func refusing(
+        _ offset: Int, _ segment: SegmentCatalog, _ org: String?
+    ) throws -> (DecodedBlock, outcomes: [UInt8])? {
+        try readable {
+            guard let view = try segment.view(offset),
+                view.requests.contains(where: { $0.counts.quarantined > 0 && (org == nil || $0.org == org) })
+            else { return nil }
+            let block = try DecodedBlock(view, catalog: segment, secret: secret)
+            return (block, try block.outcomes())
         }
-        return try DecodedBlock(view, catalog: segment, secret: secret)
     }
 
     private func quarantined(_ block: DecodedBlock, _ row: Int, _ span: QuarantineSpan) throws -> QuarantinedRow? {
@@ -102,8 +106,8 @@ extension BlockEventStore {
     /// Bytes of the quarantined events received since `from`, of all organisations.
     func quarantinedBytes(from: Int64) throws -> Int {
         var bytes = 0
-        try eachRefusal(newestFirst: true, from: from, to: .max) { block, row in
-            bytes += try block.raw(row).count
+        try eachRefusal(of: nil, newestFirst: true, from: from, to: .max) { block, row in
+            bytes += try readable { try block.raw(row).count } ?? 0
             return true
         }
         return bytes

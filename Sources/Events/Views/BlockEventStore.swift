@@ -227,11 +227,16 @@ package final class BlockEventStore: EventStore {
             var touches: [Touch] = []
             var open: DecodedBlock?
             for entry in entries.suffix(max(0, query.limit)) {
-                guard let found = try catalog.row(at: entry.position) else { continue }
-                if open?.view.segment != found.view.segment || open?.view.offset != found.view.offset {
-                    open = try DecodedBlock(found.view, catalog: found.catalog, secret: secret)
-                }
-                guard let event = try open?.event(found.row, decoder) else { continue }
+                // A touch that cannot be read earns nothing; the others do.
+                guard
+                    let event = try readable({ () -> StoredEvent? in
+                        guard let found = try catalog.row(at: entry.position) else { return nil }
+                        if open?.view.segment != found.view.segment || open?.view.offset != found.view.offset {
+                            open = try DecodedBlock(found.view, catalog: found.catalog, secret: secret)
+                        }
+                        return try open?.event(found.row, decoder)
+                    })
+                else { continue }
                 guard event.org == query.org, belongs(event, query, persons, keys), let touch = Touch(event) else {
                     continue
                 }
@@ -239,6 +244,11 @@ package final class BlockEventStore: EventStore {
             }
             return touches
         }
+    }
+
+    /// What `body` answers, or nil when what it reads is damaged.
+    func readable<Value>(_ body: () throws -> Value?) throws -> Value? {
+        do { return try body() } catch BlockView.Failure.damaged { return nil }
     }
 
     private func belongs(

@@ -76,6 +76,8 @@ struct MeasurementTranslator {
         var others: [(name: UnsafeBufferPointer<UInt8>, value: JSONText)] = []
     }
 
+    /// How many times the largest body its lines may be.
+    static let growthMax = 4
     private let limits: EventLimits
     private var out: LineWriter
     private var body = TranslatedBody()
@@ -124,6 +126,8 @@ struct MeasurementTranslator {
             body.events += 1
             guard body.events <= limits.batchEventsMax else { throw .tooManyEvents }
             if event.isObject, event.count <= limits.eventBytesMax { write(event) } else { out.verbatim(event) }
+            // What stands around the events is written into each of them.
+            guard out.bytes.count <= limits.bodyBytesMax * Self.growthMax else { throw .bodyTooLarge }
         }
     }
 

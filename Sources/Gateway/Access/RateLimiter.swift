@@ -38,6 +38,11 @@ package final class RateLimiter: Sendable {
         }
     }
 
+    /// Takes tokens that may not be there: what comes next waits until they are.
+    package func owe(_ name: String, cost: Double) {
+        buckets.withLock { $0[name]?.tokens -= cost }
+    }
+
     private func prune(_ buckets: inout [String: Bucket], _ now: Timestamp) {
         let rate = rate
         let burst = burst

@@ -43,6 +43,12 @@ struct CaptureDesk: Sendable {
         try publicRate.check("key:\(principal.keyID)", cost: Double(max(1, events())))
     }
 
+    /// Books what a body held more than it was charged for: how many events are in it is seen when it is read.
+    func settle(_ principal: Principal, charged: Int, received: Int) {
+        guard principal.kind == .publishable, received > charged else { return }
+        publicRate.owe("key:\(principal.keyID)", cost: Double(received - charged))
+    }
+
     func encoding(_ request: Request) throws(Problem) -> BodyEncoding {
         guard let encoding = BodyEncoding(contentEncoding: request.headers[.contentEncoding]) else {
             throw .unsupportedEncoding

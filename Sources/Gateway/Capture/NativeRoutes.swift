@@ -28,11 +28,12 @@ struct NativeRoutes: Sendable {
     private func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try desk.access.requireCapture(request, bodyKey: nil)
         let body = try await desk.read(request, principal, context)
-        try desk.charge(principal, events: body.readableBytesView.count { $0 == UInt8(ascii: "\n") } + 1)
+        try desk.charge(principal, events: 1)
         let format = try Self.format(request)
         let receipt = try await desk.submit(
             body, format, desk.source(principal, request),
             encoding: desk.encoding(request))
+        desk.settle(principal, charged: 1, received: receipt.received)
         return desk.answer(receipt.json, status: .accepted, receipt, request)
     }
 

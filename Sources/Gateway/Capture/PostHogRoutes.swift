@@ -75,6 +75,9 @@ struct PostHogRoutes: Sendable {
     }
 
     private static func sentAt(_ request: Request) -> Timestamp? {
-        RequestInput.text("_", request).flatMap { Int64($0) }.map { Timestamp(milliseconds: $0) }
+        guard let milliseconds = RequestInput.text("_", request).flatMap({ Int64($0) }),
+            milliseconds.magnitude < 253_402_300_800_000
+        else { return nil }
+        return Timestamp(milliseconds: milliseconds)
     }
 }

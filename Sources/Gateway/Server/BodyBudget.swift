@@ -56,10 +56,11 @@ package final class BodyBudget: Sendable {
 
     private func refusal(_ state: State, more: Int, holder: String) -> Refusal? {
         guard state.bytes > 0 else { return nil }
-        if state.bytes + more > bytesMax { return .full }
+        // A sender may announce any number: nothing is added to it.
+        if more > bytesMax - state.bytes { return .full }
         let own = state.holders[holder] ?? 0
         let othersWait = state.bytes > own
-        return othersWait && own > 0 && own + more > bytesMax / 2 ? .share : nil
+        return othersWait && own > 0 && more > bytesMax / 2 - own ? .share : nil
     }
 }
 

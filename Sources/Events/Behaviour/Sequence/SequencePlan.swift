@@ -126,23 +126,30 @@ final class SequenceReader {
             let found = labels.labels(try columns.text(column, of: block), rows: rows)
             for index in codes.indices { codes[index] |= found[index] }
         case .step?:
-            let types = try block.types()
-            let names = labels.labels(try block.text(.name), rows: rows)
-            let pages = paths.labels(try block.text(ColumnName("url")), rows: rows)
-            let screens = labels.labels(try block.text(ColumnName("screen")), rows: rows)
-            for (index, row) in rows.enumerated() {
-                let own =
-                    switch EventType(rawValue: types[Int(row)]) {
-                    case .page?: pages[index]
-                    case .screen?: screens[index]
-                    default: UInt32(0)
-                    }
-                codes[index] |= own == 0 ? names[index] : own
-            }
+            // A page is known by its path, a screen by its name; what has neither, and all else, by the event's name.
+            var own = [UInt32](repeating: 0, count: rows.count)
+            try add(.page, to: &own, rows, block) { paths.labels(try block.text(ColumnName("url")), rows: $0) }
+            try add(.screen, to: &own, rows, block) { labels.labels(try block.text(ColumnName("screen")), rows: $0) }
+            let unnamed = own.indices.filter { own[$0] == 0 }
+            let names = labels.labels(try block.text(.name), rows: unnamed.map { rows[$0] })
+            for (place, index) in unnamed.enumerated() { own[index] = names[place] }
+            for index in codes.indices { codes[index] |= own[index] }
         }
         guard let shift = plan.currencyShift else { return }
         let found = currencies.labels(try block.text(.currency), rows: rows)
         for index in codes.indices { codes[index] |= found[index] << shift }
+    }
+
+    /// Puts the labels of rows of one type into their places; columns are only read where there are such rows.
+    private func add(
+        _ type: EventType, to own: inout [UInt32], _ rows: [UInt32], _ block: MemoBlock,
+        _ labels: ([UInt32]) throws -> [UInt32]
+    ) throws {
+        let types = try block.types()
+        let places = rows.indices.filter { types[Int(rows[$0])] == type.rawValue }
+        guard !places.isEmpty else { return }
+        let found = try labels(places.map { rows[$0] })
+        for (number, place) in places.enumerated() { own[place] = found[number] }
     }
 
     private func extras(_ rows: [UInt32], _ block: MemoBlock) throws -> [Int64]? {
@@ -177,13 +184,13 @@ final class SequenceReader {
 /// The path of a page's address: what a reader knows it by.
 enum PagePath {
     static func of(_ address: String) -> String {
-        var rest = Substring(address)
-        if let colon = rest.firstIndex(of: ":"), rest[colon...].hasPrefix("://") {
-            guard let slash = rest[colon...].dropFirst(3).firstIndex(of: "/") else { return "/" }
+        var rest = address.utf8[...]
+        if let colon = rest.firstIndex(of: UInt8(ascii: ":")), rest[colon...].starts(with: "://".utf8) {
+            guard let slash = rest[colon...].dropFirst(3).firstIndex(of: UInt8(ascii: "/")) else { return "/" }
             rest = rest[slash...]
         }
-        let path = rest.prefix { $0 != "?" && $0 != "#" }
-        return path.isEmpty ? "/" : String(path)
+        let path = rest.prefix { $0 != UInt8(ascii: "?") && $0 != UInt8(ascii: "#") }
+        return path.isEmpty ? "/" : String(decoding: path, as: UTF8.self)
     }
 }
 

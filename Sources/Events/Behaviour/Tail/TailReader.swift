@@ -109,14 +109,20 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
                 place.row = 0
                 continue
             }
-            for row in try rows(block, from: place.row) {
+            // Who comes back to a damaged block goes on behind it.
+            guard let found = try Self.readable({ try rows(block, from: place.row) }) else {
+                place.block += 1
+                place.row = 0
+                continue
+            }
+            for row in found {
                 guard tokens >= 1, step.frames.count < Self.readyMax, bytes < Self.readyBytesMax else {
                     step.pause = tokens >= 1 ? .zero : .milliseconds(50)
                     return
                 }
                 place.row = Int(row) + 1
                 place.last = block.position(Int(row))
-                guard let event = try block.event(Int(row)) else { continue }
+                guard let event = try Self.readable({ try block.event(Int(row)) }) else { continue }
                 let frame = "{\"event\":" + event.json.canonical + "}"
                 bytes += frame.utf8.count
                 tokens -= 1
@@ -127,6 +133,11 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
             place.row = 0
         }
         isReplay = false
+    }
+
+    /// What `body` answers, or nil when what it reads is damaged.
+    private static func readable<Value>(_ body: () throws -> Value?) throws -> Value? {
+        do { return try body() } catch BlockView.Failure.damaged { return nil }
     }
 
     private func rows(_ block: any ColumnBlock, from first: Int) throws -> [UInt32] {
@@ -157,7 +168,7 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
                         let received = block.requests.map(\.receivedAt).max() ?? .max
                         guard clock.now.microseconds - received > Self.lagMax.microseconds else { return nil }
                     }
-                    count += try rows(block, from: at.row).count
+                    count += try Self.readable { try rows(block, from: at.row).count } ?? 0
                 }
             }
             at.block += 1
