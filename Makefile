@@ -4,10 +4,11 @@ SWIFT ?= swift
 BUILD := $(SWIFT) build -c release
 PREFIX ?= /usr/local
 DATA ?= /var/lib/aurum
+EVENTS ?= 2000000
 CHART := Sources/CAssets/vendor/chart.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test soak bench bench-peers fuzz check format install build dependencies test-dependencies venv
+.PHONY: help run demo test soak bench bench-peers bench-questions fuzz check format install build dependencies test-dependencies venv
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -35,6 +36,9 @@ bench: build ## Measure every area against its bar and the baseline; exit 1 on a
 
 bench-peers: build venv ## Ingest and query the same events with ClickHouse's engine and with Aurum, side by side
 	@scripts/bench-peers
+
+bench-questions: build ## Fill EVENTS events, then ask the dashboard's questions while events keep coming in
+	@.build/release/aurum bench questions --events $(EVENTS)
 
 fuzz: dependencies ## Fuzz the event parser and the segment reader with libFuzzer, a minute each
 	@scripts/fuzz

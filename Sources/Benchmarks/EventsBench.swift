@@ -41,7 +41,6 @@ package func eventsBench(_ options: EventsBenchOptions) async throws -> EventsBe
         rows += try await LogBench(bodies: harsh, name: "events.harsh", ratioBar: nil).rows()
     }
     rows += try await queryScanBench(tiny: options.tiny, seed: options.seed)
-    rows += try await queryDashboardBench(tiny: options.tiny, seed: options.seed)
     rows += try deduplicationBench(identifiers: options.identifiers, tiny: options.tiny, seed: options.seed)
     return EventsBenchResult(
         rows: rows, data: "\(bodies.origin): \(bodies.events) events, \(bodies.bytes) bytes", totals: bodies.totals)

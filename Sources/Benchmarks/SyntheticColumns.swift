@@ -1,6 +1,5 @@
 package import AurumCore
 package import Events
-internal import Synchronization
 
 /// A log of made-up events as columns that are already in memory: what the query engine itself costs.
 ///
@@ -8,7 +7,6 @@ internal import Synchronization
 /// again and again at later times, so that any number of rows fits in memory.
 package final class SyntheticColumns: ColumnSource {
     private let all: [ColumnSegment]
-    private let shown = Mutex(Int.max)
     package let rowCount: Int
     /// A moment just after the newest row.
     package let now: Timestamp
@@ -45,21 +43,7 @@ package final class SyntheticColumns: ColumnSource {
         rowCount = blocks * Self.blockRows
     }
 
-    /// From now on only the first blocks are there.
-    package func show(blocks: Int) { shown.withLock { $0 = blocks } }
-
-    package func segments() -> [ColumnSegment] {
-        var left = shown.withLock { $0 }
-        return all.compactMap { segment in
-            guard left > 0 else { return nil }
-            let count = min(left, segment.blocks.count)
-            left -= count
-            var part = segment
-            part.blocks = Array(segment.blocks.prefix(count))
-            part.isSealed = segment.isSealed && count == segment.blocks.count
-            return part
-        }
-    }
+    package func segments() -> [ColumnSegment] { all }
 }
 
 /// The distinct texts of all columns.

@@ -4,10 +4,13 @@ import Foundation
 import TestSupport
 import Testing
 
-/// `aurum bench events` on any folder, its data, and the gate that every test run holds the engine to.
+/// `aurum bench events` on any folder, its data, the gate that every test run holds the engine to, and the dashboard's
+/// questions to a server of the command's own.
 @Suite(.serialized) struct BenchTests {
-    private func bench(_ arguments: [String]) async throws -> (status: Int32, output: String) {
-        try await AurumBinary.run(["bench", "events"] + arguments, directory: AurumBinary.root, within: .seconds(180))
+    private func bench(
+        _ area: String, _ arguments: [String]
+    ) async throws -> (status: Int32, output: String) {
+        try await AurumBinary.run(["bench", area] + arguments, directory: AurumBinary.root, within: .seconds(180))
     }
 
     private func rows(_ output: String) throws -> [String: JSONValue] {
@@ -17,7 +20,7 @@ import Testing
     }
 
     @Test func `the table has every row, with bar, samples and a checked round trip`() async throws {
-        let answer = try await bench(["--events", "3000", "--json"])
+        let answer = try await bench("events", ["--events", "3000", "--json"])
         let rows = try rows(answer.output)
         let bars = [
             "events.parse": 200.0, "events.parse_encode_compress": 550, "events.deduplicate": 250,
@@ -33,12 +36,12 @@ import Testing
 
     @Test func `written data is measured like made data, and other files are left alone`() async throws {
         let folder = TemporaryFolder()
-        let written = try await bench(["--write", folder.path, "--events", "2000", "--json"])
+        let written = try await bench("events", ["--write", folder.path, "--events", "2000", "--json"])
         #expect(written.status == 0, "\(written.output)")
         let totals = try JSONDecoder().decode(StandardTotals.self, from: Data(written.output.utf8))
         #expect(totals.events == 2000 && totals.names.values.reduce(0, +) == 2000)
         try Data([0, 1, 2, 255]).write(to: URL(fileURLWithPath: folder.file("picture.png")))
-        let rows = try rows(try await bench(["--data", folder.path, "--json"]).output)
+        let rows = try rows(try await bench("events", ["--data", folder.path, "--json"]).output)
         #expect(rows["events.round_trip"]?["value"]?.double == 1)
         #expect(rows["events.round_trip"]?["samples"]?.integer == 2000)
         #expect(rows["events.harsh.ratio"] == nil)
@@ -46,12 +49,12 @@ import Testing
 
     @Test func `broken lines are quarantined and counted, and the rest is read back`() async throws {
         let folder = TemporaryFolder()
-        _ = try await bench(["--write", folder.path, "--events", "500"])
+        _ = try await bench("events", ["--write", folder.path, "--events", "500"])
         let good = try String(contentsOfFile: folder.file("b00000.ndjson"), encoding: .utf8)
         let broken = good + "\n  \n{\"type\":\"track\"\nnot json at all\n" + good.split(separator: "\n")[0] + "\nlast {"
         try Data(broken.utf8).write(to: URL(fileURLWithPath: folder.file("b00000.ndjson")))
         try Data([0xff, 0xfe, 0x00]).write(to: URL(fileURLWithPath: folder.file("b00001.ndjson")))
-        let rows = try rows(try await bench(["--data", folder.path, "--json"]).output)
+        let rows = try rows(try await bench("events", ["--data", folder.path, "--json"]).output)
         let note = rows["events.ingest"]?["note"]?.string ?? ""
         #expect(note.contains("500 stored") && note.contains("1 duplicate"), "\(note)")
         #expect(note.contains("4 quarantined"), "\(note)")
@@ -60,15 +63,15 @@ import Testing
 
     @Test func `a folder without events is a sentence`() async throws {
         let folder = TemporaryFolder()
-        let empty = try await bench(["--data", folder.path])
+        let empty = try await bench("events", ["--data", folder.path])
         #expect(empty.status != 0 && empty.output.contains("none of them *.ndjson"), "\(empty.output)")
         try Data().write(to: URL(fileURLWithPath: folder.file("a.ndjson")))
-        let blank = try await bench(["--data", folder.path])
+        let blank = try await bench("events", ["--data", folder.path])
         #expect(blank.status != 0 && blank.output.contains("hold no line"), "\(blank.output)")
-        let missing = try await bench(["--data", folder.file("nowhere")])
+        let missing = try await bench("events", ["--data", folder.file("nowhere")])
         #expect(missing.status != 0 && missing.output.contains("is no folder"), "\(missing.output)")
         try Data([7, 7, 7]).write(to: URL(fileURLWithPath: folder.file("a.ndjson")))
-        let rubbish = try await bench(["--data", folder.path, "--json"])
+        let rubbish = try await bench("events", ["--data", folder.path, "--json"])
         let rows = try rows(rubbish.output)
         #expect(rows["events.ingest"]?["note"]?.string?.contains("1 quarantined") == true)
         for name in ["events.ratio", "events.parse", "events.parse_encode_compress", "events.round_trip"] {
@@ -76,11 +79,65 @@ import Testing
         }
     }
 
+    @Test func `a filled folder is asked the dashboard's questions, and again the next time`() async throws {
+        let folder = TemporaryFolder()
+        let data = folder.file("filled")
+        let arguments = ["--events", "4000", "--rate", "8000", "--asks", "2", "--data-dir", data, "--json"]
+        let answer = try await bench("questions", arguments)
+        #expect(answer.status == 0, "\(answer.output)")
+        let first = try rows(answer.output)
+        let names = [
+            "q1_events_by_hour", "q2_persons_by_day", "q3_top_channels", "q4_value_by_campaign", "q5_top_pages",
+            "q6_devices", "q7_outcomes", "q8_today", "q9_funnel", "q10_retention", "q11_paths", "q12_cohorts",
+        ]
+        for name in names {
+            for (figure, samples) in [("first", 1), ("p50", 2), ("p95", 2)] {
+                let row = try #require(first["questions.\(name).\(figure)"], "\(name).\(figure)")
+                #expect(row["samples"]?.integer == Int64(samples) && (row["value"]?.double ?? 0) > 0, "\(row)")
+            }
+        }
+        #expect(first["questions.fill"]?["samples"]?.integer == 4000)
+        #expect(first["questions.failed"]?["value"]?.double == 0 && first["questions.failed"]?["pass"] == true)
+        #expect(first["questions.p95"]?["bar"]?.double == 180 && first["questions.p95"]?["samples"]?.integer == 36)
+        #expect(first["questions.p95"]?["pass"] == nil, "4,000 events are too few to judge")
+        #expect(first["questions.start"]?["bar"]?.double == 2 && first["questions.start"]?["pass"] == nil)
+        #expect(first["questions.resident"]?["bar"]?.double == 256)
+        let counted = try #require(first["questions.count"]?["value"]?.double)
+        let ingested = try #require(first["questions.ingest"]?["samples"]?.double)
+        #expect(counted == 4000 + ingested && ingested > 0 && first["questions.count.difference"]?["pass"] == true)
+
+        // Every day of the month has events, and every app's bodies reach over all of it.
+        let kept = try await AurumBinary.run(
+            [
+                "events", "query", "count by app per day last 30d", "--org", "bench",
+                "--data-dir", data, "--json",
+            ])
+        // A warning about a slow query may stand beside the answer.
+        let start = try #require(kept.output.firstIndex(of: "{"), "\(kept.output)")
+        let object = kept.output[start...(try #require(kept.output.lastIndex(of: "}")))]
+        let answered = try JSONDecoder().decode(JSONValue.self, from: Data(object.utf8))
+        let days = Set((answered["rows"]?.array ?? []).compactMap { $0["app"] == "app-4" ? $0["bucket"]?.string : nil })
+        #expect(days.count >= 29, "\(kept.output.prefix(2000))")
+
+        let again = try await bench("questions", arguments)
+        let second = try rows(again.output)
+        #expect(again.status == 0 && second["questions.fill"] == nil, "\(again.output)")
+        #expect((second["questions.count"]?["value"]?.double ?? 0) > counted)
+    }
+
+    @Test func `a folder that others filled is left alone`() async throws {
+        let folder = TemporaryFolder()
+        try Data("mine".utf8).write(to: URL(fileURLWithPath: folder.file("notes.txt")))
+        let answer = try await bench("questions", ["--events", "800", "--data-dir", folder.path])
+        #expect(answer.status != 0 && answer.output.contains("neither empty nor"), "\(answer.output)")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["notes.txt"])
+    }
+
     /// Noise only ever adds cost, so the best of a few tries is the fairest; a change that costs a tenth more fails all.
     @Test func `an event costs no more than the baseline allows`() async throws {
         var outputs: [String] = []
         for _ in 0..<6 {
-            let answer = try await bench(["--gate", "--events", "40000", "--json"])
+            let answer = try await bench("events", ["--gate", "--events", "40000", "--json"])
             outputs.append(answer.output)
             let row = try #require(try rows(answer.output)["events.cost"])
             #expect(row["bar"] != nil, "the repository holds no baseline: \(answer.output)")

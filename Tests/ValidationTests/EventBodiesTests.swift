@@ -22,6 +22,20 @@ internal import Validation
         }
     }
 
+    @Test func `bodies come in turn when they are asked to, else the last one first`() throws {
+        for inTurn in [true, false] {
+            let heads = ["a", "b", "c"].map { Self.head + "Authorization: Bearer \($0)\r\n" }
+            var source = EventBodies(
+                profile: .standard, batch: 1, count: 3, heads: heads, seed: 7, salt: 1, inTurn: inTurn)
+            let keys = try (0..<6).map { _ in
+                let message = source.nextMessage(nowMilliseconds: 1_795_224_568_000)
+                let text = String(decoding: try #require(message).bytes, as: UTF8.self)
+                return try #require(text.firstMatch(of: /Bearer (.)/)?.output.1)
+            }
+            #expect(keys == (inTurn ? ["a", "b", "c", "a", "b", "c"] : ["a", "a", "a", "a", "a", "a"]))
+        }
+    }
+
     @Test func `no id is ever sent twice, and each is known afterwards`() throws {
         var seen: Set<String> = []
         for thread in 0..<2 {

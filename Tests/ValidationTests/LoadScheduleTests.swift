@@ -39,6 +39,21 @@ private let millisecond: UInt64 = 1_000_000
         #expect(abs(Double(result.starts) - expected) <= max(1, expected * 0.01))
     }
 
+    @Test func `a load that is told to stop starts nothing more and misses nothing`() {
+        var schedule = LoadSchedule(.constantArrivalRate(perSecond: 10, seconds: 1000, virtualUsers: 4))
+        var users: [Int] = []
+        for moment in stride(from: 0, to: 2000 * millisecond, by: 100_000_000) {
+            while let start = schedule.next(now: moment) {
+                users.append(start.user)
+                schedule.finish(user: start.user, now: moment)
+            }
+        }
+        #expect(users.count == 20 && !schedule.isExhausted(now: 1950 * millisecond))
+        schedule.stop(now: 1950 * millisecond)
+        #expect(schedule.next(now: 3000 * millisecond) == nil && schedule.wake(now: 3000 * millisecond) == nil)
+        #expect(schedule.isExhausted(now: 1950 * millisecond) && schedule.unstarted().isEmpty)
+    }
+
     @Test func `steps of a rate start what each of them says, and the threads together the same`() {
         let steps = [
             RateStep(perSecond: 100, seconds: 3), RateStep(perSecond: 300, seconds: 2),

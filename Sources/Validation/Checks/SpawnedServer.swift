@@ -77,8 +77,9 @@ package actor SpawnedServer {
         return try await start()
     }
 
-    /// SIGTERM, then SIGKILL after ten seconds; a temporary folder is removed. Returns its exit status when it had one.
-    @discardableResult package func stop() async -> Int32? {
+    /// SIGTERM, then SIGKILL when it takes too long; a temporary folder is removed. Returns its exit status when it had
+    /// one.
+    @discardableResult package func stop(within: Duration = .seconds(10)) async -> Int32? {
         var status: Int32?
         if let process {
             let pid = process.processIdentifier
@@ -87,7 +88,7 @@ package actor SpawnedServer {
             status = await withTaskGroup(of: Int32?.self) { group in
                 group.addTask { try? await exit.value() }
                 group.addTask {
-                    guard (try? await Task.sleep(for: .seconds(10))) != nil else { return nil }
+                    guard (try? await Task.sleep(for: within)) != nil else { return nil }
                     Foundation.kill(pid, SIGKILL)
                     return try? await exit.value()
                 }

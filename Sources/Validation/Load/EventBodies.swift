@@ -16,6 +16,8 @@ package struct EventBodies: Sendable {
 
     private var templates: [Template]
     private var free: [Int]
+    /// Every body comes round before one comes again; otherwise the one used last does, which the caches still hold.
+    private let inTurn: Bool
     private var minute = MinuteText()
     /// Distance between the sequence numbers of bodies: the number of threads that stamp beside each other.
     private let stride: UInt64
@@ -31,7 +33,7 @@ package struct EventBodies: Sendable {
     ///   - heads: one HTTP head (all lines but Content-Length, each ended) per key; body k takes head k mod count.
     package init(
         profile: EventProfile, batch: Int, count: Int, heads: [String], seed: UInt64, salt: UInt64,
-        thread: Int = 0, threads: Int = 1
+        thread: Int = 0, threads: Int = 1, inTurn: Bool = false
     ) {
         let population = EventPopulation(profile, seed: seed)
         var random = SeededRandom(seed: seed &+ UInt64(thread) &* 0x1000_0001)
@@ -44,6 +46,7 @@ package struct EventBodies: Sendable {
         free = Array(templates.indices.reversed())
         self.salt = salt
         self.batch = batch
+        self.inTurn = inTurn
         stride = UInt64(threads)
         sequence = UInt64(thread)
         bytesPerEvent = Double(bytes) / Double(templates.count * max(1, batch))
@@ -91,7 +94,7 @@ package struct EventBodies: Sendable {
     }
 
     /// Gives a body back when its answer is there.
-    mutating func recycle(slot: Int) { free.append(slot) }
+    mutating func recycle(slot: Int) { free.insert(slot, at: inTurn ? 0 : free.endIndex) }
 
     /// The id that event `index` of body `sequence` carried.
     package static func id(salt: UInt64, sequence: UInt64, batch: Int, index: Int) -> String {
@@ -115,7 +118,7 @@ package struct EventBodies: Sendable {
 
 /// 128 bits that differ for every `number` of one salt. Source of the mixing: SplitMix64.
 @inline(__always)
-private func identifier(_ salt: UInt64, _ number: UInt64) -> (UInt64, UInt64) {
+func identifier(_ salt: UInt64, _ number: UInt64) -> (UInt64, UInt64) {
     (
         mixed(salt &+ (number &* 2 &+ 1) &* 0x9E37_79B9_7F4A_7C15),
         mixed(salt &+ (number &* 2 &+ 2) &* 0x9E37_79B9_7F4A_7C15)

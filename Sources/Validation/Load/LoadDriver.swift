@@ -215,7 +215,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
 
     /// The time is up: what is due and waiting still starts, answers are awaited, both within the grace.
     private func end() {
-        guard sampler != nil else { return }
+        guard sampler != nil, !ended else { return }
         tally.judgedCPUNanoseconds = threadCPUNanoseconds() - judgedCPUStart
         ended = true
         loop.scheduleTask(in: .nanoseconds(Int64(settings.graceNanoseconds))) { self.finish() }
@@ -251,7 +251,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         done.succeed(tally)
     }
 
-    /// Once a second: CPU of this thread, and how late the loop itself runs.
+    /// Once a second: CPU of this thread, how late the loop itself runs, and whether the load was told to stop.
     private func sample() {
         let cpu = threadCPUNanoseconds()
         let late = now > sampleDue ? now - sampleDue : 0
@@ -259,5 +259,9 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         tally.loopLagMaxNanoseconds = max(tally.loopLagMaxNanoseconds, late)
         sampleCPU = cpu
         sampleDue = now + 1_000_000_000
+        if settings.stop?.isSet == true {
+            schedule.stop(now: now)
+            end()
+        }
     }
 }

@@ -15,7 +15,7 @@ package struct LoadSchedule: Sendable {
     }
 
     package let executor: LoadExecutor
-    private let end: UInt64
+    private var end: UInt64
     private let steps: [RateStep]
     private let offset: Double
     private var idle: [Int]
@@ -58,6 +58,9 @@ package struct LoadSchedule: Sendable {
         idle.append(user)
         working -= 1
     }
+
+    /// Nothing is due from `now` on.
+    package mutating func stop(now: UInt64) { end = min(end, now) }
 
     /// When to look again, if nothing finishes before; nil when only a finish can change anything.
     package func wake(now: UInt64) -> UInt64? {

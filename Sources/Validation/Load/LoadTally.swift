@@ -1,5 +1,6 @@
 internal import Histogram
 internal import NIOCore
+internal import Synchronization
 
 #if canImport(Glibc)
     internal import Glibc
@@ -18,6 +19,8 @@ struct LoadSettings: Sendable {
     var keepsAcknowledged = false
     /// Share of each 50 ms for which the thread is held up, to prove the self-check.
     var starvedShare = 0.0
+    /// Ends the load before its time; nil lets it run its length.
+    var stop: LoadStop?
     /// Wall clock minus monotonic clock, milliseconds.
     var wallOffsetMilliseconds: Int64 = wallOffset()
 
@@ -31,6 +34,14 @@ struct LoadSettings: Sendable {
         let wall = Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
         return wall - Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
     }
+}
+
+/// Tells a load that runs as long as something else does that it is over. Drivers look once a second.
+final class LoadStop: Sendable {
+    private let flag = Atomic(false)
+
+    var isSet: Bool { flag.load(ordering: .relaxed) }
+    func set() { flag.store(true, ordering: .relaxed) }
 }
 
 /// Everything one driver counted.

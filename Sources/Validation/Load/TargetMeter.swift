@@ -46,7 +46,8 @@ struct TargetMeter: Sendable {
     /// CPU seconds that the target has used so far.
     func cpuSeconds() async -> Double? { await sample().cpu }
 
-    private func watch(seconds: Double, skipping: Double) async -> TargetReading {
+    /// Ends early when its task is cancelled.
+    func watch(seconds: Double, skipping: Double = 0) async -> TargetReading {
         let clock = ContinuousClock()
         let begin = clock.now
         try? await clock.sleep(until: begin + .seconds(skipping))

@@ -2,22 +2,23 @@ internal import ArgumentParser
 internal import AurumCore
 internal import Benchmarks
 internal import Foundation
+internal import Validation
 
 /// Figures of the engine itself, each against its bar.
 struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, dedup (a part of events), conversation, all. Machines are noisy: trust ratios taken in one
-            run, and --gate, which compares CPU per event with the baseline of the repository. docs/benchmarks.md
-            explains every row.
+            Areas: events, dedup (a part of events), conversation, all (of these), questions (fills a server of its own
+            and asks it the dashboard's questions). Machines are noisy: trust ratios taken in one run, and --gate, which
+            compares CPU per event with the baseline of the repository. docs/benchmarks.md explains every row.
             """)
 
-    @Argument(help: "events, dedup, conversation or all.")
+    @Argument(help: "events, dedup, conversation, questions or all.")
     var area: String
     @Option(name: .long, help: "Folder with NDJSON files to use instead of the standard data (events).")
     var data: String?
-    @Option(name: .long, help: "Events to measure with (events).")
+    @Option(name: .long, help: "Events to measure with (events, questions).")
     var events: Int?
     @Option(name: .long, help: "Ids in the de-duplication window (events, dedup); 50 million, or 50 an event.")
     var identifiers: Int?
@@ -27,6 +28,12 @@ struct BenchCommand: AsyncParsableCommand {
     var profile = "standard"
     @Option(name: .long, help: "Seed of the data.")
     var seed: UInt64 = 7
+    @Option(name: .long, help: "Events a second that come in meanwhile (questions).")
+    var rate = 100_000.0
+    @Option(name: .long, help: "A folder that an earlier run filled, or one to fill and keep (questions).")
+    var dataDir: String?
+    @Option(name: .long, help: "How often each question is asked after the first time (questions).")
+    var asks = 84
     @Flag(name: .long, help: "Hold the cost of one event to the baseline: +10 % fails (events).")
     var gate = false
     @Flag(name: .long, help: "Measure like --gate and write the result into the baseline file (events).")
@@ -41,13 +48,16 @@ struct BenchCommand: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        guard ["events", "dedup", "conversation", "all"].contains(area) else {
-            throw ValidationError("unknown area \(area); areas are events, dedup, conversation, all")
+        guard ["events", "dedup", "conversation", "questions", "all"].contains(area) else {
+            throw ValidationError("unknown area \(area); areas are events, dedup, conversation, questions, all")
         }
         if let identifiers, identifiers < 1 { throw ValidationError("--identifiers must be at least 1") }
         if let events, events < 1 { throw ValidationError("--events must be at least 1") }
         guard EventProfile(rawValue: profile) != nil else { throw ValidationError("--profile is standard or harsh") }
-        if area == "conversation" || area == "dedup", data != nil || write != nil || gate || updateBaseline {
+        if area != "questions", dataDir != nil { throw ValidationError("--data-dir belongs to questions") }
+        if asks < 0 || !rate.isFinite || rate < 0 { throw ValidationError("--asks and --rate are 0 or more") }
+        if ["conversation", "dedup", "questions"].contains(area), data != nil || write != nil || gate || updateBaseline
+        {
             throw ValidationError("--data, --write, --gate and --update-baseline belong to events")
         }
     }
@@ -58,7 +68,9 @@ struct BenchCommand: AsyncParsableCommand {
             if let passes { return try await CostGate.passesOnly(passes, events: events ?? 80_000, seed: seed) }
             if gate || updateBaseline { return try await holdToBaseline() }
             try await measure()
-        } catch let failure as BenchFailure { throw CommandFailure("\(failure)") }
+        } catch let failure as BenchFailure {
+            throw CommandFailure("\(failure)")
+        } catch let failure as QuestionFailure { throw CommandFailure("\(failure)") }
     }
 
     private func measure() async throws {
@@ -80,8 +92,20 @@ struct BenchCommand: AsyncParsableCommand {
         if area == "conversation" || area == "all" {
             report.rows += try await conversationBench(tiny: tiny, seed: seed)
         }
+        if area == "questions" { report.rows += try await questions() }
         try report.print(json: json)
         if !tiny, report.rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
+    }
+
+    private func questions() async throws -> [BenchRow] {
+        var bench = QuestionBench()
+        bench.events = tiny ? 4000 : events ?? bench.events
+        bench.rate = tiny ? min(rate, 4000) : rate
+        bench.asks = tiny ? 1 : asks
+        bench.seed = seed
+        bench.dataDirectory = dataDir
+        if !json { bench.progress = { Output.error($0) } }
+        return try await bench.run().rows(rate: bench.rate)
     }
 
     private func writeData(to folder: String) throws {
