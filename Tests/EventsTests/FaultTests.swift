@@ -302,6 +302,33 @@ struct FaultTests {
         }
     }
 
+    @Test func `a touch in a damaged block is missing from a journey, and the others are not`() async throws {
+        let storage = VolatileLogStorage()
+        let log = try openEvents(storage) { $0.shards = 1 }
+        var places: [Int] = []
+        for number in 0..<3 {
+            let click =
+                #"{"id":"c\#(number)","type":"click","anonymous_id":"a1","url":"/?utm_source=s\#(number)","#
+                + #""ts":"\#((testNow - .seconds(600 - number)).rfc3339)"}"#
+            let receipt = try await log.send(click + "\nbroken")
+            places.append(try #require(Int(receipt.id.dropFirst(12).prefix(8), radix: 16)))
+        }
+        await log.close()
+        let second = try openEvents(storage)
+        _ = try await second.send(Self.body(["after"]))
+        await second.close()
+        var bytes = storage.bytes("00000001.aurumlog")
+        for place in places[1] + 128..<places[2] { bytes[place] ^= 0x20 }
+        storage.place("00000001.aurumlog", bytes)
+        let again = try openEvents(storage)
+        let journey = try await again.store.journey(
+            JourneyQuery(
+                org: "acme", traceID: nil, identifiers: [PersonIdentifier(.anonymous, "a1")], until: testNow,
+                lookback: .seconds(86_400)))
+        #expect(journey.map(\.eventID) == ["c0", "c2"])
+        await again.close()
+    }
+
     private func ids(_ blocks: Int) -> [String] {
         (0..<blocks).flatMap { block in (0..<4).map { "s\(block)-\($0)" } } + ["after"]
     }

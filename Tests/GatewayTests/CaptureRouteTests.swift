@@ -212,6 +212,30 @@ struct CaptureRouteTests {
         await capture.log.close()
     }
 
+    @Test func `what a sender says of its time, size and number of events is held to bounds`() async throws {
+        let capture = try await CaptureHarness(ratePerSecond: 10)
+        let key = try await capture.siteKey()
+        let server = try await capture.key()
+        let event = "{\"api_key\":\"\(server)\",\"event\":\"E\",\"distinct_id\":\"d\"}"
+        for moment in ["9223372036854775807", "-9223372036854775808", "99999999999999999999"] {
+            #expect(try await capture.post("/e/?_=\(moment)", event).status == 200, "\(moment)")
+        }
+        let shared = String(repeating: "x", count: 30_000)
+        let events = Array(repeating: "{\"name\":\"a\"}", count: 2500).joined(separator: ",")
+        let grown = try await capture.post(
+            "/mp/collect?measurement_id=G-1&api_secret=\(server)",
+            "{\"client_id\":\"c\",\"x\":\"\(shared)\",\"events\":[\(events)]}")
+        #expect(grown.status == 413, "75 MB of lines out of 70 KB")
+        let line = "{\"type\":\"track\",\"name\":\"a\",\"anonymous_id\":\"a\"}"
+        let many = "[" + Array(repeating: line, count: 50).joined(separator: ",") + "]"
+        let headers = ["Content-Type": "application/json", "Origin": CaptureHarness.origin]
+        let first = try await capture.call(.post, "/v1/events", Array(many.utf8), headers, key: key)
+        #expect(first.status == 202 && first.json["received"] == 50, "\(first.text)")
+        let second = try await capture.call(.post, "/v1/events", Array("[\(line)]".utf8), headers, key: key)
+        #expect(second.status == 429, "fifty events on one line are fifty events")
+        await capture.log.close()
+    }
+
     @Test func `browsers are told which origins may send`() async throws {
         let capture = try await CaptureHarness()
         let key = try await capture.siteKey()

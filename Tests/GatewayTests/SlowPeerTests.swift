@@ -53,6 +53,8 @@ struct BodyBudgetTests {
         #expect(budget.check(announced: 5000, holder: "a") == nil, "one body always fits an idle process")
         #expect(budget.take(600, holder: "a") == nil)
         #expect(budget.check(announced: 500, holder: "b") == .full)
+        #expect(budget.check(announced: .max, holder: "b") == .full, "senders may announce anything")
+        #expect(budget.check(announced: .max, holder: "a") == .full)
         #expect(budget.take(500, holder: "b") == .full)
         #expect(budget.take(400, holder: "b") == nil)
         #expect(budget.bytes == 1000)
