@@ -82,18 +82,24 @@ package final class EventLog: Sendable {
             let secret = try loadSecret(storage)
             let visibility = LogVisibility(secret: secret, clock: clock, policies: policies)
             visibility.set(ledger.pending)
-            let persons = try openPersons(storage, directory, secret, configuration.limits, registry, health, logger)
+            // Places in a segment that is lost are not given again where an erasure names one.
+            let next = max(recovery.nextSegment, (ledger.pending.map(\.end.segment).max() ?? 0) + 1)
+            let end = recovery.report.isOpenSegmentMissing ? LogPoint(segment: next, offset: 0) : tail?.point
+            let persons = try openPersons(
+                storage, directory, end, secret, configuration.limits, registry, health, logger)
             let views = LogViews(
                 directory: directory, limits: configuration.limits, persons: persons, visibility: visibility)
-            let (index, replayed) = try openIndex(storage, tail, views, secret, configuration.limits, now: clock.now)
-            views.totals.correct(manifest.corrections)
+            let (index, replayed) = try openIndex(
+                storage, end ?? .start, views, secret, configuration.limits, now: clock.now,
+                corrections: manifest.corrections)
             let upkeep = LogUpkeep(
                 storage: storage, views: views, visibility: visibility, secret: secret, clock: clock,
                 settings: configuration.upkeep, freeBytesMin: configuration.limits.freeBytesMin, manifest: manifest,
                 ledger: ledger, meters: UpkeepMeters(registry, health), logger: logger,
                 lastReplayed: { persons.lastCoveredSegment })
             let segments = try SegmentWriter(
-                storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail)
+                storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail,
+                next: next, totals: views.totals.checkpoint)
             var report = recovery.report
             report.replayedIdentifiers = replayed
             report.seconds = (ContinuousClock.now - began).seconds
@@ -143,6 +149,11 @@ package final class EventLog: Sendable {
                     "code": "log_recovered", "cut_bytes": "\(report.cutBytes)", "damaged": "\(report.damaged.count)",
                 ])
         }
+        if report.isOpenSegmentMissing {
+            logger.error(
+                "the open segment of the event log is missing, and with it the newest events; another was begun",
+                metadata: ["code": "log_segment_missing", "begun": "\(segments.point.segment)"])
+        }
         writer.start()
         // Without the apps' settings nothing is decided by itself.
         if policies != nil { upkeep.start() }
@@ -150,31 +161,29 @@ package final class EventLog: Sendable {
 
     /// The ids of the window: what is on disk, and what the log says behind it; touchpoints and totals on the way.
     private static func openIndex(
-        _ storage: any LogStorage, _ tail: LogRecovery.Tail?, _ views: LogViews, _ secret: InstallationSecret,
-        _ limits: EventLimits, now: Timestamp
+        _ storage: any LogStorage, _ end: LogPoint, _ views: LogViews, _ secret: InstallationSecret,
+        _ limits: EventLimits, now: Timestamp, corrections: [CountCorrection]
     ) throws(LogStorageError) -> (DeduplicationIndex, replayed: Int) {
-        let end = tail.map { LogPoint(segment: $0.segment, offset: UInt64($0.offset)) } ?? .start
         var window = DeduplicationLimits(identifiersMax: limits.dedupIdentifiersMax)
         window.windowMicroseconds = limits.dedupWindowSeconds * 1_000_000
         let (index, checkpoint) = try DeduplicationIndex.open(
             storage: storage, identity: secret.identity, limits: window, logEnd: end)
         index.durable(through: end)
-        let replay = Replay(directory: views.directory, limits: limits, secret: secret, now: now)
+        let replay = Replay(
+            directory: views.directory, limits: limits, secret: secret, now: now, corrections: corrections)
         return (index, try replay.run(into: index, from: checkpoint, views: views))
     }
 
     /// Who is who: the newest checkpoint, and what the log says behind it.
     private static func openPersons(
-        _ storage: any LogStorage, _ directory: SegmentDirectory, _ secret: InstallationSecret, _ limits: EventLimits,
-        _ registry: MetricRegistry, _ health: HealthRegistry, _ logger: Logger
+        _ storage: any LogStorage, _ directory: SegmentDirectory, _ logEnd: LogPoint?, _ secret: InstallationSecret,
+        _ limits: EventLimits, _ registry: MetricRegistry, _ health: HealthRegistry, _ logger: Logger
     ) throws(LogStorageError) -> PersonDirectory {
         let began = ContinuousClock.now
         let checkpoints = IdentityCheckpoints(storage: storage, freeBytesMin: limits.freeBytesMin, logger: logger)
         let persons = PersonDirectory(
             limits: limits.identity, meters: IdentityMeters(registry, health, logger), checkpoints: checkpoints)
-        let end = directory.segments.last.map {
-            BlockPlace(segment: $0.number, offset: UInt32(clamping: $0.durableBytes))
-        }
+        let end = logEnd.map { BlockPlace(segment: $0.segment, offset: UInt32(clamping: $0.offset)) }
         if let checkpoint = checkpoints.newest(logEnd: end) { persons.restore(checkpoint) }
         do {
             try IdentityReplay(secret: secret, persons: persons).run(LogCatalog(directory: directory))

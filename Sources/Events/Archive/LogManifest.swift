@@ -52,6 +52,8 @@ struct CountCorrection: Sendable, Equatable {
     var org: String
     /// Rows by what they were taken for.
     var duplicates: OutcomeCounts
+    /// The last segment of the archive in which they are: what it says of its requests holds the correction.
+    var last: UInt32
 }
 
 /// Which archives have taken the place of which segments. The one file whose renaming makes a compaction happen.
@@ -73,6 +75,13 @@ struct LogManifest: Sendable, Equatable {
     /// Whether the place of a segment was taken.
     func replaces(_ segment: UInt32) -> Bool {
         gone.contains { $0.contains(segment) } || archives.contains { $0.first <= segment && segment <= $0.last }
+    }
+
+    /// The last segment whose place was taken; nil when none was.
+    var lastReplaced: UInt32? {
+        let archived = archives.map(\.last).max() ?? 0
+        let last = max(archived, gone.map(\.upperBound).max() ?? 0)
+        return last == 0 ? nil : last
     }
 
     /// Takes `archive`, or nothing, in the place of a range of segments and of the archives in it.
@@ -108,7 +117,7 @@ struct LogManifest: Sendable, Equatable {
                 corrections.map { correction in
                     [
                         "sequence": .integer(correction.sequence), "at": .integer(correction.at),
-                        "org": .string(correction.org),
+                        "org": .string(correction.org), "last": .integer(Int64(correction.last)),
                         "duplicates": .array(
                             EventOutcome.allCases.map { .integer(Int64(correction.duplicates[$0])) }),
                     ]
@@ -140,7 +149,9 @@ struct LogManifest: Sendable, Equatable {
             for (outcome, count) in zip(EventOutcome.allCases, counts) {
                 duplicates[outcome] = Int(count.integer ?? 0)
             }
-            corrections.append(CountCorrection(sequence: sequence, at: at, org: org, duplicates: duplicates))
+            let last = UInt32(clamping: entry["last"]?.integer ?? 0)
+            corrections.append(
+                CountCorrection(sequence: sequence, at: at, org: org, duplicates: duplicates, last: last))
         }
     }
 

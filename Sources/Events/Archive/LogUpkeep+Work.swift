@@ -179,7 +179,7 @@ extension LogUpkeep {
         let archive = entry.rows > 0 ? try LogRecovery.archive(entry, storage) : nil
         if let archive { try check(archive, pace) }
         manifest.replace(first...last, with: archive?.entry)
-        let corrections = add(result.corrections, to: &manifest)
+        let corrections = add(result.corrections, last: last, to: &manifest)
         try change(to: manifest)
         views.directory.replace(first...last, with: archive)
         views.totals.correct(corrections)
@@ -228,18 +228,30 @@ extension LogUpkeep {
         return tally
     }
 
-    private func add(_ found: [String: OutcomeCounts], to manifest: inout LogManifest) -> [CountCorrection] {
+    private func add(
+        _ found: [String: OutcomeCounts], last: UInt32, to manifest: inout LogManifest
+    ) -> [CountCorrection] {
         var sequence = manifest.corrections.map(\.sequence).max() ?? 0
         sequence = max(sequence, views.totals.corrections)
         let now = clock.now.microseconds
-        // Every checkpoint of the counts that is still read is younger than this.
-        manifest.corrections.removeAll { $0.at < now - 30 * Self.dayMicroseconds }
+        // A start reads the counts that the open segment begins with, which may be months old where few events come:
+        // what they hold is not needed any more. The days are for the case that they cannot be read.
+        let held = heldCorrections
+        manifest.corrections.removeAll { $0.at < now - 30 * Self.dayMicroseconds && $0.sequence <= held }
         let corrections = found.sorted { $0.key < $1.key }.map { org, counts in
             sequence += 1
-            return CountCorrection(sequence: sequence, at: now, org: org, duplicates: counts)
+            return CountCorrection(sequence: sequence, at: now, org: org, duplicates: counts, last: last)
         }
         manifest.corrections += corrections
         return corrections
+    }
+
+    /// The last correction that the newest counts on disk hold; 0 when none can be read.
+    private var heldCorrections: Int64 {
+        guard let segment = views.directory.segments.last, let counts = try? Replay.checkpoint(segment) else {
+            return 0
+        }
+        return TotalsView.corrections(in: counts)
     }
 
     /// Makes a manifest the one that counts. When that fails nobody knows which one does, so nothing is changed any

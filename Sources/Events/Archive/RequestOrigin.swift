@@ -1,6 +1,6 @@
 /// Where a request stood in the log when it was committed: what its receipt and the positions of its events say for
 /// ever, wherever its rows are kept later.
-struct RequestOrigin: Sendable, Equatable {
+struct RequestOrigin: Sendable, Comparable {
     var segment: UInt32
     var offset: UInt32
     /// Its number in the block.
@@ -24,6 +24,10 @@ struct RequestOrigin: Sendable, Equatable {
         bytes.append(offset)
         bytes.append(request)
         bytes.append(firstRow)
+    }
+
+    static func < (left: RequestOrigin, right: RequestOrigin) -> Bool {
+        (left.segment, left.offset, left.request) < (right.segment, right.offset, right.request)
     }
 
     /// The position of the event with this index in the request.

@@ -159,6 +159,8 @@ final class SegmentCatalog: Sendable {
         var walked = SegmentFormat.headerBytes
         var sources: [UInt64: [CaptureSource]] = [:]
         var shards: [UInt32: ShardDictionary] = [:]
+        /// Of an archive's blocks, by number.
+        var spans: [Int: OriginSpan] = [:]
     }
 
     let number: UInt32
@@ -242,6 +244,14 @@ final class SegmentCatalog: Sendable {
             return sources
         }
         return []
+    }
+
+    /// Where the requests of an archive's block stood in the log; nil for one that is damaged.
+    func span(of number: Int) throws -> OriginSpan? {
+        if let known = state.withLock({ $0.spans[number] }) { return known }
+        guard let view = try view(entries[number].offset), let span = OriginSpan(view) else { return nil }
+        state.withLock { $0.spans[number] = span }
+        return span
     }
 
     /// The dictionaries of a shard, read up to and with the block at `offset`.

@@ -10,6 +10,8 @@ struct LogRecovery {
         var offset: Int
         var nextSequence: UInt64
         var previousCRC: UInt32
+
+        var point: LogPoint { LogPoint(segment: segment, offset: UInt64(offset)) }
     }
 
     private let storage: any LogStorage
@@ -26,16 +28,19 @@ struct LogRecovery {
         self.manifest = manifest
     }
 
-    /// Opens every segment and answers where the last whole block of the last one ends; nil when there is no segment.
+    /// Opens every segment and answers where the last whole block of the open one ends; nil when there is none.
     mutating func run() throws(EventLogError) -> Tail? {
         do {
             for entry in manifest.archives { directory.add(try Self.archive(entry, storage)) }
             let numbers = try storage.names().compactMap(SegmentFormat.number).filter { !manifest.replaces($0) }
                 .sorted()
             var tail: Tail?
-            for number in numbers { tail = try open(number, isLast: number == numbers.last) }
+            for number in numbers { tail = try open(number, isLast: number == numbers.last && number > replaced) }
             report.segments = numbers.count
-            return tail
+            // The open segment is never taken the place of: behind what was, there is one, or it was lost. What is
+            // left before it is sealed.
+            report.isOpenSegmentMissing = replaced > 0 && (tail?.segment ?? 0) < replaced
+            return report.isOpenSegmentMissing ? nil : tail
         } catch let error as EventLogError {
             throw error
         } catch let error as LogStorageError {
@@ -44,6 +49,12 @@ struct LogRecovery {
             throw .cannotOpen("The event log cannot be read.")
         }
     }
+
+    /// The last segment whose place was taken; 0 when none was.
+    private var replaced: UInt32 { manifest.lastReplaced ?? 0 }
+
+    /// The number of the segment that is begun where none is open; it never stood for another that is known of.
+    var nextSegment: UInt32 { max(replaced, directory.segments.last?.number ?? 0) + 1 }
 
     /// Opens an archive of the manifest.
     static func archive(_ entry: ManifestArchive, _ storage: any LogStorage) throws(EventLogError) -> ArchiveFile {

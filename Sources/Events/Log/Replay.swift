@@ -6,9 +6,14 @@ struct Replay {
     private let limits: EventLimits
     private let secret: InstallationSecret
     private let now: Timestamp
+    private let corrections: [CountCorrection]
 
-    init(directory: SegmentDirectory, limits: EventLimits, secret: InstallationSecret, now: Timestamp) {
+    init(
+        directory: SegmentDirectory, limits: EventLimits, secret: InstallationSecret, now: Timestamp,
+        corrections: [CountCorrection]
+    ) {
         self.directory = directory
+        self.corrections = corrections
         self.now = now
         self.secret = secret
         self.limits = limits
@@ -38,22 +43,42 @@ struct Replay {
 
     // MARK: touchpoints
 
-    /// Reads the touchpoints of as many of the newest blocks as fill their index, and nothing else of these blocks.
+    /// Takes the newest touchpoints, as many as fill their index, in the order of the log. Of blocks nothing else is
+    /// read.
     private func restoreTouches(_ views: LogViews) throws {
-        var found: [(segment: SegmentCatalog, offset: Int)] = []
-        var wanted = limits.touchesMax * TouchLayout.byteCount
-        search: for catalog in try views.catalog.all().reversed() {
-            for entry in catalog.entries.reversed() {
-                guard let view = try catalog.view(entry.offset), view.part(.touches) != nil else { continue }
-                found.append((catalog, entry.offset))
-                wanted -= try whole { try view.touches().count } ?? 0
-                if wanted <= 0 { break search }
+        var found: [[KnownTouch]] = []
+        var wanted = limits.touchesMax
+        for catalog in try views.catalog.all().reversed() where wanted > 0 {
+            found.append(try newestTouches(catalog, views, wanted: wanted))
+            wanted -= found.last?.count ?? 0
+        }
+        for touches in found.reversed() { views.add(touches) }
+    }
+
+    /// The newest touchpoints of a file, oldest first. The blocks of an archive stand app by app: all are looked at,
+    /// and few more are held than are wanted.
+    private func newestTouches(
+        _ catalog: SegmentCatalog, _ views: LogViews, wanted: Int
+    ) throws -> [KnownTouch] {
+        var found: [KnownTouch] = []
+        var floor: LogPosition?
+        func keepNewest() {
+            found.sort { $0.entry.position < $1.entry.position }
+            guard found.count > wanted else { return }
+            found.removeFirst(found.count - wanted)
+            floor = found.first?.entry.position
+        }
+        for entry in catalog.entries.reversed() {
+            guard let view = try catalog.view(entry.offset), view.part(.touches) != nil else { continue }
+            for touch in try whole({ try views.touches(of: view) }) ?? [] {
+                if let floor, touch.entry.position < floor { continue }
+                found.append(touch)
             }
+            if catalog.archive == nil, found.count >= wanted { break }
+            if found.count > wanted + wanted / 4 { keepNewest() }
         }
-        for block in found.reversed() {
-            guard let view = try block.segment.view(block.offset) else { continue }
-            try whole { try views.addTouches(view) }
-        }
+        keepNewest()
+        return found
     }
 
     /// nil for a block that is damaged, which the rest of the log outlives; other errors go on.
@@ -122,33 +147,39 @@ struct Replay {
     // MARK: totals
 
     /// Starts from the newest checkpoint and adds the requests behind it.
+    ///
+    /// Every segment but the first begins with one. Where that is lost, archives are read as well: all that is counted
+    /// then is what they still hold, which is less than ever came once whole requests have expired.
     private func restoreTotals(_ views: LogViews) throws {
-        let segments = directory.segments
-        var start = segments.count
-        while start > 0 {
+        let files = try views.catalog.all()
+        var start = files.count
+        var known: UInt32 = 0
+        while start > 0, known == 0 {
             start -= 1
-            if try checkpoint(segments[start], views.totals) { break }
+            guard files[start].archive == nil, let segment = directory[files[start].number],
+                let counts = try Self.checkpoint(segment), views.totals.restore(counts)
+            else { continue }
+            known = segment.number
         }
-        for segment in segments[start...] {
-            guard let catalog = try views.catalog.segment(segment.number) else { continue }
-            for entry in catalog.entries {
-                for request in try catalog.view(entry.offset)?.requests ?? [] {
+        for file in files[start...] {
+            for entry in file.entries {
+                for request in try file.view(entry.offset)?.requests ?? [] {
                     views.totals.add(org: request.org, request.counts, at: nil)
                 }
             }
         }
+        views.totals.correct(corrections, before: known)
     }
 
-    private func checkpoint(
-        _ segment: SegmentDirectory.Segment, _ totals: TotalsView
-    ) throws(LogStorageError) -> Bool {
+    /// The counts with which a segment begins; nil when it does not, or they are damaged.
+    static func checkpoint(_ segment: SegmentDirectory.Segment) throws(LogStorageError) -> [UInt8]? {
         var walk = SegmentWalk(segment.file, end: segment.durableBytes)
-        guard case .block(let offset, let header) = try walk.next(), header.kind == .totals else { return false }
+        guard case .block(let offset, let header) = try walk.next(), header.kind == .totals else { return nil }
         do throws(BlockView.Failure) {
-            let block = try BlockView(segment.file, segment: segment.number, offset: offset, header: header)
-            return totals.restore(block.totals)
+            return try BlockView(segment.file, segment: segment.number, offset: offset, header: header).totals
         } catch {
-            return false
+            if case .storage(let failure) = error { throw failure }
+            return nil
         }
     }
 }

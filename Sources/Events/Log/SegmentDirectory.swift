@@ -38,6 +38,8 @@ package struct RecoveryReport: Sendable, Equatable {
     /// Bytes cut from the end of the last segment: written but never acknowledged.
     package var cutBytes = 0
     package var damaged: [DamagedRange] = []
+    /// There are archives and no segment behind them: the one that was open is lost, and another was begun.
+    package var isOpenSegmentMissing = false
     package var seconds = 0.0
     /// Event ids that the de-duplication index took from the log, because it did not hold them itself.
     package var replayedIdentifiers = 0

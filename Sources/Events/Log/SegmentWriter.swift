@@ -12,10 +12,12 @@ final class SegmentWriter {
     /// Bytes of the open segment that are reserved on disk.
     private var reservedBytes: Int
 
-    /// Goes on behind `tail`, or starts the first segment. The file is cut to what was acknowledged.
+    /// Goes on behind `tail`, or starts segment `next`. The file is cut to what was acknowledged.
+    ///
+    /// - Parameter totals: the counts up to here, for a segment that has none of its own yet.
     init(
         storage: any LogStorage, directory: SegmentDirectory, limits: EventLimits, clock: any WallClock,
-        tail: LogRecovery.Tail?
+        tail: LogRecovery.Tail?, next: UInt32 = 1, totals: [UInt8] = []
     ) throws(LogStorageError) {
         self.storage = storage
         self.directory = directory
@@ -33,12 +35,31 @@ final class SegmentWriter {
             }
             try tail.file.sync()
         } else {
-            self.tail = try Self.create(1, storage, clock)
+            self.tail = try Self.create(next, storage, clock)
             reservedBytes = SegmentFormat.headerBytes
             directory.add(
                 SegmentDirectory.Segment(
-                    number: 1, file: self.tail.file, durableBytes: SegmentFormat.headerBytes, damagedOffsets: []))
+                    number: next, file: self.tail.file, durableBytes: SegmentFormat.headerBytes, damagedOffsets: []))
         }
+        guard self.tail.segment > 1, self.tail.offset == SegmentFormat.headerBytes else { return }
+        // A process was killed before the counts were there, or a segment was lost. Without them a start would need
+        // the segments before, which archives may take the place of.
+        do {
+            try write(totals)
+        } catch .noSpace {
+            // Reading goes on; the first commit that finds room begins another segment.
+            hasRows = true
+        }
+    }
+
+    /// Writes the counts so far as the first block of the open segment. Durable when it returns.
+    private func write(_ totals: [UInt8]) throws(LogStorageError) {
+        var header = BlockHeader()
+        header.kind = .totals
+        header.metaBytes = UInt32(totals.count)
+        header.metaCRC = CRC32C.of(totals)
+        _ = try write(&header, meta: totals.withUnsafeBytes { Array($0) }, payload: nil)
+        try sync()
     }
 
     private static func create(
@@ -99,15 +120,11 @@ final class SegmentWriter {
         tail = next
         durableOffset = next.offset
         reservedBytes = SegmentFormat.headerBytes
+        try write(totals)
+        // Only now the segment before counts as sealed: an archive of it may take the counts that it began with away.
         directory.add(
             SegmentDirectory.Segment(
-                number: next.segment, file: next.file, durableBytes: SegmentFormat.headerBytes, damagedOffsets: []))
-        var header = BlockHeader()
-        header.kind = .totals
-        header.metaBytes = UInt32(totals.count)
-        header.metaCRC = CRC32C.of(totals)
-        _ = try write(&header, meta: totals.withUnsafeBytes { Array($0) }, payload: nil)
-        try sync()
+                number: next.segment, file: next.file, durableBytes: tail.offset, damagedOffsets: []))
         hasRows = false
         rowCount = 0
         startedAt = clock.now.microseconds

@@ -99,35 +99,56 @@ package final class BlockEventStore: EventStore {
         }
     }
 
-    /// The same with the rows of archives in the order of the log: `body` gets a block and which of its rows are next.
-    private func pieces(
-        _ filter: EventFilter, from: Int64, to: Int64, _ body: (DecodedBlock, Range<Int>) throws -> Verdict
-    ) throws {
+    /// The rows that a test may select, in the order of the log, those of archives too, until `body` says stop.
+    private func rows(_ filter: EventFilter, _ test: RowTest, _ body: (DecodedBlock, Int) throws -> Verdict) throws {
+        let (from, to) = (filter.from?.microseconds ?? .min, filter.to?.microseconds ?? .max)
         let segments = try catalog.all()
-        for segment in filter.newestFirst ? segments.reversed() : segments {
-            guard segment.archive != nil else {
-                var isOver = false
-                try blocks(of: segment, newestFirst: filter.newestFirst, from: from, to: to) { block in
-                    let verdict = try body(block, 0..<block.rowCount)
-                    isOver = verdict == .stop
-                    return verdict
-                }
-                if isOver { return }
+        var isOver = false
+        for segment in filter.newestFirst ? segments.reversed() : segments where !isOver {
+            if segment.archive != nil {
+                isOver = try rows(ofArchive: segment, filter, test, from: from, to: to, body) == .stop
                 continue
             }
-            let kept = ArchiveBlocks(segment, secret)
-            let runs = try segment.runs(from: from, to: to) {
-                $0 == filter.org && (filter.app == nil || $1 == filter.app)
-            }
-            for run in filter.newestFirst ? runs.reversed() : runs {
-                do {
-                    guard let block = try kept.block(run.block)?.block else { continue }
-                    if case .stop = try body(block, run.rows) { return }
-                } catch BlockView.Failure.damaged {
-                    continue
+            try blocks(of: segment, newestFirst: filter.newestFirst, from: from, to: to) { block in
+                guard block.view.requests.contains(where: { $0.org == filter.org }) else { return .goOn }
+                let rows = try test.rows(block)
+                for row in filter.newestFirst ? rows.reversed() : rows where !isOver {
+                    isOver = try body(block, row) == .stop
                 }
+                return isOver ? .stop : .goOn
             }
         }
+    }
+
+    private func rows(
+        ofArchive archive: SegmentCatalog, _ filter: EventFilter, _ test: RowTest, from: Int64, to: Int64,
+        _ body: (DecodedBlock, Int) throws -> Verdict
+    ) throws -> Verdict {
+        let kept = ArchiveBlocks(archive, secret)
+        let wanted = try archive.blocks(from: from, to: to) {
+            $0 == filter.org && (filter.app == nil || $1 == filter.app)
+        }
+        var order = ArchiveOrder(wanted, newestFirst: filter.newestFirst) { number in
+            do {
+                guard let block = try kept.block(number)?.block else { return [] }
+                return try test.rows(block).compactMap { row in
+                    block.view.request(of: row).map {
+                        ArchiveOrder.Item(origin: block.view.origin($0), low: UInt32(row), high: 0)
+                    }
+                }
+            } catch BlockView.Failure.damaged {
+                return []
+            }
+        }
+        while let (number, item) = try order.next() {
+            do {
+                guard let block = try kept.block(number)?.block else { continue }
+                if case .stop = try body(block, Int(item.low)) { return .stop }
+            } catch BlockView.Failure.damaged {
+                continue
+            }
+        }
+        return .goOn
     }
 
     private enum Verdict { case goOn, stop }
@@ -194,18 +215,10 @@ package final class BlockEventStore: EventStore {
             let test = RowTest(filter, secret)
             let decoder = EventDecoder(secret: secret)
             var events: [StoredEvent] = []
-            let (from, to) = (filter.from?.microseconds ?? .min, filter.to?.microseconds ?? .max)
-            try pieces(filter, from: from, to: to) { block, range in
-                guard block.view.requests.contains(where: { $0.org == filter.org }) else { return .goOn }
-                var rows = try test.rows(block)
-                if range.count < block.rowCount { rows.removeAll { !range.contains($0) } }
-                if filter.newestFirst { rows.reverse() }
-                for row in rows {
-                    guard let event = try block.event(row, decoder), test.holds(event) else { continue }
-                    events.append(event)
-                    if events.count == limit { return .stop }
-                }
-                return .goOn
+            try rows(filter, test) { block, row in
+                guard let event = try block.event(row, decoder), test.holds(event) else { return .goOn }
+                events.append(event)
+                return events.count == limit ? .stop : .goOn
             }
             return events
         }

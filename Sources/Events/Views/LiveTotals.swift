@@ -85,11 +85,19 @@ final class TotalsView: Sendable {
     /// The last correction that the counts hold.
     var corrections: Int64 { corrected.withLock { $0 } }
 
+    /// The last correction that a checkpoint holds.
+    static func corrections(in checkpoint: [UInt8]) -> Int64 {
+        let members = try? checkpoint.withUnsafeBufferPointer { try JSONReader.object($0) }
+        return members?[correctionName]?.array?.first?.integer ?? 0
+    }
+
     /// Counts what turned out to be second copies as such; corrections that are in already change nothing.
-    func correct(_ corrections: [CountCorrection]) {
+    ///
+    /// - Parameter segment: corrections of archives behind it are in as well.
+    func correct(_ corrections: [CountCorrection], before segment: UInt32 = .max) {
         organisations.withLock { all in
             let last = corrected.withLock { $0 }
-            for correction in corrections where correction.sequence > last {
+            for correction in corrections where correction.sequence > last && correction.last < segment {
                 for outcome in EventOutcome.allCases {
                     all[correction.org]?.counts[outcome] -= correction.duplicates[outcome]
                 }

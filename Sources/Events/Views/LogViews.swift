@@ -25,37 +25,37 @@ final class LogViews: Sendable {
             for number in 0..<content.touchCount {
                 guard let touch = TouchView(content.touches.base + number * TouchLayout.byteCount) else { continue }
                 let position = LogPosition(segment: segment, offset: offset, row: UInt32(touch.row))
-                Self.add(touch, content.outcome(touch.row), content.time(touch.row), position, to: &index)
+                let known = KnownTouch(touch, content.outcome(touch.row), content.time(touch.row), position)
+                if let known { Self.add(known, to: &index) }
             }
         }
     }
 
-    /// Takes the touchpoints of a block read back.
-    func addTouches(_ block: BlockView) throws(BlockView.Failure) {
+    /// The touchpoints of a block read back.
+    func touches(of block: BlockView) throws(BlockView.Failure) -> [KnownTouch] {
         let bytes = try block.touches()
-        guard !bytes.isEmpty else { return }
+        guard !bytes.isEmpty else { return [] }
         let outcomes = try block.byteOfRows(.outcomes)
         let times = try block.times()
-        touches.withLock { index in
-            bytes.withUnsafeBytes { raw in
-                for place in stride(from: 0, to: raw.count - TouchLayout.byteCount + 1, by: TouchLayout.byteCount) {
-                    guard let start = raw.baseAddress, let touch = TouchView(start + place), touch.row < block.rowCount
-                    else { continue }
-                    let position = block.position(touch.row)
-                    Self.add(touch, outcomes[touch.row], times[touch.row], position, to: &index)
-                }
+        return bytes.withUnsafeBytes { raw in
+            stride(from: 0, to: raw.count - TouchLayout.byteCount + 1, by: TouchLayout.byteCount).compactMap { place in
+                guard let start = raw.baseAddress, let touch = TouchView(start + place), touch.row < block.rowCount
+                else { return nil }
+                return KnownTouch(touch, outcomes[touch.row], times[touch.row], block.position(touch.row))
             }
         }
     }
 
-    /// Duplicates, quarantined events and bots make no touchpoint.
-    private static func add(
-        _ touch: TouchView, _ outcome: UInt8, _ time: Int64, _ position: LogPosition, to index: inout TouchIndex
-    ) {
-        guard outcome == EventOutcome.stored.rawValue || outcome == EventOutcome.late.rawValue else { return }
-        index.add(
-            TouchIndex.Entry(position: position, time: time),
-            keys: [touch.trace, touch.persons.0, touch.persons.1, touch.persons.2, touch.persons.3])
+    /// Takes touchpoints in the order of the log.
+    func add(_ known: [KnownTouch]) {
+        touches.withLock { index in
+            for touch in known { Self.add(touch, to: &index) }
+        }
+    }
+
+    private static func add(_ touch: KnownTouch, to index: inout TouchIndex) {
+        let keys = touch.keys
+        index.add(touch.entry, keys: [keys.0, keys.1, keys.2, keys.3, keys.4])
     }
 
     func touches(keys: [UInt64], from: Int64, to: Int64) -> [TouchIndex.Entry] {
@@ -76,5 +76,18 @@ final class LogViews: Sendable {
 
     func notify(_ notice: CommitNotice) {
         for hook in hooks.withLock({ Array($0.all.values) }) { hook(notice) }
+    }
+}
+
+/// A touchpoint that counts, with the hashes under which it is found.
+struct KnownTouch: Sendable {
+    var entry: TouchIndex.Entry
+    var keys: (UInt64, UInt64, UInt64, UInt64, UInt64)
+
+    /// nil for duplicates, quarantined events and bots: they make no touchpoint.
+    init?(_ touch: TouchView, _ outcome: UInt8, _ time: Int64, _ position: LogPosition) {
+        guard outcome == EventOutcome.stored.rawValue || outcome == EventOutcome.late.rawValue else { return nil }
+        entry = TouchIndex.Entry(position: position, time: time)
+        keys = (touch.trace, touch.persons.0, touch.persons.1, touch.persons.2, touch.persons.3)
     }
 }

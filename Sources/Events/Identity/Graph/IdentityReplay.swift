@@ -51,11 +51,20 @@ struct IdentityReplay {
 
     private func readArchives(_ catalog: LogCatalog) throws {
         for archive in try catalog.all() where archive.archive != nil {
-            let blocks = ArchiveBlocks(archive, secret)
-            for run in try archive.runs(where: { _, _ in true }) {
-                guard let block = try blocks.block(run.block) else { continue }
-                do { try take(RunBlock(block, run)) } catch BlockView.Failure.damaged { continue }
+            let ordered = try ArchiveWindows(archive, secret) { _, _ in true }
+            for index in ordered.windows.indices {
+                do {
+                    try take(try ordered.read(index))
+                } catch BlockView.Failure.damaged {
+                    try takeWhole(ordered.pieces(index))
+                }
             }
+        }
+    }
+
+    private func takeWhole(_ pieces: [WindowBlock]) throws {
+        for piece in pieces {
+            do { try take(piece) } catch BlockView.Failure.damaged { continue }
         }
     }
 }
