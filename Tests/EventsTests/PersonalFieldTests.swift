@@ -35,6 +35,26 @@ struct PersonalFieldTests {
         await desk.log.close()
     }
 
+    @Test func `traits and addresses that PostHog's clients repeat among the properties are nowhere in the log`()
+        async throws
+    {
+        let desk = try await PolicyDesk.open()
+        let person =
+            ##""distinct_id":"d1","properties":{"$ip":"198.51.100.77","plan":"pro","$set":{"email":"##
+            + ##""planted@mail.example","name":"Quirin Planted"},"$set_once":{"phone":"+12125550177"}}"##
+        let body =
+            "{\"api_key\":\"k\",\"batch\":[{\"event\":\"$identify\",\(person)},{\"event\":\"bought\",\(person)}]}"
+        let lines = try Array(body.utf8).withUnsafeBytes {
+            try PostHogBody.translate($0, limits: EventLimits(), receivedAt: testNow).lines
+        }
+        let receipt = try await desk.log.send(String(decoding: lines, as: UTF8.self), format: .postHog)
+        #expect(receipt.stored == 2, "\(receipt.json)")
+        let planted = ["planted@mail.example", "Quirin Planted", "+12125550177", "198.51.100.77"]
+        #expect(try await desk.found(planted) == [])
+        #expect(try await desk.found(["\"plan\":\"pro\"", "198.51.100.0"]).count == 2)
+        await desk.log.close()
+    }
+
     @Test func `whoever holds the key reads the traits as they were sent`() async throws {
         let desk = try await PolicyDesk.open()
         _ = try await desk.log.send(Self.line(7))

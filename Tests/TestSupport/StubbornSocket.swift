@@ -14,22 +14,10 @@ package final class StubbornSocket: Sendable {
 
     /// Connects to `http://127.0.0.1:port` and asks for an upgrade; reads the answer's head and nothing more.
     package init(_ url: String, path: String, key: String) throws {
-        guard let parts = URLComponents(string: url), let port = parts.port else {
-            throw Failure(description: "no port in \(url)")
-        }
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var small: Int32 = 4096
         setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &small, socklen_t(MemoryLayout<Int32>.size))
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_port = in_port_t(UInt16(port).bigEndian)
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        let status = withUnsafePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
-            }
-        }
-        guard status == 0 else { throw Failure(description: "cannot connect to \(url)") }
+        let port = try RawConnection.connect(descriptor, to: url)
         let request =
             "GET \(path) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -42,7 +42,7 @@ package final class EventPolicies: Sendable {
         guard format != .internalEvents else { return nil }
         let app = apps.state(org: source.org, app: source.app)
         return RequestPolicy(
-            self, app: app, source: source, receivedAt: receivedAt, keys: keys,
+            self, app: app, source: source, format: format, receivedAt: receivedAt, keys: keys,
             plan: plan ?? (app.settings.planMode == .off ? nil : app.plan),
             refuses: plan != nil || app.settings.planMode == .enforce)
     }

@@ -18,7 +18,8 @@ extension EventRewrite {
     /// Names under which clients repeat identifiers among the properties.
     private static let identifying: Set<String> = [
         "distinct_id", "$device_id", "$session_id", "$window_id", "$user_id", "$anon_distinct_id", "$ip", "ip",
-        "user_agent", "useragent", "$useragent", "$raw_user_agent", "user_id", "userid", "anonymous_id", "anonymousid",
+        "user_agent", "useragent", "$useragent", "$user_agent", "$raw_user_agent", "user_id", "userid", "anonymous_id",
+        "anonymousid",
         "device_id", "deviceid", "session_id", "sessionid", "client_id", "clientid", "email", "phone",
     ]
     private static let locations: Set<String> = ["url", "referrer", "$current_url", "$referrer"]

@@ -19,7 +19,9 @@ struct EventRewrite {
     /// Bytes of one sealed string: a longer one is kept in parts, since strings of the contract end at 8,192 bytes.
     private static let partBytes = 8000
     /// Members that are containers of traits.
-    private static let traitObjects: Set<String> = ["traits", "traits_set", "traits_once", "$set", "$set_once"]
+    private static let traitObjects: Set<String> = [
+        "traits", "traits_set", "traits_once", "$set", "$set_once", "$group_set",
+    ]
 
     /// Identifiers that may name a person outside the app.
     static let identifiers: [EventField] = [
@@ -34,7 +36,7 @@ struct EventRewrite {
     mutating func makePrivate(_ parser: inout EventParser) {
         for field in Self.identifiers + Self.references where parser.has(field) { hashIdentifier(&parser, field) }
         if parser.has(.ip) { cutAddress(text(&parser, .ip), quoted(parser.slice(.ip))) }
-        if parser.has(.traits) || parser.has(.contextTraits) || keys.hasOwn
+        if parser.has(.traits) || parser.has(.contextTraits) || parser.has(.props)
             || parser.type == Int(EventType.identify.rawValue) || parser.type == Int(EventType.group.rawValue)
         {
             sealFields(&parser)
@@ -45,15 +47,19 @@ struct EventRewrite {
         let person = person(&parser)
         if parser.has(.traits) { sealTraits(range(parser.slice(.traits)), person) }
         if parser.has(.contextTraits) { sealTraits(range(parser.slice(.contextTraits)), person) }
-        if parser.type == Int(EventType.identify.rawValue) || parser.type == Int(EventType.group.rawValue) {
-            for member in JSONPlaces.members(raw, 0..<raw.count)
-            where member.name != "traits" && Self.traitObjects.contains(member.name) {
-                sealTraits(member.value, person)
-            }
+        for member in JSONPlaces.members(raw, 0..<raw.count)
+        where member.name != "traits" && Self.traitObjects.contains(member.name) {
+            sealTraits(member.value, person)
         }
-        if keys.hasOwn, parser.has(.props) {
-            for member in JSONPlaces.members(raw, range(parser.slice(.props))) where keys.holdsOwn(member.name) {
+        guard parser.has(.props) else { return }
+        for member in JSONPlaces.members(raw, range(parser.slice(.props))) {
+            if keys.holdsOwn(member.name) {
                 seal(member, person)
+            } else if Self.traitObjects.contains(member.name) {
+                // PostHog's clients repeat traits and the address among the properties.
+                sealTraits(member.value, person)
+            } else if member.name == "$ip", raw[member.value.lowerBound] == 0x22 {
+                cutAddress(JSONPlaces.string(raw, member.value), member.value)
             }
         }
     }

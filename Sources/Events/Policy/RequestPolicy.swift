@@ -16,6 +16,8 @@ final class RequestPolicy: @unchecked Sendable {  // confined as said above
     private let hasGPC: Bool
     /// Sent by a page and not by a server: bots are looked for.
     private let isBrowser: Bool
+    /// Whether clients put traits and addresses into the properties of any event.
+    private let repeatsTraits: Bool
     private let keys: IdentityKeys
     private let plan: CompiledPlan?
     /// Whether an event that breaks the plan is quarantined, and not only marked.
@@ -29,11 +31,12 @@ final class RequestPolicy: @unchecked Sendable {  // confined as said above
     private static let dayMicroseconds: Int64 = 86_400_000_000
 
     init(
-        _ policies: EventPolicies, app: AppState, source: CaptureSource, receivedAt: Int64, keys: IdentityKeys,
-        plan: CompiledPlan?, refuses: Bool
+        _ policies: EventPolicies, app: AppState, source: CaptureSource, format: WireFormat, receivedAt: Int64,
+        keys: IdentityKeys, plan: CompiledPlan?, refuses: Bool
     ) {
         (self.policies, self.app, self.receivedAt) = (policies, app, receivedAt)
         (hasGPC, isBrowser) = (source.hasGPC, source.isBrowser)
+        repeatsTraits = format == .postHog
         (self.keys, self.plan, self.refuses) = (keys, plan, refuses)
     }
 
@@ -56,7 +59,7 @@ final class RequestPolicy: @unchecked Sendable {  // confined as said above
         }
         let bots = isBrowser || policies.datacentres != nil ? botReasons(&parser, start, count) : []
         let consent = consent(&parser)
-        let isPersonal = EventRewrite.isNeeded(&parser, app.personalKeys)
+        let isPersonal = EventRewrite.isNeeded(&parser, app.personalKeys) || repeatsTraits
         if warning == nil, consent == nil, !isPersonal, bots.isEmpty { return .asIs }
         Self.readAgain(&parser, start, rules)
         return rewrite(&parser, start, count, index, warning, consent, bots)
@@ -151,7 +154,8 @@ final class RequestPolicy: @unchecked Sendable {  // confined as said above
         if isChange || !policies.consents.isEmpty {
             let persons = persons(&parser)
             if isChange {
-                let change = ConsentChange(persons: persons, state: own, at: parser.moment)
+                let change = ConsentChange(
+                    persons: persons, state: own.mostRestrictive(with: browser), at: parser.moment)
                 policies.consents.apply(change, org: app.org)
                 changes.append(change)
             }

@@ -4,6 +4,7 @@ internal import Events
 internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
+internal import NIOCore
 
 /// Capture in our own shape.
 struct NativeRoutes: Sendable {
@@ -28,13 +29,20 @@ struct NativeRoutes: Sendable {
     private func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try desk.access.requireCapture(request, bodyKey: nil)
         let body = try await desk.read(request, principal, context)
-        try desk.charge(principal, events: 1)
+        // At least so many; what else is in it is booked when it was read.
+        let lines = principal.kind == .publishable ? Self.lines(body) : 1
+        try desk.charge(principal, events: lines)
         let format = try Self.format(request)
         let receipt = try await desk.submit(
             body, format, desk.source(principal, request),
             encoding: desk.encoding(request))
-        desk.settle(principal, charged: 1, received: receipt.received)
+        desk.settle(principal, charged: lines, received: receipt.received)
         return desk.answer(receipt.json, status: .accepted, receipt, request)
+    }
+
+    /// Lines of a body, the last one without an end included.
+    private static func lines(_ body: ByteBuffer) -> Int {
+        body.readableBytesView.count { $0 == UInt8(ascii: "\n") } + (body.readableBytesView.last == 0x0a ? 0 : 1)
     }
 
     private static func format(_ request: Request) throws(Problem) -> WireFormat {

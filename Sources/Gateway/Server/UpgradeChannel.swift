@@ -126,6 +126,7 @@ package struct UpgradeChannel: HTTPChannelHandler {
                 try pipeline.addHandler(
                     HTTPResponseCompressor(initialByteBufferCapacity: 4096, responseCompressionPredicate: Self.compress)
                 )
+                try pipeline.addHandler(UnaskedAnswerFilter())
                 try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
                 try pipeline.addHandler(ReadDeadline(body: .seconds(bounds.bodyReadSeconds)))
                 try pipeline.addHandler(HTTPConnectionStateHandler(idleTimeout: bounds.idle, logger: logger))

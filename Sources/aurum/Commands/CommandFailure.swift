@@ -1,6 +1,10 @@
 internal import ArgumentParser
 internal import Foundation
 
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
 /// Ends a command with a sentence on standard error and a status.
 struct CommandFailure: Error, CustomStringConvertible {
     let description: String
@@ -9,12 +13,17 @@ struct CommandFailure: Error, CustomStringConvertible {
 }
 
 enum Output {
+    /// Ends the process when nobody reads any more, as `| head` does, or when the output cannot be written.
     static func line(_ text: String) {
-        FileHandle.standardOutput.write(Data((text + "\n").utf8))
+        do { try FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8)) } catch {
+            let isClosed = errno == EPIPE
+            if !isClosed { Self.error("The output cannot be written.") }
+            exit(isClosed ? 0 : 1)
+        }
     }
 
     static func error(_ text: String) {
-        FileHandle.standardError.write(Data(("aurum: " + text + "\n").utf8))
+        try? FileHandle.standardError.write(contentsOf: Data(("aurum: " + text + "\n").utf8))
     }
 
     /// Pretty JSON with sorted keys.

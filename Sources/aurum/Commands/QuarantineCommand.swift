@@ -116,6 +116,15 @@ struct QuarantineCommand: AsyncParsableCommand {
 
         @OptionGroup var options: ConfigurationOptions
         @OptionGroup var filter: Filter
+        @Flag(name: .long, help: "Delete everything that was refused.")
+        var all = false
+
+        func validate() throws {
+            guard all == (filter.document == [:]) else {
+                throw ValidationError(
+                    all ? "--all takes no filter." : "Say what to delete: --app, --reason, --from, --to, or --all.")
+            }
+        }
 
         func run() async throws {
             let (document, org) = (filter.document, filter.org)

@@ -112,7 +112,7 @@ struct AurumConfiguration: Sendable {
 
     /// A misspelt variable must not be silently ignored.
     private static func unknownNames(environment: [String: String], flags: [String: String]) -> [String] {
-        let known = Set(Setting.all.map(\.environmentName)).union(["AURUM_CONFIG"])
+        let known = Set(Setting.all.map(\.environmentName)).union(["AURUM_CONFIG", "AURUM_KEY"])
         return environment.keys.filter { $0.hasPrefix("AURUM_") && !known.contains($0) }.sorted()
             .map { "\($0) is no setting of Aurum; see aurum serve --help" }
     }
