@@ -12,7 +12,8 @@ struct ArchiveTests {
 
     /// A log with small segments whose window of ids is small, so that most of it may be archived.
     static func open(
-        _ storage: any LogStorage, window: Int = 64, clock: ManualWallClock = ManualWallClock(testNow)
+        _ storage: any LogStorage, window: Int = 64, clock: ManualWallClock = ManualWallClock(testNow),
+        change: (inout UpkeepSettings) -> Void = { _ in }
     ) throws -> EventLog {
         var configuration = EventsConfiguration()
         configuration.commitDelay = .milliseconds(0)
@@ -23,10 +24,36 @@ struct ArchiveTests {
         configuration.limits.dedupIdentifiersMax = window
         (configuration.upkeep.ownBlockRows, configuration.upkeep.blockRowsMax) = (40, 90)
         (configuration.upkeep.bufferBytesMax, configuration.upkeep.dictionaryBytesMax) = (12_000, 40_000)
+        change(&configuration.upkeep)
         return try EventLog.open(
             storage: storage, configuration: configuration, registry: MetricRegistry(),
             health: HealthRegistry(clock: clock), clock: clock,
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    @Test(arguments: [(requests: 300, lines: 1, isArchived: true), (requests: 60, lines: 70, isArchived: false)])
+    func `segments of today are archived soon when hardly two events share a block`(
+        requests: Int, lines: Int, isArchived: Bool
+    ) async throws {
+        let storage = VolatileLogStorage()
+        func open() throws -> EventLog {
+            try Self.open(storage) { ($0.segmentsMin, $0.crumbsMin) = (100_000, 50) }
+        }
+        let log = try open()
+        for request in 0..<requests {
+            let body = (0..<lines).map { trackLine(["id": "\"r\(request)-\($0)\""]) }
+            _ = try await log.send(body.joined(separator: "\n"))
+        }
+        await log.close()
+        // What a start reads in its own order is not rewritten.
+        for _ in 0..<3 {
+            let idle = try open()
+            try idle.upkeep.run(isPaced: false)
+            #expect(idle.store.totals(org: "acme").stored == requests * lines)
+            await idle.close()
+        }
+        let names = try storage.names()
+        #expect(names.contains { $0.hasSuffix(".aurumarchive") } == isArchived, "\(names)")
     }
 
     /// Seeded requests of several organisations and apps: pages with campaigns, conversions, bots, repeats and lines

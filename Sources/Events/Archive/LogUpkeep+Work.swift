@@ -5,6 +5,8 @@ internal import Synchronization
 /// The steps of a run.
 extension LogUpkeep {
     private static let dayMicroseconds: Int64 = 86_400_000_000
+    /// Mean rows of a block below which a segment is archived on its own.
+    private static let crumbRows = 64
 
     /// A file that may be rewritten or removed, with the day of its first commit.
     private struct Piece {
@@ -93,7 +95,18 @@ extension LogUpkeep {
         guard let first = group.first else { return false }
         let segments = group.count { $0.isSegment }
         if first.day < today { return segments > 0 || group.count > 1 }
-        return all ? segments > 0 : segments >= settings.segmentsMin
+        return segments > 0 && (all || segments >= settings.segmentsMin || isCrumbled(group))
+    }
+
+    /// Whether events came so far apart that hardly two share a block: queries then spend their time on blocks.
+    private func isCrumbled(_ group: [Piece]) -> Bool {
+        var (blocks, rows) = (0, 0)
+        for piece in group {
+            for entry in (try? piece.source.catalog().entries) ?? [] {
+                (blocks, rows) = (blocks + 1, rows + entry.rowCount)
+            }
+        }
+        return blocks >= settings.crumbsMin && rows < blocks * Self.crumbRows
     }
 
     // MARK: archives out of archives

@@ -11,6 +11,8 @@ package struct UpkeepSettings: Sendable, Equatable {
     package var archiveBytesMax = 1 << 30
     /// Sealed segments of the current day that are worth an archive.
     package var segmentsMin = 8
+    /// Blocks of few rows each that are worth an archive, in however few segments.
+    package var crumbsMin = 500
     /// Seconds between two looks at what is to be done.
     package var intervalSeconds = 300
     /// Share of one core that is used while events come in, in percent.
