@@ -9,6 +9,9 @@ package struct Timestamp: Hashable, Sendable, Comparable, Codable {
     package var microseconds: Int64
 
     package init(microseconds: Int64) { self.microseconds = microseconds }
+    /// The first moment of the year 10000: RFC 3339 writes none from here on.
+    package static let end = Timestamp(microseconds: 253_402_300_800_000_000)
+
     /// What microseconds cannot hold becomes the earliest or latest moment.
     package init(milliseconds: Int64) {
         let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1000)

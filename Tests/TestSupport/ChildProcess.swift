@@ -30,16 +30,13 @@ package final class ChildProcess: Sendable {
         process.standardOutput = pipe
         process.standardError = pipe
         process.standardInput = FileHandle.nullDevice
-        pipe.fileHandleForReading.readabilityHandler = { [weak self] handle in
-            let data = handle.availableData
-            if data.isEmpty {
-                handle.readabilityHandler = nil
-                self?.state.withLock { $0.ended = true }
-            } else {
-                self?.state.withLock { $0.text += String(decoding: data, as: UTF8.self) }
+        try process.run()
+        PipeReader.start(pipe) { [weak self] data in
+            self?.state.withLock { state in
+                state.text += String(decoding: data, as: UTF8.self)
+                state.ended = data.isEmpty
             }
         }
-        try process.run()
     }
 
     package var pid: Int32 { process.processIdentifier }

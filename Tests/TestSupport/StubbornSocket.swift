@@ -6,10 +6,6 @@ internal import Foundation
 
 /// A WebSocket client that reads only when it is told to: the kind that fills a careless server's memory.
 package final class StubbornSocket: Sendable {
-    package struct Failure: Error, CustomStringConvertible {
-        package let description: String
-    }
-
     private let descriptor: Int32
 
     /// Connects to `http://127.0.0.1:port` and asks for an upgrade; reads the answer's head and nothing more.
@@ -17,18 +13,18 @@ package final class StubbornSocket: Sendable {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var small: Int32 = 4096
         setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &small, socklen_t(MemoryLayout<Int32>.size))
-        let port = try RawConnection.connect(descriptor, to: url)
+        let port = try LoopbackSocket.connect(descriptor, to: url)
         let request =
             "GET \(path) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
             + "Authorization: Bearer \(key)\r\n\r\n"
         guard send(descriptor, request, request.utf8.count, 0) == request.utf8.count else {
-            throw Failure(description: "cannot send")
+            throw LoopbackSocket.Failure(description: "cannot send")
         }
         var head: [UInt8] = []
         while !head.suffix(4).elementsEqual("\r\n\r\n".utf8) { head += try read(1) }
         guard String(decoding: head, as: UTF8.self).contains(" 101 ") else {
-            throw Failure(description: String(decoding: head, as: UTF8.self))
+            throw LoopbackSocket.Failure(description: String(decoding: head, as: UTF8.self))
         }
     }
 
@@ -39,7 +35,7 @@ package final class StubbornSocket: Sendable {
         var filled = 0
         while filled < count {
             let got = bytes.withUnsafeMutableBytes { recv(descriptor, $0.baseAddress! + filled, count - filled, 0) }
-            guard got > 0 else { throw Failure(description: "the server is gone") }
+            guard got > 0 else { throw LoopbackSocket.Failure(description: "the server is gone") }
             filled += got
         }
         return bytes

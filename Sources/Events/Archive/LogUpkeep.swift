@@ -35,7 +35,7 @@ package struct UpkeepSettings: Sendable, Equatable {
             ("events.archiveSegmentsMin", segmentsMin), ("events.upkeepIntervalSeconds", intervalSeconds),
             ("events.upkeepBusyPercent", busyPercent), ("events.archiveBlockRowsMax", blockRowsMax),
             ("events.archiveOwnBlockRows", ownBlockRows), ("events.archiveBufferBytesMax", bufferBytesMax),
-            ("events.archiveDictionaryBytesMax", dictionaryBytesMax),
+            ("events.archiveDictionaryBytesMax", dictionaryBytesMax), ("events.archiveCrumbsMin", crumbsMin),
         ]
     }
 }

@@ -29,3 +29,10 @@ extension BlockView {
         return try read(.touches, { $0.bytesOfRun(most: most) }) ?? []
     }
 }
+
+extension BlockView {
+    /// What `body` answers, or nil when what it reads is damaged; other errors go on.
+    static func readable<Value>(_ body: () throws -> Value?) throws -> Value? {
+        do { return try body() } catch Failure.damaged { return nil }
+    }
+}

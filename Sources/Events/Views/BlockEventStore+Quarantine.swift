@@ -29,7 +29,7 @@ extension BlockEventStore {
     /// read further than their header and requests.
     func eachQuarantined(_ span: QuarantineSpan, _ body: (QuarantinedRow) throws -> Bool) throws {
         try eachRefusal(of: span.org, newestFirst: span.newestFirst, from: span.from, to: span.to) { block, row in
-            guard let found = try readable({ try quarantined(block, row, span) }) else { return true }
+            guard let found = try BlockView.readable({ try quarantined(block, row, span) }) else { return true }
             return try body(found)
         }
     }
@@ -82,7 +82,7 @@ extension BlockEventStore {
     private func refusing(
         _ offset: Int, _ segment: SegmentCatalog, _ org: String?
     ) throws -> (DecodedBlock, outcomes: [UInt8])? {
-        try readable {
+        try BlockView.readable {
             guard let view = try segment.view(offset),
                 view.requests.contains(where: { $0.counts.quarantined > 0 && (org == nil || $0.org == org) })
             else { return nil }
@@ -107,7 +107,7 @@ extension BlockEventStore {
     func quarantinedBytes(from: Int64) throws -> Int {
         var bytes = 0
         try eachRefusal(of: nil, newestFirst: true, from: from, to: .max) { block, row in
-            bytes += try readable { try block.raw(row).count } ?? 0
+            bytes += try BlockView.readable { try block.raw(row).count } ?? 0
             return true
         }
         return bytes

@@ -242,7 +242,7 @@ package final class BlockEventStore: EventStore {
             for entry in entries.suffix(max(0, query.limit)) {
                 // A touch that cannot be read earns nothing; the others do.
                 guard
-                    let event = try readable({ () -> StoredEvent? in
+                    let event = try BlockView.readable({ () -> StoredEvent? in
                         guard let found = try catalog.row(at: entry.position) else { return nil }
                         if open?.view.segment != found.view.segment || open?.view.offset != found.view.offset {
                             open = try DecodedBlock(found.view, catalog: found.catalog, secret: secret)
@@ -257,11 +257,6 @@ package final class BlockEventStore: EventStore {
             }
             return touches
         }
-    }
-
-    /// What `body` answers, or nil when what it reads is damaged.
-    func readable<Value>(_ body: () throws -> Value?) throws -> Value? {
-        do { return try body() } catch BlockView.Failure.damaged { return nil }
     }
 
     private func belongs(

@@ -179,7 +179,8 @@ struct MeasurementTranslator {
     }
 
     private mutating func writeTime(_ time: JSONText) {
-        guard let text = time.string, let micros = Int64(text), micros.magnitude < 253_402_300_800_000_000 else {
+        guard let text = time.string, let micros = Int64(text), micros.magnitude < Timestamp.end.microseconds.magnitude
+        else {
             return out.member("ts", time)
         }
         out.member("ts", string: Timestamp(microseconds: micros).rfc3339)

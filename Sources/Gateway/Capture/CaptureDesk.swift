@@ -37,10 +37,13 @@ struct CaptureDesk: Sendable {
         }
     }
 
-    /// Holds a publishable key to its rate.
-    func charge(_ principal: Principal, events: @autoclosure () -> Int) throws(Problem) {
-        guard principal.kind == .publishable else { return }
-        try publicRate.check("key:\(principal.keyID)", cost: Double(max(1, events())))
+    /// Holds a publishable key to its rate. Answers how many events it was charged for; other keys have no rate.
+    @discardableResult
+    func charge(_ principal: Principal, events: @autoclosure () -> Int) throws(Problem) -> Int {
+        guard principal.kind == .publishable else { return 0 }
+        let charged = max(1, events())
+        try publicRate.check("key:\(principal.keyID)", cost: Double(charged))
+        return charged
     }
 
     /// Books what a body held more than it was charged for: how many events are in it is seen when it is read.

@@ -30,13 +30,12 @@ struct NativeRoutes: Sendable {
         let principal = try desk.access.requireCapture(request, bodyKey: nil)
         let body = try await desk.read(request, principal, context)
         // At least so many; what else is in it is booked when it was read.
-        let lines = principal.kind == .publishable ? Self.lines(body) : 1
-        try desk.charge(principal, events: lines)
+        let charged = try desk.charge(principal, events: Self.lines(body))
         let format = try Self.format(request)
         let receipt = try await desk.submit(
             body, format, desk.source(principal, request),
             encoding: desk.encoding(request))
-        desk.settle(principal, charged: lines, received: receipt.received)
+        desk.settle(principal, charged: charged, received: receipt.received)
         return desk.answer(receipt.json, status: .accepted, receipt, request)
     }
 

@@ -75,9 +75,7 @@ struct PostHogRoutes: Sendable {
     }
 
     private static func sentAt(_ request: Request) -> Timestamp? {
-        guard let milliseconds = RequestInput.text("_", request).flatMap({ Int64($0) }),
-            milliseconds.magnitude < 253_402_300_800_000
-        else { return nil }
-        return Timestamp(milliseconds: milliseconds)
+        RequestInput.text("_", request).flatMap { Int64($0) }.map { Timestamp(milliseconds: $0) }
+            .flatMap { $0.microseconds.magnitude < Timestamp.end.microseconds.magnitude ? $0 : nil }
     }
 }

@@ -53,7 +53,7 @@ struct SocketLoop: Sendable {
     /// late. A socket that nobody serves must be closed this way: to let go of it ends the process.
     func turnAway(_ socket: UpgradeChannel.Socket) async {
         let (outgoing, send) = AsyncStream<Output>.makeStream()
-        send.yield(.close(code: 1013, reason: "no place is free; come back later"))
+        send.yield(.close(code: 1013, reason: "not served now; come back later"))
         send.finish()
         await run(socket, Peer(receive: { _ in }, shutDown: {}, disconnect: {}), outgoing: outgoing)
     }

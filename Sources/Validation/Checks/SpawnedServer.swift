@@ -114,12 +114,9 @@ package actor SpawnedServer {
         let pipe = Pipe()
         process.standardOutput = pipe
         process.standardError = pipe
-        pipe.fileHandleForReading.readabilityHandler = { handle in
-            let data = handle.availableData
-            if data.isEmpty { handle.readabilityHandler = nil } else { transcript.append(data) }
-        }
         process.terminationHandler = { exited.resolve($0.terminationStatus) }
         try process.run()
+        PipeReader.start(pipe) { transcript.append($0) }
         self.process = process
         self.transcript = transcript
         self.exited = exited

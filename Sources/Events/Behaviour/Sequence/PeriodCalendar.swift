@@ -26,7 +26,7 @@ package struct PeriodCalendar: Sendable {
         func date(_ time: Int64) -> Date { Date(timeIntervalSince1970: Double(time) / 1e6) }
         // Days on either side may be asked for.
         let begin = max(from, -62_135_596_800_000_000) - Self.day
-        let end = min(to, 253_402_300_800_000_000) + 40 * Self.day
+        let end = min(to, Timestamp.end.microseconds) + 40 * Self.day
         var found = [Stretch(start: .min, offset: Int64(zone.secondsFromGMT(for: date(begin))) * 1_000_000)]
         var at = date(begin)
         while let next = zone.nextDaylightSavingTimeTransition(after: at), next < date(end), found.count < 4096 {

@@ -110,7 +110,7 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
                 continue
             }
             // Who comes back to a damaged block goes on behind it.
-            guard let found = try Self.readable({ try rows(block, from: place.row) }) else {
+            guard let found = try BlockView.readable({ try rows(block, from: place.row) }) else {
                 place.block += 1
                 place.row = 0
                 continue
@@ -122,7 +122,7 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
                 }
                 place.row = Int(row) + 1
                 place.last = block.position(Int(row))
-                guard let event = try Self.readable({ try block.event(Int(row)) }) else { continue }
+                guard let event = try BlockView.readable({ try block.event(Int(row)) }) else { continue }
                 let frame = "{\"event\":" + event.json.canonical + "}"
                 bytes += frame.utf8.count
                 tokens -= 1
@@ -133,11 +133,6 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
             place.row = 0
         }
         isReplay = false
-    }
-
-    /// What `body` answers, or nil when what it reads is damaged.
-    private static func readable<Value>(_ body: () throws -> Value?) throws -> Value? {
-        do { return try body() } catch BlockView.Failure.damaged { return nil }
     }
 
     private func rows(_ block: any ColumnBlock, from first: Int) throws -> [UInt32] {
@@ -168,7 +163,7 @@ final class TailReader: @unchecked Sendable {  // one step at a time, by the one
                         let received = block.requests.map(\.receivedAt).max() ?? .max
                         guard clock.now.microseconds - received > Self.lagMax.microseconds else { return nil }
                     }
-                    count += try Self.readable { try rows(block, from: at.row).count } ?? 0
+                    count += try BlockView.readable { try rows(block, from: at.row).count } ?? 0
                 }
             }
             at.block += 1
