@@ -167,6 +167,66 @@ struct QueryEngineTests {
         #expect(events.reads.value == reads + 1, "only the newest block, for its position")
     }
 
+    @Test func `blocks that a range cuts are kept for the same range, and for no other`() async throws {
+        var random = SeededRandom(seed: 11)
+        let events = try await QueryEvents.make(&random, segmentSizes: [3, 3, 3], rowsMax: 60)
+        let source = GrowingSource(events.segments)
+        source.show(blocks: 7)
+        let (kept, plain) = (Self.engine(source), Self.engine(source) { $0.keptBytesMax = 0 })
+        let times = events.rows.map(\.time).sorted()
+        var query = EventQuery()
+        query.bucket = .day
+        query.measures = [QueryMeasure(.count), QueryMeasure(.unique(.person))]
+        for (low, high) in [(4, 3), (3, 3), (5, 9)] {
+            query.from = Timestamp(microseconds: times[times.count / low])
+            query.to = Timestamp(microseconds: times[times.count - times.count / high])
+            let first = try await kept.answer(query, org: "acme")
+            #expect(first.rowsScanned > 0, "other ends cut other rows of the same blocks")
+            let unkept = try await plain.answer(query, org: "acme")
+            #expect(first.rows == unkept.rows)
+            let again = try await kept.answer(query, org: "acme")
+            #expect(again.rowsScanned == 0 && again.rows == first.rows)
+        }
+        source.show(blocks: 9)
+        let grown = try await kept.answer(query, org: "acme")
+        let unkept = try await plain.answer(query, org: "acme")
+        #expect(grown.rowsKept > 0 && grown.rows == unkept.rows)
+    }
+
+    @Test func `a query that ran out of time goes on where it ended`() async throws {
+        var random = SeededRandom(seed: 12)
+        let events = try await QueryEvents.make(&random, segmentSizes: [6, 6], rowsMax: 60)
+        let left = Mutex(0)
+        let slow = events.segments.map { segment in
+            ColumnSegment(
+                identity: segment.identity, isSealed: segment.isSealed, blocks: segment.blocks,
+                read: { index in
+                    let isLate = left.withLock { left in
+                        left -= 1
+                        return left < 0
+                    }
+                    if isLate { throw QueryError.timeout(rowsScanned: 0) }
+                    return try segment.read(index)
+                })
+        }
+        let engine = Self.engine(GrowingSource(slow)) { $0.threads = 2 }
+        var query = EventQuery()
+        query.groupBy = [ColumnName("channel")]
+        query.measures = [QueryMeasure(.count), QueryMeasure(.unique(.person))]
+        let whole = try await Self.engine(GrowingSource(events.segments)).answer(query, org: "acme")
+        var attempts = 0
+        var answer: QueryAnswer?
+        while answer == nil {
+            attempts += 1
+            // Five blocks of twelve, and one for the newest position.
+            left.withLock { $0 = 5 }
+            answer = try? await engine.answer(query, org: "acme")
+            try #require(attempts < 12, "no progress")
+        }
+        #expect(attempts > 1 && answer?.rows == whole.rows)
+        #expect((answer?.rowsKept ?? 0) + (answer?.rowsScanned ?? 0) == whole.rowsScanned)
+    }
+
     @Test func `distinct counts become estimates at the memory bound, and the answer says so`() async throws {
         let block = PersonsBlock(count: 60_000)
         let source = GrowingSource([block.segment])

@@ -105,18 +105,10 @@ extension DecodedBlock {
 
     // MARK: straight from one column
 
-    /// The columns that feed a field in some shape of this block, and whether shape 0 or objects play a part.
+    /// The columns that feed a field in some shape of this block, and whether shape 0 plays a part.
     private func feeding(_ fields: [EventField]) throws -> (columns: [UInt16], hasWhole: Bool) {
-        var isUsed = [Bool](repeating: false, count: storedShapes.count)
-        for shape in try shapes() where Int(shape) < isUsed.count { isUsed[Int(shape)] = true }
-        let codes = Set(fields.map(\.rawValue))
-        var columns: [UInt16] = []
-        for (number, shape) in storedShapes.enumerated() where isUsed[number] {
-            for piece in shape?.pieces ?? [] where codes.contains(piece.field) {
-                if let column = piece.column, !columns.contains(column) { columns.append(column) }
-            }
-        }
-        return (columns, isUsed.first ?? false)
+        let rows = try rowsOfShapes()
+        return (shapeIndex.columns(of: fields, rows: rows), (rows.first ?? 0) > 0)
     }
 
     /// The column itself, when one column of numbered texts is all there is to a name.
@@ -133,19 +125,20 @@ extension DecodedBlock {
         if codes.count == rowCount, !texts.hasEmpty { return TextColumn(codes: codes, dictionary: texts) }
         guard name != .name else { return nil }
         let empty = texts.emptyCode
-        let rank = try rank(columns[0])
         return TextColumn(
-            codes: rank.map { $0 < 0 || codes[Int($0)] == empty ? 0 : codes[Int($0)] }, dictionary: texts)
+            codes: try spread(columns[0], empty == 0 ? codes : codes.map { $0 == empty ? 0 : $0 }), dictionary: texts)
     }
 
     // MARK: worked out
 
-    /// One input of a derived column: its code in each row, 0 where a row has none.
+    /// One input of a derived column.
     private struct Input {
         var column: UInt16
         var field: EventField
         var kind: HoleKind
+        /// One a row, 0 where it has none; or, before they were spread, one for each row that has one.
         var codes: [UInt32]
+        var isSpread: Bool
         /// The raw text of a code.
         var raw: (UInt32) -> [UInt8]?
         var isLocal: Bool
@@ -155,35 +148,40 @@ extension DecodedBlock {
 
     private func input(_ column: UInt16, _ field: EventField) throws -> Input? {
         guard let kind = dictionary.column(column)?.kind, let values = try values(column) else { return nil }
-        let rank = try rank(column)
-        switch values {
-        case .codes(let codes):
+        if case .codes(let codes) = values {
             let texts = try dictionary.texts(column, of: catalog)
             return Input(
-                column: column, field: field, kind: kind,
-                codes: rank.map { $0 < 0 || Int($0) >= codes.count ? 0 : codes[Int($0)] },
-                raw: { texts.raw($0) }, isLocal: false)
-        default:
-            // Values without numbers get some that hold for this block only.
-            var known: [[UInt8]: UInt32] = [:]
-            var texts: [[UInt8]] = []
-            var codes = [UInt32](repeating: 0, count: rowCount)
-            for row in 0..<rowCount where rank[row] >= 0 {
-                var text: [UInt8] = []
-                try append(column, kind, row, to: &text)
-                if let code = known[text] {
-                    codes[row] = code
-                } else {
-                    texts.append(text)
-                    known[text] = UInt32(texts.count)
-                    codes[row] = UInt32(texts.count)
-                }
-            }
-            let all = texts
-            return Input(
-                column: column, field: field, kind: kind, codes: codes, raw: { all[Int($0) - 1] }, isLocal: true,
-                localTexts: all)
+                column: column, field: field, kind: kind, codes: codes, isSpread: false, raw: { texts.raw($0) },
+                isLocal: false)
         }
+        // Values without numbers get some that hold for this block only.
+        let rank = try rank(column)
+        var known: [[UInt8]: UInt32] = [:]
+        var texts: [[UInt8]] = []
+        var codes = [UInt32](repeating: 0, count: rowCount)
+        for row in 0..<rowCount where rank[row] >= 0 {
+            var text: [UInt8] = []
+            try append(column, kind, row, to: &text)
+            if let code = known[text] {
+                codes[row] = code
+            } else {
+                texts.append(text)
+                known[text] = UInt32(texts.count)
+                codes[row] = UInt32(texts.count)
+            }
+        }
+        let all = texts
+        return Input(
+            column: column, field: field, kind: kind, codes: codes, isSpread: true, raw: { all[Int($0) - 1] },
+            isLocal: true, localTexts: all)
+    }
+
+    /// The input with a code for each row.
+    private func spread(_ input: Input) throws -> Input {
+        var input = input
+        if !input.isSpread { input.codes = try spread(input.column, input.codes) }
+        input.isSpread = true
+        return input
     }
 
     /// The input with one code for all texts that count the same, and none for one that says nothing.
@@ -200,39 +198,58 @@ extension DecodedBlock {
 
     /// Everything that bears on a name in this block, by column.
     private func inputs(_ columns: [UInt16], _ name: ColumnName, _ decoder: EventDecoder) throws -> [Input] {
-        let byColumn = Dictionary(
-            storedShapes.compactMap { $0 }.flatMap(\.pieces).compactMap { piece in
-                piece.column.flatMap { column in EventField(rawValue: piece.field).map { (column, $0) } }
-            }, uniquingKeysWith: { first, _ in first })
-        let hasClicks = columns.contains { byColumn[$0] == .clickID }
+        let hasClicks = columns.contains { shapeIndex.field(of: $0) == .clickID }
         let gist = ValueGist(name, hasClicks: hasClicks, decoder)
-        return try columns.compactMap { column in try byColumn[column].flatMap { try input(column, $0) } }
-            .map { reduced($0, name, gist, hasClicks) }
-            .filter { input in input.codes.contains { $0 != 0 } }
+        return try columns.compactMap { column in
+            try shapeIndex.field(of: column).flatMap { try input(column, $0) }.map {
+                reduced($0, name, gist, hasClicks)
+            }
+        }
+        .filter { RowMask.highest($0.codes) != 0 }
     }
 
     private func derived(_ name: ColumnName, _ fields: [EventField]) throws -> TextColumn? {
         let (columns, hasWhole) = try feeding(fields)
         let decoder = EventDecoder(secret: secret)
-        let inputs = try inputs(columns, name, decoder)
+        var inputs = try inputs(columns, name, decoder)
         if !hasWhole, let only = try single(inputs, name) { return only }
         let known = inputs.contains(where: \.isLocal) ? DerivedTexts() : dictionary.derived(name)
-        let types = name == .name ? try self.types() : []
-        let combinations = RowCombinations(
-            rowCount: rowCount, (types.isEmpty ? [] : [types.map { UInt32($0) }]) + inputs.map(\.codes))
-        let texts = try combinations.firstRows.map { row -> UInt32 in
-            var key: [UInt32] = [types.isEmpty ? 0 : UInt32(types[row])]
-            for input in inputs where input.codes[row] != 0 { key += [UInt32(input.column), input.codes[row]] }
-            return try known.number(key) { try value(name, inputs, row, types, decoder) }
+        var codes: [UInt32]
+        if inputs.count == 1, name != .name, name != .channel {
+            codes = try known.numbers(inputs[0].column, inputs[0].codes) { code in
+                try value(name, [(inputs[0], code)], .page, decoder)
+            }
+            if !inputs[0].isSpread { codes = try spread(inputs[0].column, codes) }
+        } else {
+            inputs = try inputs.map { try spread($0) }
+            codes = try combined(name, inputs, known, decoder)
         }
-        var codes = combinations.numbers.map { texts[Int($0)] }
         if hasWhole {
             let shapes = try shapes()
             for row in 0..<rowCount where shapes[row] == 0 {
                 codes[row] = try storedEvent(row, decoder)?.text(name).map { known.texts.number($0) } ?? 0
             }
         }
-        return codes.contains { $0 != 0 } ? TextColumn(codes: codes, dictionary: known.texts) : nil
+        return RowMask.highest(codes) != 0 ? TextColumn(codes: codes, dictionary: known.texts) : nil
+    }
+
+    /// What follows from several inputs, and from the type for a name: worked out once for each combination.
+    private func combined(
+        _ name: ColumnName, _ inputs: [Input], _ known: DerivedTexts, _ decoder: EventDecoder
+    ) throws -> [UInt32] {
+        let types = name == .name ? try self.types() : []
+        let combinations = RowCombinations(
+            rowCount: rowCount, (types.isEmpty ? [] : [types.map { UInt32($0) }]) + inputs.map(\.codes))
+        let texts = try combinations.firstRows.map { row -> UInt32 in
+            var key: [UInt32] = [types.isEmpty ? 0 : UInt32(types[row])]
+            let present = inputs.filter { $0.codes[row] != 0 }
+            for input in present { key += [UInt32(input.column), input.codes[row]] }
+            return try known.number(key) {
+                let type = types.isEmpty ? EventType.page : EventType(rawValue: types[row]) ?? .track
+                return try value(name, present.map { ($0, $0.codes[row]) }, type, decoder)
+            }
+        }
+        return combinations.numbers.map { texts[Int($0)] }
     }
 
     /// Names whose answer is the text of the first of their fields, as it is.
@@ -252,7 +269,8 @@ extension DecodedBlock {
             return TextColumn(codes: only.codes.map { codes[Int($0)] }, dictionary: texts)
         }
         let texts = try dictionary.texts(only.column, of: catalog)
-        return texts.hasEscapes || texts.hasEmpty ? nil : TextColumn(codes: only.codes, dictionary: texts)
+        guard !texts.hasEscapes, !texts.hasEmpty else { return nil }
+        return TextColumn(codes: try spread(only).codes, dictionary: texts)
     }
 
     /// The currency that an event states, else its request's where it has a value.
@@ -269,14 +287,14 @@ extension DecodedBlock {
         return TextColumn(codes: codes, dictionary: texts)
     }
 
-    /// What the values of a row say under a name: an event that has nothing else is read like any other.
+    /// What some values of a row say under a name: an event that has nothing else is read like any other.
     private func value(
-        _ name: ColumnName, _ inputs: [Input], _ row: Int, _ types: [UInt8], _ decoder: EventDecoder
+        _ name: ColumnName, _ inputs: [(input: Input, code: UInt32)], _ type: EventType, _ decoder: EventDecoder
     ) throws -> String? {
         var members: [[UInt8]] = []
         var properties: [[UInt8]] = []
-        for input in inputs where input.codes[row] != 0 {
-            guard let raw = input.raw(input.codes[row]) else { throw BlockView.Failure.damaged }
+        for (input, code) in inputs {
+            guard let raw = input.raw(code) else { throw BlockView.Failure.damaged }
             let isText = input.kind != .object && input.kind != .number && input.kind != .json
             let path = FieldNames.wirePath(of: input.field)
             let value = isText ? [0x22] + raw + [0x22] : raw
@@ -287,7 +305,6 @@ extension DecodedBlock {
             members.append(Array("\"properties\":{".utf8) + properties.joined(separator: [0x2c]) + [0x7d])
         }
         if members.isEmpty, name != .name, name != .channel { return nil }
-        let type = types.isEmpty ? EventType.page : EventType(rawValue: types[row]) ?? .track
         members.append(Array("\"type\":\"\(type.name)\"".utf8))
         let text = [0x7b] + members.joined(separator: [0x2c]) + [0x7d]
         return decoder.detached(Array(text))?.text(name)
@@ -307,17 +324,15 @@ extension DecodedBlock {
             case .codes(let codes) = present[0].1
         {
             let texts = try dictionary.texts(present[0].0, of: catalog)
-            if !texts.hasEscapes {
-                let rank = try rank(present[0].0)
-                return TextColumn(codes: rank.map { $0 < 0 ? 0 : codes[Int($0)] }, dictionary: texts)
-            }
+            if !texts.hasEscapes { return TextColumn(codes: try spread(present[0].0, codes), dictionary: texts) }
         }
         guard hasWhole || !present.isEmpty else { return nil }
         let isLocal = present.contains { if case .codes = $0.1 { false } else { true } }
         let known = isLocal ? DerivedTexts() : dictionary.derived(name)
         var codes = [UInt32](repeating: 0, count: rowCount)
         for (column, _) in present {
-            guard let input = try input(column, .event), let stored = dictionary.column(column) else { continue }
+            guard let input = try input(column, .event).map({ try spread($0) }), let stored = dictionary.column(column)
+            else { continue }
             for row in 0..<rowCount where input.codes[row] != 0 {
                 let code = known.number([UInt32(column), input.codes[row]]) {
                     Self.text(input.raw(input.codes[row]) ?? [], stored, name)
@@ -385,7 +400,7 @@ extension DecodedBlock {
         var hasAny = false
         let around = dictionary.columns.filter { $0.value.kind == .json && name.path.hasPrefix($0.value.path + ".") }
         for (column, stored) in around {
-            guard let input = try input(column, .event) else { continue }
+            guard let input = try input(column, .event).map({ try spread($0) }) else { continue }
             var known: [UInt32: Double] = [:]
             for row in 0..<rowCount where input.codes[row] != 0 {
                 let code = input.codes[row]
@@ -410,17 +425,20 @@ extension DecodedBlock {
     }
 
     func values() throws -> [Int64]? {
+        if let known = money { return known }
+        let values = try readValues()
+        keep(money: values)
+        return values
+    }
+
+    private func readValues() throws -> [Int64]? {
         let fields: [EventField] = [.value, .propertyRevenue, .propertyValue, .propertyTotal]
         let (columns, hasWhole) = try feeding(fields)
         guard !columns.isEmpty || hasWhole else { return nil }
         var values = [Int64](repeating: .min, count: rowCount)
         // Later fields first, so that the first one that has a value wins.
-        let byColumn = Dictionary(
-            storedShapes.compactMap { $0 }.flatMap(\.pieces).compactMap { piece in
-                piece.column.map { ($0, piece.field) }
-            }, uniquingKeysWith: { first, _ in first })
-        let order = columns.sorted { (byColumn[$0] ?? 0) > (byColumn[$1] ?? 0) }
-        for column in order { try add(column, to: &values) }
+        func field(_ column: UInt16) -> UInt8 { shapeIndex.field(of: column)?.rawValue ?? 0 }
+        for column in columns.sorted(by: { field($0) > field($1) }) { try add(column, to: &values) }
         if hasWhole {
             let decoder = EventDecoder(secret: secret)
             for (row, shape) in try shapes().enumerated() where shape == 0 {
@@ -440,7 +458,7 @@ extension DecodedBlock {
                 values[row] = millionths
             }
         case .codes?, .plain?:
-            guard let input = try input(column, .value) else { return }
+            guard let input = try input(column, .value).map({ try spread($0) }) else { return }
             for row in 0..<rowCount where input.codes[row] != 0 {
                 let text = Array(EscapedText.decoded(input.raw(input.codes[row]) ?? []).utf8)
                 let value = text.withUnsafeBufferPointer { text in
@@ -486,10 +504,17 @@ extension DecodedBlock {
             let persons = table.codes(column, isLasting ? namespace : nil) { text in
                 keys.person(PersonIdentifier(namespace, text)).high
             }
-            for row in 0..<rowCount where codes[row] == 0 {
-                codes[row] = persons[row]
-                if persons[row] == 0 { missing = true }
+            // Who was found first stays.
+            var least = UInt32.max
+            codes.withUnsafeMutableBufferPointer { codes in
+                persons.withUnsafeBufferPointer { persons in
+                    for row in 0..<min(codes.count, persons.count) {
+                        codes[row] = codes[row] == 0 ? persons[row] : codes[row]
+                        least = min(least, codes[row])
+                    }
+                }
             }
+            missing = least == 0
         }
         return PersonColumn(codes: codes, keys: table.keys, id: table.id)
     }

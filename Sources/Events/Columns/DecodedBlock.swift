@@ -30,6 +30,8 @@ final class DecodedBlock: ColumnBlock {
         var outcomes: [UInt8]?
         var storedOutcomes: [UInt8]?
         var flags: [UInt8]?
+        /// Money, once it was asked for; nil inside where no row has any.
+        var money: [Int64]??
         var values: [UInt16: Values] = [:]
         var ranks: [UInt16: [Int32]] = [:]
         var exceptions: [Int: (QuarantineReason, EventField)]?
@@ -38,7 +40,7 @@ final class DecodedBlock: ColumnBlock {
     let view: BlockView
     let catalog: SegmentCatalog
     let dictionary: ShardDictionary
-    let storedShapes: [StoredShape?]
+    let shapeIndex: ShapeIndex
     let secret: InstallationSecret
     let requests: [RequestSpan]
     private let state = Mutex(State())
@@ -48,7 +50,7 @@ final class DecodedBlock: ColumnBlock {
         self.catalog = catalog
         self.secret = secret
         dictionary = try catalog.dictionary(shard: view.header.shard, through: view.offset)
-        storedShapes = dictionary.shapes
+        shapeIndex = dictionary.shapeIndex
         requests = view.requests.map {
             RequestSpan(
                 org: $0.org, app: $0.app, format: $0.format.label, receivedAt: $0.receivedAt, firstRow: $0.firstRow,
@@ -56,6 +58,7 @@ final class DecodedBlock: ColumnBlock {
         }
     }
 
+    var storedShapes: [StoredShape?] { shapeIndex.shapes }
     var rowCount: Int { view.rowCount }
     var earliest: Int64 { view.header.earliest }
     var latest: Int64 { view.header.latest }
@@ -70,11 +73,16 @@ final class DecodedBlock: ColumnBlock {
         guard let shapes = try view.read(.shapes, { $0.planes(count, of: UInt16.self) }) else {
             throw BlockView.Failure.damaged
         }
+        var rows = [Int](repeating: 0, count: storedShapes.count)
+        for shape in shapes {
+            guard Int(shape) < rows.count else { throw BlockView.Failure.damaged }
+            rows[Int(shape)] += 1
+        }
         // A shape that was lost with damaged blocks: where its values stand is not known, nor whose they are.
-        let areKnown = storedShapes.enumerated().map { $0.offset == 0 || $0.element != nil }
-        guard shapes.allSatisfy({ Int($0) < areKnown.count && areKnown[Int($0)] }) else {
+        for (number, count) in rows.enumerated() where count > 0 && number > 0 && storedShapes[number] == nil {
             throw BlockView.Failure.damaged
         }
+        state.withLock { [rows] in $0.shapeRows = rows }
         state.withLock { $0.shapes = shapes }
         return shapes
     }
@@ -119,11 +127,11 @@ final class DecodedBlock: ColumnBlock {
     func types() throws -> [UInt8] {
         let shapes = try shapes()
         let outcomes = try storedOutcomes()
-        let byShape = storedShapes.map { $0?.type ?? 0 }
+        let byShape = shapeIndex.types
         let implied = view.requests.contains { $0.format.impliedType != nil }
         let refused = EventOutcome.quarantined.rawValue
         var types = (0..<rowCount).map { row -> UInt8 in
-            outcomes[row] == refused || Int(shapes[row]) >= byShape.count ? 0 : byShape[Int(shapes[row])]
+            outcomes[row] == refused ? 0 : byShape[Int(shapes[row])]
         }
         if implied {
             for request in view.requests {
@@ -158,6 +166,11 @@ final class DecodedBlock: ColumnBlock {
         return exceptions[row] ?? (.none, .event)
     }
 
+    /// What `values()` found before; nil when it was not asked.
+    var money: [Int64]?? { state.withLock { $0.money } }
+
+    func keep(money: [Int64]?) { state.withLock { $0.money = .some(money) } }
+
     // MARK: values of a column
 
     func values(_ column: UInt16) throws -> Values? {
@@ -172,18 +185,42 @@ final class DecodedBlock: ColumnBlock {
         return values
     }
 
-    private func rowsWith(_ column: UInt16) throws -> Int {
-        if state.withLock({ $0.shapeRows }) == nil {
-            var rows = [Int](repeating: 0, count: storedShapes.count)
-            for shape in try shapes() where Int(shape) < rows.count { rows[Int(shape)] += 1 }
-            state.withLock { [rows] in $0.shapeRows = rows }
-        }
-        let rows = state.withLock { $0.shapeRows } ?? []
-        return rows.indices.reduce(0) { rows[$1] > 0 && has(column, shape: $1) ? $0 + rows[$1] : $0 }
+    /// Rows of each shape, shape 0 first.
+    func rowsOfShapes() throws -> [Int] {
+        _ = try shapes()
+        return state.withLock { $0.shapeRows } ?? []
     }
 
-    private func has(_ column: UInt16, shape number: Int) -> Bool {
-        number == 0 ? column == 0 : storedShapes[number]?.pieces.contains { $0.column == column } ?? false
+    private func rowsWith(_ column: UInt16) throws -> Int {
+        let rows = try rowsOfShapes()
+        guard let holders = shapeIndex.holders(of: column) else { return 0 }
+        return rows.indices.reduce(0) { $0 + rows[$1] * Int(holders[$1]) }
+    }
+
+    /// Puts what a column has, one behind the other, to the rows that have it; 0 to the others.
+    func spread(_ column: UInt16, _ codes: [UInt32]) throws -> [UInt32] {
+        guard codes.count < rowCount else { return codes }
+        let shapes = try shapes()
+        guard let holders = shapeIndex.holders(of: column), let last = codes.indices.last else {
+            return [UInt32](repeating: 0, count: rowCount)
+        }
+        guard codes.count == (try rowsWith(column)) else { throw BlockView.Failure.damaged }
+        return [UInt32](unsafeUninitializedCapacity: shapes.count) { out, filled in
+            shapes.withUnsafeBufferPointer { shapes in
+                holders.withUnsafeBufferPointer { holders in
+                    codes.withUnsafeBufferPointer { codes in
+                        // Without a branch: which shape comes next is anybody's guess.
+                        var next = 0
+                        for row in 0..<shapes.count {
+                            let isHeld = UInt32(holders[Int(shapes[row])])
+                            out[row] = codes[min(next, last)] &* isHeld
+                            next &+= Int(isHeld)
+                        }
+                    }
+                }
+            }
+            filled = shapes.count
+        }
     }
 
     private func unpack(_ column: UInt16) throws -> Values? {
@@ -230,12 +267,12 @@ final class DecodedBlock: ColumnBlock {
     func rank(_ column: UInt16) throws -> [Int32] {
         if let known = state.withLock({ $0.ranks[column] }) { return known }
         let shapes = try shapes()
-        let has = storedShapes.indices.map { self.has(column, shape: $0) }
+        guard let holders = shapeIndex.holders(of: column) else { return shapes.map { _ in -1 } }
         var next: Int32 = 0
         let rank = shapes.map { shape -> Int32 in
-            guard Int(shape) < has.count, has[Int(shape)] else { return -1 }
-            next += 1
-            return next - 1
+            let isHeld = Int32(holders[Int(shape)])
+            next &+= isHeld
+            return isHeld != 0 ? next &- 1 : -1
         }
         state.withLock { $0.ranks[column] = rank }
         return rank

@@ -30,6 +30,8 @@ final class ShardDictionary: Sendable {
     private struct State {
         var readThrough = 0
         var shapes: [StoredShape?] = [nil]
+        /// nil after the shapes changed.
+        var shapeIndex: ShapeIndex?
         var columns: [UInt16: StoredColumn] = [:]
         /// Parts with new texts that were not read yet, by column, in the order of the log.
         var waiting: [UInt16: [Place]] = [:]
@@ -96,6 +98,7 @@ final class ShardDictionary: Sendable {
         bytes.withUnsafeBytes { raw in
             var reader = StreamReader(raw)
             guard first <= ShapeTree.endingsMax else { return }
+            if state.shapes.count < first { state.shapeIndex = nil }
             while state.shapes.count < first { state.shapes.append(nil) }
             var number = first
             while number <= ShapeTree.endingsMax, let type = reader.byte(), let holes = reader.varint() {
@@ -109,14 +112,21 @@ final class ShardDictionary: Sendable {
                     }
                     shape.pieces.append(piece)
                 }
+                state.shapeIndex = nil
                 if number < state.shapes.count { state.shapes[number] = shape } else { state.shapes.append(shape) }
                 number += 1
             }
         }
     }
 
-    /// Shape 0 is a whole event.
-    var shapes: [StoredShape?] { state.withLock { $0.shapes } }
+    var shapeIndex: ShapeIndex {
+        state.withLock { state in
+            if let known = state.shapeIndex { return known }
+            let index = ShapeIndex(state.shapes)
+            state.shapeIndex = index
+            return index
+        }
+    }
 
     func column(_ number: UInt16) -> StoredColumn? { state.withLock { $0.columns[number] } }
 
@@ -182,6 +192,8 @@ final class ShardDictionary: Sendable {
 final class DerivedTexts: Sendable {
     let texts = GrowingTexts()
     private let known = Mutex<[[UInt32]: UInt32]>([:])
+    /// By column and code, where a row has no other input; `UInt32.max` before it was worked out.
+    private let alone = Mutex<[UInt16: [UInt32]]>([:])
 
     /// The number of what `inputs` lead to; `work` answers nil where they lead to nothing.
     func number(_ inputs: [UInt32], _ work: () throws -> String?) rethrows -> UInt32 {
@@ -189,6 +201,20 @@ final class DerivedTexts: Sendable {
         let number = try work().map { texts.number($0) } ?? 0
         known.withLock { $0[inputs] = number }
         return number
+    }
+
+    /// The number of what each code of one column leads to by itself; code 0 leads to nothing.
+    func numbers(_ column: UInt16, _ codes: [UInt32], _ work: (UInt32) throws -> String?) rethrows -> [UInt32] {
+        var map = alone.withLock { $0[column] } ?? [0]
+        if let known = CodeMap.apply(map, to: codes) { return known }
+        let highest = Int(RowMask.highest(codes))
+        if map.count <= highest { map += [UInt32](repeating: .max, count: highest + 1 - map.count) }
+        for code in codes where map[Int(code)] == .max {
+            map[Int(code)] = try work(code).map { texts.number($0) } ?? 0
+        }
+        // Two readers may have worked at once: what one of them knows is as good as what the other does.
+        alone.withLock { [map] in $0[column] = map }
+        return CodeMap.apply(map, to: codes) ?? []
     }
 }
 
@@ -198,26 +224,58 @@ final class Representatives: Sendable {
         /// By code: `UInt32.max` before it was looked at.
         var known: [UInt32] = []
         var first: [String: UInt32] = [:]
+
+        mutating func work(_ code: UInt32, _ gist: (UInt32) -> String?) -> UInt32 {
+            guard let text = gist(code) else { return 0 }
+            if let known = first[text] { return known }
+            first[text] = code
+            return code
+        }
     }
 
     private let state = Mutex(State())
 
     /// - Parameter gist: what counts of a code's text; nil for nothing.
     func codes(_ codes: [UInt32], _ gist: (UInt32) -> String?) -> [UInt32] {
-        state.withLock { state in
-            codes.map { code in
-                guard code != 0 else { return 0 }
-                while state.known.count <= Int(code) { state.known.append(.max) }
-                if state.known[Int(code)] != .max { return state.known[Int(code)] }
-                var answer: UInt32 = 0
-                if let text = gist(code) {
-                    answer = state.first[text] ?? code
-                    state.first[text] = answer
-                }
-                state.known[Int(code)] = answer
-                return answer
+        if let known = CodeMap.apply(state.withLock { $0.known }, to: codes) { return known }
+        let known = state.withLock { state in
+            let highest = Int(RowMask.highest(codes))
+            if state.known.count <= highest {
+                state.known += [UInt32](repeating: .max, count: highest + 1 - state.known.count)
+                state.known[0] = 0
             }
+            for code in codes where state.known[Int(code)] == .max {
+                let answer = state.work(code, gist)
+                state.known[Int(code)] = answer
+            }
+            return state.known
         }
+        return CodeMap.apply(known, to: codes) ?? []
+    }
+}
+
+/// What other code stands for each code.
+enum CodeMap {
+    /// The code that `map` has for each of `codes`; nil when it has none for one of them.
+    /// - Parameter map: `UInt32.max` where it has none.
+    static func apply(_ map: [UInt32], to codes: [UInt32]) -> [UInt32]? {
+        guard Int(RowMask.highest(codes)) < map.count else { return nil }
+        var hasAll = true
+        let mapped = [UInt32](unsafeUninitializedCapacity: codes.count) { out, filled in
+            map.withUnsafeBufferPointer { map in
+                codes.withUnsafeBufferPointer { codes in
+                    var highest: UInt32 = 0
+                    for place in 0..<codes.count {
+                        let code = map[Int(codes[place])]
+                        out[place] = code
+                        highest = max(highest, code)
+                    }
+                    hasAll = highest != .max
+                }
+            }
+            filled = codes.count
+        }
+        return hasAll ? mapped : nil
     }
 }
 
@@ -231,7 +289,7 @@ final class PersonTable: Sendable {
     private struct State {
         var keys: [UInt64] = [0]
         var codes: [UInt64: UInt32] = [:]
-        /// By code of a text; 0 before it was looked at.
+        /// By code of a text; `UInt32.max` before it was looked at.
         var known: [Source: [UInt32]] = [:]
 
         mutating func code(_ key: UInt64) -> UInt32 {
@@ -252,18 +310,21 @@ final class PersonTable: Sendable {
     func codes(
         _ column: TextColumn, _ namespace: PersonIdentifier.Namespace?, _ key: (String) -> UInt64
     ) -> [UInt32] {
-        state.withLock { state in
-            let source = namespace.map { Source(dictionary: column.dictionary.id, namespace: $0) }
+        let source = namespace.map { Source(dictionary: column.dictionary.id, namespace: $0) }
+        let before = source.flatMap { source in state.withLock { $0.known[source] } } ?? []
+        if let codes = CodeMap.apply(before, to: column.codes) { return codes }
+        let known = state.withLock { state in
             var known = source.flatMap { state.known.removeValue(forKey: $0) } ?? []
-            defer { if let source { state.known[source] = known } }
-            let most = Int(column.codes.max() ?? 0)
-            if known.count <= most { known += [UInt32](repeating: 0, count: most + 1 - known.count) }
-            return column.codes.map { code in
-                guard code != 0 else { return 0 }
-                if known[Int(code)] == 0 { known[Int(code)] = state.code(key(column.dictionary.text(code))) }
-                return known[Int(code)]
+            let most = Int(RowMask.highest(column.codes))
+            if known.count <= most { known += [UInt32](repeating: .max, count: most + 1 - known.count) }
+            known[0] = 0
+            for code in column.codes where known[Int(code)] == .max {
+                known[Int(code)] = state.code(key(column.dictionary.text(code)))
             }
+            if let source { state.known[source] = known }
+            return known
         }
+        return CodeMap.apply(known, to: column.codes) ?? []
     }
 
     var keys: [UInt64] { state.withLock { $0.keys } }

@@ -153,13 +153,17 @@ struct RowCombinations {
 
     private mutating func split(by codes: [UInt32]) {
         var known: [UInt64: UInt32] = [:]
-        var memo = [(key: UInt64, number: UInt32)](repeating: (.max, 0), count: Self.memoSize)
+        // A power of two; blocks of few rows need no large one.
+        let bits = Int.bitWidth - codes.count.leadingZeroBitCount
+        let size = min(Self.memoSize, max(64, 1 << bits))
+        let shift = UInt64(64 - size.trailingZeroBitCount)
+        var memo = [(key: UInt64, number: UInt32)](repeating: (.max, 0), count: size)
         var rows: [Int] = []
         numbers.withUnsafeMutableBufferPointer { numbers in
             memo.withUnsafeMutableBufferPointer { memo in
                 for row in 0..<min(numbers.count, codes.count) {
                     let key = UInt64(numbers[row]) << 32 | UInt64(codes[row])
-                    let slot = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 52)
+                    let slot = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> shift)
                     if memo[slot].key != key {
                         let number = known[key] ?? UInt32(rows.count)
                         if Int(number) == rows.count {

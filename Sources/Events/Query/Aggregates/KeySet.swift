@@ -1,5 +1,5 @@
-/// Distinct 64-bit keys: open addressing in one list, at most three quarters full. A copy costs nothing until it
-/// changes.
+/// Distinct 64-bit keys: open addressing in one list, at most four fifths full, of 10 to 14 bytes a key. A copy costs
+/// nothing until it changes.
 struct KeySet: Sendable {
     /// 0 marks a free place.
     private var slots: [UInt64] = []
@@ -9,10 +9,17 @@ struct KeySet: Sendable {
     var count: Int { used + (hasZero ? 1 : 0) }
     var byteCount: Int { slots.count * 8 + 16 }
 
+    /// Where the search for a key begins. Source: Lemire, "Fast random integer generation in an interval" (2019).
     @inline(__always)
-    private static func place(_ key: UInt64, _ mask: Int) -> Int {
+    private static func place(_ key: UInt64, _ count: Int) -> Int {
         // Keys of persons are hashes already, but a resolver may give any number. Source: Fibonacci hashing, Knuth 6.4.
-        Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) &>> 20) & mask
+        Int((key &* 0x9E37_79B9_7F4A_7C15).multipliedFullWidth(by: UInt64(count)).high)
+    }
+
+    @inline(__always)
+    private static func next(_ index: Int, _ count: Int) -> Int {
+        let next = index &+ 1
+        return next == count ? 0 : next
     }
 
     mutating func insert(_ key: UInt64) {
@@ -20,13 +27,12 @@ struct KeySet: Sendable {
             hasZero = true
             return
         }
-        if (used &+ 1) &* 4 > slots.count &* 3 { grow(to: max(8, slots.count * 2)) }
+        if (used &+ 1) &* 5 > slots.count &* 4 { grow(to: max(8, slots.count + slots.count * 3 / 8)) }
         let isNew = slots.withUnsafeMutableBufferPointer { slots in
-            let mask = slots.count &- 1
-            var index = Self.place(key, mask)
+            var index = Self.place(key, slots.count)
             while slots[index] != 0 {
                 if slots[index] == key { return false }
-                index = (index &+ 1) & mask
+                index = Self.next(index, slots.count)
             }
             slots[index] = key
             return true
@@ -38,11 +44,10 @@ struct KeySet: Sendable {
         guard key != 0 else { return hasZero }
         guard !slots.isEmpty else { return false }
         return slots.withUnsafeBufferPointer { slots in
-            let mask = slots.count &- 1
-            var index = Self.place(key, mask)
+            var index = Self.place(key, slots.count)
             while slots[index] != 0 {
                 if slots[index] == key { return true }
-                index = (index &+ 1) & mask
+                index = Self.next(index, slots.count)
             }
             return false
         }
@@ -51,10 +56,9 @@ struct KeySet: Sendable {
     private mutating func grow(to capacity: Int) {
         var larger = [UInt64](repeating: 0, count: capacity)
         larger.withUnsafeMutableBufferPointer { larger in
-            let mask = capacity - 1
             for key in slots where key != 0 {
-                var index = Self.place(key, mask)
-                while larger[index] != 0 { index = (index &+ 1) & mask }
+                var index = Self.place(key, capacity)
+                while larger[index] != 0 { index = Self.next(index, capacity) }
                 larger[index] = key
             }
         }

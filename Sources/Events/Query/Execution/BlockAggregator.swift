@@ -185,19 +185,25 @@ final class BlockAggregator {
             currencies = .many(
                 codeNumbers[last].numbers(texts, .all, rowCount: rows.rowCount) { money.currencies.number($0) })
         }
-        let memo = memos.count - 1
-        rows.forEach { row, group in
-            let value = values[row]
-            guard value != .min else { return }
-            let currency =
-                switch currencies {
-                case .one(let number): number
-                case .many(let numbers): numbers[row]
-                }
-            let cell = Int(memos[memo].number(UInt32(truncatingIfNeeded: group), currency, &money.pairs))
-            if cell >= money.cells.count { money.grow() }
-            money.cells[cell].add(value)
-            if money.hasSketch { money.sketches[cell].add(Double(value) / 1_000_000) }
+        // Taken out, so that the loop below owns it.
+        let last = memos.count - 1
+        var memo = memos[last]
+        memos[last] = .idle
+        defer { memos[last] = memo }
+        values.withUnsafeBufferPointer { values in
+            rows.forEach { row, group in
+                let value = values[row]
+                guard value != .min else { return }
+                let currency =
+                    switch currencies {
+                    case .one(let number): number
+                    case .many(let numbers): numbers[row]
+                    }
+                let cell = Int(memo.number(UInt32(truncatingIfNeeded: group), currency, &money.pairs))
+                if cell >= money.cells.count { money.grow() }
+                money.cells[cell].add(value)
+                if money.hasSketch { money.sketches[cell].add(Double(value) / 1_000_000) }
+            }
         }
     }
 }

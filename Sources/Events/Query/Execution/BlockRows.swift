@@ -41,6 +41,8 @@ struct BlockRows {
 
 /// The last look-ups of pairs of numbers, so that most rows need no table.
 struct PairMemo {
+    /// Stands where one was taken out.
+    static let idle = PairMemo()
     private static let size = 4096
     private var keys = [UInt64](repeating: .max, count: PairMemo.size)
     private var numbers = [UInt32](repeating: 0, count: PairMemo.size)

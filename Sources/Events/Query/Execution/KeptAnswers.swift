@@ -10,8 +10,9 @@ struct CoveredBlocks: Sendable {
 /// Partial answers of earlier queries: over single sealed segments, and over everything a query read. Least recently
 /// used ones leave when the bound is reached.
 ///
-/// A kept answer is used only where every block it covers lies wholly in the new query's time range; what it lacks is
-/// scanned and merged, so that answers stay exact.
+/// A segment's answer covers blocks that lie wholly in the time range, and serves every range that they lie in; the
+/// answer over everything serves the same range again. What a kept answer lacks is scanned and merged, so that answers
+/// stay exact.
 final class KeptAnswers: Sendable {
     struct Entry: Sendable {
         var covered: [CoveredBlocks]
@@ -26,8 +27,9 @@ final class KeptAnswers: Sendable {
     /// What an answer is over.
     enum Scope: Hashable {
         case segment(UInt64)
-        /// Everything a query of so many hours read; one that moves with the clock finds its own again.
-        case range(hours: Int64?)
+        /// Everything that a query of a time range read, in microseconds since 1970: ranges such as the last 30 days
+        /// are of whole days, and stay the same all day.
+        case range(from: Int64, to: Int64)
     }
 
     private struct Place {

@@ -19,8 +19,8 @@ struct QueryRun: Sendable {
     private struct Unit: Sendable {
         var segment: ColumnSegment
         var blocks: [Int]
-        /// All blocks lie in the time range, so that their answer may be kept.
-        var isKept: Bool
+        /// All blocks lie in the time range: their answer serves every range that they lie in.
+        var isWhole: Bool
     }
 
     func run(_ segments: [ColumnSegment]) throws -> Outcome {
@@ -28,23 +28,37 @@ struct QueryRun: Sendable {
         var covered: [CoveredBlocks] = []
         var units = units(segments)
         useKept(&units, &total, &covered)
-        var answers = try scan(units)
-        for (index, unit) in units.enumerated() where unit.isKept {
-            if let answer = answers[index] { keepSegment(unit, answer) }
+        let work = scan(units)
+        if let failure = work.failure {
+            if case QueryError.timeout = failure { keep(work, &total, &covered) }
+            throw failure
+        }
+        var answers = work.answers
+        for (index, unit) in units.enumerated() {
+            if unit.isWhole, let answer = answers[index] { keepSegment(unit, answer) }
             try merge(&answers[index], into: &total)
             Self.cover(unit, &covered)
         }
-        if !total.isEstimated, total.damagedBlocks == 0, !covered.isEmpty {
-            kept?.keep(KeptAnswers.Entry(covered: covered, answer: total), plan.key, scope)
-        }
-        for (index, unit) in units.enumerated() where !unit.isKept { try merge(&answers[index], into: &total) }
+        keep(total, covered)
         return Outcome(answer: total, position: try Self.newest(segments))
     }
 
-    private var scope: KeptAnswers.Scope {
-        guard let from = plan.query.from, let to = plan.query.to else { return .range(hours: nil) }
-        return .range(hours: (to.microseconds - from.microseconds) / 3_600_000_000)
+    /// Keeps what was read in time: the same query goes on from there when it is asked again.
+    private func keep(_ work: Work, _ total: inout PartialAnswer, _ covered: inout [CoveredBlocks]) {
+        for (answer, unit) in zip(work.answers, work.unitsRead) {
+            guard let answer else { continue }
+            merge(answer, into: &total)
+            Self.cover(unit, &covered)
+        }
+        keep(total, covered)
     }
+
+    private func keep(_ total: PartialAnswer, _ covered: [CoveredBlocks]) {
+        guard !total.isEstimated, total.damagedBlocks == 0, !covered.isEmpty else { return }
+        kept?.keep(KeptAnswers.Entry(covered: covered, answer: total), plan.key, scope)
+    }
+
+    private var scope: KeptAnswers.Scope { .range(from: plan.filter.from, to: plan.filter.to) }
 
     /// Takes a unit's answer into the whole, and gives up its memory.
     private func merge(_ answer: inout PartialAnswer?, into total: inout PartialAnswer) throws {
@@ -83,8 +97,8 @@ struct QueryRun: Sendable {
             let held = segment.blocks.indices.filter { plan.filter.mayHold(segment.blocks[$0]) }
             let whole = held.filter { plan.filter.spans(segment.blocks[$0]) }
             let cut = held.filter { !plan.filter.spans(segment.blocks[$0]) }
-            if !whole.isEmpty { units.append(Unit(segment: segment, blocks: whole, isKept: true)) }
-            if !cut.isEmpty { units.append(Unit(segment: segment, blocks: cut, isKept: false)) }
+            if !whole.isEmpty { units.append(Unit(segment: segment, blocks: whole, isWhole: true)) }
+            if !cut.isEmpty { units.append(Unit(segment: segment, blocks: cut, isWhole: false)) }
         }
         return units
     }
@@ -97,7 +111,7 @@ struct QueryRun: Sendable {
             covered = entry.covered
             context.addKept(total.rowsRead)
         }
-        for index in units.indices where units[index].isKept && !units[index].blocks.isEmpty {
+        for index in units.indices where units[index].isWhole && !units[index].blocks.isEmpty {
             let identity = units[index].segment.identity
             guard let entry = kept.entry(plan.key, .segment(identity)) else { continue }
             var one = [units[index]]
@@ -116,12 +130,13 @@ struct QueryRun: Sendable {
     private func take(_ covered: [CoveredBlocks], from units: inout [Unit]) -> Bool {
         var left = units
         for part in covered {
-            guard let index = left.firstIndex(where: { $0.isKept && $0.segment.identity == part.segment }) else {
-                return false
+            var missing = part.blocks.count
+            for index in left.indices where left[index].segment.identity == part.segment {
+                let unit = left[index]
+                left[index].blocks.removeAll { part.blocks[$0] == unit.segment.blocks[$0].rowCount }
+                missing -= unit.blocks.count - left[index].blocks.count
             }
-            let unit = left[index]
-            left[index].blocks.removeAll { part.blocks[$0] == unit.segment.blocks[$0].rowCount }
-            guard unit.blocks.count - left[index].blocks.count == part.blocks.count else { return false }
+            guard missing == 0 else { return false }
         }
         units = left
         return true
@@ -165,12 +180,11 @@ struct QueryRun: Sendable {
         var blocks: ArraySlice<Int>
     }
 
-    /// Reads all units on a bounded number of threads; one partial answer a unit.
-    private func scan(_ units: [Unit]) throws -> [PartialAnswer?] {
+    /// Reads all units on a bounded number of threads.
+    private func scan(_ units: [Unit]) -> Work {
         let total = units.reduce(0) { $0 + $1.blocks.count }
-        guard total > 0 else { return [] }
         let threads = min(limits.threads > 0 ? limits.threads : ScanThreads.count, total)
-        let size = max(4, total / (threads * 8))
+        let size = max(4, total / max(1, threads * 8))
         var pieces: [Piece] = []
         for (number, unit) in units.enumerated() {
             for start in stride(from: 0, to: unit.blocks.count, by: size) {
@@ -178,96 +192,98 @@ struct QueryRun: Sendable {
                     Piece(unit: number, blocks: unit.blocks[start..<min(unit.blocks.count, start + size)]))
             }
         }
-        let work = Work(units: units, pieces: pieces, plan: plan)
-        ScanThreads.run(min(threads, pieces.count)) { drain(work) }
-        do { return try work.answers() } catch {
-            // A query that ran out of time begins where it ended when it is asked again.
-            for (unit, answer) in work.whole() where unit.isKept { keepSegment(unit, answer) }
-            throw error
-        }
+        let work = Work(units: units, pieces: pieces)
+        if !pieces.isEmpty { ScanThreads.run(min(threads, pieces.count)) { drain(work) } }
+        return work
     }
 
     /// What the threads of one scan share.
     private final class Work: Sendable {
-        let units: [Unit]
-        let pieces: [Piece]
-        private let next = Atomic<Int>(0)
-        private let found: Mutex<[PartialAnswer?]>
-        /// Pieces of each unit whose answers were not handed in yet.
-        private let missing: Mutex<[Int]>
-        private let failure = Mutex<(any Error)?>(nil)
+        private struct State {
+            /// One a unit, over what was read of it.
+            var answers: [PartialAnswer?]
+            /// Blocks of each unit that the answers cover.
+            var blocks: [[Int]]
+            var failure: (any Error)?
+        }
 
-        init(units: [Unit], pieces: [Piece], plan: QueryPlan) {
+        let units: [Unit]
+        private let pieces: [Piece]
+        private let next = Atomic<Int>(0)
+        private let state: Mutex<State>
+
+        init(units: [Unit], pieces: [Piece]) {
             (self.units, self.pieces) = (units, pieces)
-            found = Mutex(units.map { _ in nil })
-            missing = Mutex(units.indices.map { unit in pieces.count { $0.unit == unit } })
+            state = Mutex(State(answers: units.map { _ in nil }, blocks: units.map { _ in [] }))
         }
 
         func take() -> Piece? {
-            guard failure.withLock({ $0 == nil }) else { return nil }
+            guard failure == nil else { return nil }
             let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
             return index < pieces.count ? pieces[index] : nil
         }
 
         func fail(_ error: any Error) {
-            failure.withLock { if $0 == nil { $0 = error } }
+            state.withLock { if $0.failure == nil { $0.failure = error } }
         }
 
         /// nil when the place was free; otherwise what another thread put there meanwhile.
         func put(_ answer: PartialAnswer, _ unit: Int) -> PartialAnswer? {
-            found.withLock { answers in
-                if let other = answers[unit] {
-                    answers[unit] = nil
+            state.withLock { state in
+                if let other = state.answers[unit] {
+                    state.answers[unit] = nil
                     return other
                 }
-                answers[unit] = answer
+                state.answers[unit] = answer
                 return nil
             }
         }
 
-        func handedIn(_ unit: Int, pieces: Int) { missing.withLock { $0[unit] -= pieces } }
+        func cover(_ unit: Int, _ blocks: [Int]) { state.withLock { $0.blocks[unit] += blocks } }
 
-        /// The units that were read to their end.
-        func whole() -> [(Unit, PartialAnswer)] {
-            let missing = missing.withLock { $0 }
-            return found.withLock { found in
-                units.indices.compactMap { unit in
-                    missing[unit] == 0 ? found[unit].map { (units[unit], $0) } : nil
-                }
-            }
-        }
+        var failure: (any Error)? { state.withLock { $0.failure } }
+        var answers: [PartialAnswer?] { state.withLock { $0.answers } }
 
-        func answers() throws -> [PartialAnswer?] {
-            if let error = failure.withLock({ $0 }) { throw error }
-            return found.withLock { $0 }
+        /// The units with those of their blocks that were read.
+        var unitsRead: [Unit] {
+            let blocks = state.withLock { $0.blocks }
+            return zip(units, blocks).map { Unit(segment: $0.segment, blocks: $1, isWhole: $0.isWhole) }
         }
     }
 
     private func drain(_ work: Work) {
         let aggregator = BlockAggregator(plan)
         var unit: Int?
-        var pieces = 0
+        var blocks: [Int] = []
         var answer = PartialAnswer(plan)
+        func handIn() {
+            if let unit, !blocks.isEmpty { hand(answer, unit, work, blocks) }
+        }
         do {
             while let piece = work.take() {
                 if piece.unit != unit {
-                    if let unit { hand(answer, unit, work, pieces) }
+                    handIn()
                     answer = PartialAnswer(plan)
-                    pieces = 0
+                    blocks = []
                     unit = piece.unit
                     aggregator.beginAnswer()
                 }
                 let segment = work.units[piece.unit].segment
-                for index in piece.blocks { try add(segment, index, aggregator, &answer) }
-                pieces += 1
+                for index in piece.blocks {
+                    try context.check()
+                    try add(segment, index, aggregator, &answer)
+                    blocks.append(index)
+                    if context.mustEstimate { try shrink(&answer) }
+                    try check(answer)
+                }
             }
-            if let unit { hand(answer, unit, work, pieces) }
         } catch { work.fail(error) }
+        handIn()
     }
 
-    private func hand(_ answer: PartialAnswer, _ unit: Int, _ work: Work, _ pieces: Int) {
+    private func hand(_ answer: PartialAnswer, _ unit: Int, _ work: Work, _ blocks: [Int]) {
         var answer = answer
-        defer { work.handedIn(unit, pieces: pieces) }
+        work.cover(unit, blocks)
         while let other = work.put(answer, unit) {
             let bytes = answer.byteCount + other.byteCount
             answer.merge(other, resolver, plan)
@@ -278,7 +294,6 @@ struct QueryRun: Sendable {
     private func add(
         _ segment: ColumnSegment, _ index: Int, _ aggregator: BlockAggregator, _ answer: inout PartialAnswer
     ) throws {
-        try context.check()
         guard let block = try segment.read(index) else {
             answer.damagedBlocks += 1
             return
@@ -292,7 +307,5 @@ struct QueryRun: Sendable {
         }
         context.addScanned(block.rowCount)
         context.addBytes(answer.byteCount - before)
-        if context.mustEstimate { try shrink(&answer) }
-        try check(answer)
     }
 }
