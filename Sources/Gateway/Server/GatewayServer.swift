@@ -113,11 +113,13 @@ package struct GatewayServer: Service {
 
         let sockets = Sockets(parts, access: access, overview: overview)
         let bounds = settings.bounds
+        let refusals = EdgeRefusals(
+            registry: parts.registry, clock: parts.clock, headerBytesMax: bounds.headerBytesMax)
         application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
                 UpgradeChannel(
-                    responder: responder, bounds: bounds, wantsSocket: { sockets.wants($0) },
+                    responder: responder, bounds: bounds, refusals: refusals, wantsSocket: { sockets.wants($0) },
                     onSocket: { await sockets.serve($0, $1) })
             },
             configuration: .init(
@@ -175,7 +177,9 @@ package struct GatewayServer: Service {
         book.describe(.get, "/openapi.json", RouteDescription("This document.", tag: "operations"))
         let document = OpenAPI.document(book.entries, version: settings.version)
         let answer = Response.json(document)
-        book.router.get("/openapi.json") { _, _ in answer }
+        for method in [HTTPRequest.Method.get, .head] {
+            book.router.on("/openapi.json", method: method) { _, _ in answer }
+        }
         precondition(book.differences.isEmpty, "routes and their document differ: \(book.differences)")
     }
 
