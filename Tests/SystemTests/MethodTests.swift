@@ -92,4 +92,19 @@ struct MethodTests {
         #expect(await server.stop() == 0)
     }
 
+    @Test func `a browser that loses its way is shown a page, a program a document`() async throws {
+        let server = SpawnedServer(executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error"])
+        let target = try await server.start()
+        let client = TestClient(url: target.url, key: target.adminToken)
+        let browser = ["accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"]
+        for (path, headers, isPage) in [
+            ("/nowhere", browser, true), ("/nowhere", [:], false), ("/v1/nowhere", browser, false),
+        ] as [(String, [String: String], Bool)] {
+            let answer = try await client.call("GET", path, nil, headers)
+            #expect(answer.status == 404, "\(path): \(answer)")
+            #expect(answer.headers["content-type"]?.hasPrefix("text/html") == isPage, "\(path): \(answer)")
+            #expect(answer.text.contains("There is nothing at this path."), "\(path): \(answer)")
+        }
+        #expect(await server.stop() == 0)
+    }
 }

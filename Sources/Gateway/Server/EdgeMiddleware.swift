@@ -12,10 +12,13 @@ package struct EdgeMiddleware: RouterMiddleware {
     private let registry: MetricRegistry
     private let clock: any WallClock
     private let inFlight: Gauge
+    /// Shows problems to people; without it everybody reads documents.
+    private let pages: PageRenderer?
 
-    package init(registry: MetricRegistry, clock: any WallClock) {
+    package init(registry: MetricRegistry, clock: any WallClock, pages: PageRenderer? = nil) {
         self.registry = registry
         self.clock = clock
+        self.pages = pages
         inFlight = registry.gauge(.httpRequestsInFlight)
     }
 
@@ -35,7 +38,7 @@ package struct EdgeMiddleware: RouterMiddleware {
         } catch {
             let problem = Problem(error, request: request)
             report(problem, error, request, context)
-            response = problem.response(requestID: context.requestID)
+            response = page(problem, request) ?? problem.response(requestID: context.requestID)
         }
         Self.finish(&response.headers, requestID: context.requestID)
         if request.method == .head { response = response.withoutBody }
@@ -44,6 +47,15 @@ package struct EdgeMiddleware: RouterMiddleware {
         registry.histogram(.httpRequestDuration, route, request.method.rawValue)
             .observe(ContinuousClock.now - started)
         return response
+    }
+
+    /// A problem as a page, for a browser that came for one; the API answers documents to everybody.
+    private func page(_ problem: Problem, _ request: Request) -> Response? {
+        guard let pages, request.headers[.accept]?.contains("text/html") == true,
+            !request.uri.path.hasPrefix("/v1/")
+        else { return nil }
+        let words = ["title": problem.status.reasonPhrase, "detail": problem.detail]
+        return try? pages.page("problem", words, status: problem.status)
     }
 
     private func report(_ problem: Problem, _ error: any Error, _ request: Request, _ context: GatewayContext) {

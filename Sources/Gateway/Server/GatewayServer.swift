@@ -105,10 +105,11 @@ package struct GatewayServer: Service {
         let access = Access(keys: parts.keys, sessions: sessions)
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
-        router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock))
+        let pages = try PageRenderer(version: settings.version)
+        router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock, pages: pages))
         router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
         let book = RouteBook(router: router)
-        try Self.register(parts, settings, access, overview, in: book)
+        try Self.register(parts, settings, access, overview, pages, in: book)
         book.refuseOtherMethods()
 
         let sockets = Sockets(parts, access: access, overview: overview)
@@ -136,7 +137,7 @@ package struct GatewayServer: Service {
 
     private static func register(
         _ parts: GatewayParts, _ settings: GatewaySettings, _ access: Access, _ overview: OverviewFeed,
-        in book: RouteBook
+        _ pages: PageRenderer, in book: RouteBook
     ) throws {
         let rate = Double(settings.eventsPerKeySecond)
         let store = PolicyEventStore(base: parts.events.store, desk: parts.quarantine)
@@ -166,7 +167,7 @@ package struct GatewayServer: Service {
         KeyRoutes(access: access, keys: parts.keys).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)
         PageRoutes(
-            pages: try PageRenderer(version: settings.version), keys: parts.keys, sessions: access.sessions,
+            pages: pages, keys: parts.keys, sessions: access.sessions,
             leads: parts.leads, site: parts.site,
             attempts: RateLimiter(ratePerSecond: 5.0 / 60, burst: 10, clock: parts.clock)
         ).register(in: book)
