@@ -54,7 +54,7 @@ package struct EdgeMiddleware: RouterMiddleware {
         guard let pages, request.headers[.accept]?.contains("text/html") == true,
             !request.uri.path.hasPrefix("/v1/")
         else { return nil }
-        let words = ["title": problem.status.reasonPhrase, "detail": problem.detail]
+        let words = ["heading": problem.status.reasonPhrase, "detail": problem.detail]
         return try? pages.page("problem", words, status: problem.status)
     }
 
