@@ -45,6 +45,15 @@ struct CommandTests {
         #expect(try await again.exit(within: .seconds(30)) == 0)
     }
 
+    @Test func `the demo keeps its data where the environment says`() async throws {
+        let folder = TemporaryFolder()
+        let demo = try ChildProcess(AurumBinary.path, ["demo", "--visitors", "1"], environment: environment(folder))
+        _ = try await demo.line(containing: "Aurum is ready at", within: .seconds(20))
+        #expect(FileManager.default.fileExists(atPath: folder.file("data/server.json")))
+        demo.terminate()
+        #expect(try await demo.exit(within: .seconds(30)) == 0)
+    }
+
     @Test func `a port in use is a sentence and not a trace`() async throws {
         let (one, two) = (TemporaryFolder(), TemporaryFolder())
         let first = try ChildProcess(AurumBinary.path, ["serve"], environment: environment(one))
