@@ -77,6 +77,9 @@ static const unsigned char web_live[] = {
 static const unsigned char web_funnel[] = {
 #embed "files/web/funnel.mustache"
 };
+static const unsigned char web_problem[] = {
+#embed "files/web/problem.mustache"
+};
 static const unsigned char web_questions_css[] = {
 #embed "files/web/questions.css"
 };
@@ -164,6 +167,7 @@ static const aurum_asset table[] = {
     ROW("web/explore.mustache", web_explore),
     ROW("web/live.mustache", web_live),
     ROW("web/funnel.mustache", web_funnel),
+    ROW("web/problem.mustache", web_problem),
     ROW("web/questions.css", web_questions_css),
     ROW("web/questions.js", web_questions_js),
     ROW("web/explore.js", web_explore_js),

@@ -162,7 +162,11 @@ import Testing
         try await desk.add("small", ["caps": [["unit": "day", "limit": 20], ["unit": "hour", "limit": 25]]])
         let buyer = ScriptedLeadBuyer(ping: bids(["small": 20_000]))
         for number in 0..<200 { _ = try await desk.accept(desk.draft(number)) }
+        #expect(try await desk.reads.overview(org: LeadDesk.org).open == 200)
         try await desk.market(buyer, concurrency: 200).routeDue()
+        let overview = try await desk.reads.overview(org: LeadDesk.org)
+        #expect(overview.total == 200 && overview.sold == 20 && overview.unsold == 180)
+        #expect(overview.disqualified + overview.open + overview.other == 0)
         #expect(buyer.seen.posts.count == 20)
         #expect(try await desk.count("SELECT accepted FROM cap_buckets WHERE unit = 'day'") == 20)
         #expect(try await desk.count("SELECT accepted FROM cap_buckets WHERE unit = 'hour'") == 20)

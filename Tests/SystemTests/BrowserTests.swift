@@ -111,6 +111,12 @@ import Validation
             for: "the dollar", "return document.body.innerText.includes(arguments[0])", [.string(amount)])
         try await browser.wait(
             for: "the campaign", "return document.body.innerText.includes('brooklyn-solar')")
+        let parts = ["sold", "unsold", "disqualified", "open", "other"]
+        let sum =
+            "return arguments[0].map((part) => Number(document.querySelector(part).textContent))"
+            + ".reduce((a, b) => a + b)"
+        let figures = parts.map { JSONValue.string("[data-figure=leads-\($0)]") }
+        #expect(try await browser.run(sum, [.array(figures)]) == browser.run(sum, [["[data-figure=leads-total]"]]))
         try await picture(browser, "dashboard")
         let leg = try #require(sold["leg"]?.string)
         try await browser.wait(

@@ -45,6 +45,15 @@ struct CommandTests {
         #expect(try await again.exit(within: .seconds(30)) == 0)
     }
 
+    @Test func `the demo keeps its data where the environment says`() async throws {
+        let folder = TemporaryFolder()
+        let demo = try ChildProcess(AurumBinary.path, ["demo", "--visitors", "1"], environment: environment(folder))
+        _ = try await demo.line(containing: "Aurum is ready at", within: .seconds(20))
+        #expect(FileManager.default.fileExists(atPath: folder.file("data/server.json")))
+        demo.terminate()
+        #expect(try await demo.exit(within: .seconds(30)) == 0)
+    }
+
     @Test func `a port in use is a sentence and not a trace`() async throws {
         let (one, two) = (TemporaryFolder(), TemporaryFolder())
         let first = try ChildProcess(AurumBinary.path, ["serve"], environment: environment(one))
@@ -113,7 +122,7 @@ struct CommandTests {
         let beside = try await AurumBinary.run(create, environment: environment(folder))
         #expect(beside.status == 0 && beside.output.contains("sk_"), "\(beside.output)")
         let list = try await AurumBinary.run(["keys", "list", "--org", "acme"], environment: environment(folder))
-        #expect(list.output.split(separator: "\n").count == 2, "\(list.output)")
+        #expect(list.output.split(separator: "\n").count == 3, "two keys below their heading: \(list.output)")
         let wrong = try await AurumBinary.run(
             ["keys", "create", "--scope", "everything"], environment: environment(folder))
         #expect(wrong.status != 0 && wrong.output.contains("unknown scope everything"))

@@ -173,9 +173,13 @@ import Validation
         try await running.press("pause")
         try await running.wait(text: "held_back", in: "events")
 
+        try await running.press("clear")
         try await running.set("where", "name = = x")
         try await browser.run("document.getElementById('wish').requestSubmit()")
         try await running.wait(text: "expected", in: "refusal")
+        try await running.wait(text: "Not listening", in: "live-state")
+        let words = try await browser.run("return document.body.innerText").string ?? ""
+        #expect(!words.contains("Waiting for events") && !words.contains("No events yet"), "\(words)")
         try await running.set("where", "name = chosen")
         try await browser.run("document.getElementById('wish').requestSubmit()")
         try await running.wait(text: "Live", in: "live-state")
@@ -209,6 +213,64 @@ import Validation
         await running.stop()
     }
 
+    @Test func `an answer that was cut says so and draws no zero for what it does not know`() async throws {
+        let running = try await Running()
+        let browser = running.browser
+        let now = Date()
+        // Four names in each of three minutes: twelve rows, of which the question takes seven.
+        try await running.send(
+            (0..<12).map { number in
+                [
+                    "type": "track", "name": .string("name_\(number % 4)"), "user_id": "ana",
+                    "ts": .string(now.addingTimeInterval(Double(number / 4 - 10) * 60).ISO8601Format()),
+                ]
+            })
+        try await running.signIn(to: "/explore?q=count%20by%20name%20per%20minute%20last%2060m%20limit%207")
+        try await running.wait(text: "cut: 7 of 12 rows", in: "facts")
+        try await running.wait(text: "The answer was cut after 7 of 12 rows", in: "chart-note")
+        let drawn =
+            "return window.Chart.getChart('chart').data.datasets.map((set) => JSON.stringify(set.data)).sort().join()"
+        // The first minute is whole; of the second one name is missing, and the third never came.
+        #expect(try await browser.run(drawn) == "[1,1],[1,1],[1,1],[1,null]")
+        try await running.set("q", "count by name per minute last 60m order by count desc, name limit 7")
+        try await running.press("run")
+        try await browser.wait(for: "gaps", drawn + ".includes('null')")
+        #expect(try await browser.run(drawn).string?.contains("0") == false)
+        try await running.set("q", "count by name per minute last 60m")
+        try await running.press("run")
+        try await running.wait(text: "12 rows", in: "row-note")
+        #expect(try await browser.run(drawn).string?.contains("null") == false)
+        #expect(
+            try await browser.run("return document.getElementById('facts').innerText").string?.contains("cut") == false)
+        await running.stop()
+    }
+
+    @Test(arguments: [320, 390, 768])
+    func `on a narrow screen every page keeps its menu and nothing runs off its side`(width: Int) async throws {
+        let running = try await Running()
+        try await running.send(Self.shopEvents())
+        try await running.browser.resize(width: width)
+        try await running.signIn(to: "/dashboard")
+        for page in ["/dashboard", "/explore", "/live", Self.funnel] {
+            try await running.browser.open(running.url + page)
+            try await running.browser.wait(
+                for: "the menu of \(page)",
+                """
+                const all = Array.from(document.querySelectorAll('.bar-nav a, .bar-nav button'))
+                    .filter((each) => each.offsetParent !== null);
+                return all.length >= 5 && all.every((each) => {
+                    const { left, right, top, bottom, width } = each.getBoundingClientRect();
+                    const found = document.elementFromPoint((left + right) / 2, (top + bottom) / 2);
+                    return width > 20 && left >= 0 && right <= innerWidth && (found === each || each.contains(found));
+                }) && all.some((each) => each.textContent === 'Sign out');
+                """)
+            let over = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            #expect(try await running.browser.run(over) == 0, "\(page)")
+            try await running.picture("\(page.prefix { $0 != "?" }.dropFirst())-\(width)")
+        }
+        await running.stop()
+    }
+
     private static let funnel =
         "/funnel?step=%5B%22page%22,%22%22,%22url%20contains%20%5C%22pricing%5C%22%22%5D"
         + "&step=%5B%22%22,%22cart_add%22,%22%22%5D&step=%5B%22conversion%22,%22purchase%22,%22%22%5D&range=24h"
@@ -235,6 +297,30 @@ import Validation
             more.dispatchEvent(new Event('change', {bubbles: true}));
             """)
         try await running.wait(text: "Step 4", in: "refusal")
+        // The text of the fourth step is marked where it stops, not where the page's own words stop.
+        #expect(
+            try await browser.run("return document.querySelector('#refusal .place').textContent")
+                == "url contains the end ")
+        try await browser.run(
+            """
+            const more = document.querySelectorAll('#steps li:last-child input')[1];
+            more.value = 'url contans "/x"';
+            document.querySelectorAll('#steps li:last-child input')[0].value = 'cart_add';
+            more.dispatchEvent(new Event('change', {bubbles: true}));
+            """)
+        try await browser.wait(
+            for: "the marked word",
+            "return (document.querySelector('#refusal mark') || {}).textContent === 'contans \"/x\"'")
+        try await browser.run(
+            """
+            const [name, more] = document.querySelectorAll('#steps li:last-child input');
+            [name.value, more.value] = ['never', ''];
+            name.dispatchEvent(new Event('change', {bubbles: true}));
+            """)
+        try await running.wait(text: "0%", in: "conversion")
+        let bars =
+            "return Array.from(document.querySelectorAll('.stair-bar')).map((bar) => bar.childElementCount).join()"
+        #expect(try await browser.run(bars) == "1,1,1,0", "a bar of nobody has nothing in it")
         await running.stop()
     }
 

@@ -85,6 +85,17 @@ package final class WebDriver: Sendable {
         }
     }
 
+    /// Makes the page this large, in CSS pixels: also narrower than the narrowest window.
+    package func resize(width: Int, height: Int = 844) async throws {
+        let metrics: JSONValue = [
+            "width": .integer(Int64(width)), "height": .integer(Int64(height)), "deviceScaleFactor": 1,
+            "mobile": false,
+        ]
+        _ = try await Self.call(
+            "POST", session + "/goog/cdp/execute",
+            ["cmd": "Emulation.setDeviceMetricsOverride", "params": metrics])
+    }
+
     /// A PNG of the window.
     package func screenshot(to path: String) async throws {
         let answer = try await Self.call("GET", session + "/screenshot", nil)

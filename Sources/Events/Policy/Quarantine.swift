@@ -36,13 +36,19 @@ package struct QuarantineFilter: Sendable, Equatable {
             case "reason" where text.map(Self.isKnown(reason:)) == true: reason = text
             case "from": from = text.flatMap { Timestamp(rfc3339: $0) }
             case "to": to = text.flatMap { Timestamp(rfc3339: $0) }
+            case "reason":
+                let known = QuarantineReason.allCases.filter { $0 != .none }.map(\.tag).joined(separator: ", ")
+                problems.append(PolicyProblem("filter.reason", "must be plan or one of \(known)"))
+                continue
             default:
-                problems.append(PolicyProblem("filter.\(name.prefix(40))", "is no filter, or has a value that is none"))
+                problems.append(
+                    PolicyProblem("filter.\(name.prefix(40))", "is no filter; there are app, reason, from and to"))
                 continue
             }
             let isRead = [app, reason, from?.rfc3339, to?.rfc3339].contains { $0 != nil }
             if !isRead || text == nil || (name == "from" && from == nil) || (name == "to" && to == nil) {
-                problems.append(PolicyProblem("filter.\(name)", "must be a string, times as RFC 3339"))
+                problems.append(
+                    PolicyProblem("filter.\(name)", name == "app" ? "must be a text" : "must be a time as RFC 3339"))
             }
         }
         if let document, document.object == nil {

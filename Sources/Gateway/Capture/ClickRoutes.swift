@@ -40,6 +40,7 @@ struct ClickRoutes: Sendable {
         event.url = location ?? query["to"]
         event.referrer = request.headers[.referer]
         guard let location, let target, target.isAllowed(by: hosts(principal)) else {
+            if request.method == .head { throw Problem.redirectNotAllowed }
             try desk.admit(principal, context)
             try desk.charge(principal, events: 1)
             let receipt = try await desk.submit(event.line, .click, desk.source(principal, request))
@@ -53,10 +54,12 @@ struct ClickRoutes: Sendable {
         return Response(status: .found, headers: headers)
     }
 
-    /// The visitor goes on whatever the log says; a click that could not be stored is counted and reported.
+    /// The visitor goes on whatever the log says; a click that could not be stored is counted and reported. Who only
+    /// asks where a link leads, with HEAD, clicked on nothing.
     private func record(
         _ event: QueryEvent, _ request: Request, _ principal: Principal, _ context: GatewayContext
     ) async -> Receipt? {
+        guard request.method != .head else { return nil }
         do {
             try desk.admit(principal, context)
             try desk.charge(principal, events: 1)

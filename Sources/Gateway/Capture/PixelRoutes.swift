@@ -36,17 +36,21 @@ struct PixelRoutes: Sendable {
             throw Problem.badQuery(name: "t", detail: "must be impression or click.")
         }
         let principal = try desk.access.requireCapture(request, explicit: query["k"] ?? "")
-        try desk.admit(principal, context)
-        try desk.charge(principal, events: 1)
         var event = query
         event.type = type
         // A picture's referrer is the page it stands in.
         event.url = query["url"] ?? query["u"] ?? request.headers[.referer]
-        let receipt = try await desk.submit(event.line, .pixel, desk.source(principal, request))
+        var receipt: Receipt?
+        // Who asks with HEAD sees no picture.
+        if request.method != .head {
+            try desk.admit(principal, context)
+            try desk.charge(principal, events: 1)
+            receipt = try await desk.submit(event.line, .pixel, desk.source(principal, request))
+        }
         var headers = HTTPFields()
         headers[.contentType] = "image/gif"
         headers[.cacheControl] = "no-store"
-        headers[.aurumReceipt] = receipt.id
+        headers[.aurumReceipt] = receipt?.id
         headers[.crossOriginResourcePolicy] = "cross-origin"
         desk.allowOrigin(request, &headers)
         return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: Self.picture)))

@@ -64,29 +64,16 @@ struct QueryRoutes: Sendable {
         }
     }
 
-    /// What `by` may say, and the column that it stands for.
-    private static let outcomeGroups = [
-        "reason": "quarantine_reason", "app": "app", "format": "source_format", "type": "type",
-    ]
-
     /// The question about outcomes that a request asks.
     private static func outcomes(_ request: Request) throws(Problem) -> JSONValue {
-        var groups: [JSONValue] = ["outcome"]
+        var group: OutcomeQuestion.Group?
         if let by = RequestInput.text("by", request) {
-            guard let column = outcomeGroups[by] else {
-                throw .badQuery(name: "by", detail: "must be reason, app, format or type.")
-            }
-            groups.append(.string(column))
+            group = OutcomeQuestion.Group(rawValue: by)
+            if group == nil { throw .badQuery(name: "by", detail: "must be \(OutcomeQuestion.Group.names).") }
         }
-        var document: [String: JSONValue] = [
-            "measures": ["count"], "group_by": .array(groups), "bots": "include", "order": ["count desc"],
-            "outcomes": .array(EventOutcome.allCases.map { .string($0.name) }), "limit": 10_000,
-        ]
-        for name in ["last", "from", "to"] {
-            if let text = RequestInput.text(name, request) { document[name] = .string(text) }
-        }
-        if let app = RequestInput.text("app", request) { document["apps"] = [.string(app)] }
-        return .object(document)
+        let range = ["last", "from", "to"].map { ($0, RequestInput.text($0, request)) }
+        return OutcomeQuestion.document(
+            by: group, range: Dictionary(uniqueKeysWithValues: range), app: RequestInput.text("app", request))
     }
 
     private func answer(_ document: JSONValue, org: String, _ request: Request) async throws -> Response {

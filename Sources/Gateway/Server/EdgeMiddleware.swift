@@ -12,10 +12,13 @@ package struct EdgeMiddleware: RouterMiddleware {
     private let registry: MetricRegistry
     private let clock: any WallClock
     private let inFlight: Gauge
+    /// Shows problems to people; without it everybody reads documents.
+    private let pages: PageRenderer?
 
-    package init(registry: MetricRegistry, clock: any WallClock) {
+    package init(registry: MetricRegistry, clock: any WallClock, pages: PageRenderer? = nil) {
         self.registry = registry
         self.clock = clock
+        self.pages = pages
         inFlight = registry.gauge(.httpRequestsInFlight)
     }
 
@@ -35,14 +38,24 @@ package struct EdgeMiddleware: RouterMiddleware {
         } catch {
             let problem = Problem(error, request: request)
             report(problem, error, request, context)
-            response = problem.response(requestID: context.requestID)
+            response = page(problem, request) ?? problem.response(requestID: context.requestID)
         }
-        finish(&response, context)
+        Self.finish(&response.headers, requestID: context.requestID)
+        if request.method == .head { response = response.withoutBody }
         let route = context.endpointPath ?? "unmatched"
         registry.counter(.httpRequests, route, request.method.rawValue, "\(response.status.code / 100)xx").increment()
         registry.histogram(.httpRequestDuration, route, request.method.rawValue)
             .observe(ContinuousClock.now - started)
         return response
+    }
+
+    /// A problem as a page, for a browser that came for one; the API answers documents to everybody.
+    private func page(_ problem: Problem, _ request: Request) -> Response? {
+        guard let pages, request.headers[.accept]?.contains("text/html") == true,
+            !request.uri.path.hasPrefix("/v1/")
+        else { return nil }
+        let words = ["heading": problem.status.reasonPhrase, "detail": problem.detail]
+        return try? pages.page("problem", words, status: problem.status)
     }
 
     private func report(_ problem: Problem, _ error: any Error, _ request: Request, _ context: GatewayContext) {
@@ -56,13 +69,24 @@ package struct EdgeMiddleware: RouterMiddleware {
             ])
     }
 
-    private func finish(_ response: inout Response, _ context: GatewayContext) {
-        response.headers[RequestID.header] = context.requestID
-        response.headers[.xContentTypeOptions] = "nosniff"
-        response.headers[.referrerPolicy] = "no-referrer"
-        response.headers[.crossOriginOpenerPolicy] = "same-origin"
-        response.headers[.permissionsPolicy] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
-        if response.headers[.cacheControl] == nil { response.headers[.cacheControl] = "no-store" }
+    /// What every answer carries.
+    static func finish(_ headers: inout HTTPFields, requestID: String) {
+        headers[RequestID.header] = requestID
+        headers[.xContentTypeOptions] = "nosniff"
+        headers[.referrerPolicy] = "no-referrer"
+        headers[.crossOriginOpenerPolicy] = "same-origin"
+        headers[.permissionsPolicy] = "camera=(), geolocation=(), microphone=(), payment=(), usb=()"
+        if headers[.cacheControl] == nil { headers[.cacheControl] = "no-store" }
+    }
+}
+
+extension Response {
+    /// The answer to HEAD: the headers of the answer to GET, its length among them.
+    fileprivate var withoutBody: Response {
+        var answer = createHeadResponse()
+        // The compressor would send the frame of an empty file; `UpgradeChannel` takes the mark off.
+        answer.headers[.bodyless] = "1"
+        return answer
     }
 }
 
@@ -72,6 +96,8 @@ extension HTTPField.Name {
     static let crossOriginResourcePolicy = HTTPField.Name("Cross-Origin-Resource-Policy")!
     static let permissionsPolicy = HTTPField.Name("Permissions-Policy")!
     static let aurumReceipt = HTTPField.Name("Aurum-Receipt")!
+    /// Marks answers to HEAD on their way to the connection; no client sees it.
+    static let bodyless = HTTPField.Name("Aurum-Bodyless")!
     static let idempotencyKey = HTTPField.Name("Idempotency-Key")!
     static let writeKey = HTTPField.Name("X-Write-Key")!
     static let globalPrivacyControl = HTTPField.Name("Sec-GPC")!
@@ -89,9 +115,8 @@ extension Problem {
                 versioned && !path.hasPrefix("/v1")
                 ? .unknownVersion : .notFound(code: "not_found", detail: "There is nothing at this path.")
         case let error as HTTPError where error.status == .contentTooLarge: self = .bodyTooLarge(limitBytes: 0)
-        case let error as HTTPError where error.status == .methodNotAllowed: self = .methodNotAllowed
         case let error as HTTPError where error.status == .badRequest: self = .malformedBody(offset: nil)
-        case is DecodingError: self = .malformedBody(offset: nil)
+        case is DecodingError, is BrokenRequest: self = .malformedBody(offset: nil)
         default: self = .internalError
         }
     }

@@ -105,19 +105,22 @@ package struct GatewayServer: Service {
         let access = Access(keys: parts.keys, sessions: sessions)
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
-        router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock))
+        let pages = try PageRenderer(version: settings.version)
+        router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock, pages: pages))
         router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
         let book = RouteBook(router: router)
-        try Self.register(parts, settings, access, overview, in: book)
+        try Self.register(parts, settings, access, overview, pages, in: book)
         book.refuseOtherMethods()
 
         let sockets = Sockets(parts, access: access, overview: overview)
         let bounds = settings.bounds
+        let refusals = EdgeRefusals(
+            registry: parts.registry, clock: parts.clock, headerBytesMax: bounds.headerBytesMax)
         application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
                 UpgradeChannel(
-                    responder: responder, bounds: bounds, wantsSocket: { sockets.wants($0) },
+                    responder: responder, bounds: bounds, refusals: refusals, wantsSocket: { sockets.wants($0) },
                     onSocket: { await sockets.serve($0, $1) })
             },
             configuration: .init(
@@ -134,7 +137,7 @@ package struct GatewayServer: Service {
 
     private static func register(
         _ parts: GatewayParts, _ settings: GatewaySettings, _ access: Access, _ overview: OverviewFeed,
-        in book: RouteBook
+        _ pages: PageRenderer, in book: RouteBook
     ) throws {
         let rate = Double(settings.eventsPerKeySecond)
         let store = PolicyEventStore(base: parts.events.store, desk: parts.quarantine)
@@ -164,7 +167,7 @@ package struct GatewayServer: Service {
         KeyRoutes(access: access, keys: parts.keys).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)
         PageRoutes(
-            pages: try PageRenderer(version: settings.version), keys: parts.keys, sessions: access.sessions,
+            pages: pages, keys: parts.keys, sessions: access.sessions,
             leads: parts.leads, site: parts.site,
             attempts: RateLimiter(ratePerSecond: 5.0 / 60, burst: 10, clock: parts.clock)
         ).register(in: book)
@@ -175,7 +178,9 @@ package struct GatewayServer: Service {
         book.describe(.get, "/openapi.json", RouteDescription("This document.", tag: "operations"))
         let document = OpenAPI.document(book.entries, version: settings.version)
         let answer = Response.json(document)
-        book.router.get("/openapi.json") { _, _ in answer }
+        for method in [HTTPRequest.Method.get, .head] {
+            book.router.on("/openapi.json", method: method) { _, _ in answer }
+        }
         precondition(book.differences.isEmpty, "routes and their document differ: \(book.differences)")
     }
 

@@ -33,7 +33,8 @@ package enum Problem: Error, Sendable, Equatable {
     case redirectNotAllowed
     case notFound(code: String, detail: String)
     case unknownVersion
-    case methodNotAllowed
+    /// The path exists with the methods of `allow`.
+    case methodNotAllowed(allow: String)
     case conflict(code: String, detail: String)
     case gone(code: String, detail: String)
     case bodyTooLarge(limitBytes: Int)
@@ -45,12 +46,16 @@ package enum Problem: Error, Sendable, Equatable {
     case unavailable(code: String, detail: String)
     case timeout
     case upgradeRequired
+    /// What came was no HTTP request.
+    case malformedRequest
+    case addressTooLong(limitBytes: Int)
+    case headersTooLarge(limitBytes: Int)
     case query(QueryError)
     case internalError
 
     package var status: HTTPResponse.Status {
         switch self {
-        case .malformedBody, .badQuery, .redirectNotAllowed: .badRequest
+        case .malformedBody, .badQuery, .redirectNotAllowed, .malformedRequest: .badRequest
         case .invalid: .unprocessableContent
         case .unknownKey, .notSignedIn: .unauthorized
         case .scopeMissing, .originNotAllowed, .serverKeyNeeded: .forbidden
@@ -64,6 +69,8 @@ package enum Problem: Error, Sendable, Equatable {
         case .unavailable: .serviceUnavailable
         case .timeout: .gatewayTimeout
         case .upgradeRequired: .upgradeRequired
+        case .addressTooLong: .uriTooLong
+        case .headersTooLarge: .requestHeaderFieldsTooLarge
         case .query(let error): error.status
         case .internalError: .internalServerError
         }
@@ -91,6 +98,9 @@ package enum Problem: Error, Sendable, Equatable {
         case .rateLimited: "rate_limited"
         case .timeout: "timeout"
         case .upgradeRequired: "upgrade_required"
+        case .malformedRequest: "malformed_request"
+        case .addressTooLong: "address_too_long"
+        case .headersTooLarge: "headers_too_large"
         case .query(let error): error.code
         case .internalError: "internal_error"
         }
@@ -112,7 +122,8 @@ package enum Problem: Error, Sendable, Equatable {
         case .notFound(_, let detail), .conflict(_, let detail), .gone(_, let detail), .unavailable(_, let detail):
             detail
         case .unknownVersion: "Only version 1 exists: paths begin with /v1. See /openapi.json."
-        case .methodNotAllowed: "The path exists, but not with this method. See /openapi.json."
+        case .methodNotAllowed(let allow):
+            "The path exists, but not with this method, only with \(allow). See /openapi.json."
         case .bodyTooLarge(let limit): "The body is larger than \(limit) bytes."
         case .tooManyEvents(let limit): "The request holds more than \(limit) events."
         case .inflateRatio: "The compressed body grows more than a hundredfold."
@@ -121,6 +132,11 @@ package enum Problem: Error, Sendable, Equatable {
         case .rateLimited(let seconds): "Too many requests; try again in \(seconds) s."
         case .timeout: "The request took too long."
         case .upgradeRequired: "This path is a WebSocket: ask to upgrade."
+        case .malformedRequest: "What was sent is no HTTP/1.1 request."
+        case .addressTooLong(let limit):
+            "The address of the request is longer than \(limit) bytes. Send what is long in a body."
+        case .headersTooLarge(let limit):
+            "The address and the headers of the request are larger than \(limit) bytes together, or too many."
         case .query(let error): error.sentence
         case .internalError: "Something failed on our side. The request id finds it in the log."
         }
@@ -134,7 +150,8 @@ package enum Problem: Error, Sendable, Equatable {
         case .malformedBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing, .originNotAllowed,
             .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion, .methodNotAllowed, .conflict, .gone,
             .bodyTooLarge, .tooManyEvents, .inflateRatio,
-            .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired:
+            .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired, .malformedRequest,
+            .addressTooLong, .headersTooLarge:
             .debug
         }
     }
@@ -170,6 +187,7 @@ package enum Problem: Error, Sendable, Equatable {
         headers[.cacheControl] = "no-store"
         if let seconds = retryAfterSeconds { headers[.retryAfter] = String(seconds) }
         if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer" }
+        if case .methodNotAllowed(let allow) = self { headers[.allow] = allow }
         let body = ByteBuffer(string: document(requestID: requestID).canonical)
         return Response(status: status, headers: headers, body: .init(byteBuffer: body))
     }

@@ -44,6 +44,7 @@ package final class RouteBook {
 
     let router: Router<GatewayContext>
     package private(set) var entries: [Entry] = []
+    private var preflights: Set<String> = []
 
     package init(router: Router<GatewayContext>) { self.router = router }
 
@@ -65,17 +66,21 @@ package final class RouteBook {
 
     /// What browsers ask before they send from another origin; no operation of its own in the document.
     func preflight(_ path: String, use handler: @escaping @Sendable (Request) -> Response) {
+        preflights.insert(path)
         router.on(RouterPath(path), method: .options) { request, _ in handler(request) }
     }
 
-    /// Routes that the router knows and the document does not, and the other way round; preflights aside.
+    /// Routes that the router knows and the document does not, and the other way round; preflights and the HEAD that
+    /// every GET has aside.
     package var differences: [String] {
         func shape(_ path: String) -> String {
             "/"
                 + path.split(separator: "/").map { $0.hasPrefix("{") || $0.hasPrefix(":") ? "{}" : String($0) }
                 .joined(separator: "/")
         }
-        let routed = router.routes.filter { $0.method != .options }.map { "\($0.method) \(shape($0.path.description))" }
+        let routed = router.routes.filter { ![.options, .head].contains($0.method) }.map {
+            "\($0.method) \(shape($0.path.description))"
+        }
         let documented = entries.map { "\($0.method) \(shape($0.path))" }
         return Set(routed).symmetricDifference(documented).sorted()
     }
@@ -89,18 +94,25 @@ package final class RouteBook {
         _ method: HTTPRequest.Method, _ path: String, _ description: RouteDescription, _ handler: @escaping Handler
     ) {
         entries.append(Entry(method: method, path: path, description: description))
-        let routerPath = path.replacingOccurrences(of: "{", with: ":").replacingOccurrences(of: "}", with: "")
-        router.on(RouterPath(routerPath), method: method, use: handler)
+        router.on(Self.routerPath(path), method: method, use: handler)
+        // HEAD does what GET does; the edge leaves the body out.
+        if method == .get { router.on(Self.routerPath(path), method: .head, use: handler) }
     }
 
-    /// Answers 405 where a path exists with other methods only. Call it after all routes.
+    private static func routerPath(_ path: String) -> RouterPath {
+        RouterPath(path.replacingOccurrences(of: "{", with: ":").replacingOccurrences(of: "}", with: ""))
+    }
+
+    /// Answers 405 with the methods there are where a path exists with others only. Call it after all routes.
     func refuseOtherMethods() {
-        let paths = Dictionary(grouping: entries, by: \.path)
-        for (path, known) in paths {
-            let methods = Set(known.map(\.method))
-            let routerPath = path.replacingOccurrences(of: "{", with: ":").replacingOccurrences(of: "}", with: "")
-            for method in [HTTPRequest.Method.get, .post, .put, .delete, .patch] where !methods.contains(method) {
-                router.on(RouterPath(routerPath), method: method) { _, _ -> Response in throw Problem.methodNotAllowed }
+        for (path, known) in Dictionary(grouping: entries, by: \.path) {
+            var methods = Set(known.map(\.method))
+            if methods.contains(.get) { methods.insert(.head) }
+            if preflights.contains(path) { methods.insert(.options) }
+            let refusal = Problem.methodNotAllowed(allow: methods.map(\.rawValue).sorted().joined(separator: ", "))
+            for method in [HTTPRequest.Method.get, .head, .post, .put, .delete, .patch, .options, .trace]
+            where !methods.contains(method) {
+                router.on(Self.routerPath(path), method: method) { _, _ -> Response in throw refusal }
             }
         }
     }

@@ -13,6 +13,10 @@ package final class SlowPeerGuard: ChannelInboundHandler, RemovableChannelHandle
     private let write: TimeAmount
     private var waitingForHead: Scheduled<Void>?
     private var waitingForReader: Scheduled<Void>?
+    /// Bytes of the first line of the head that is being read, or was read last.
+    package private(set) var headLineBytes = 0
+    private var isInHeadLine = true
+    private var isRequestOver = false
 
     /// - Parameters:
     ///   - head: from the connection's begin to the end of its first head.
@@ -30,6 +34,20 @@ package final class SlowPeerGuard: ChannelInboundHandler, RemovableChannelHandle
     package func headArrived() {
         waitingForHead?.cancel()
         waitingForHead = nil
+    }
+
+    /// A request has come whole: what comes next is another. Called on the channel's event loop.
+    package func requestEnded() { isRequestOver = true }
+
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        if isRequestOver { (headLineBytes, isInHeadLine, isRequestOver) = (0, true, false) }
+        if isInHeadLine {
+            let bytes = unwrapInboundIn(data).readableBytesView
+            let end = bytes.firstIndex(of: UInt8(ascii: "\n"))
+            headLineBytes += (end ?? bytes.endIndex) - bytes.startIndex
+            isInHeadLine = end == nil
+        }
+        context.fireChannelRead(data)
     }
 
     package func channelWritabilityChanged(context: ChannelHandlerContext) {

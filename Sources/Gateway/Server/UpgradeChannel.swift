@@ -15,15 +15,19 @@ private final class UnwantedUpgradeFilter: ChannelInboundHandler, RemovableChann
     typealias InboundOut = HTTPServerRequestPart
     private let wanted: @Sendable (HTTPRequestHead) -> Bool
     private let peer: SlowPeerGuard
+    /// What stands guard before the first head.
+    private let broken: BrokenRequestGuard
 
-    init(wanted: @escaping @Sendable (HTTPRequestHead) -> Bool, peer: SlowPeerGuard) {
+    init(wanted: @escaping @Sendable (HTTPRequestHead) -> Bool, peer: SlowPeerGuard, broken: BrokenRequestGuard) {
         self.wanted = wanted
         self.peer = peer
+        self.broken = broken
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard case .head(var head) = unwrapInboundIn(data) else { return context.fireChannelRead(data) }
         peer.headArrived()
+        context.pipeline.syncOperations.removeHandler(broken, promise: nil)
         if head.headers["upgrade"].map({ $0.lowercased() }) != ["websocket"] || !wanted(head) {
             head.headers.remove(name: "upgrade")
         }
@@ -65,17 +69,19 @@ package struct UpgradeChannel: HTTPChannelHandler {
 
     package let responder: HTTPChannelHandler.Responder
     let bounds: Bounds
+    let refusals: EdgeRefusals
     /// Whether this request may become a socket; refused ones are answered as HTTP.
     let wantsSocket: @Sendable (HTTPRequestHead) -> Bool
     let onSocket: @Sendable (Socket, HTTPRequestHead) async -> Void
 
     package init(
-        responder: @escaping HTTPChannelHandler.Responder, bounds: Bounds,
+        responder: @escaping HTTPChannelHandler.Responder, bounds: Bounds, refusals: EdgeRefusals,
         wantsSocket: @escaping @Sendable (HTTPRequestHead) -> Bool,
         onSocket: @escaping @Sendable (Socket, HTTPRequestHead) async -> Void
     ) {
         self.responder = responder
         self.bounds = bounds
+        self.refusals = refusals
         self.wantsSocket = wantsSocket
         self.onSocket = onSocket
     }
@@ -101,7 +107,10 @@ package struct UpgradeChannel: HTTPChannelHandler {
             try pipeline.addHandler(peer)
             let upgraded = try pipeline.configureUpgradableHTTPServerPipeline(configuration: configuration)
             let upgrader = try pipeline.handler(type: NIOTypedHTTPServerUpgradeHandler<Upgraded>.self)
-            try pipeline.addHandler(UnwantedUpgradeFilter(wanted: wantsSocket, peer: peer), position: .before(upgrader))
+            let broken = BrokenRequestGuard(refusals: refusals, peer: peer)
+            try pipeline.addHandler(broken, position: .before(upgrader))
+            try pipeline.addHandler(
+                UnwantedUpgradeFilter(wanted: wantsSocket, peer: peer, broken: broken), position: .before(upgrader))
             return Value(upgraded: upgraded, channel: channel)
         }
     }
@@ -123,10 +132,11 @@ package struct UpgradeChannel: HTTPChannelHandler {
         return NIOTypedHTTPServerUpgradeConfiguration<Upgraded>(upgraders: [upgrader]) { channel in
             channel.eventLoop.makeCompletedFuture {
                 let pipeline = channel.pipeline.syncOperations
+                let peer = try pipeline.handler(type: SlowPeerGuard.self)
                 try pipeline.addHandler(
                     HTTPResponseCompressor(initialByteBufferCapacity: 4096, responseCompressionPredicate: Self.compress)
                 )
-                try pipeline.addHandler(UnaskedAnswerFilter())
+                try pipeline.addHandler(BrokenRequestGuard(refusals: refusals, peer: peer))
                 try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
                 try pipeline.addHandler(ReadDeadline(body: .seconds(bounds.bodyReadSeconds)))
                 try pipeline.addHandler(HTTPConnectionStateHandler(idleTimeout: bounds.idle, logger: logger))
@@ -142,6 +152,10 @@ package struct UpgradeChannel: HTTPChannelHandler {
     private static func compress(
         _ head: inout HTTPResponseHead, _ supported: Bool
     ) -> HTTPResponseCompressor.CompressionIntent {
+        if head.headers.contains(name: "aurum-bodyless") {
+            head.headers.remove(name: "aurum-bodyless")
+            return .doNotCompress
+        }
         guard supported, let type = head.headers.first(name: "content-type"),
             ["text/", "application/json", "application/problem", "image/svg"].contains(where: { type.hasPrefix($0) })
         else { return .doNotCompress }

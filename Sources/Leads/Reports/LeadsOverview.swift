@@ -32,7 +32,10 @@ package struct LeadsOverview: Sendable, Equatable {
     package var total: Int
     package var sold: Int
     package var unsold: Int
-    /// Leads with a leg whose answer is not known.
+    package var disqualified: Int
+    /// Being asked, qualified or on sale.
+    package var open: Int
+    /// Leads with a leg whose answer is not known; each of them is counted under its own state as well.
     package var unknown: Int
     package var recent: [Recent]
     package var currency: Currency
@@ -41,11 +44,16 @@ package struct LeadsOverview: Sendable, Equatable {
     /// Revenue whose return window has passed, less clawbacks.
     package var recognisedMinor: Int64
 
-    /// The members `leads` of `/v1/overview`.
+    /// Duplicates, returned, nurtured, withdrawn and erased leads.
+    package var other: Int { total - sold - unsold - disqualified - open }
+
+    /// The members `leads` of `/v1/overview`. `sold`, `unsold`, `disqualified`, `open` and `other` add up to `total`.
     package var leadsJSON: JSONValue {
         [
             "total": .integer(Int64(total)), "sold": .integer(Int64(sold)), "unsold": .integer(Int64(unsold)),
-            "unknown": .integer(Int64(unknown)), "recent": .array(recent.map(\.json)),
+            "disqualified": .integer(Int64(disqualified)), "open": .integer(Int64(open)),
+            "other": .integer(Int64(other)), "unknown": .integer(Int64(unknown)),
+            "recent": .array(recent.map(\.json)),
         ]
     }
 
@@ -82,9 +90,13 @@ extension LeadReads {
                 balances.filter { $0.account == account.name }.reduce(0) { $0 + $1.balanceMinor }
             }
             let recognised = -balance(.revenue) - balance(.revenueReturns)
+            func leadsIn(_ states: Set<LeadState>) -> Int {
+                counts.filter { states.contains($0.state) }.reduce(0) { $0 + $1.leads }
+            }
             return LeadsOverview(
-                total: counts.reduce(0) { $0 + $1.leads }, sold: counts.first { $0.state == .sold }?.leads ?? 0,
-                unsold: counts.first { $0.state == .unsold }?.leads ?? 0, unknown: unknown ?? 0,
+                total: leadsIn(Set(LeadState.allCases)), sold: leadsIn([.sold]), unsold: leadsIn([.unsold]),
+                disqualified: leadsIn([.disqualified]), open: leadsIn([.collecting, .qualified, .routing]),
+                unknown: unknown ?? 0,
                 recent: leads.map { lead in lead.joined(legs.filter { $0.lead == lead.id }) }, currency: currency,
                 bookedMinor: recognised - balance(.deferredRevenue), recognisedMinor: recognised)
         }

@@ -21,7 +21,7 @@ struct BehaviourOptions: ParsableArguments {
             data = try FileHandle.standardInput.readToEnd() ?? Data()
         } else {
             guard let contents = FileManager.default.contents(atPath: file) else {
-                throw CommandFailure("the file \(file) cannot be read")
+                throw CommandFailure("\(file) cannot be read; give a file with the question as JSON, or -")
             }
             data = contents
         }
@@ -45,10 +45,16 @@ struct BehaviourOptions: ParsableArguments {
         return answer
     }
 
-    func run(_ kind: BehaviourKind, table: (JSONValue) -> [[String]]) async throws {
+    /// Prints the answer as a table, and what `more` makes of it as another behind it.
+    func run(
+        _ kind: BehaviourKind, table: (JSONValue) -> [[String]], more: (JSONValue) -> [[String]] = { _ in [] }
+    ) async throws {
         let answer = try await ask(kind)
         if json { return try Output.json(answer) }
         for line in TextTable.lines(table(answer)) { Output.line(line) }
+        let second = more(answer)
+        if !second.isEmpty { Output.line("") }
+        for line in TextTable.lines(second) { Output.line(line) }
         let rows = answer["rows_scanned"]?.integer ?? 0
         let milliseconds = answer["elapsed_ms"]?.double ?? 0
         Output.line("as of \(answer["as_of"]?.string ?? ""), \(rows) rows scanned in \(Int(milliseconds)) ms")
@@ -63,7 +69,13 @@ extension CommandFailure {
 
 /// Columns of equal width.
 enum TextTable {
+    /// A line end or an escape sequence of somebody's event must not reach the terminal.
+    static func plain(_ text: String) -> String {
+        String(text.unicodeScalars.map { $0.value < 32 || (127..<160).contains($0.value) ? "·" : Character($0) })
+    }
+
     static func lines(_ rows: [[String]]) -> [String] {
+        let rows = rows.map { $0.map(plain) }
         var widths: [Int] = []
         for row in rows {
             for (index, cell) in row.enumerated() {
@@ -102,17 +114,37 @@ extension EventsCommand {
         @OptionGroup var question: BehaviourOptions
 
         func run() async throws {
-            try await question.run(.funnel) { answer in
-                [["step", "name", "persons", "of first", "of previous", "median s"]]
-                    + (answer["steps"]?.array ?? []).map { step in
-                        [
-                            TextTable.cell(step["step"]), TextTable.cell(step["name"]),
-                            TextTable.cell(step["persons"]), TextTable.cell(step["conversion"], percent: true),
-                            TextTable.cell(step["from_previous"], percent: true),
-                            TextTable.cell(step["median_seconds"]),
-                        ]
-                    }
+            try await question.run(.funnel, table: Self.steps, more: Self.groups)
+        }
+
+        private static func steps(_ answer: JSONValue) -> [[String]] {
+            [["step", "name", "persons", "of first", "of previous", "median s"]]
+                + (answer["steps"]?.array ?? []).map { step in
+                    [
+                        TextTable.cell(step["step"]), TextTable.cell(step["name"]),
+                        TextTable.cell(step["persons"]), TextTable.cell(step["conversion"], percent: true),
+                        TextTable.cell(step["from_previous"], percent: true),
+                        TextTable.cell(step["median_seconds"]),
+                    ]
+                }
+        }
+
+        /// Persons at each step by the value of the breakdown.
+        private static func groups(_ answer: JSONValue) -> [[String]] {
+            guard let breakdown = answer["breakdown"], let groups = answer["groups"]?.array else { return [] }
+            let names = (answer["steps"]?.array ?? []).map { TextTable.cell($0["name"]) }
+            var rows = [[TextTable.cell(breakdown)] + names + ["of first"]]
+            for group in groups {
+                let steps = group["steps"]?.array ?? []
+                let value = group["value"]?.string ?? "(none)"
+                rows.append(
+                    [value] + steps.map { TextTable.cell($0["persons"]) }
+                        + [TextTable.cell(steps.last?["conversion"], percent: true)])
             }
+            if answer["truncated"]?.bool == true {
+                rows.append(["(\((answer["group_count"]?.integer ?? 0) - Int64(groups.count)) more)"])
+            }
+            return rows
         }
     }
 

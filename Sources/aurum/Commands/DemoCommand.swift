@@ -17,14 +17,14 @@ struct DemoCommand: AsyncParsableCommand {
             buyers on loopback bid for them. Everything goes through the doors that real visitors use. Ctrl-C ends it.
             """)
 
-    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var options: ServerOptions
     @Option(name: .long, help: "Visitors a minute.")
     var visitors = 40.0
     @Option(name: .long, help: "Seed of the sample visitors.")
     var seed: UInt64 = 2026
 
     func run() async throws {
-        let configuration = try await options.read(overrides: [
+        let configuration = try await options.read(standards: [
             "egress.allowLoopback": "true", "log.format": "pretty", "log.level": "warning",
             "chat.conversationsPerAddressHour": "100000", "data.dir": "aurum-demo-data",
         ])

@@ -10,7 +10,8 @@ struct EventsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "events", abstract: "List and query stored events, and ask what became of an event or a request.",
         subcommands: [
-            List.self, Outcome.self, ReceiptCommand.self, EventsQueryCommand.self, Funnel.self, Retention.self,
+            List.self, Outcome.self, Outcomes.self, ReceiptCommand.self, EventsQueryCommand.self, Funnel.self,
+            Retention.self,
             Cohorts.self, Paths.self, Sessions.self, Verify.self, Inspect.self, Compact.self, Import.self, Export.self,
         ])
 
@@ -71,8 +72,9 @@ struct EventsCommand: AsyncParsableCommand {
             let configuration = try await options.read()
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 let escaped = id.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
+                let inApp = app.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
                 let answer = try await ServerClient(contact: contact).call(
-                    "GET", "/v1/events/\(escaped)/outcome?app=\(app)")
+                    "GET", "/v1/events/\(escaped)/outcome?app=\(inApp)")
                 return Output.line(answer.canonical)
             }
             let (id, org, app) = (id, org, app)

@@ -40,7 +40,7 @@ struct EventsQueryCommand: AsyncParsableCommand {
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 answer = try await ServerClient(contact: contact).call("POST", "/v1/query", body: document)
             } else {
-                answer = try await read(document, configuration)
+                answer = try await Self.read(document, configuration, org: org)
             }
         }
         if json { try Output.json(answer) } else { Output.line(AnswerTable(answer).text) }
@@ -79,7 +79,10 @@ struct EventsQueryCommand: AsyncParsableCommand {
         }
     }
 
-    private func read(_ document: JSONValue, _ configuration: AurumConfiguration) async throws -> JSONValue {
+    /// Asks the log of a stopped server.
+    static func read(
+        _ document: JSONValue, _ configuration: AurumConfiguration, org: String
+    ) async throws -> JSONValue {
         let clock = SystemWallClock()
         var text = ""
         try await EventsCommand.withLog(configuration) { log in
@@ -126,9 +129,7 @@ struct AnswerTable {
     private static func cell(_ value: JSONValue) -> String {
         switch value {
         case .null: "–"
-        // A line end or an escape sequence of somebody's event must not reach the terminal.
-        case .string(let text):
-            String(text.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? "·" : Character($0) })
+        case .string(let text): TextTable.plain(text)
         case .object(let amounts):
             amounts.isEmpty
                 ? "–"
@@ -144,6 +145,7 @@ struct AnswerTable {
         var facts = ["\(rows) of \(groups) groups", "\(answer["rows_scanned"]?.integer ?? 0) rows read"]
         if let kept = answer["rows_kept"]?.integer, kept > 0 { facts.append("\(kept) known before") }
         facts.append("\(answer["elapsed_ms"]?.canonical ?? "0") ms")
+        if answer["truncated"]?.bool == true { facts.append("cut at the limit") }
         if answer["approximate"]?.bool == true { facts.append("distinct counts are estimates") }
         return facts.joined(separator: ", ")
     }

@@ -11,7 +11,11 @@ extension EventsCommand {
     struct Export: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write events to a file as NDJSON or CSV.",
-            discussion: "The file is written whole or not at all; its SHA-256 is printed.")
+            discussion: """
+                The name of the file says how it is written: .csv, .ndjson or .jsonl, then .gz or .zst where it is
+                compressed. It is written whole or not at all; its SHA-256 is printed.
+                Example: aurum events export --last 7d --where "name = purchase" --out week.csv.gz
+                """)
 
         @OptionGroup var options: ConfigurationOptions
         @Option(name: .long, help: "First moment: a date, or RFC 3339.")
@@ -26,10 +30,10 @@ extension EventsCommand {
         var app: [String] = []
         @Option(name: .customLong("where"), help: "Only events that fit, for example \"name = purchase\".")
         var condition: String?
-        @Option(name: .long, help: "ndjson or csv.")
-        var format = "ndjson"
-        @Option(name: .long, help: "gzip, zstd or none; by the name of the file unless told.")
-        var compression: String?
+        @Option(name: .long, help: "ndjson or csv; by the name of the file unless told, else ndjson.")
+        var format: ExportRequest.Format?
+        @Option(name: .long, help: "gzip, zstd or none; by the name of the file unless told, else none.")
+        var compression: ExportRequest.Compression?
         @Option(name: .long, help: "Columns with commas between: id,ts,props.plan")
         var columns: String?
         @Option(name: .long, help: "The file to write.")
@@ -37,10 +41,21 @@ extension EventsCommand {
         @Option(name: .long, help: "Organisation (without a running server).")
         var org = "default"
 
+        func validate() throws {
+            let named = ExportFileName(out)
+            if let format, let other = named.format, format != other {
+                throw ValidationError("--format \(format.rawValue) and the name \(out) say different things")
+            }
+            if let compression, let other = named.compression, compression != other {
+                throw ValidationError("--compression \(compression.rawValue) and the name \(out) say different things")
+            }
+        }
+
         private var body: JSONValue {
-            let packing = out.hasSuffix(".gz") ? "gzip" : out.hasSuffix(".zst") ? "zstd" : "none"
+            let named = ExportFileName(out)
             var members: [String: JSONValue] = [
-                "format": .string(format), "compression": .string(compression ?? packing),
+                "format": .string((format ?? named.format ?? .ndjson).rawValue),
+                "compression": .string((compression ?? named.compression ?? ExportRequest.Compression.none).rawValue),
                 "timezone": .string(timezone),
             ]
             for (name, value) in [("from", from), ("to", to), ("last", last), ("where", condition)] {
@@ -52,6 +67,7 @@ extension EventsCommand {
         }
 
         func run() async throws {
+            try checkPlace()
             let configuration = try await options.read()
             let partial = out + ".part"
             let written: (rows: Int, bytes: Int, sha256: String)
@@ -64,6 +80,21 @@ extension EventsCommand {
             Output.line("\(written.rows) events, \(written.bytes) bytes, SHA-256 \(written.sha256)")
         }
 
+        /// Before anything is read: whether there can be such a file.
+        private func checkPlace() throws {
+            var isFolder: ObjCBool = false
+            if FileManager.default.fileExists(atPath: out, isDirectory: &isFolder), isFolder.boolValue {
+                throw CommandFailure("\(out) is a folder; give a file")
+            }
+            let parent = URL(fileURLWithPath: out).deletingLastPathComponent().path
+            guard FileManager.default.fileExists(atPath: parent, isDirectory: &isFolder), isFolder.boolValue else {
+                throw CommandFailure("there is no folder \(parent)")
+            }
+            guard FileManager.default.isWritableFile(atPath: parent) else {
+                throw CommandFailure("the folder \(parent) cannot be written")
+            }
+        }
+
         private func write(
             _ configuration: AurumConfiguration, to path: String
         ) async throws -> (rows: Int, bytes: Int, sha256: String) {
@@ -73,7 +104,9 @@ extension EventsCommand {
                 do {
                     written = try await ExportService.write(
                         body, org: org, from: log.store, now: SystemWallClock().now, to: path)
-                } catch let error as BehaviourError { throw CommandFailure(error) }
+                } catch let error as BehaviourError {
+                    throw CommandFailure(error)
+                } catch let error as ExportError { throw CommandFailure("the export failed: \(error.tag)") }
             }
             return written
         }
@@ -104,7 +137,7 @@ extension EventsCommand {
             var request = HTTPClientRequest(url: contact.url + "/v1/exports/\(id)/file")
             request.headers.add(name: "authorization", value: "Bearer \(contact.token)")
             request.headers.add(name: "accept-encoding", value: "identity")
-            let response = try await HTTPClient.shared.execute(request, timeout: .hours(12))
+            let response = try await ServerClient.send(request, to: contact.url, timeout: .hours(12))
             guard response.status == .ok else {
                 throw CommandFailure("the file was answered with status \(response.status.code)")
             }
@@ -117,3 +150,28 @@ extension EventsCommand {
         }
     }
 }
+
+/// What the name of a file says of how it is written.
+struct ExportFileName {
+    let format: ExportRequest.Format?
+    let compression: ExportRequest.Compression?
+
+    init(_ path: String) {
+        var parts =
+            path.lowercased().split(separator: "/").last?.split(separator: ".").dropFirst().map(String.init) ?? []
+        switch parts.last {
+        case "gz": compression = .gzip
+        case "zst": compression = .zstd
+        default: compression = nil
+        }
+        if compression != nil { parts.removeLast() }
+        switch parts.last {
+        case "csv": format = .csv
+        case "ndjson", "jsonl": format = .ndjson
+        default: format = nil
+        }
+    }
+}
+
+extension ExportRequest.Format: ExpressibleByArgument {}
+extension ExportRequest.Compression: ExpressibleByArgument {}

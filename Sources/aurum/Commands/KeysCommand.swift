@@ -38,7 +38,16 @@ struct KeysCommand: AsyncParsableCommand {
         @Flag(name: .long, help: "Print {\"id\",\"key\",\"scopes\"} as JSON.")
         var json = false
 
+        func validate() throws {
+            guard publishable || origin.isEmpty else { throw ValidationError("--origin is for --publishable keys") }
+        }
+
         func run() async throws {
+            if publishable, origin.isEmpty {
+                Output.error(
+                    "without --origin the key works from no web page but this server's own, only from apps and "
+                        + "programs; give --origin https://www.example.com for a page")
+            }
             var scopes: Set<Scope> = []
             for name in scope.isEmpty && publishable ? ["events:write"] : scope {
                 guard let known = Scope(rawValue: name) else {
@@ -101,7 +110,8 @@ struct KeysCommand: AsyncParsableCommand {
             let configuration = try await options.read()
             let keys: [KeySummary]
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let answer = try await ServerClient(contact: contact).call("GET", "/v1/keys?org=\(org)")
+                let answer = try await ServerClient(contact: contact).call(
+                    "GET", "/v1/keys?org=\(org.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? "")")
                 let data = Data((answer["keys"] ?? .array([])).canonical.utf8)
                 keys = try JSONDecoder().decode([KeySummary].self, from: data)
             } else {
@@ -109,12 +119,20 @@ struct KeysCommand: AsyncParsableCommand {
                 keys = try await KeysCommand.withStore(configuration) { $0.list(org: org) }
             }
             if json { return try Output.json(keys) }
-            for key in keys {
-                let scopes = key.scopes.map(\.rawValue).joined(separator: " ")
-                let state = key.revokedAt.map { "revoked \($0.rfc3339)" } ?? "active"
-                Output.line("\(key.id)  \(key.kind.rawValue)  \(state)  \(scopes)  \(key.name)")
+            guard !keys.isEmpty else {
+                return Output.line("No keys. Make one: aurum keys create --scope events:write")
             }
-            if keys.isEmpty { Output.line("No keys. Make one: aurum keys create --scope events:write") }
+            let rows = keys.map { key in
+                [
+                    key.id, key.kind.rawValue, key.revokedAt.map { "revoked \($0.rfc3339)" } ?? "active", key.app,
+                    key.scopes.map(\.rawValue).joined(separator: " "),
+                    key.kind == .publishable && key.origins.isEmpty ? "none" : key.origins.joined(separator: " "),
+                    key.name,
+                ]
+            }
+            for line in TextTable.lines([["id", "kind", "state", "app", "scopes", "origins", "name"]] + rows) {
+                Output.line(line)
+            }
         }
     }
 

@@ -12,7 +12,7 @@ struct ServeCommand: AsyncParsableCommand {
             \(Setting.all.map { "  \($0.environmentName): \($0.help) [\($0.standard)]" }.joined(separator: "\n"))
             """)
 
-    @OptionGroup var options: ConfigurationOptions
+    @OptionGroup var options: ServerOptions
     @Flag(name: .long, help: "Print every setting with its value and where it came from, and stop.")
     var printConfig = false
 

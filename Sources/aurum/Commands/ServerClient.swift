@@ -8,6 +8,27 @@ internal import NIOHTTP1
 struct ServerClient {
     let contact: ServerContact
 
+    /// Ends with the process. The shared client would try a refused connection again until its time is over.
+    private static let client: HTTPClient = {
+        var configuration = HTTPClient.Configuration()
+        configuration.connectionPool.retryConnectionEstablishment = false
+        configuration.timeout.connect = .seconds(5)
+        return HTTPClient(configuration: configuration)
+    }()
+
+    /// Sends a request; what keeps the server from answering becomes a sentence.
+    static func send(
+        _ request: HTTPClientRequest, to url: String, timeout: TimeAmount
+    ) async throws -> HTTPClientResponse {
+        guard let parts = URL(string: url), ["http", "https"].contains(parts.scheme), parts.host?.isEmpty == false
+        else {
+            throw CommandFailure("\(url) is no address of a server; give one such as http://127.0.0.1:8080")
+        }
+        do { return try await client.execute(request, timeout: timeout) } catch let error as HTTPClientError {
+            throw CommandFailure("the server at \(url) does not answer: \(error.shortDescription)")
+        } catch { throw CommandFailure("the server at \(url) cannot be reached; is it running?") }
+    }
+
     /// Sends a request and answers its JSON; a problem document becomes a sentence.
     func call(_ method: String, _ path: String, body: JSONValue? = nil) async throws -> JSONValue {
         var request = HTTPClientRequest(url: contact.url + path)
@@ -19,14 +40,12 @@ struct ServerClient {
             request.headers.add(name: "content-type", value: "application/json")
             request.body = .bytes(ByteBuffer(string: body.canonical))
         }
-        let response: HTTPClientResponse
-        do {
-            response = try await HTTPClient.shared.execute(request, timeout: .seconds(30))
-        } catch { throw CommandFailure("the server at \(contact.url) does not answer: \(error)") }
+        let response = try await Self.send(request, to: contact.url, timeout: .seconds(30))
         let data = try await response.body.collect(upTo: 64 << 20)
-        let answer =
-            data.readableBytes == 0
-            ? .null : try JSONDecoder().decode(JSONValue.self, from: Data(data.readableBytesView))
+        let text = data.readableBytes == 0 ? Data("null".utf8) : Data(data.readableBytesView)
+        guard let answer = try? JSONDecoder().decode(JSONValue.self, from: text) else {
+            throw CommandFailure("what answers at \(contact.url) is no Aurum")
+        }
         guard (200..<300).contains(Int(response.status.code)) else {
             var sentence = answer["detail"]?.string ?? "status \(response.status.code)"
             for problem in answer["problems"]?.array ?? [] {

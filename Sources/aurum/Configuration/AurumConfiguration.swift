@@ -47,9 +47,10 @@ struct AurumConfiguration: Sendable {
     /// - Parameters:
     ///   - file: path of a JSON file; nil for none.
     ///   - flags: values given on the command line, by setting name.
+    ///   - standards: defaults of the command where they are not those of the settings.
     /// - Throws: `Problems` with every problem there is.
     static func read(
-        file: String?, environment: [String: String], flags: [String: String]
+        file: String?, environment: [String: String], flags: [String: String], standards: [String: String] = [:]
     ) async throws -> AurumConfiguration {
         var providers: [(source: String, prefix: [String], provider: any ConfigProvider)] = []
         providers.append(("flag", [], InMemoryProvider(values: Self.keyed(flags))))
@@ -60,7 +61,8 @@ struct AurumConfiguration: Sendable {
                 providers.append(("file \(file)", [], provider))
             } catch { throw Problems(sentences: ["the file \(file) cannot be read as JSON"]) }
         }
-        let defaults = Dictionary(uniqueKeysWithValues: Setting.all.map { ($0.name, $0.standard) })
+        let defaults = Dictionary(
+            uniqueKeysWithValues: Setting.all.map { ($0.name, standards[$0.name] ?? $0.standard) })
         providers.append(("default", [], InMemoryProvider(values: Self.keyed(defaults))))
 
         var problems: [String] = []

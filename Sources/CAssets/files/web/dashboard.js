@@ -8,6 +8,7 @@
   const POLL_MILLISECONDS = 2000;
   const STALE_MILLISECONDS = 15000;
   const BACK_OFF_MAX_MILLISECONDS = 20000;
+  const LEAD_STATES = ['sold', 'unsold', 'disqualified', 'open', 'other'];
 
   let currency = 'USD';
   let lastAt = 0;
@@ -50,15 +51,16 @@
     put('talks-open', count.format(view.conversations.open));
     put('talks-qualified', count.format(view.conversations.qualified));
     put('leads-total', count.format(view.leads.total));
-    put('leads-sold', count.format(view.leads.sold));
+    // Every lead is in exactly one of these, so that they add up to the total.
+    for (const part of LEAD_STATES) put(`leads-${part}`, count.format(view.leads[part]));
     put('leads-sold-2', count.format(view.leads.sold));
-    put('leads-unsold', count.format(view.leads.unsold));
     put('leads-unknown', count.format(view.leads.unknown));
+    $('leads-waiting').hidden = view.leads.unknown === 0;
     put('revenue-booked', money(view.revenue.booked_minor));
     put('revenue-recognised', money(view.revenue.recognised_minor));
     put('revenue-per-lead', view.leads.sold ? money(Math.round(view.revenue.booked_minor / view.leads.sold)) : '—');
     const split = $('leads-split');
-    if (!split.childElementCount) ['sold', 'unsold', 'unknown'].forEach((part) => split.append(element('i', part)));
+    if (!split.childElementCount) LEAD_STATES.forEach((part) => split.append(element('i', part)));
     for (const part of split.children) part.style.setProperty('--part', view.leads[part.className]);
   }
 

@@ -174,7 +174,7 @@
     const all = plural(reply.row_count, 'row', 'rows');
     const notes = [shown < reply.rows.length ? `first ${count.format(shown)} of ${all}` : all];
     const groups = plural(reply.group_count, 'group', 'groups');
-    if (reply.truncated) notes.push(`${groups} in all; write “limit” to have more`);
+    if (reply.truncated) notes.push(`${groups} in all: write “limit 100000” to have more, or take a larger bucket`);
     $('row-note').textContent = `${notes.join('; ')}.`;
   }
 
@@ -196,10 +196,26 @@
     }
     return Object.keys(uses).sort((a, b) => uses[b][0] - uses[a][0] || uses[b][1] - uses[a][1]);
   }
-  // All buckets from the first to the last moment asked about, so that a quiet day is a zero and not a gap.
+  // Rows that a limit cut off are not known. In the order of time everything before the last bucket came, and nothing
+  // is known after it; in any other order a missing row may be anywhere.
+  function lastWhole(reply, points) {
+    if (!reply.truncated) return points.length;
+    if (/\border\b/i.test($('q').value)) return 0;
+    const last = reply.rows[reply.rows.length - 1].bucket;
+    return points.findIndex(({ key }) => key === last);
+  }
+  // All buckets from the first to the last moment asked about, so that a quiet day is a zero and not a gap; of an
+  // answer that was cut, from the first to the last that came.
   function axis(reply) {
     const seen = [...new Set(reply.rows.map((row) => row.bucket))];
     if (!seen.length) return [];
+    const points = reply.truncated ? axisOf({ ...reply, from: null }, seen) : axisOf(reply, seen);
+    if (!reply.truncated) return points;
+    const known = new Set(seen);
+    const bounds = points.map(({ key }) => known.has(key));
+    return points.slice(bounds.indexOf(true), bounds.lastIndexOf(true) + 1);
+  }
+  function axisOf(reply, seen) {
     const end = Math.min(Date.parse(reply.to || reply.as_of), Date.parse(reply.as_of));
     if (seen[0].length > 10) {
       const hours = seen.every((each) => /T\d\d:00:00/.test(each)) && !/per minute/i.test($('q').value);
@@ -253,7 +269,14 @@
     const hasTime = reply.columns.some(({ kind }) => kind === 'bucket');
     const shown = largest.slice(0, hasTime ? CHART_GROUPS_MAX : 20);
     const all = count.format(largest.length);
-    if (shown.length < largest.length) notes.push(`The ${shown.length} largest of ${all} groups.`);
+    if (shown.length < largest.length) {
+      notes.push(`The ${shown.length} largest of ${all} groups${reply.truncated ? ' that came' : ''}.`);
+    }
+    if (reply.truncated) {
+      const rows = `${count.format(reply.row_count)} of ${count.format(reply.group_count)}`;
+      notes.push(`The answer was cut after ${rows} rows: ${hasTime ? 'points that are missing are' : 'the rest is'} `
+        + 'not known.');
+    }
     $('chart-note').textContent = notes.join(' ');
     $('chart-note').hidden = !notes.length;
     const isFigure = !hasTime && !groups.length;
@@ -273,11 +296,13 @@
     const points = axis(reply);
     const place = new Map(points.map((point, index) => [point.key, index]));
     const none = ['count', 'unique'].includes(measure.kind) || /^sum/.test(measure.name) ? 0 : null;
+    const whole = lastWhole(reply, points);
     const isBar = $('draw').value === 'bar';
     const sets = shown.map((name, index) => ({
-      label: name, data: points.map(() => none), borderColor: colour(index), borderWidth: isBar ? 0 : 2,
-      cubicInterpolationMode: 'monotone',
-      backgroundColor: colour(index), pointRadius: points.length > 60 ? 0 : 3, pointHitRadius: 12, spanGaps: true,
+      label: name, data: points.map((_, at) => (at < whole ? none : null)), borderColor: colour(index),
+      borderWidth: isBar ? 0 : 2, cubicInterpolationMode: 'monotone', backgroundColor: colour(index),
+      // A point beside a gap has no line to be seen by.
+      pointRadius: points.length > 60 && !reply.truncated ? 0 : 3, pointHitRadius: 12, spanGaps: !reply.truncated,
       maxBarThickness: 48,
     }));
     for (const row of reply.rows) {

@@ -9,6 +9,7 @@
   const STEPS_MAX = 10;
   const DEFAULTS = { window: '7d', order: 'ordered', by: '' };
   const START = [['page', '', ''], ['conversion', '', '']];
+  const encoder = new TextEncoder();
   const ask = asker('/v1/query/funnel');
   const range = shared.range();
   let timezone = zone;
@@ -18,7 +19,8 @@
   const lines = () => Array.from($('steps').children);
   const stepOf = (line) => Array.from(line.querySelectorAll('select, input')).map((control) => control.value.trim());
   const steps = () => lines().map(stepOf);
-  const where = ([type, name, more]) => [...event(type, name), more && `(${more})`].filter(Boolean).join(' and ');
+  const prefix = ([type, name]) => [...event(type, name), '('].join(' and ');
+  const where = ([type, name, more]) => (more ? `${prefix([type, name])}${more})` : event(type, name).join(' and '));
   const title = ([type, name, more]) => {
     const event = name || type;
     return event ? event + (more ? ` (${more})` : '') : more || 'any event';
@@ -107,7 +109,17 @@
       ...(by ? { breakdown: by, limit: 20 } : {}),
     };
   }
+  // Where in the text of its step a problem lies: the server counts from what this page wrote before it.
+  const placedIn = (asked) => ({ field, detail }) => {
+    const step = /^steps\[(\d+)\]\.where$/.exec(field);
+    const place = /^(.*) at byte (\d+)$/s.exec(detail);
+    const [, , more] = (step && asked[Number(step[1])]) || [];
+    if (!place || !more) return null;
+    const offset = Number(place[2]) - encoder.encode(prefix(asked[Number(step[1])])).length;
+    return { detail: place[1], text: more, offset: Math.min(Math.max(0, offset), encoder.encode(more).length) };
+  };
   async function run(replace = false) {
+    const asked = steps();
     remember(state(), replace);
     $('funnel').setAttribute('aria-busy', 'true');
     try {
@@ -117,7 +129,7 @@
     } catch (refusal) {
       if (refusal.name === 'AbortError') return;
       for (const part of ['result', 'groups', 'nothing']) $(part).hidden = true;
-      refuse($('refusal'), refusal);
+      refuse($('refusal'), refusal, '', placedIn(asked));
       if (!refusal.problem) throw refusal;
     }
     $('funnel').removeAttribute('aria-busy');
@@ -147,7 +159,8 @@
     bar.setAttribute('aria-hidden', 'true');
     const part = element('i');
     part.style.setProperty('--part', `${step.conversion * 100}%`);
-    bar.append(part);
+    // Of few persons a sliver is seen, of none nothing.
+    if (step.persons) bar.append(part);
     if (before) {
       const lost = before.persons - step.persons;
       const words = [

@@ -5,6 +5,8 @@
   const ROWS_MAX = 500;
   const SILENCE_MILLISECONDS = 20000;
   const BACK_OFF_MAX_MILLISECONDS = 15000;
+  const WAITING = $('waiting').textContent;
+  const NOT_LISTENING = 'Nothing is listened to: correct the condition, then press Filter.';
   let socket = null;
   let position = null;            // everything up to here was seen
   let attempts = 0;
@@ -80,8 +82,10 @@
     const list = $('events');
     while (list.childElementCount > ROWS_MAX) list.lastElementChild.remove();
     const shown = list.childElementCount;
+    const isDown = $('live-state').dataset.state === 'down';
     $('waiting').hidden = shown > 0;
-    $('shown').textContent = shown ? `${count.format(shown)} on show` : 'No events yet';
+    $('waiting').textContent = isDown ? NOT_LISTENING : WAITING;
+    $('shown').textContent = shown ? `${count.format(shown)} on show` : isDown ? '' : 'No events yet';
   }
   function take(item) {
     if (isPaused) {
@@ -152,8 +156,10 @@
   // ---- the connection
 
   const state = (name, text) => {
+    if ($('live-state').dataset.state === name && $('live-state').textContent === text) return;
     $('live-state').dataset.state = name;
-    if ($('live-state').textContent !== text) $('live-state').textContent = text;
+    $('live-state').textContent = text;
+    trim();
   };
   const listening = () => state(isPaused ? 'waiting' : 'live', isPaused ? 'Paused' : 'Live');
   function wish() {
@@ -183,7 +189,7 @@
     } catch (refusal) {
       if (refusal.name === 'AbortError' || then !== wanted) return undefined;
       if (refusal.status === 426 || refusal.status === 0 || refusal.status >= 500) return again();
-      refuse($('refusal'), refusal);
+      refuse($('refusal'), refusal, wanted.get('where'));
       if (refusal.status !== 400) return again();
       $('where').setAttribute('aria-invalid', 'true');
       return state('down', 'Not listening');

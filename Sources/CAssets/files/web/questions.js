@@ -54,21 +54,34 @@ window.aurumQuestions = (() => {
       return (await post(path, body, 'application/json', running.signal)).json();
     };
   }
-  // A refusal in an alert; `text` is what was asked, to point into.
-  function refuse(target, refusal, text) {
+  // A text with everything from one of its bytes on marked.
+  function pointed(text, offset) {
+    const bytes = new TextEncoder().encode(text);
+    const words = new TextDecoder();
+    const place = element('code', 'place', words.decode(bytes.slice(0, offset)));
+    place.append(element('mark', '', words.decode(bytes.slice(offset)) || ' the end '));
+    return place;
+  }
+  // A refusal in an alert; `text` is what was asked, to point into. `placed` may say for one problem of many which text
+  // of the page it is in, where, and what stands to be said of it.
+  function refuse(target, refusal, text, placed = () => null) {
     const { problem } = refusal;
     const parts = [element('span', '', refusal.message)];
     if (refusal.status === 429) parts[0].textContent += ' Try again in a moment.';
-    if (text && Number.isInteger(problem.offset)) {
-      const bytes = new TextEncoder().encode(text);
-      const words = new TextDecoder();
-      const place = element('code', 'place', words.decode(bytes.slice(0, problem.offset)));
-      place.append(element('mark', '', words.decode(bytes.slice(problem.offset)) || ' the end '));
-      parts.push(place);
+    const said = /^(?:Query parameter \w+: )?(.*) at byte (\d+)\.?$/s.exec(refusal.message);
+    if (text && Number.isInteger(problem.offset)) parts.push(pointed(text, problem.offset));
+    else if (text && said) {
+      parts[0].textContent = `The condition is not understood: ${said[1]}.`;
+      parts.push(pointed(text, Number(said[2])));
     }
     if (problem.problems) {
       const list = element('ul');
-      list.append(...problem.problems.map((line) => element('li', '', `${spoken(line.field)}: ${line.detail}`)));
+      list.append(...problem.problems.map((line) => {
+        const found = placed(line);
+        const item = element('li', '', `${spoken(line.field)}: ${found ? found.detail : line.detail}`);
+        if (found) item.append(pointed(found.text, found.offset));
+        return item;
+      }));
       parts[0].textContent = 'The server does not understand this question:';
       parts.push(list);
     }
@@ -270,6 +283,10 @@ window.aurumQuestions = (() => {
       const badge = element('li', 'badge', 'approximate');
       badge.title = 'So many distinct persons that they were estimated, with a standard error of 0.81 %';
       target.prepend(badge);
+    }
+    if (reply.truncated && reply.row_count < reply.group_count) {
+      const cut = `cut: ${count.format(reply.row_count)} of ${plural(reply.group_count, 'row', 'rows')}`;
+      target.prepend(element('li', 'badge', cut));
     }
   }
   const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
