@@ -147,7 +147,13 @@ package final class EventLog: Sendable {
                 "the event log was not closed cleanly",
                 metadata: [
                     "code": "log_recovered", "cut_bytes": "\(report.cutBytes)", "damaged": "\(report.damaged.count)",
+                    "ranges": "\(report.damaged.prefix(20).map(\.sentence).joined(separator: "; "))",
                 ])
+        }
+        for range in report.lost {
+            logger.error(
+                "events of the event log are lost",
+                metadata: ["code": "log_range_lost", "range": "\(range.sentence)", "rows": "\(range.rows ?? 0)"])
         }
         if report.isOpenSegmentMissing {
             logger.error(

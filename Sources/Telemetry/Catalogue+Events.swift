@@ -18,6 +18,12 @@ extension MetricDefinition {
     package static let quarantineBytes = MetricDefinition(
         "aurum_events_quarantine_bytes", .gauge, "Bytes of quarantined events that can still be read.")
     package static let dedupIdentifiers = MetricDefinition(
+    package static let logDamagedRanges = MetricDefinition(
+        "aurum_log_damaged_ranges", .gauge, "Stretches of segments that the last start found damaged.")
+    package static let logLostFiles = MetricDefinition(
+        "aurum_log_lost_files", .gauge, "Archives and segments that the last start found missing or damaged.")
+    package static let logLostRows = MetricDefinition(
+        "aurum_log_lost_rows", .gauge, "Rows of archives that the last start found missing or damaged.")
         "aurum_events_dedup_identifiers", .gauge, "Event ids remembered for de-duplication.")
     package static let dedupWindow = MetricDefinition(
         "aurum_events_dedup_window_seconds", .gauge,

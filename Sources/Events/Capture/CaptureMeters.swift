@@ -3,6 +3,8 @@ internal import Telemetry
 
 /// The metrics of capture and of the log, with every handle asked for once.
 struct CaptureMeters: Sendable {
+    /// Damaged and lost ranges that health names.
+    private static let detailsMax = 20
     private let received: [Counter]
     private let outcomes: [Counter]
     private let durations: [Histogram]
@@ -11,6 +13,9 @@ struct CaptureMeters: Sendable {
     private let commitGroup: Histogram
     private let logBytes: Gauge
     private let identifiers: Gauge
+    private let damagedRanges: Gauge
+    private let lostFiles: Gauge
+    private let lostRows: Gauge
     private let window: Gauge
     private let unverified: Counter
     private let health: HealthRegistry
@@ -29,6 +34,9 @@ struct CaptureMeters: Sendable {
         logBytes = registry.gauge(.logSegmentBytes, "all")
         identifiers = registry.gauge(.dedupIdentifiers)
         window = registry.gauge(.dedupWindow)
+        damagedRanges = registry.gauge(.logDamagedRanges)
+        lostFiles = registry.gauge(.logLostFiles)
+        lostRows = registry.gauge(.logLostRows)
         unverified = registry.counter(.dedupUnverified)
         self.health = health
         self.clock = clock
@@ -75,7 +83,13 @@ struct CaptureMeters: Sendable {
             "events", report.damaged.isEmpty ? .ok : .degraded, reason: report.damaged.isEmpty ? nil : "log_damaged",
             numbers: [
                 "blocks": Double(report.blocks), "rows": Double(report.rows), "cut_bytes": Double(report.cutBytes),
-                "damaged_ranges": Double(report.damaged.count),
-            ])
+                "damaged_ranges": Double(report.damaged.count), "lost_files": Double(files),
+                "lost_rows": Double(rows),
+            ], details: report.hasLosses ? report.sentences(most: Self.detailsMax) : nil)
     }
 }
+        let files = report.lost.reduce(0) { $0 + ($1.archive == nil ? Int($1.last - $1.first) + 1 : 1) }
+        let rows = report.lost.reduce(0) { $0 + ($1.rows ?? 0) }
+        damagedRanges.set(Double(report.damaged.count))
+        lostFiles.set(Double(files))
+        lostRows.set(Double(rows))
