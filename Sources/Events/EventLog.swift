@@ -129,7 +129,7 @@ package final class EventLog: Sendable {
             logger: logger, clock: clock)
         capture = EventCapture(
             shards: shards, signal: signal, state: state, inFlight: inFlight, limits: limits, secret: secret,
-            storage: storage, meters: meters, clock: clock, policies: policies)
+            storage: storage, meters: meters, clock: clock, policies: policies, recovery: report)
         store = BlockEventStore(views: views, secret: secret, limits: limits, clock: clock)
         identity = IdentityService(
             capture: capture, store: store, persons: views.persons, secret: secret, clock: clock, logger: logger)
