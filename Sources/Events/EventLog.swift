@@ -173,7 +173,8 @@ package final class EventLog: Sendable {
         var window = DeduplicationLimits(identifiersMax: limits.dedupIdentifiersMax)
         window.windowMicroseconds = limits.dedupWindowSeconds * 1_000_000
         let (index, checkpoint) = try DeduplicationIndex.open(
-            storage: storage, identity: secret.identity, limits: window, logEnd: end)
+            storage: storage, identity: secret.identity, limits: window, logEnd: end,
+            clock: TrustedClock(now: now.microseconds))
         index.durable(through: end)
         let replay = Replay(
             directory: views.directory, limits: limits, secret: secret, now: now, corrections: corrections)
