@@ -86,6 +86,9 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             let nanoseconds = delay.components.seconds * 1_000_000_000 + delay.components.attoseconds / 1_000_000_000
             while true {
                 let wake = signal.wait(delayNanoseconds: nanoseconds)
+                // A body that was let in before the log closed is in a shard by now, or is refused there: the last
+                // commit answers everything.
+                if wake == .stop { for shard in shards { shard.end() } }
                 commit()
                 if wake == .stop { break }
             }
