@@ -75,6 +75,8 @@ package struct CaptureSource: Sendable, Equatable {
             && left.isHistorical == right.isHistorical && left.sentAt == right.sentAt && left.hasGPC == right.hasGPC
             && left.isBrowser == right.isBrowser
     }
+    /// Its events were received before, and are sent again out of the quarantine.
+    var isReplay = false
 
     package init(
         org: String, app: String, defaultCurrency: String = "USD", isHistorical: Bool = false,

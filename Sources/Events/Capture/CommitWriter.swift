@@ -232,7 +232,9 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
                 block.buffer.content.identity, place: BlockPlace(segment: place.segment, offset: place.offset)
             ) { IdentitySource(block.buffer.content, row: $0) }
             for (number, request) in block.buffer.content.requests.enumerated() {
-                views.totals.add(org: request.org, request.counts, at: Timestamp(microseconds: request.receivedAt))
+                views.totals.add(
+                    org: request.org, request.counts, isReplay: request.isReplay,
+                    at: Timestamp(microseconds: request.receivedAt))
                 meters.answered(request)
                 if !notice.organisations.contains(request.org) { notice.organisations.append(request.org) }
                 answers.append((request, receipt(request, number, place, block.buffer.content)))

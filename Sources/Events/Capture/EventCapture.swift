@@ -67,7 +67,8 @@ package final class EventCapture: Sendable {
             source, format, receivedAt: receivedAt.microseconds, keys: keys, plan: source.planToReplayUnder)
         let request = PendingRequest(
             org: source.org, app: source.app, currency: policy?.settings.defaultCurrency ?? source.defaultCurrency,
-            format: format, isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds,
+            format: format, isHistorical: source.isHistorical, isReplay: source.isReplay,
+            receivedAt: receivedAt.microseconds,
             envelopeSentAt: source.sentAt?.microseconds, nonce: random.next(), bodyBytes: body.count, policy: policy,
             done: policy?.settling(done) ?? done)
         let (error, isFull) = add(body, request, keys: keys)

@@ -174,7 +174,7 @@ struct Replay {
         for file in files[start...] {
             for entry in file.entries {
                 for request in try file.view(entry.offset)?.requests ?? [] {
-                    views.totals.add(org: request.org, request.counts, at: nil)
+                    views.totals.add(org: request.org, request.counts, isReplay: request.isReplay, at: nil)
                 }
             }
         }

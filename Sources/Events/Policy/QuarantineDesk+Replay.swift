@@ -141,6 +141,7 @@ extension QuarantineDesk {
                 if isFull, !part.isEmpty {
                     try await send(part, key, source, &report)
                     part = []
+            source.isReplay = true
                     bytes = 0
                 }
                 part.append(candidate)

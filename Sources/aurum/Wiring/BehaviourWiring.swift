@@ -27,9 +27,12 @@ enum BehaviourWiring {
         BehaviourService(engine: engine(events, registry: registry), clock: SystemWallClock())
     }
 
-    static func engine(_ events: EventLog, registry: MetricRegistry) -> QueryEngine {
+    static func engine(
+        _ events: EventLog, _ quarantine: QuarantineDesk? = nil, registry: MetricRegistry
+    ) -> QueryEngine {
         QueryEngine(
-            source: events.store, persons: { events.store.persons(org: $0) }, registry: registry,
+            source: events.store, persons: { events.store.persons(org: $0) },
+            replayed: { try await quarantine?.replayed(org: $0) ?? ReplayedRows.none }, registry: registry,
             clock: SystemWallClock(), logger: Logger(label: "query"))
     }
 }

@@ -80,7 +80,7 @@ struct RunningServer {
         let conversations = ConversationService(
             database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
             limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
-        let queries = BehaviourWiring.engine(stores.events, registry: registry)
+        let queries = BehaviourWiring.engine(stores.events, stores.quarantine, registry: registry)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
