@@ -204,20 +204,15 @@ struct MeasurementTranslator {
         out.close(campaign)
     }
 
-    /// `value` is money where a currency says so, and in sales, which default to the app's currency.
+    /// `value` is money where a currency says so, and in sales, which default to the app's currency. What cannot be
+    /// read as money is left for the contract to refuse: it would be missing from every sum and nobody would know.
     private mutating func writeMoney(_ values: [String: JSONText], isSale: Bool) {
         out.copy("order_id", values["transaction_id"], bytesMax: ContractLimits.identifierBytes)
         if let number = values["transaction_id"], number.isNumber { out.identifier("order_id", number) }
         let currency = values["currency"]
         guard let value = values["value"], currency != nil || isSale else { return }
-        let isMoney =
-            value.isNumber
-            || value.content.withContiguousStorageIfAvailable { bytes in
-                bytes.baseAddress.map { DecimalText.millionths($0, bytes.count) != nil } ?? false
-            } == true
-        guard isMoney else { return }
         out.member("value", value)
-        if let currency, currency.isString { out.member("currency", currency) }
+        if let currency { out.member("currency", currency) }
     }
 
     /// `{"plan":{"value":"pro"}}` says `{"plan":"pro"}`.
