@@ -107,7 +107,13 @@ struct MeasurementTests {
             receipt.problems.map(\.reason) == [
                 "missing_field", "not_json", "bad_ts", "ts_too_old", "bad_type", "bad_money",
             ])
-        for (broken, offset) in [("{", 1), ("[]", 0), ("{\"client_id\":\"c\"}", 0), ("{\"events\":{}}", 10), ("", 0)] {
+        let wanted = "an object with an array named events"
+        for (other, offset) in [("[]", 0), ("{\"client_id\":\"c\"}", 0), ("{\"events\":{}}", 10)] {
+            await #expect(throws: CaptureError.unexpectedShape(offset: offset, wanted: wanted), "\(other)") {
+                try await log.sendMeasurement(other)
+            }
+        }
+        for (broken, offset) in [("{", 1), ("", 0)] {
             await #expect(throws: CaptureError.malformedBody(offset: offset), "\(broken)") {
                 try await log.sendMeasurement(broken)
             }

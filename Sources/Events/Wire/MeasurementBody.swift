@@ -4,7 +4,7 @@ package import AurumCore
 ///
 /// The body names the person once, around its events; every event becomes one line that says it itself.
 package enum MeasurementBody {
-    /// - Throws: `malformedBody` with the offset in the decoded text, `tooManyEvents`.
+    /// - Throws: `malformedBody` or `unexpectedShape` with the offset in the decoded text, `tooManyEvents`.
     package static func translate(
         _ body: UnsafeRawBufferPointer, limits: EventLimits
     ) throws(CaptureError) -> TranslatedBody {
@@ -13,15 +13,19 @@ package enum MeasurementBody {
         }
         var grammar = JSONGrammar(start, end: start + body.count)
         grammar.skipSpace()
-        guard grammar.peek == 0x7b, let whole = grammar.text() else {
-            throw .malformedBody(offset: grammar.cursor - start)
+        let wanted = "an object with an array named events"
+        guard !grammar.isAtEnd else { throw .malformedBody(offset: grammar.cursor - start) }
+        guard grammar.peek == 0x7b else {
+            throw .unexpectedShape(offset: grammar.cursor - start, wanted: wanted)
         }
+        guard let whole = grammar.text() else { throw .malformedBody(offset: grammar.cursor - start) }
         grammar.skipSpace()
         guard grammar.isAtEnd else { throw .malformedBody(offset: grammar.cursor - start) }
         var translator = MeasurementTranslator(limits: limits, capacity: body.count * 2)
         translator.readEnvelope(whole)
         guard let events = translator.envelope.events, events.start.pointee == 0x5b else {
-            throw .malformedBody(offset: (translator.envelope.events?.start ?? start) - start)
+            throw .unexpectedShape(
+                offset: (translator.envelope.events?.start ?? whole.start) - start, wanted: wanted)
         }
         try translator.translate(events)
         return translator.result

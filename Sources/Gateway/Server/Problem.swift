@@ -22,6 +22,8 @@ package struct FieldProblem: Sendable, Equatable {
 /// one log level; codes and sentences never hold what a client sent.
 package enum Problem: Error, Sendable, Equatable {
     case malformedBody(offset: Int?)
+    /// A capture body that is broken in another way than its JSON.
+    case unreadableBody(offset: Int, detail: String)
     case invalid([FieldProblem])
     case badQuery(name: String, detail: String)
     case unknownKey
@@ -43,14 +45,13 @@ package enum Problem: Error, Sendable, Equatable {
     case unsupportedMediaType
     case rateLimited(retryAfterSeconds: Int)
     case unavailable(code: String, detail: String)
-    case timeout
     case upgradeRequired
     case query(QueryError)
     case internalError
 
     package var status: HTTPResponse.Status {
         switch self {
-        case .malformedBody, .badQuery, .redirectNotAllowed: .badRequest
+        case .malformedBody, .unreadableBody, .badQuery, .redirectNotAllowed: .badRequest
         case .invalid: .unprocessableContent
         case .unknownKey, .notSignedIn: .unauthorized
         case .scopeMissing, .originNotAllowed, .serverKeyNeeded: .forbidden
@@ -62,7 +63,6 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedEncoding, .unsupportedMediaType: .unsupportedMediaType
         case .rateLimited: .tooManyRequests
         case .unavailable: .serviceUnavailable
-        case .timeout: .gatewayTimeout
         case .upgradeRequired: .upgradeRequired
         case .query(let error): error.status
         case .internalError: .internalServerError
@@ -72,7 +72,7 @@ package enum Problem: Error, Sendable, Equatable {
     /// The stable code, also the metric label.
     package var code: String {
         switch self {
-        case .malformedBody: "malformed_body"
+        case .malformedBody, .unreadableBody: "malformed_body"
         case .invalid: "invalid_fields"
         case .badQuery: "bad_query"
         case .unknownKey: "unknown_key"
@@ -89,7 +89,6 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedEncoding: "unsupported_encoding"
         case .unsupportedMediaType: "unsupported_media_type"
         case .rateLimited: "rate_limited"
-        case .timeout: "timeout"
         case .upgradeRequired: "upgrade_required"
         case .query(let error): error.code
         case .internalError: "internal_error"
@@ -100,6 +99,7 @@ package enum Problem: Error, Sendable, Equatable {
     package var detail: String {
         switch self {
         case .malformedBody(let offset?): "The body is not valid JSON at byte \(offset)."
+        case .unreadableBody(_, let detail): detail
         case .malformedBody(nil): "The body is not valid JSON of the expected shape."
         case .invalid(let problems): "\(problems.count) field(s) are wrong; see `problems`."
         case .badQuery(let name, let detail): "Query parameter \(name): \(detail)"
@@ -119,7 +119,6 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedEncoding: "Content-Encoding must be gzip, zstd or absent."
         case .unsupportedMediaType: "Content-Type must be application/json or application/x-ndjson."
         case .rateLimited(let seconds): "Too many requests; try again in \(seconds) s."
-        case .timeout: "The request took too long."
         case .upgradeRequired: "This path is a WebSocket: ask to upgrade."
         case .query(let error): error.sentence
         case .internalError: "Something failed on our side. The request id finds it in the log."
@@ -130,8 +129,9 @@ package enum Problem: Error, Sendable, Equatable {
         switch self {
         case .internalError: .error
         case .query(let error): error.logLevel
-        case .unavailable, .timeout: .warning
-        case .malformedBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing, .originNotAllowed,
+        case .unavailable: .warning
+        case .malformedBody, .unreadableBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing,
+            .originNotAllowed,
             .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion, .methodNotAllowed, .conflict, .gone,
             .bodyTooLarge, .tooManyEvents, .inflateRatio,
             .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired:
@@ -155,7 +155,10 @@ package enum Problem: Error, Sendable, Equatable {
             "status": .integer(Int64(status.code)), "detail": .string(detail), "code": .string(code),
             "request_id": .string(requestID),
         ]
-        if case .malformedBody(let offset?) = self { members["offset"] = .integer(Int64(offset)) }
+        switch self {
+        case .malformedBody(let offset?), .unreadableBody(let offset, _): members["offset"] = .integer(Int64(offset))
+        default: break
+        }
         if case .invalid(let problems) = self {
             members["problems"] = .array(
                 problems.prefix(50).map { ["field": .string($0.field), "detail": .string($0.detail)] })
