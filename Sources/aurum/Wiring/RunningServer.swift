@@ -94,7 +94,8 @@ struct RunningServer {
             attribution: AttributionService(
                 database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine)),
             behaviour: BehaviourWiring.parts(
-                configuration, stores.folder, stores.events, stores.eventLimits, database, queries),
+                configuration, stores.folder, stores.events, stores.eventLimits, database, queries,
+                stores.policies.apps),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))
