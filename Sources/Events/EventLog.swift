@@ -129,7 +129,7 @@ package final class EventLog: Sendable {
             logger: logger, clock: clock)
         capture = EventCapture(
             shards: shards, signal: signal, state: state, inFlight: inFlight, limits: limits, secret: secret,
-            storage: storage, meters: meters, clock: clock, policies: policies)
+            storage: storage, meters: meters, clock: clock, policies: policies, recovery: report)
         store = BlockEventStore(views: views, secret: secret, limits: limits, clock: clock)
         identity = IdentityService(
             capture: capture, store: store, persons: views.persons, secret: secret, clock: clock, logger: logger)
@@ -147,7 +147,13 @@ package final class EventLog: Sendable {
                 "the event log was not closed cleanly",
                 metadata: [
                     "code": "log_recovered", "cut_bytes": "\(report.cutBytes)", "damaged": "\(report.damaged.count)",
+                    "ranges": "\(report.damaged.prefix(20).map(\.sentence).joined(separator: "; "))",
                 ])
+        }
+        for range in report.lost {
+            logger.error(
+                "events of the event log are lost",
+                metadata: ["code": "log_range_lost", "range": "\(range.sentence)", "rows": "\(range.rows ?? 0)"])
         }
         if report.isOpenSegmentMissing {
             logger.error(
@@ -167,7 +173,8 @@ package final class EventLog: Sendable {
         var window = DeduplicationLimits(identifiersMax: limits.dedupIdentifiersMax)
         window.windowMicroseconds = limits.dedupWindowSeconds * 1_000_000
         let (index, checkpoint) = try DeduplicationIndex.open(
-            storage: storage, identity: secret.identity, limits: window, logEnd: end)
+            storage: storage, identity: secret.identity, limits: window, logEnd: end,
+            clock: TrustedClock(now: now.microseconds))
         index.durable(through: end)
         let replay = Replay(
             directory: views.directory, limits: limits, secret: secret, now: now, corrections: corrections)

@@ -5,6 +5,9 @@ extension MetricDefinition {
     package static let eventsOutcome = MetricDefinition(
         "aurum_events_outcome_total", .counter, labels: ["outcome", "source"],
         "Events by recorded outcome; the outcomes add up to the received.")
+    package static let eventsReplayed = MetricDefinition(
+        "aurum_events_replayed_total", .counter, labels: ["outcome"],
+        "Events sent again out of the quarantine by their new outcome; they were received and quarantined before.")
     package static let eventsAcceptDuration = MetricDefinition(
         "aurum_events_accept_duration_seconds", .histogram, labels: ["source"], "Request to durable acknowledgement.")
     package static let eventsBatch = MetricDefinition(
@@ -15,6 +18,12 @@ extension MetricDefinition {
         "aurum_log_commit_group_requests", .histogram, "Requests acknowledged by one fdatasync.")
     package static let logSegmentBytes = MetricDefinition(
         "aurum_log_segment_bytes", .gauge, labels: ["state"], "Bytes of the log on disk.")
+    package static let logDamagedRanges = MetricDefinition(
+        "aurum_log_damaged_ranges", .gauge, "Stretches of segments that the last start found damaged.")
+    package static let logLostFiles = MetricDefinition(
+        "aurum_log_lost_files", .gauge, "Archives and segments that the last start found missing or damaged.")
+    package static let logLostRows = MetricDefinition(
+        "aurum_log_lost_rows", .gauge, "Rows of archives that the last start found missing or damaged.")
     package static let quarantineBytes = MetricDefinition(
         "aurum_events_quarantine_bytes", .gauge, "Bytes of quarantined events that can still be read.")
     package static let dedupIdentifiers = MetricDefinition(

@@ -15,6 +15,8 @@ package struct ComponentHealth: Sendable, Codable, Equatable {
     package var since: Timestamp
     /// Figures that explain the state.
     package var numbers: [String: Double]
+    /// Sentences that say what the figures are about, a bounded number of them; nil where there is nothing to say.
+    package var details: [String]?
 }
 
 /// What every component last said about itself. Reading never waits for a component.
@@ -27,7 +29,7 @@ package final class HealthRegistry: Sendable {
     /// Records the state of `component`; `since` moves only when the state or its reason changes.
     package func report(
         _ component: String, _ state: ComponentHealth.State, required: Bool = true, reason: String? = nil,
-        fallback: String? = nil, numbers: [String: Double] = [:]
+        fallback: String? = nil, numbers: [String: Double] = [:], details: [String]? = nil
     ) {
         let now = clock.now
         components.withLock { all in
@@ -35,7 +37,7 @@ package final class HealthRegistry: Sendable {
             let unchanged = old?.state == state && old?.reason == reason
             all[component] = ComponentHealth(
                 state: state, required: required, reason: reason, fallback: fallback,
-                since: unchanged ? old?.since ?? now : now, numbers: numbers)
+                since: unchanged ? old?.since ?? now : now, numbers: numbers, details: details)
         }
     }
 

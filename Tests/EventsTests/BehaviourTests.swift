@@ -15,10 +15,12 @@ struct BehaviourTests {
         let service: BehaviourService
         var model: BehaviourModel { BehaviourModel(events: events) }
 
-        init(_ events: [PlainEvent]) async throws {
+        init(_ events: [PlainEvent], rules: SessionRules = SessionRules()) async throws {
             self.events = events
             log = try openEvents(VolatileLogStorage())
-            service = BehaviourService(engine: openEngine(log), clock: ManualWallClock(testNow))
+            service = BehaviourService(
+                engine: openEngine(log), clock: ManualWallClock(testNow),
+                sessions: { $0 == "acme" ? rules : SessionRules() })
             var rest = events[...]
             while let first = rest.first {
                 let batch = rest.prefix(97).prefix { $0.app == first.app }
@@ -213,6 +215,37 @@ struct BehaviourTests {
             }
             #expect(others.sorted() == found.sorted(), "seed \(seed)")
         }
+    }
+
+    @Test func `every app's settings say what its sessions are, unless the question does`() async throws {
+        var events: [PlainEvent] = []
+        // Seven minutes apart; the client names two sessions to and fro, and once none.
+        for (app, first) in [("shop", 0), ("quick", 10), ("named", 20)] {
+            for (number, session) in ["s1", "s2", "s1", nil].enumerated() {
+                events.append(
+                    PlainEvent(
+                        id: "e\(first + number)", person: "u1", app: app,
+                        time: Self.now - 3_600_000 + Int64(number) * 420_000, name: "a", session: session))
+            }
+        }
+        let rules = SessionRules(apps: ["quick": .init(gapMinutes: 5), "named": .init(isClients: true)])
+        let bench = try await Bench(events, rules: rules)
+        func ask(_ body: JSONValue) async throws -> [Int64?] {
+            let answer = try await bench.ask(.sessions, body)
+            return ["sessions", "events", "bounces"].map { answer["total"]?[$0]?.integer }
+        }
+        #expect(try await ask(["last": "7d", "apps": ["shop"]]) == [1, 4, 0])
+        #expect(try await ask(["last": "7d", "apps": ["quick"]]) == [4, 4, 4])
+        #expect(try await ask(["last": "7d", "apps": ["named"]]) == [2, 3, 1])
+        #expect(try await ask(["last": "7d"]) == [7, 11, 5])
+        #expect(try await ask(["last": "7d", "gap_minutes": 6]) == [10, 11, 9])
+        #expect(try await ask(["last": "7d", "sessions": "gap"]) == [6, 12, 4])
+        #expect(try await ask(["last": "7d", "sessions": "client"]) == [6, 9, 3])
+        let mixed = try await bench.ask(.sessions, ["last": "7d"])
+        #expect(mixed["sessions"] == "app" && mixed["gap_minutes"] == .null)
+        let one = try await bench.ask(.sessions, ["last": "7d", "apps": ["quick"]])
+        #expect(one["sessions"] == "gap" && one["gap_minutes"] == 5)
+        await bench.log.close()
     }
 
     @Test func `a client's own session ids decide only when asked to`() async throws {

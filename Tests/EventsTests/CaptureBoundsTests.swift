@@ -20,7 +20,7 @@ struct CaptureBoundsTests {
         }
         let bomb = gzip([UInt8](repeating: 0x20, count: 2 << 20))
         await #expect(throws: CaptureError.inflateRatio) { try await send(log, bomb, .gzip) }
-        await #expect(throws: CaptureError.malformedBody(offset: packed.count - 12)) {
+        await #expect(throws: CaptureError.brokenPacking(offset: packed.count - 12)) {
             try await send(log, Array(packed.dropLast(12)), .gzip)
         }
         await #expect(throws: (any Error).self) { try await send(log, Array("no gzip".utf8), .gzip) }

@@ -277,10 +277,15 @@ struct ContractModel {
                     hasValue = true
                     break
                 }
-                if case .string(.some(let digits)) = node, Self.isPlainDecimal(digits), Self.isExact(digits) {
+                guard case .string(let text) = node else { continue }
+                if let digits = text, Self.isPlainDecimal(digits), Self.isExact(digits) {
                     hasValue = true
                     break
                 }
+                // Text that is no decimal is money all the same where it can be nothing else.
+                var isMoney = name == "revenue" || facts.has.contains("currency")
+                if case .string = facts.mapped["currency"] { isMoney = true }
+                if isMoney { throw fail("bad_money") }
             }
         }
         guard type == "ad_revenue" else { return }

@@ -223,7 +223,11 @@ struct ContractTableTests {
         #expect(found.reason == "")
         #expect(found.id == "m1")
         #expect(verdict(line.replacing("12.5", with: "12.5000001"))?.field == "properties.revenue")
-        #expect(verdict(line.replacing("12.5", with: "\"free\""))?.reason == "")
+        // Text that is no decimal is refused where it is meant as money, as `value` is, and any text elsewhere.
+        #expect(verdict(line.replacing("12.5", with: "\"free\""))?.reason == "bad_money")
+        let total = line.replacing("\"revenue\":12.5", with: "\"total\":\"five\"")
+        #expect(verdict(total)?.field == "properties.total")
+        #expect(verdict(total.replacing(",\"currency\":\"eur\"", with: ""))?.reason == "")
     }
 
     @Test func `a clock more than a minute off is corrected by sent_at`() throws {

@@ -1,5 +1,6 @@
 internal import AurumCore
 internal import Events
+internal import Synchronization
 internal import TestSupport
 internal import Testing
 
@@ -31,12 +32,14 @@ struct DeduplicationTests {
     @Test func `ids that are too old leave, and the window start says so`() throws {
         var limits = Self.limits(100_000, memory: 50)
         limits.windowMicroseconds = 1000
+        let uptime = Uptime()
         let index = try DeduplicationIndex.open(
-            storage: VolatileLogStorage(), identity: 1, limits: limits, logEnd: nil
+            storage: VolatileLogStorage(), identity: 1, limits: limits, logEnd: nil, clock: uptime.clock()
         ).index
         var random = SeededRandom(seed: 3)
         let keys = (0..<2000).map { _ in (random.next(), random.next() | 1) }
         for (number, key) in keys.enumerated() {
+            uptime.microseconds.store(Int64(number), ordering: .relaxed)
             #expect(try index.insert(key.0, key.1, receivedAt: Int64(number)))
             if number % 100 == 0 { try index.drain() }
         }
@@ -48,6 +51,98 @@ struct DeduplicationTests {
             #expect(try !index.insert(keys[number].0, keys[number].1, receivedAt: 1999))
         }
         #expect(try index.insert(keys[0].0, keys[0].1, receivedAt: 1999))
+        index.close()
+    }
+
+    /// A monotonic clock that a test moves.
+    private final class Uptime: Sendable {
+        let microseconds = Atomic<Int64>(0)
+
+        func clock(now: Int64 = .max) -> TrustedClock {
+            TrustedClock(now: now) { self.microseconds.load(ordering: .relaxed) }
+        }
+    }
+
+    /// A clock that is set a month ahead, for a while or at a start, and put right again.
+    @Test(arguments: [1, 60, 3000])
+    func `a clock that jumps ahead and comes back lets nothing be forgotten`(minutes: Int64) throws {
+        let (second, day): (Int64, Int64) = (1_000_000, 86_400_000_000)
+        let base = testNow.microseconds
+        let (storage, uptime) = (VolatileLogStorage(), Uptime())
+        let limits = Self.limits(100_000, memory: 50)
+        #expect(limits.windowMicroseconds == 7 * day)
+        let index = try DeduplicationIndex.open(
+            storage: storage, identity: 1, limits: limits, logEnd: nil, clock: uptime.clock(now: base)
+        ).index
+        var random = SeededRandom(seed: 31)
+        let keys = (0..<2000).map { _ in (random.next(), random.next() | 1) }
+        func move(_ seconds: Int64) { uptime.microseconds.add(seconds * second, ordering: .relaxed) }
+        var wall: Int64 { base + uptime.microseconds.load(ordering: .relaxed) }
+        for key in keys[..<1000] {
+            move(1)
+            #expect(try index.insert(key.0, key.1, receivedAt: wall))
+        }
+        try index.drain()
+        // The clock runs a month ahead.
+        for key in keys[1000..<1500] {
+            move(minutes * 60 / 500 + 1)
+            #expect(try index.insert(key.0, key.1, receivedAt: wall + 30 * day))
+        }
+        try index.drain()
+        #expect(index.windowStart == .min && index.count == 1500)
+        for key in keys[1500...] {
+            move(1)
+            #expect(try index.insert(key.0, key.1, receivedAt: wall))
+        }
+        try index.drain()
+        for key in keys { #expect(try !index.insert(key.0, key.1, receivedAt: wall)) }
+        #expect(index.windowStart == .min && index.count == 2000)
+        index.close()
+    }
+
+    @Test func `a start with a clock that is a year ahead lets nothing be forgotten`() throws {
+        let (second, year): (Int64, Int64) = (1_000_000, 365 * 86_400_000_000)
+        let (storage, uptime) = (VolatileLogStorage(), Uptime())
+        let limits = Self.limits(100_000, memory: 50)
+        var random = SeededRandom(seed: 33)
+        let first = try DeduplicationIndex.open(
+            storage: storage, identity: 1, limits: limits, logEnd: nil, clock: uptime.clock(now: testNow.microseconds)
+        ).index
+        for step in 0..<1000 {
+            uptime.microseconds.store(Int64(step) * second, ordering: .relaxed)
+            let wall = testNow.microseconds + Int64(step) * second
+            #expect(try first.insert(random.next(), random.next() | 1, receivedAt: wall))
+        }
+        try first.drain()
+        first.durable(through: LogPoint(segment: 9, offset: 64))
+        first.close()
+
+        let wrong = testNow.microseconds + year
+        let (again, checkpoint) = try DeduplicationIndex.open(
+            storage: storage, identity: 1, limits: limits, logEnd: nil, clock: uptime.clock(now: wrong))
+        #expect(checkpoint != nil && again.count > 500)
+        let known = again.count
+        for _ in 0..<200 { _ = try again.insert(random.next(), random.next() | 1, receivedAt: wrong) }
+        try again.drain()
+        #expect(again.windowStart == .min && again.count == known + 200)
+        again.close()
+    }
+
+    @Test func `ids leave when they are too old by a clock that was right all along`() throws {
+        let day: Int64 = 86_400_000_000
+        let (storage, uptime) = (VolatileLogStorage(), Uptime())
+        let index = try DeduplicationIndex.open(
+            storage: storage, identity: 1, limits: Self.limits(100_000, memory: 50), logEnd: nil,
+            clock: uptime.clock(now: testNow.microseconds)
+        ).index
+        var random = SeededRandom(seed: 32)
+        for step in 0..<2000 {
+            uptime.microseconds.store(Int64(step) * day / 100, ordering: .relaxed)
+            let wall = testNow.microseconds + Int64(step) * day / 100
+            #expect(try index.insert(random.next(), random.next() | 1, receivedAt: wall))
+            if step % 100 == 0 { try index.drain() }
+        }
+        #expect(index.windowStart > testNow.microseconds && index.count < 1500 && index.count >= 700)
         index.close()
     }
 

@@ -70,6 +70,29 @@ struct MeasurementTests {
         await log.close()
     }
 
+    @Test(arguments: [
+        (#"{"value":"12,50","currency":"EUR"}"#, "bad_money"), (#"{"value":"$12.50"}"#, "bad_money"),
+        (#"{"value":"","currency":"EUR"}"#, "bad_money"), (#"{"value":true,"currency":"EUR"}"#, "bad_type"),
+        (#"{"value":5,"currency":12}"#, "bad_type"), (#"{"value":5,"currency":"EURO"}"#, "bad_money"),
+    ])
+    func `money that cannot be read is quarantined as it is on the native route`(
+        params: String, reason: String
+    ) async throws {
+        let log = try openEvents(VolatileLogStorage())
+        let body = #"{"client_id":"c","events":[{"name":"purchase","params":\#(params)}]}"#
+        let receipt = try await log.sendMeasurement(body)
+        #expect(receipt.problems.map(\.reason) == [reason], "\(receipt.json)")
+        let members = try #require(try json(params).object)
+        let native = trackLine([
+            "value": members["value"]?.canonical, "currency": members["currency"]?.canonical ?? "\"USD\"",
+        ])
+        #expect(verdict(native)?.reason == reason)
+        // Where nothing says that it is money it is a parameter like any other.
+        let quiet = #"{"client_id":"c","events":[{"name":"tapped","params":{"value":"high"}}]}"#
+        #expect(try await log.sendMeasurement(quiet).stored == 1)
+        await log.close()
+    }
+
     @Test func `bad events are quarantined and broken envelopes refused`() async throws {
         let log = try openEvents(VolatileLogStorage())
         let body = """
@@ -84,7 +107,13 @@ struct MeasurementTests {
             receipt.problems.map(\.reason) == [
                 "missing_field", "not_json", "bad_ts", "ts_too_old", "bad_type", "bad_money",
             ])
-        for (broken, offset) in [("{", 1), ("[]", 0), ("{\"client_id\":\"c\"}", 0), ("{\"events\":{}}", 10), ("", 0)] {
+        let wanted = "an object with an array named events"
+        for (other, offset) in [("[]", 0), ("{\"client_id\":\"c\"}", 0), ("{\"events\":{}}", 10)] {
+            await #expect(throws: CaptureError.unexpectedShape(offset: offset, wanted: wanted), "\(other)") {
+                try await log.sendMeasurement(other)
+            }
+        }
+        for (broken, offset) in [("{", 1), ("", 0)] {
             await #expect(throws: CaptureError.malformedBody(offset: offset), "\(broken)") {
                 try await log.sendMeasurement(broken)
             }

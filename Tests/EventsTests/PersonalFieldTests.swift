@@ -55,6 +55,42 @@ struct PersonalFieldTests {
         await desk.log.close()
     }
 
+    /// Members of any event that hold traits under another name, whether or not the form of the event was seen before.
+    @Test(arguments: ["traits_set", "traits_once", "$set", "$set_once", "user_data"])
+    func `personal fields of events of any type are nowhere in the log`(member: String) async throws {
+        let desk = try await PolicyDesk.open()
+        let lines = (1...60).map { number in
+            #"{"id":"t\#(number)","type":"track","name":"Bought","user_id":"u\#(number)","ts":"2026-11-21T11:00:00Z","#
+                + #""\#(member)":{"email":"planted\#(number)@mail.example","phone":"+1 212 555 \#(1000 + number)","#
+                + #""name":"Quirin\#(number)z","address":{"street":"Planted Street \#(number)q"}},"#
+                + #""props":{"plan":"pro"}}"#
+        }
+        #expect(try await desk.log.send(lines.joined(separator: "\n")).stored == 60)
+        let planted = (1...60).flatMap {
+            ["planted\($0)@mail.example", "212 555 \(1000 + $0)", "Quirin\($0)z", "Planted Street \($0)q"]
+        }
+        #expect(try await desk.found(planted) == [])
+        #expect(try await desk.found(["\"plan\":\"pro\"", "sealed:v1:"]).count == 2)
+        // Who holds the key reads them as they were sent.
+        let event = try #require(try await desk.events().first { $0.id == "t7" })
+        let text = desk.policies.unsealed(event.json, org: "acme").canonical
+        #expect(text.contains("planted7@mail.example") && text.contains("Quirin7z"), "\(text)")
+        await desk.log.close()
+    }
+
+    @Test func `what Google's user_data says is nowhere in the log`() async throws {
+        let desk = try await PolicyDesk.open()
+        let person =
+            #""user_data":{"email_address":"planted@mail.example","sha256_phone_number":["9f86d081884c7d65"],"#
+            + #""address":{"first_name":"Quirin","last_name":"Plantedson","city":"Ghentbruck"}}"#
+        let body = #"{"client_id":"c",\#(person),"events":[{"name":"purchase","params":{"value":5}},{"name":"seen"}]}"#
+        #expect(try await desk.log.sendMeasurement(body).stored == 2)
+        let planted = ["planted@mail.example", "9f86d081884c7d65", "Quirin", "Plantedson", "Ghentbruck"]
+        #expect(try await desk.found(planted) == [])
+        #expect(try await desk.events().allSatisfy { $0.raw.contains("\"user_data\":\"sealed:v1:") })
+        await desk.log.close()
+    }
+
     @Test func `whoever holds the key reads the traits as they were sent`() async throws {
         let desk = try await PolicyDesk.open()
         _ = try await desk.log.send(Self.line(7))

@@ -59,6 +59,72 @@ struct QuarantineTests {
         await desk.log.close()
     }
 
+    /// Also where nothing waits, or what waits is another app's.
+    @Test func `a version of the plan that no app of the filter has is refused before anything is done`() async throws {
+        let (desk, _) = try await Self.broken()
+        let filters = [
+            QuarantineFilter(org: "acme", reason: "not_json"), QuarantineFilter(org: "acme", app: "shop"),
+            QuarantineFilter(org: "acme", app: "blog"), QuarantineFilter(org: "rival"),
+        ]
+        for filter in filters {
+            for isDry in [true, false] {
+                await #expect(throws: PolicyError.unknownPlanVersion, "\(filter)") {
+                    try await desk.desk.replay(filter, planVersion: filter.app == "shop" ? 2 : 7, dryRun: isDry)
+                }
+            }
+        }
+        #expect(try await desk.desk.replay(filters[0], planVersion: 1).matched == 0)
+        await desk.log.close()
+    }
+
+    // MARK: counts
+
+    /// What `GET /v1/outcomes` asks, by outcome.
+    private static func outcomes(
+        _ desk: PolicyDesk, by column: String? = nil, from: Timestamp? = nil
+    ) async throws -> [String: Int] {
+        let engine = QueryEngineTests.engine(desk.log.store, replayed: { try await desk.desk.replayed(org: $0) })
+        var query = EventQuery()
+        query.outcomes = Set(EventOutcome.allCases)
+        query.groupBy = [ColumnName("outcome")] + (column.map { [ColumnName($0)] } ?? [])
+        query.from = from
+        return try await engine.answer(query, org: "acme").rows.reduce(into: [:]) { all, row in
+            let name = row.dropLast().map { if case .text(let text) = $0 { text } else { "" } }
+            if case .integer(let count)? = row.last { all[name.joined(separator: " ")] = Int(count) }
+        }
+    }
+
+    @Test func `an event that was replayed counts once, as what became of it`() async throws {
+        let (desk, _) = try await Self.broken()
+        // One that stays, and one whose id comes another way before its replay.
+        _ = try await desk.log.send(#"{"id":"stays","type":"nonsense","user_id":"u"}"#)
+        _ = try await desk.log.send(trackLine(["id": "\"q7\"", "props": "{\"plan\":\"pro\"}"]))
+        let before = try await Self.outcomes(desk)
+        #expect(before == ["stored": 1, "quarantined": 1001])
+        _ = try await desk.policies.apps.putPlan(org: "acme", app: "shop", Self.mended)
+        let report = try await desk.desk.replay(QuarantineFilter(org: "acme", reason: "plan"))
+        #expect(report.stored == 999 && report.duplicate == 1)
+
+        func check(_ desk: PolicyDesk, _ moment: String) async throws {
+            let counts = try await Self.outcomes(desk)
+            #expect(counts == ["stored": 1000, "quarantined": 1, "duplicate": 1], "\(moment)")
+            let reasons = try await Self.outcomes(desk, by: "quarantine_reason")
+            #expect(reasons["quarantined unknown_type"] == 1, "\(moment): \(reasons)")
+            #expect(reasons.values.reduce(0, +) == 1002, "\(moment)")
+            // The counts that are kept up, and those of the requests, say the same.
+            let totals = desk.log.store.totals(org: "acme").counts
+            #expect(totals.total == 1002 && totals.stored == 1000, "\(moment)")
+            #expect(totals.duplicate == 1 && totals.quarantined == 1, "\(moment)")
+        }
+        try await check(desk, "after the replay")
+        let again = try await desk.reopened()
+        try await check(again, "after a start")
+        _ = try again.log.upkeep.run(all: true, isPaced: false)
+        try await again.desk.tend()
+        try await check(again, "after upkeep")
+        await again.log.close()
+    }
+
     @Test func `a replay that died between the log and the table is finished by the next one, with nothing twice`()
         async throws
     {

@@ -49,13 +49,14 @@ struct QueryEngineTests {
 
     static func engine(
         _ source: any ColumnSource, resolver: any PersonResolver = UnmergedPersons(),
-        registry: MetricRegistry = MetricRegistry(), change: (inout QueryLimits) -> Void = { _ in }
+        registry: MetricRegistry = MetricRegistry(), change: (inout QueryLimits) -> Void = { _ in },
+        replayed: @escaping @Sendable (String) async throws -> ReplayedRows = { _ in .none }
     ) -> QueryEngine {
         var limits = QueryLimits()
         limits.threads = 3
         change(&limits)
         return QueryEngine(
-            source: source, persons: { _ in resolver }, limits: limits, registry: registry,
+            source: source, persons: { _ in resolver }, replayed: replayed, limits: limits, registry: registry,
             clock: ManualWallClock(testNow),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     }

@@ -114,8 +114,7 @@ struct SegmentWireTests {
     @Test(arguments: [
         ("[", WireFormat.json, 1), ("[{\"id\":1},]", .json, 10), ("{\"id\":", .json, 6), ("[1] x", .json, 4),
         ("", .json, 0),
-        ("{\"batch\":[{]}", .segmentBatch, 11), ("{\"batch\":5}", .segmentBatch, 9), ("[]", .segmentBatch, 0),
-        ("{\"userId\":\"u\"", .segmentTrack, 13),
+        ("{\"batch\":[{]}", .segmentBatch, 11), ("", .segmentBatch, 0), ("{\"userId\":\"u\"", .segmentTrack, 13),
     ])
     func `a document that is not JSON refuses the body with the byte`(
         body: String, format: WireFormat, offset: Int
@@ -124,6 +123,27 @@ struct SegmentWireTests {
         await #expect(throws: CaptureError.malformedBody(offset: offset)) { try await log.send(body, format: format) }
         #expect(log.store.totals(org: "acme").events == 0)
         #expect(try await log.send(trackLine()).stored == 1)
+        await log.close()
+    }
+
+    @Test(arguments: [
+        ("{\"batch\":5}", WireFormat.segmentBatch, 9, "array named batch"),
+        ("[]", .segmentBatch, 0, "array named batch"),
+        (" {}", .segmentBatch, 1, "array named batch"), ("{\"batch\":null}", .rudderBatch, 9, "array named batch"),
+        ("[{}]", .segmentTrack, 0, "one event"),
+    ])
+    func `JSON of another shape is refused with what the route takes`(
+        body: String, format: WireFormat, offset: Int, wanted: String
+    ) async throws {
+        let log = try openEvents(VolatileLogStorage())
+        do throws(CaptureError) {
+            _ = try await log.send(body, format: format)
+            Issue.record("\(body) was taken")
+        } catch {
+            guard case .unexpectedShape(offset, _) = error else { throw error }
+            #expect(error.tag == "malformed_body" && error.status == 400 && error.sentence.contains(wanted))
+        }
+        #expect(log.store.totals(org: "acme").events == 0)
         await log.close()
     }
 

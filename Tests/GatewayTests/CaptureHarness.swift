@@ -25,7 +25,8 @@ struct CaptureHarness {
 
     init(
         ratePerSecond: Double = 1_000_000, settings: AppCaptureSettings = AppCaptureSettings(),
-        change: (inout EventsConfiguration) -> Void = { _ in }
+        change: (inout EventsConfiguration) -> Void = { _ in },
+        register: (RouteBook, Access, EventLog) -> Void = { _, _, _ in }
     ) async throws {
         let store = try OpenDatabase(clock: clock)
         registry = store.registry
@@ -43,12 +44,14 @@ struct CaptureHarness {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: EdgeMiddleware(registry: registry, clock: clock))
         book = RouteBook(router: router)
+        let access = Access(keys: keys, sessions: SessionStore(clock: clock))
         CaptureRoutes(
-            access: Access(keys: keys, sessions: SessionStore(clock: clock)), capture: log.capture,
+            access: access, capture: log.capture,
             limits: configuration.limits,
             publicRate: RateLimiter(ratePerSecond: ratePerSecond, burst: ratePerSecond * 2, clock: clock),
             settings: { _, _ in settings }, registry: registry, clock: clock, logger: quiet
         ).register(in: book)
+        register(book, access, log)
         application = Application(router: router, logger: quiet)
     }
 

@@ -91,6 +91,30 @@ struct CaptureStatusTests {
         await capture.log.close()
     }
 
+    /// What is wrong is said: not everything that cannot be read is broken JSON.
+    @Test func `a body of another shape and a broken packing are named for what they are`() async throws {
+        let capture = try await CaptureHarness()
+        let key = try await capture.key()
+        let empty = try await capture.post("/v1/batch", "{}", key: key)
+        expect(empty, 400, "malformed_body", "{}")
+        let detail = empty.json["detail"]?.string ?? ""
+        #expect(detail.contains("array named batch") && !detail.contains("not valid JSON"), "\(detail)")
+        #expect(empty.json["offset"] == 0)
+        for path in ["/v1/batch", "/v1/events"] {
+            for (encoding, body) in [("gzip", Array("no gzip".utf8)), ("zstd", Array("no zstd".utf8))] {
+                let headers = ["Content-Encoding": encoding, "Content-Type": "application/json"]
+                let broken = try await capture.call(.post, path, body, headers, key: key)
+                expect(broken, 400, "malformed_body", "\(path) \(encoding)")
+                let detail = broken.json["detail"]?.string ?? ""
+                #expect(detail.contains("gzip or zstd") && !detail.contains("JSON"), "\(detail)")
+                #expect(broken.json["offset"]?.integer != nil)
+            }
+        }
+        let array = try await capture.post("/v1/track", "[]", key: key)
+        #expect(array.code == "malformed_body" && array.json["detail"]?.string?.contains("one event") == true)
+        await capture.log.close()
+    }
+
     @Test(arguments: routes) func `401 and 403 unknown_key, scope_missing, origin_not_allowed`(route: Route)
         async throws
     {

@@ -14,6 +14,18 @@ enum ArchiveFormat {
         "\(hex(first))-\(hex(last))-\(sequence)\(suffix)"
     }
 
+    /// Whether every archive of a folder stands beside all segments that it is made of.
+    static func areLeftovers(_ names: [String]) -> Bool {
+        let segments = Set(names.compactMap(SegmentFormat.number))
+        return names.filter { $0.hasSuffix(suffix) }.allSatisfy { name in
+            let parts = name.split(separator: "-").prefix(2).compactMap { UInt32($0, radix: 16) }
+            guard parts.count == 2, parts[0] <= parts[1], Int(parts[1] - parts[0]) < segments.count else {
+                return false
+            }
+            return (parts[0]...parts[1]).allSatisfy { segments.contains($0) }
+        }
+    }
+
     static func hex(_ number: UInt32) -> String {
         let digits = String(number, radix: 16)
         return String(repeating: "0", count: 8 - digits.utf8.count) + digits

@@ -158,9 +158,20 @@ struct LogManifest: Sendable, Equatable {
     /// The manifest of a folder; an empty one where there is none.
     static func read(_ storage: any LogStorage) throws(EventLogError) -> LogManifest {
         do {
-            guard try storage.names().contains(name) else { return LogManifest() }
+            let names = try storage.names()
+            guard names.contains(name) else {
+                // Without it nobody knows which archives count: those whose segments are there are left of the first
+                // compaction, which did not end; all others would be thrown away for nothing.
+                guard ArchiveFormat.areLeftovers(names) else {
+                    throw EventLogError.cannotOpen(
+                        "The event log's manifest is missing and its archives are there; restore it from a backup.")
+                }
+                return LogManifest()
+            }
             let file = try LogFile(storage, name)
             return try LogManifest(try file.read(at: 0, count: try file.size()))
+        } catch let error as EventLogError {
+            throw error
         } catch let error as LogStorageError {
             throw .cannotOpen(error.sentence)
         } catch Failure.unknownVersion(let version) {

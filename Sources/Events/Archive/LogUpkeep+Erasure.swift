@@ -82,14 +82,17 @@ extension LogUpkeep {
 
     /// Closes the erasures that every file was rewritten for: their keys are forgotten.
     func finishErasures() throws {
-        let (archives, segments) = views.directory.snapshot
+        let segments = views.directory.segments
         let now = clock.now.microseconds
         let failure: LogStorageError? = state.withLock { state in
             var ledger = state.ledger
             for erasure in ledger.pending {
                 let waits =
                     segments.contains { $0.number <= erasure.end.segment }
-                    || archives.contains { $0.first <= erasure.end.segment && $0.entry.erasures < erasure.sequence }
+                    // Also those that are lost: one that is put back must not bring an erased person back.
+                    || state.manifest.archives.contains {
+                        $0.first <= erasure.end.segment && $0.erasures < erasure.sequence
+                    }
                 guard !waits else { continue }
                 ledger.finish(
                     erasure.sequence, rows: state.erasedRows[erasure.sequence] ?? 0, at: now, secret)

@@ -309,6 +309,7 @@ extension LogUpkeep {
     /// Removes files of which every row has expired and no receipt can be read any more.
     func removeExpired(_ tally: inout RewriteTally) throws {
         let end = today - Int64(LogRewrite.receiptDays) - 1
+        try dropLost(before: min(end, today - Int64(visibility.longestDays)))
         for piece in try pieces() where piece.day < end {
             let catalog = try piece.source.catalog()
             let entries = catalog.entries
@@ -320,6 +321,23 @@ extension LogUpkeep {
             tally.rowsRead += rows
             tally.files += 1
             tally.bytesBefore += piece.source.byteCount
+        }
+    }
+
+    /// Gives up lost archives of which everything would have expired, and what was set aside of them.
+    private func dropLost(before day: Int64) throws {
+        // An archive goes on from the day of its first commit into the next, events may be a day ahead of both.
+        for entry in state.withLock({ $0.manifest.archives })
+        where entry.day + 3 < day && views.directory.archive(of: entry.first) == nil {
+            var manifest = state.withLock { $0.manifest }
+            manifest.sequence += 1
+            manifest.replace(entry.first...entry.last, with: nil)
+            try change(to: manifest)
+            let names = try storage.names()
+            for name in [entry.name, entry.name + LogLosses.damagedSuffix] where names.contains(name) {
+                try storage.remove(name)
+            }
+            try storage.syncFolder()
         }
     }
 

@@ -56,6 +56,9 @@ final class LogVisibility: Sendable {
         return StoragePeriod(policies.apps.state(org: org, app: app).settings)
     }
 
+    /// Days after which nothing of any app is kept.
+    var longestDays: Int { policies?.apps.longestRetentionDays ?? Self.daysForEver }
+
     /// Rows of this time and later are within the retention of every app. Asked for once a second.
     private func safeFloor(_ hour: Int64) -> Int64 {
         guard let policies else { return Self.floor(Self.daysForEver, hour: hour) }

@@ -10,7 +10,15 @@ package final class BehaviourService: Sendable {
     private let engine: QueryEngine
     private let clock: any WallClock
 
-    package init(engine: QueryEngine, clock: any WallClock) { (self.engine, self.clock) = (engine, clock) }
+    private let sessions: @Sendable (_ org: String) -> SessionRules
+
+    /// - Parameter sessions: what the apps of an organisation call a session.
+    package init(
+        engine: QueryEngine, clock: any WallClock,
+        sessions: @escaping @Sendable (_ org: String) -> SessionRules = { _ in SessionRules() }
+    ) {
+        (self.engine, self.clock, self.sessions) = (engine, clock, sessions)
+    }
 
     /// The answer to a question as JSON.
     /// - Parameter memoryBytes: for the rows of persons, if other than the engine's bound.
@@ -19,7 +27,7 @@ package final class BehaviourService: Sendable {
         _ kind: BehaviourKind, _ body: JSONValue, org: String, memoryBytes: Int? = nil
     ) async throws -> JSONValue {
         let now = clock.now
-        let question = try Question(kind, body, org: org, now: now)
+        let question = try Question(kind, body, org: org, now: now, sessions: sessions(org))
         let engine = engine
         return try await engine.run(kind.label, org: org) { context in
             let desk = BehaviourDesk(
@@ -48,14 +56,14 @@ private enum Question: Sendable {
     case funnel(FunnelQuestion), retention(RetentionQuestion), cohorts(CohortQuestion)
     case paths(PathQuestion), sessions(SessionQuestion)
 
-    init(_ kind: BehaviourKind, _ json: JSONValue, org: String, now: Timestamp) throws {
+    init(_ kind: BehaviourKind, _ json: JSONValue, org: String, now: Timestamp, sessions: SessionRules) throws {
         let body = try BehaviourBody(json)
         switch kind {
         case .funnel: self = .funnel(FunnelQuestion(body, org: org, now: now))
         case .retention: self = .retention(RetentionQuestion(body, org: org, now: now))
         case .cohorts: self = .cohorts(CohortQuestion(body, org: org, now: now))
         case .paths: self = .paths(PathQuestion(body, org: org, now: now))
-        case .sessions: self = .sessions(SessionQuestion(body, org: org, now: now))
+        case .sessions: self = .sessions(SessionQuestion(body, org: org, now: now, rules: sessions))
         }
         try body.finish()
     }

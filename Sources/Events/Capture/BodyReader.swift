@@ -147,13 +147,17 @@ struct BodyReader {
         var grammar = JSONGrammar(start, end: end)
         if request.format.isBatch {
             var offset = 0
+            let wanted = "an object with an array named batch"
+            grammar.skipSpace()
+            let first = grammar.cursor - start
             guard let scan = SegmentEnvelope.scan(body, failedAt: &offset) else {
-                return .malformedBody(offset: offset)
+                let isObject = grammar.peek == 0x7b || grammar.isAtEnd
+                return isObject ? .malformedBody(offset: offset) : .unexpectedShape(offset: first, wanted: wanted)
             }
-            guard let batch = scan.batchOffset else { return .malformedBody(offset: 0) }
+            guard let batch = scan.batchOffset else { return .unexpectedShape(offset: first, wanted: wanted) }
             rules.envelopeSentAt = scan.sentAt
             grammar = JSONGrammar(start + batch, end: end)
-            guard grammar.peek == 0x5b else { return .malformedBody(offset: batch) }
+            guard grammar.peek == 0x5b else { return .unexpectedShape(offset: batch, wanted: wanted) }
             return elements(&grammar, start, end, &shard, &block)
         }
         grammar.skipSpace()
@@ -161,6 +165,7 @@ struct BodyReader {
         switch grammar.peek {
         case 0x5b where request.format == .json: error = elements(&grammar, start, end, &shard, &block)
         case 0x7b: error = element(&grammar, start, end, &shard, &block)
+        case 0x5b: return .unexpectedShape(offset: grammar.cursor - start, wanted: "one event, an object")
         default: return .malformedBody(offset: grammar.cursor - start)
         }
         if let error { return error }

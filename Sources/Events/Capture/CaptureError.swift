@@ -2,15 +2,19 @@ package import AurumCore
 
 /// Why a request was refused as a whole: nothing of it is stored.
 package enum CaptureError: Error, Equatable, Sendable {
-    /// The array, object or envelope is not JSON, or the packing is broken; the byte where that showed.
+    /// The array, object or envelope is not JSON; the byte where that showed.
     case malformedBody(offset: Int)
+    /// JSON of another shape than the route takes; what it takes, and the byte where that should be.
+    case unexpectedShape(offset: Int, wanted: String)
+    /// The gzip or zstd data is broken or cut; the byte of it where that showed.
+    case brokenPacking(offset: Int)
     case bodyTooLarge, tooManyEvents, inflateRatio
     case overloaded, storageFull, quarantineFull, logFailed
 
     /// The stable tag of the problem document.
     package var tag: String {
         switch self {
-        case .malformedBody: "malformed_body"
+        case .malformedBody, .unexpectedShape, .brokenPacking: "malformed_body"
         case .bodyTooLarge: "body_too_large"
         case .tooManyEvents: "too_many_events"
         case .inflateRatio: "inflate_ratio"
@@ -23,7 +27,7 @@ package enum CaptureError: Error, Equatable, Sendable {
 
     package var status: Int {
         switch self {
-        case .malformedBody: 400
+        case .malformedBody, .unexpectedShape, .brokenPacking: 400
         case .bodyTooLarge, .tooManyEvents, .inflateRatio: 413
         case .overloaded, .storageFull, .quarantineFull, .logFailed: 503
         }
@@ -31,7 +35,9 @@ package enum CaptureError: Error, Equatable, Sendable {
 
     package var sentence: String {
         switch self {
-        case .malformedBody(let offset): "The body cannot be read from byte \(offset) on."
+        case .malformedBody(let offset): "The body is not valid JSON at byte \(offset)."
+        case .unexpectedShape(let offset, let wanted): "This route takes \(wanted), which is not at byte \(offset)."
+        case .brokenPacking(let offset): "The packed body is broken or cut at byte \(offset) of its gzip or zstd data."
         case .bodyTooLarge: "The body is larger than this route takes."
         case .tooManyEvents: "The body holds more events than one request may."
         case .inflateRatio: "The body unpacks to far more than its size allows."
@@ -69,6 +75,8 @@ package struct CaptureSource: Sendable, Equatable {
     package var isBrowser: Bool
     /// The plan that a replay holds its events against; nil outside replays, `.some(nil)` for none.
     var planToReplayUnder: CompiledPlan??
+    /// Its events were received before, and are sent again out of the quarantine.
+    var isReplay = false
 
     package static func == (left: CaptureSource, right: CaptureSource) -> Bool {
         left.org == right.org && left.app == right.app && left.defaultCurrency == right.defaultCurrency

@@ -3,13 +3,19 @@ internal import Telemetry
 
 /// The metrics of capture and of the log, with every handle asked for once.
 struct CaptureMeters: Sendable {
+    /// Damaged and lost ranges that health names.
+    private static let detailsMax = 20
     private let received: [Counter]
     private let outcomes: [Counter]
+    private let replayed: [Counter]
     private let durations: [Histogram]
     private let batches: [Histogram]
     private let commitDuration: Histogram
     private let commitGroup: Histogram
     private let logBytes: Gauge
+    private let damagedRanges: Gauge
+    private let lostFiles: Gauge
+    private let lostRows: Gauge
     private let identifiers: Gauge
     private let window: Gauge
     private let unverified: Counter
@@ -22,11 +28,15 @@ struct CaptureMeters: Sendable {
         outcomes = formats.flatMap { format in
             EventOutcome.allCases.map { registry.counter(.eventsOutcome, $0.name, format.label) }
         }
+        replayed = EventOutcome.allCases.map { registry.counter(.eventsReplayed, $0.name) }
         durations = formats.map { registry.histogram(.eventsAcceptDuration, $0.label) }
         batches = formats.map { registry.histogram(.eventsBatch, $0.label) }
         commitDuration = registry.histogram(.logCommitDuration)
         commitGroup = registry.histogram(.logCommitGroup)
         logBytes = registry.gauge(.logSegmentBytes, "all")
+        damagedRanges = registry.gauge(.logDamagedRanges)
+        lostFiles = registry.gauge(.logLostFiles)
+        lostRows = registry.gauge(.logLostRows)
         identifiers = registry.gauge(.dedupIdentifiers)
         window = registry.gauge(.dedupWindow)
         unverified = registry.counter(.dedupUnverified)
@@ -35,6 +45,12 @@ struct CaptureMeters: Sendable {
     }
 
     func answered(_ request: PendingRequest) {
+        if request.isReplay {
+            for (outcome, counter) in zip(EventOutcome.allCases, replayed) where request.counts[outcome] > 0 {
+                counter.increment(by: request.counts[outcome])
+            }
+            return
+        }
         let format = Int(request.format.rawValue)
         received[format].increment(by: request.rowCount)
         for outcome in EventOutcome.allCases where request.counts[outcome] > 0 {
@@ -70,12 +86,19 @@ struct CaptureMeters: Sendable {
 
     func reportFull() { health.report("events", .down, reason: "storage_full") }
 
+    /// - Parameter report: what the start found, for as long as the process lives.
     func reportReady(_ report: RecoveryReport) {
+        let files = report.lost.reduce(0) { $0 + ($1.archive == nil ? Int($1.last - $1.first) + 1 : 1) }
+        let rows = report.lost.reduce(0) { $0 + ($1.rows ?? 0) }
+        damagedRanges.set(Double(report.damaged.count))
+        lostFiles.set(Double(files))
+        lostRows.set(Double(rows))
         health.report(
-            "events", report.damaged.isEmpty ? .ok : .degraded, reason: report.damaged.isEmpty ? nil : "log_damaged",
+            "events", report.hasLosses ? .degraded : .ok, reason: report.hasLosses ? "log_damaged" : nil,
             numbers: [
                 "blocks": Double(report.blocks), "rows": Double(report.rows), "cut_bytes": Double(report.cutBytes),
-                "damaged_ranges": Double(report.damaged.count),
-            ])
+                "damaged_ranges": Double(report.damaged.count), "lost_files": Double(files),
+                "lost_rows": Double(rows),
+            ], details: report.hasLosses ? report.sentences(most: Self.detailsMax) : nil)
     }
 }

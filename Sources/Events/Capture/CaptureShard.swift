@@ -37,6 +37,8 @@ final class CaptureShard: @unchecked Sendable {  // `state` only under `lock`
         var spare: [BlockBuffer] = []
         let limits: EventLimits
         let number: UInt16
+        /// Nobody will take another block.
+        var isEnded = false
 
         mutating func read(
             _ body: UnsafeRawBufferPointer, _ request: PendingRequest, keys: IdentityKeys
@@ -48,6 +50,7 @@ final class CaptureShard: @unchecked Sendable {  // `state` only under `lock`
         mutating func add(
             _ body: UnsafeRawBufferPointer, _ request: PendingRequest, keys: IdentityKeys
         ) -> (error: CaptureError?, isFull: Bool) {
+            guard !isEnded else { return (.logFailed, false) }
             if let error = read(body, request, keys: keys) { return (error, false) }
             let isFull =
                 open.content.rowCount >= limits.blockRowsMax || open.content.rawBytes >= CaptureShard.blockRawBytesMax
@@ -107,6 +110,9 @@ final class CaptureShard: @unchecked Sendable {  // `state` only under `lock`
     func take() -> [BlockBuffer] {
         lock.withLock { _ in state.take() }
     }
+
+    /// Refuses every body from now on: what is in is taken one last time.
+    func end() { lock.withLock { _ in state.isEnded = true } }
 
     /// Whether the dictionaries are full, so that the segment has to end.
     var isDictionaryFull: Bool { lock.withLock { _ in state.tools.encoder.isFull } }

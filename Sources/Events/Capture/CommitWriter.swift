@@ -86,6 +86,9 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             let nanoseconds = delay.components.seconds * 1_000_000_000 + delay.components.attoseconds / 1_000_000_000
             while true {
                 let wake = signal.wait(delayNanoseconds: nanoseconds)
+                // A body that was let in before the log closed is in a shard by now, or is refused there: the last
+                // commit answers everything.
+                if wake == .stop { for shard in shards { shard.end() } }
                 commit()
                 if wake == .stop { break }
             }
@@ -229,7 +232,9 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
                 block.buffer.content.identity, place: BlockPlace(segment: place.segment, offset: place.offset)
             ) { IdentitySource(block.buffer.content, row: $0) }
             for (number, request) in block.buffer.content.requests.enumerated() {
-                views.totals.add(org: request.org, request.counts, at: Timestamp(microseconds: request.receivedAt))
+                views.totals.add(
+                    org: request.org, request.counts, isReplay: request.isReplay,
+                    at: Timestamp(microseconds: request.receivedAt))
                 meters.answered(request)
                 if !notice.organisations.contains(request.org) { notice.organisations.append(request.org) }
                 answers.append((request, receipt(request, number, place, block.buffer.content)))

@@ -18,6 +18,7 @@ package final class EventCapture: Sendable {
     private let meters: CaptureMeters
     private let clock: any WallClock
     private let policies: EventPolicies?
+    private let recovery: RecoveryReport
     private let isClosed = Atomic<Bool>(false)
     /// Wall clock of the last look at a full volume, in microseconds.
     private let lastLook = Atomic<Int64>(0)
@@ -29,9 +30,9 @@ package final class EventCapture: Sendable {
     init(
         shards: [CaptureShard], signal: WriterSignal, state: LogState, inFlight: InFlight, limits: EventLimits,
         secret: InstallationSecret, storage: any LogStorage, meters: CaptureMeters, clock: any WallClock,
-        policies: EventPolicies? = nil
+        policies: EventPolicies? = nil, recovery: RecoveryReport = RecoveryReport()
     ) {
-        self.policies = policies
+        (self.policies, self.recovery) = (policies, recovery)
         (self.shards, self.signal, self.state, self.inFlight) = (shards, signal, state, inFlight)
         (self.limits, self.secret, self.storage) = (limits, secret, storage)
         (self.meters, self.clock) = (meters, clock)
@@ -66,7 +67,8 @@ package final class EventCapture: Sendable {
             source, format, receivedAt: receivedAt.microseconds, keys: keys, plan: source.planToReplayUnder)
         let request = PendingRequest(
             org: source.org, app: source.app, currency: policy?.settings.defaultCurrency ?? source.defaultCurrency,
-            format: format, isHistorical: source.isHistorical, receivedAt: receivedAt.microseconds,
+            format: format, isHistorical: source.isHistorical, isReplay: source.isReplay,
+            receivedAt: receivedAt.microseconds,
             envelopeSentAt: source.sentAt?.microseconds, nonce: random.next(), bodyBytes: body.count, policy: policy,
             done: policy?.settling(done) ?? done)
         let (error, isFull) = add(body, request, keys: keys)
@@ -125,7 +127,7 @@ package final class EventCapture: Sendable {
             return false
         }
         state.condition = .ready
-        meters.reportReady(RecoveryReport())
+        meters.reportReady(recovery)
         return true
     }
 

@@ -60,6 +60,8 @@ package struct RequestSpan: Sendable {
     package var receivedAt: Int64
     package var firstRow: Int
     package var rowCount: Int
+    /// As its receipt names it; nil for rows of no log.
+    package var name: ReplayedRows.Request?
 
     package init(org: String, app: String, format: String, receivedAt: Int64, firstRow: Int, rowCount: Int) {
         (self.org, self.app, self.format) = (org, app, format)

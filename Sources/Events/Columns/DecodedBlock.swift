@@ -51,10 +51,13 @@ final class DecodedBlock: ColumnBlock {
         self.secret = secret
         dictionary = try catalog.dictionary(shard: view.header.shard, through: view.offset)
         shapeIndex = dictionary.shapeIndex
-        requests = view.requests.map {
-            RequestSpan(
-                org: $0.org, app: $0.app, format: $0.format.label, receivedAt: $0.receivedAt, firstRow: $0.firstRow,
-                rowCount: $0.rowCount)
+        requests = view.requests.enumerated().map { number, request in
+            var span = RequestSpan(
+                org: request.org, app: request.app, format: request.format.label, receivedAt: request.receivedAt,
+                firstRow: request.firstRow, rowCount: request.rowCount)
+            let origin = view.origin(number)
+            span.name = ReplayedRows.Request(segment: origin.segment, offset: origin.offset, request: origin.request)
+            return span
         }
     }
 

@@ -9,7 +9,8 @@ extension DeduplicationIndex {
     /// - Returns: the index, and the point from which on the accepted ids of the log must be given to `remember` before
     ///   anything is settled: nil for all of them.
     package static func open(
-        storage: any LogStorage, identity: UInt64, limits: DeduplicationLimits, logEnd: LogPoint?
+        storage: any LogStorage, identity: UInt64, limits: DeduplicationLimits, logEnd: LogPoint?,
+        clock: TrustedClock = TrustedClock()
     ) throws(LogStorageError) -> (index: DeduplicationIndex, checkpoint: LogPoint?) {
         var manifest =
             try DeduplicationManifest.newest(storage, identity: identity)
@@ -23,7 +24,7 @@ extension DeduplicationIndex {
         manifest.nextRun = max(manifest.nextRun, (present.max() ?? 0) &+ 1)
         let index = DeduplicationIndex(
             store: DeduplicationStore(storage, manifest: manifest), limits: limits, generations: opening.generations,
-            windowStart: manifest.windowStart)
+            windowStart: manifest.windowStart, clock: clock)
         return (index, opening.generations.last?.runs.last?.header.through)
     }
 

@@ -67,7 +67,7 @@ package final class DeduplicationIndex {
     private var failure: DeduplicationError?
     private var durablePoint = LogPoint.start
     private var lastPoint = LogPoint.start
-    private var now: Int64 = 0
+    private var clock: TrustedClock
     private let scratch = UnsafeMutableRawBufferPointer.allocate(byteCount: RunFormat.blockBytes, alignment: 64)
     private let candidates = UnsafeMutablePointer<UInt64>.allocate(capacity: groupKeys)
 
@@ -78,11 +78,16 @@ package final class DeduplicationIndex {
     package private(set) var diskChecks = 0
     package private(set) var diskHits = 0
 
-    init(store: DeduplicationStore, limits: DeduplicationLimits, generations: [Generation], windowStart: Int64) {
+    init(
+        store: DeduplicationStore, limits: DeduplicationLimits, generations: [Generation], windowStart: Int64,
+        clock: TrustedClock = TrustedClock()
+    ) {
+        self.clock = clock
         self.store = store
         self.limits = limits
         self.generations = generations
         self.windowStart = windowStart
+        for generation in generations { self.clock.remember(generation.latest) }
         refreshProbes()
         for generation in generations { continueMerging(generation) }
         if limits.checksAtOpen { store.check(generations.flatMap(\.runs).filter(\.hasFilter)) }
@@ -132,7 +137,7 @@ package final class DeduplicationIndex {
         keys: UnsafePointer<Key>, count: Int, receivedAt: Int64, at point: LogPoint,
         isNew: UnsafeMutablePointer<Bool>
     ) throws(DeduplicationError) {
-        now = max(now, receivedAt)
+        clock.read(receivedAt)
         lastPoint = max(lastPoint, point)
         try makeRoom(point)
         guard count > 0 else { return }
@@ -152,7 +157,7 @@ package final class DeduplicationIndex {
     package func remember(
         keys: UnsafePointer<Key>, count: Int, receivedAt: Int64, at point: LogPoint
     ) throws(DeduplicationError) {
-        now = max(now, receivedAt)
+        clock.remember(receivedAt)
         lastPoint = max(lastPoint, point)
         try makeRoom(point)
         guard count > 0 else { return }
@@ -418,7 +423,7 @@ package final class DeduplicationIndex {
     private func evict() {
         while let oldest = generations.first, oldest.count > 0 {
             if oldest === generations.last, pending?.isSubmitted == true { return }
-            let isOld = oldest.latest < now - limits.windowMicroseconds
+            let isOld = oldest.latest < clock.now - limits.windowMicroseconds
             guard isOld || count - oldest.count >= limits.identifiersMax else { return }
             evictOldest()
         }
@@ -429,7 +434,8 @@ package final class DeduplicationIndex {
         store.discard(oldest.runs)
         oldest.runs = []
         store.emptyTrash()
-        windowStart = max(windowStart, oldest.latest &+ 1)
+        // What was received under a clock that ran ahead was received before now all the same.
+        windowStart = max(windowStart, min(oldest.latest, clock.latest) &+ 1)
         refreshProbes()
         store.evict(oldest.number, windowStart: windowStart)
     }

@@ -5,6 +5,8 @@ struct PendingRequest: Sendable {
     var currency: String
     var format: WireFormat
     var isHistorical: Bool
+    /// Its events were counted as received, and as quarantined, before.
+    var isReplay = false
     var receivedAt: Int64
     var envelopeSentAt: Int64?
     var nonce: UInt64

@@ -7,6 +7,7 @@ struct RequestView: Sendable, Equatable {
     var currency: String
     var format: WireFormat
     var isHistorical: Bool
+    var isReplay: Bool
     var firstRow: Int
     var rowCount: Int
     var receivedAt: Int64
@@ -22,6 +23,7 @@ struct RequestView: Sendable, Equatable {
         currency = request.currency
         format = request.format
         isHistorical = request.isHistorical
+        isReplay = request.isReplay
         firstRow = request.firstRow
         rowCount = request.rowCount
         receivedAt = request.receivedAt
@@ -32,7 +34,7 @@ struct RequestView: Sendable, Equatable {
 
     func encode(into bytes: inout RawBytes) {
         bytes.append(format.rawValue)
-        bytes.append(UInt8((isHistorical ? 1 : 0) | (envelopeSentAt == nil ? 0 : 2)))
+        bytes.append(UInt8((isHistorical ? 1 : 0) | (envelopeSentAt == nil ? 0 : 2) | (isReplay ? 4 : 0)))
         for text in [org, app, currency] {
             let utf8 = Array(text.utf8.prefix(Int(UInt16.max)))
             bytes.append(UInt16(utf8.count))
@@ -65,7 +67,7 @@ struct RequestView: Sendable, Equatable {
             counts[outcome] = Int(value)
         }
         (self.org, self.app, self.currency, self.format) = (org, app, currency, format)
-        (isHistorical, envelopeSentAt) = (flags & 1 != 0, flags & 2 != 0 ? sentAt : nil)
+        (isHistorical, isReplay, envelopeSentAt) = (flags & 1 != 0, flags & 4 != 0, flags & 2 != 0 ? sentAt : nil)
         (firstRow, rowCount) = (Int(first), Int(count))
         (self.receivedAt, self.nonce, self.counts) = (receivedAt, nonce, counts)
         if hasOrigin {

@@ -36,6 +36,8 @@ package final class LogReader: Sendable {
     let catalog: LogCatalog
     let secret: InstallationSecret
     private let problems: [String: String]
+    /// What is missing behind the last block of segments that were cut.
+    private let cut: [UInt32: DamagedRange]
 
     /// - Parameter folder: the folder of the segments, or the data folder around it.
     package convenience init(folder: String) throws(EventLogError) {
@@ -65,7 +67,7 @@ package final class LogReader: Sendable {
             let isWhole = bytes.count == InstallationSecret.byteCount
             secret = InstallationSecret(isWhole ? bytes : [UInt8](repeating: 0, count: InstallationSecret.byteCount))
             let manifest = try LogManifest.read(storage)
-            problems = try Self.open(names, manifest, storage, directory)
+            (problems, cut) = try Self.open(names, manifest, storage, directory)
             let visibility = LogVisibility(secret: secret, clock: SystemWallClock(), policies: nil)
             visibility.set(try ErasureLedger.read(storage).pending)
             // What apps keep for how long stands in the database: here only erased persons are left out.
@@ -82,16 +84,26 @@ package final class LogReader: Sendable {
     /// Finds the last whole block of every segment.
     private static func open(
         _ names: [String], _ manifest: LogManifest, _ storage: any LogStorage, _ directory: SegmentDirectory
-    ) throws -> [String: String] {
+    ) throws -> (problems: [String: String], cut: [UInt32: DamagedRange]) {
         var problems: [String: String] = [:]
+        let present = Set(try storage.names())
         for entry in manifest.archives {
             do throws(EventLogError) {
-                directory.add(try LogRecovery.archive(entry, storage))
+                switch try LogLosses.archive(entry, storage, present) {
+                case .whole(let archive): directory.add(archive)
+                case .lost(let range, _): problems[entry.name] = "lost: \(range.sentence)"
+                }
             } catch {
                 problems[entry.name] = error.sentence
             }
         }
-        for number in names.compactMap(SegmentFormat.number).sorted() where !manifest.replaces(number) {
+        let numbers = names.compactMap(SegmentFormat.number).sorted().filter { !manifest.replaces($0) }
+        for range in LogLosses.missingSegments(numbers, manifest) {
+            problems[SegmentFormat.name(range.first)] = "lost: \(range.sentence)"
+        }
+        var (chain, cut): (BlockChain, [UInt32: DamagedRange]) = (BlockChain(), [:])
+        var nextSequence: UInt64 = 1
+        for number in numbers {
             let file = try LogFile(storage, SegmentFormat.name(number))
             switch SegmentFormat.check(try file.read(at: 0, count: SegmentFormat.headerBytes)) {
             case .unknownVersion(let version):
@@ -101,18 +113,25 @@ package final class LogReader: Sendable {
             case .valid, .empty: break
             }
             var walk = SegmentWalk(file, end: try file.size())
-            var end = SegmentFormat.headerBytes
+            var (end, isFirst, isTorn) = (SegmentFormat.headerBytes, true, false)
             scan: while true {
                 switch try walk.next() {
-                case .block(let offset, let header): end = offset + Int(header.totalBytes)
-                case .damage: continue
-                case .end, .unknownVersion: break scan
+                case .block(let offset, let header):
+                    if isFirst, let gap = chain.gap(before: number, header) { cut[gap.segment] = gap }
+                    (end, nextSequence, isFirst) = (offset + Int(header.totalBytes), header.sequence + 1, false)
+                case .damage: isFirst = false
+                case .end(_, let hasMore):
+                    isTorn = hasMore
+                    break scan
+                case .unknownVersion: break scan
                 }
             }
+            chain.ended(number, at: end, nextSequence: nextSequence, isBroken: isTorn)
+            if let known = try BlockChain.knownGap(number, file, at: end, storage, present) { cut[number] = known }
             directory.add(
                 SegmentDirectory.Segment(number: number, file: file, durableBytes: end, damagedOffsets: []))
         }
-        return problems
+        return (problems, cut)
     }
 
     // MARK: verify
@@ -174,6 +193,7 @@ package final class LogReader: Sendable {
         var finding = SegmentFinding(segment: segment.file.name)
         finding.problem = problems[segment.file.name]
         finding.bytes = segment.durableBytes
+        if let gap = cut[segment.number] { finding.damaged.append(gap) }
         let size = try segment.file.size()
         var walk = SegmentWalk(segment.file, end: size)
         while true {
@@ -190,7 +210,14 @@ package final class LogReader: Sendable {
                 finding.problem = "a block has format version \(version)"
                 return finding
             case .end(let offset, let isTorn):
-                if isTorn { finding.tornBytes = size - offset }
+                guard isTorn else { return finding }
+                if segment.number == directory.segments.last?.number {
+                    finding.tornBytes = size - offset
+                } else {
+                    // Only of the open segment was the end never acknowledged.
+                    finding.damaged.append(
+                        DamagedRange(segment: segment.number, offset: offset, byteCount: size - offset))
+                }
                 return finding
             }
         }

@@ -19,6 +19,8 @@ struct LogRecovery {
     private(set) var report = RecoveryReport()
     private var nextSequence: UInt64 = 1
     private var previousCRC: UInt32 = 0
+    private var chain = BlockChain()
+    private var names: Set<String> = []
 
     private let manifest: LogManifest
 
@@ -31,8 +33,9 @@ struct LogRecovery {
     /// Opens every segment and answers where the last whole block of the open one ends; nil when there is none.
     mutating func run() throws(EventLogError) -> Tail? {
         do {
-            for entry in manifest.archives { directory.add(try Self.archive(entry, storage)) }
-            let numbers = try storage.names().compactMap(SegmentFormat.number).filter { !manifest.replaces($0) }
+            names = Set(try storage.names())
+            try openArchives()
+            let numbers = names.compactMap(SegmentFormat.number).filter { !manifest.replaces($0) }
                 .sorted()
             var tail: Tail?
             for number in numbers { tail = try open(number, isLast: number == numbers.last && number > replaced) }
@@ -40,6 +43,8 @@ struct LogRecovery {
             // The open segment is never taken the place of: behind what was, there is one, or it was lost. What is
             // left before it is sealed.
             report.isOpenSegmentMissing = replaced > 0 && (tail?.segment ?? 0) < replaced
+            let begun = report.isOpenSegmentMissing ? [nextSegment] : []
+            report.lost += LogLosses.missingSegments(numbers + begun, manifest)
             return report.isOpenSegmentMissing ? nil : tail
         } catch let error as EventLogError {
             throw error
@@ -53,8 +58,26 @@ struct LogRecovery {
     /// The last segment whose place was taken; 0 when none was.
     private var replaced: UInt32 { manifest.lastReplaced ?? 0 }
 
-    /// The number of the segment that is begun where none is open; it never stood for another that is known of.
-    var nextSegment: UInt32 { max(replaced, directory.segments.last?.number ?? 0) + 1 }
+    /// The number of the segment that is begun where none is open; it never stood for another that is known of. Where
+    /// the open one is missing, its number is not given again.
+    var nextSegment: UInt32 {
+        max(replaced, directory.segments.last?.number ?? 0) + (report.isOpenSegmentMissing ? 2 : 1)
+    }
+
+    /// Opens the archives of the manifest. One that is not there or not whole is named and left out; it is set aside as
+    /// it is, and serves again when it is put back under its name.
+    private mutating func openArchives() throws {
+        for entry in manifest.archives {
+            switch try LogLosses.archive(entry, storage, names) {
+            case .whole(let archive): directory.add(archive)
+            case .lost(let range, let isThere):
+                report.lost.append(range)
+                guard isThere else { continue }
+                try storage.rename(entry.name, to: entry.name + LogLosses.damagedSuffix)
+                try storage.syncFolder()
+            }
+        }
+    }
 
     /// Opens an archive of the manifest.
     static func archive(_ entry: ManifestArchive, _ storage: any LogStorage) throws(EventLogError) -> ArchiveFile {
@@ -81,6 +104,7 @@ struct LogRecovery {
         var damaged: Set<Int> = []
         var end = SegmentFormat.headerBytes
         var suspects: [(offset: Int, count: Int)] = []
+        var (isFirst, isEndDamaged) = (true, false)
         scan: while true {
             switch try walk.next() {
             case .block(let offset, let header):
@@ -90,6 +114,8 @@ struct LogRecovery {
                     continue
                 }
                 for suspect in suspects { try setAside(file, number, suspect.offset, suspect.count, &damaged) }
+                if isFirst, suspects.isEmpty { noteGap(before: number, header) }
+                isFirst = false
                 suspects = []
                 report.blocks += 1
                 report.rows += Int(header.rowCount)
@@ -104,14 +130,30 @@ struct LogRecovery {
                 if !isLast {
                     for suspect in suspects { try setAside(file, number, suspect.offset, suspect.count, &damaged) }
                     if isTorn { try setAside(file, number, offset, size - offset, &damaged) }
+                    isEndDamaged = isTorn || !suspects.isEmpty
                 } else if isTorn || !suspects.isEmpty {
                     report.cutBytes += max(offset, try lastByte(file, size)) - end
                 }
                 break scan
             }
         }
+        if !isLast, let known = try BlockChain.knownGap(number, file, at: end, storage, names) {
+            damaged.insert(end)
+            report.damaged.append(known)
+            isEndDamaged = true
+        }
         directory.add(SegmentDirectory.Segment(number: number, file: file, durableBytes: end, damagedOffsets: damaged))
+        chain.ended(number, at: end, nextSequence: nextSequence, isBroken: isEndDamaged)
         return Tail(segment: number, file: file, offset: end, nextSequence: nextSequence, previousCRC: previousCRC)
+    }
+
+    /// Reports what is missing at the end of the segment before, whose file was cut behind a whole block.
+    private mutating func noteGap(before number: UInt32, _ header: BlockHeader) {
+        guard let gap = chain.gap(before: number, header), let segment = directory[gap.segment] else { return }
+        // Without room for the note the gap is found again as long as the next segment is there.
+        try? BlockChain.note(gap, segment.file, storage)
+        directory.noteDamage(gap.segment, at: gap.offset)
+        report.damaged.append(gap)
     }
 
     private func isWhole(_ file: LogFile, _ number: UInt32, _ offset: Int, _ header: BlockHeader) throws -> Bool {

@@ -106,8 +106,18 @@ struct Replay {
         var gap = first < segments.count && segments[first].number > max(1, checkpoint?.segment ?? 1)
         var batch = DeduplicationBatch()
         defer { batch.deallocate() }
+        var last: UInt32? = segments[first...].first.map { $0.number &- 1 }
         for catalog in segments[first...] {
+            // Of files that are lost in between, and of blocks that are damaged, nobody knows the ids either.
+            if let last, catalog.number > last &+ 1 { gap = true }
+            last = catalog.lastNumber
+            var damaged = (directory[catalog.number]?.damagedOffsets ?? []).sorted()[...]
+            defer { if !damaged.isEmpty { gap = true } }
             for entry in catalog.entries {
+                while let place = damaged.first, place < entry.offset {
+                    damaged.removeFirst()
+                    gap = true
+                }
                 // Where a block of an archive stands says nothing of when it came.
                 let point = LogPoint(
                     segment: catalog.number, offset: catalog.archive == nil ? UInt64(entry.offset) : 0)
@@ -164,7 +174,7 @@ struct Replay {
         for file in files[start...] {
             for entry in file.entries {
                 for request in try file.view(entry.offset)?.requests ?? [] {
-                    views.totals.add(org: request.org, request.counts, at: nil)
+                    views.totals.add(org: request.org, request.counts, isReplay: request.isReplay, at: nil)
                 }
             }
         }

@@ -28,6 +28,8 @@ package struct DamagedRange: Sendable, Equatable, Codable {
     package var segment: UInt32
     package var offset: Int
     package var byteCount: Int
+    /// Blocks that are not there at all, at the end of a file that was cut; 0 for bytes that fail their check.
+    package var missingBlocks = 0
 }
 
 /// What opening the log found.
@@ -38,6 +40,8 @@ package struct RecoveryReport: Sendable, Equatable {
     /// Bytes cut from the end of the last segment: written but never acknowledged.
     package var cutBytes = 0
     package var damaged: [DamagedRange] = []
+    /// Archives and segments that are missing or cannot be opened.
+    package var lost: [LostRange] = []
     /// There are archives and no segment behind them: the one that was open is lost, and another was begun.
     package var isOpenSegmentMissing = false
     package var seconds = 0.0
@@ -88,6 +92,14 @@ final class SegmentDirectory: Sendable {
             guard let archive else { return }
             state.archives.append(archive)
             state.archives.sort { $0.first < $1.first }
+        }
+    }
+
+    /// Notes that something is damaged, or missing, at a place of a segment.
+    func noteDamage(_ number: UInt32, at offset: Int) {
+        state.withLock { state in
+            guard let index = state.segments.lastIndex(where: { $0.number == number }) else { return }
+            state.segments[index].damagedOffsets.insert(offset)
         }
     }
 

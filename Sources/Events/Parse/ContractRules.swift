@@ -86,7 +86,7 @@ extension EventParser {
         }
     }
 
-    /// `value` with its currency; else the first of `properties.revenue`, `value` and `total` that is a number.
+    /// `value` with its currency; else the first of `properties.revenue`, `value` and `total` that is money.
     @inline(__always)
     private mutating func money(_ flavour: ContractRules.Flavour) -> Bool {
         if has(.value) {
@@ -107,7 +107,8 @@ extension EventParser {
         return has(.value) || takeMoney(.propertyTotal)
     }
 
-    /// Takes the money of one property when it is a number or decimal text; false when a number is not exact.
+    /// Takes the money of one property when it is a number or decimal text; false when it is neither and meant as
+    /// money: `revenue` always is, the others where a currency is named. Other text there is an ordinary property.
     @inline(__always)
     private mutating func takeMoney(_ field: EventField) -> Bool {
         guard has(field) else { return true }
@@ -115,7 +116,8 @@ extension EventParser {
         let isText = text.start > 0 && base[text.start &- 1] == 0x22
         let (bytes, count) = decoded(text)
         guard let millionths = DecimalText.millionths(bytes, count, exponent: !isText) else {
-            return isText || fail(.badMoney, field)
+            let isMoney = !isText || field == .propertyRevenue || has(.propertyCurrency) || has(.currency)
+            return !isMoney || fail(.badMoney, field)
         }
         value = millionths
         keep(Int(EventField.value.rawValue), text)

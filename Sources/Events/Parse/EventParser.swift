@@ -105,6 +105,13 @@ struct EventParser {
             ? present.0 & (1 &<< UInt64(field.rawValue)) != 0 : present.1 & (1 &<< UInt64(field.rawValue &- 64)) != 0
     }
 
+    /// In `present`, where no field has a number that high: the event has members that hold traits under another name.
+    private static let personalBit: UInt64 = 1 &<< 63
+
+    /// Whether members that are no fields hold personal facts; see `EventRewrite.personalMembers`.
+    @inline(__always)
+    var hasPersonalMembers: Bool { present.0 & Self.personalBit != 0 }
+
     @inline(__always)
     func slice(_ field: EventField) -> ByteSlice { slots[Int(field.rawValue)] }
 
@@ -143,7 +150,11 @@ struct EventParser {
         place = KeyGuess.place(behind: code)
         guard code != KeyScan.failed, colon() else { return false }
         guard code != KeyTable.unknown else { return skipValue(level: 1, .event) }
-        if code == ContractKeys.Code.segmentProperties {
+        if code >= ContractKeys.Code.segmentProperties {
+            if code == ContractKeys.Code.personal {
+                present.0 |= Self.personalBit
+                return skipValue(level: 1, .event)
+            }
             guard see(Int(EventField.props.rawValue)) else { return false }
             return propertiesObject()
         }

@@ -102,6 +102,8 @@ struct ContractKeys: Sendable {
         static let contextApp = 204
         static let contextScreen = 205
         static let contextTraits = 206
+        /// Members of the event that hold traits, or an address book entry, under another name.
+        static let personal = 207
     }
 
     let top: KeyTable
@@ -127,7 +129,8 @@ struct ContractKeys: Sendable {
     private init() {
         func codes(_ names: [(String, EventField)]) -> [(String, Int)] { names.map { ($0.0, Int($0.1.rawValue)) } }
         top = KeyTable(
-            codes(FieldNames.top.filter { $0.0 != "properties" }) + [("properties", Code.segmentProperties)])
+            codes(FieldNames.top.filter { $0.0 != "properties" })
+                + [("properties", Code.segmentProperties)] + EventRewrite.personalMembers.map { ($0, Code.personal) })
         campaign = KeyTable(codes(FieldNames.campaign))
         context = KeyTable(
             codes(FieldNames.context + FieldNames.contextFallbacks.filter { $0.0 != "traits" }) + [

@@ -110,6 +110,13 @@ package final class AppBook: Sendable {
         }
     }
 
+    /// The most days for which any app keeps anything.
+    var longestRetentionDays: Int {
+        states.withLock { states in
+            states.values.reduce(AppSettings().retentionDays) { max($0, StoragePeriod($1.settings).longest) }
+        }
+    }
+
     /// Replaces the settings of an app.
     package func put(org: String, app: String, _ document: JSONValue) async throws -> AppState {
         try Self.check(app: app)

@@ -22,6 +22,10 @@ struct EventRewrite {
     private static let traitObjects: Set<String> = [
         "traits", "traits_set", "traits_once", "$set", "$set_once", "$group_set",
     ]
+    /// Containers of which every member is personal, as Google's `user_data`: they are sealed whole.
+    private static let sealedObjects: Set<String> = ["user_data"]
+    /// Members of an event, beside its fields, that may hold personal facts whatever its type.
+    static let personalMembers = traitObjects.subtracting(["traits"]).union(sealedObjects).sorted()
 
     /// Identifiers that may name a person outside the app.
     static let identifiers: [EventField] = [
@@ -36,7 +40,7 @@ struct EventRewrite {
     mutating func makePrivate(_ parser: inout EventParser) {
         for field in Self.identifiers + Self.references where parser.has(field) { hashIdentifier(&parser, field) }
         if parser.has(.ip) { cutAddress(text(&parser, .ip), quoted(parser.slice(.ip))) }
-        if parser.has(.traits) || parser.has(.contextTraits) || parser.has(.props)
+        if parser.has(.traits) || parser.has(.contextTraits) || parser.has(.props) || parser.hasPersonalMembers
             || parser.type == Int(EventType.identify.rawValue) || parser.type == Int(EventType.group.rawValue)
         {
             sealFields(&parser)
@@ -47,13 +51,13 @@ struct EventRewrite {
         let person = person(&parser)
         if parser.has(.traits) { sealTraits(range(parser.slice(.traits)), person) }
         if parser.has(.contextTraits) { sealTraits(range(parser.slice(.contextTraits)), person) }
-        for member in JSONPlaces.members(raw, 0..<raw.count)
-        where member.name != "traits" && Self.traitObjects.contains(member.name) {
-            sealTraits(member.value, person)
+        for member in JSONPlaces.members(raw, 0..<raw.count) where member.name != "traits" {
+            if Self.traitObjects.contains(member.name) { sealTraits(member.value, person) }
+            if Self.sealedObjects.contains(member.name) { seal(member, person) }
         }
         guard parser.has(.props) else { return }
         for member in JSONPlaces.members(raw, range(parser.slice(.props))) {
-            if keys.holdsOwn(member.name) {
+            if keys.holdsOwn(member.name) || Self.sealedObjects.contains(member.name) {
                 seal(member, person)
             } else if Self.traitObjects.contains(member.name) {
                 // PostHog's clients repeat traits and the address among the properties.
@@ -68,6 +72,7 @@ struct EventRewrite {
     @inline(__always)
     static func isNeeded(_ parser: inout EventParser, _ keys: PersonalKeys) -> Bool {
         if parser.has(.traits) || parser.has(.ip) || parser.has(.contextTraits) { return true }
+        if parser.hasPersonalMembers { return true }
         if parser.type == Int(EventType.identify.rawValue) || parser.type == Int(EventType.group.rawValue) {
             return true
         }

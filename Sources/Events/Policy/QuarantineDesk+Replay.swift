@@ -34,7 +34,17 @@ extension QuarantineDesk {
     package func replay(
         _ filter: QuarantineFilter, planVersion: Int? = nil, dryRun: Bool = false
     ) async throws -> ReplayReport {
-        try await replayAlone { try await replayPages(filter, planVersion, dryRun) }
+        if let planVersion { try await check(planVersion, filter) }
+        return try await replayAlone { try await replayPages(filter, planVersion, dryRun) }
+    }
+
+    /// Refuses a version that no app of the filter has, also where no event is waiting for it.
+    private func check(_ version: Int, _ filter: QuarantineFilter) async throws {
+        let apps = filter.app.map { [$0] } ?? policies.apps.list(org: filter.org).map(\.app)
+        for app in apps {
+            if try await policies.apps.plan(org: filter.org, app: app, version: version) != nil { return }
+        }
+        throw PolicyError.unknownPlanVersion
     }
 
     private func replayPages(
@@ -131,6 +141,7 @@ extension QuarantineDesk {
             var source = CaptureSource(
                 org: org, app: key.app, isHistorical: key.isHistorical,
                 sentAt: key.sentAt.map { Timestamp(microseconds: $0) }, hasGPC: key.hasGPC)
+            source.isReplay = true
             if let plans { source.planToReplayUnder = .some(plans[key.app] ?? nil) }
             var part: [Candidate] = []
             var bytes = 0

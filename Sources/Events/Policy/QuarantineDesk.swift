@@ -28,6 +28,9 @@ package final class QuarantineDesk: Sendable {
         (ledger, self.limits, self.clock) = (QuarantineLedger(database: database), limits, clock)
     }
 
+    /// The settings of all apps.
+    package var apps: AppBook { policies.apps }
+
     /// Bytes in quarantine, and how many there may be.
     package var quota: QuarantineQuota { policies.quota }
 
@@ -101,6 +104,11 @@ package final class QuarantineDesk: Sendable {
             planPath: verdict?.path, raw: kept.raw.map { String(decoding: $0, as: UTF8.self) })
     }
 
+    /// Events that were replayed, for counts: the row that was refused counts no longer.
+    package func replayed(org: String) async throws -> ReplayedRows {
+        ReplayedRows(try await ledger.replayed(org: org))
+    }
+
     // MARK: deleting
 
     /// Takes events out of the quarantine for good. Their receipts still say that they were refused.
@@ -133,7 +141,9 @@ package final class QuarantineDesk: Sendable {
             try store.quarantinedBytes(from: oldest.microseconds)
         }
         policies.quota.measured(bytes)
-        try await ledger.prune(before: oldest - .seconds(86_400))
+        let days = policies.apps.longestRetentionDays + 1
+        try await ledger.prune(
+            before: oldest - .seconds(86_400), replayed: clock.now - .seconds(86_400 * Int64(days)) - Self.retention)
     }
 
     /// One replay at a time.

@@ -37,6 +37,18 @@ struct QuarantineLedger: Sendable {
         return actions.reduce(into: [:]) { $0[$1.receipt, default: [:]][$1.place] = $1.state }
     }
 
+    /// Receipt and index of every event that was replayed.
+    func replayed(org: String) async throws -> [(receipt: String, index: Int)] {
+        try await database.read("quarantine.replayed") { transaction in
+            try transaction.all(
+                QuarantineAction.self,
+                """
+                SELECT receipt, place, app, event_id, state, outcome, plan_version, replay_receipt, at
+                FROM quarantine_actions WHERE org = \(org) AND state = 'replayed'
+                """)
+        }.map { ($0.receipt, $0.place) }
+    }
+
     func actions(org: String, receipt: String) async throws -> [QuarantineAction] {
         try await database.read("quarantine.ofReceipt") { transaction in
             try transaction.all(
@@ -87,9 +99,13 @@ struct QuarantineLedger: Sendable {
     }
 
     /// Forgets actions on events that nobody can read any more.
-    func prune(before: Timestamp) async throws {
+    ///
+    /// - Parameter replayed: before this also what was replayed: until then the row that was refused is in the log, and
+    ///   must not be counted beside the one that a replay brought.
+    func prune(before: Timestamp, replayed: Timestamp) async throws {
         try await database.write("quarantine.prune") { transaction in
-            _ = try transaction.run("DELETE FROM quarantine_actions WHERE at < \(before)")
+            _ = try transaction.run(
+                "DELETE FROM quarantine_actions WHERE at < \(before) AND (state <> 'replayed' OR at < \(replayed))")
         }
     }
 }

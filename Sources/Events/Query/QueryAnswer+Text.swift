@@ -91,22 +91,8 @@ extension QueryAnswer {
             }
         }
 
-        /// Quoted where commas, quotation marks or line ends need it; what a spreadsheet would take for a formula
-        /// begins with an apostrophe. Sources: RFC 4180; OWASP, "CSV Injection".
-        var csv: String {
-            var text = text
-            if isText, let first = text.unicodeScalars.first, "=+-@\t\r\n".unicodeScalars.contains(first) {
-                text = "'" + text
-            }
-            let needsQuotes = text.utf8.contains { [0x22, 0x2c, 0x0a, 0x0d].contains($0) }
-            guard needsQuotes else { return text }
-            var quoted = "\""
-            for scalar in text.unicodeScalars {
-                if scalar == "\"" { quoted += "\"" }
-                quoted.unicodeScalars.append(scalar)
-            }
-            return quoted + "\""
-        }
+        /// As exports of events have it: the same value is the same cell everywhere.
+        var csv: String { isText ? ExportLines.cell(text) : text }
     }
 
     package var csv: String {

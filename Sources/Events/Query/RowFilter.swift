@@ -14,6 +14,8 @@ package struct RowFilter: Sendable {
     package let to: Int64
     /// Bit n stands for the outcome with raw value n.
     let outcomes: UInt8
+    /// Quarantined rows that count as nothing, because they were replayed.
+    var replayed = ReplayedRows.none
     let test: RowTestTree?
     let tests: [ColumnTest]
 

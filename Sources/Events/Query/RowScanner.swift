@@ -17,6 +17,7 @@ package final class RowScanner {
         guard rowCount > 0 else { return .none }
         var mask = RowMask.of(try block.outcomes(), allowed: filter.outcomes, rowCount: rowCount)
         guard confine(&mask, block) else { return .none }
+        if !filter.replayed.isEmpty { try takeOutReplayed(&mask, block) }
         if !filter.spans(earliest: block.earliest, latest: block.latest) {
             mask.keep(try block.times(), from: filter.from, to: filter.to)
         }
@@ -41,6 +42,21 @@ package final class RowScanner {
         if reach == 0 { return false }
         if reach < block.rowCount || !isWhole { mask.clear(reach..<block.rowCount) }
         return true
+    }
+
+    /// Takes out the quarantined rows of which a replay brought another.
+    private func takeOutReplayed(_ mask: inout RowMask, _ block: any ColumnBlock) throws {
+        var outcomes: [UInt8]?
+        for request in block.requests {
+            guard request.org == filter.org, let name = request.name else { continue }
+            for index in filter.replayed.indices(of: name) where index < request.rowCount {
+                let known = try outcomes ?? block.outcomes()
+                outcomes = known
+                let row = request.firstRow + index
+                guard known.indices.contains(row), known[row] == EventOutcome.quarantined.rawValue else { continue }
+                mask.clear(row..<row + 1)
+            }
+        }
     }
 
     private func rows(_ tree: RowTestTree, _ block: any ColumnBlock) throws -> RowMask {

@@ -43,11 +43,14 @@ final class TotalsView: Sendable {
     private static let correctionName = ""
 
     /// Adds what one request brought.
-    func add(org: String, _ counts: OutcomeCounts, at moment: Timestamp?) {
+    ///
+    /// - Parameter isReplay: the events are in the counts already, as quarantined: now they are what became of them.
+    func add(org: String, _ counts: OutcomeCounts, isReplay: Bool = false, at moment: Timestamp?) {
         organisations.withLock { all in
             guard all[org] != nil || all.count < Self.organisationsMax else { return }
             all[org, default: Organisation()].counts += counts
-            guard let moment else { return }
+            if isReplay { all[org]?.counts.quarantined -= counts.total }
+            guard let moment, !isReplay else { return }
             let second = moment.microseconds.quotientRoundingDown(1_000_000)
             let place = Int(second & Int64(Self.ringSeconds - 1))
             guard let known = all[org]?.ring[place], known.second <= second else { return }

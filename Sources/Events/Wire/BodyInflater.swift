@@ -6,7 +6,7 @@ struct BodyInflater {
     let limits: EventLimits
     private static let stepBytes = 64 << 10
 
-    /// The decoded bytes, or why the body is refused: `bodyTooLarge`, `inflateRatio`, or `malformedBody` with the
+    /// The decoded bytes, or why the body is refused: `bodyTooLarge`, `inflateRatio`, or `brokenPacking` with the
     /// offset in the packed bytes.
     func inflate(_ body: UnsafeRawBufferPointer, _ encoding: BodyEncoding) throws(CaptureError) -> [UInt8] {
         switch encoding {
@@ -51,9 +51,9 @@ struct BodyInflater {
             decoded.append(contentsOf: step.prefix(count))
             if status == Z_STREAM_END {
                 if stream.avail_in == 0 { return decoded }
-                guard inflateReset(&stream) == Z_OK else { throw .malformedBody(offset: Int(stream.total_in)) }
+                guard inflateReset(&stream) == Z_OK else { throw .brokenPacking(offset: Int(stream.total_in)) }
             } else if status != Z_OK || (count == 0 && stream.avail_in == 0) {
-                throw .malformedBody(offset: body.count - Int(stream.avail_in))
+                throw .brokenPacking(offset: body.count - Int(stream.avail_in))
             }
         }
     }
@@ -72,11 +72,11 @@ struct BodyInflater {
                 let status = ZSTD_decompressStream(context, &output, &input)
                 return (status, output.pos)
             }
-            guard ZSTD_isError(status) == 0 else { throw .malformedBody(offset: input.pos) }
+            guard ZSTD_isError(status) == 0 else { throw .brokenPacking(offset: input.pos) }
             try check(decoded.count + count, of: body.count)
             decoded.append(contentsOf: step.prefix(count))
             if status == 0, input.pos == input.size { return decoded }
-            if count == 0, input.pos == input.size { throw .malformedBody(offset: input.pos) }
+            if count == 0, input.pos == input.size { throw .brokenPacking(offset: input.pos) }
         }
     }
 }

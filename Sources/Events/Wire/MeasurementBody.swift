@@ -4,7 +4,7 @@ package import AurumCore
 ///
 /// The body names the person once, around its events; every event becomes one line that says it itself.
 package enum MeasurementBody {
-    /// - Throws: `malformedBody` with the offset in the decoded text, `tooManyEvents`.
+    /// - Throws: `malformedBody` or `unexpectedShape` with the offset in the decoded text, `tooManyEvents`.
     package static func translate(
         _ body: UnsafeRawBufferPointer, limits: EventLimits
     ) throws(CaptureError) -> TranslatedBody {
@@ -13,15 +13,19 @@ package enum MeasurementBody {
         }
         var grammar = JSONGrammar(start, end: start + body.count)
         grammar.skipSpace()
-        guard grammar.peek == 0x7b, let whole = grammar.text() else {
-            throw .malformedBody(offset: grammar.cursor - start)
+        let wanted = "an object with an array named events"
+        guard !grammar.isAtEnd else { throw .malformedBody(offset: grammar.cursor - start) }
+        guard grammar.peek == 0x7b else {
+            throw .unexpectedShape(offset: grammar.cursor - start, wanted: wanted)
         }
+        guard let whole = grammar.text() else { throw .malformedBody(offset: grammar.cursor - start) }
         grammar.skipSpace()
         guard grammar.isAtEnd else { throw .malformedBody(offset: grammar.cursor - start) }
         var translator = MeasurementTranslator(limits: limits, capacity: body.count * 2)
         translator.readEnvelope(whole)
         guard let events = translator.envelope.events, events.start.pointee == 0x5b else {
-            throw .malformedBody(offset: (translator.envelope.events?.start ?? start) - start)
+            throw .unexpectedShape(
+                offset: (translator.envelope.events?.start ?? whole.start) - start, wanted: wanted)
         }
         try translator.translate(events)
         return translator.result
@@ -204,20 +208,15 @@ struct MeasurementTranslator {
         out.close(campaign)
     }
 
-    /// `value` is money where a currency says so, and in sales, which default to the app's currency.
+    /// `value` is money where a currency says so, and in sales, which default to the app's currency. What cannot be
+    /// read as money is left for the contract to refuse: it would be missing from every sum and nobody would know.
     private mutating func writeMoney(_ values: [String: JSONText], isSale: Bool) {
         out.copy("order_id", values["transaction_id"], bytesMax: ContractLimits.identifierBytes)
         if let number = values["transaction_id"], number.isNumber { out.identifier("order_id", number) }
         let currency = values["currency"]
         guard let value = values["value"], currency != nil || isSale else { return }
-        let isMoney =
-            value.isNumber
-            || value.content.withContiguousStorageIfAvailable { bytes in
-                bytes.baseAddress.map { DecimalText.millionths($0, bytes.count) != nil } ?? false
-            } == true
-        guard isMoney else { return }
         out.member("value", value)
-        if let currency, currency.isString { out.member("currency", currency) }
+        if let currency { out.member("currency", currency) }
     }
 
     /// `{"plan":{"value":"pro"}}` says `{"plan":"pro"}`.

@@ -113,7 +113,7 @@ package enum BodyEncoding: Sendable {
 
     /// The decoded bytes of a body.
     ///
-    /// - Throws: `bodyTooLarge`, `inflateRatio`, or `malformedBody` with the offset in the packed bytes.
+    /// - Throws: `bodyTooLarge`, `inflateRatio`, or `brokenPacking` with the offset in the packed bytes.
     package func decode(
         _ body: UnsafeRawBufferPointer, limits: EventLimits, bodyBytesMax: Int? = nil
     ) throws(CaptureError) -> [UInt8] {

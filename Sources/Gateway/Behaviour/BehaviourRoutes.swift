@@ -1,14 +1,16 @@
 internal import Accounts
 internal import AurumCore
-internal import Events
+package import Events
 internal import Hummingbird
 
 /// Questions about what persons do one after another.
-struct BehaviourRoutes: Sendable {
-    let access: Access
-    let questions: BehaviourService
+package struct BehaviourRoutes: Sendable {
+    private let access: Access
+    private let questions: BehaviourService
 
     private static let bodyBytesMax = 262_144
+
+    package init(access: Access, questions: BehaviourService) { (self.access, self.questions) = (access, questions) }
 
     private static func description(_ kind: BehaviourKind) -> (summary: String, example: JSONValue) {
         switch kind {
@@ -45,7 +47,7 @@ struct BehaviourRoutes: Sendable {
         }
     }
 
-    func register(in book: RouteBook) {
+    package func register(in book: RouteBook) {
         for kind in BehaviourKind.allCases {
             let (summary, example) = Self.description(kind)
             book.post(
@@ -58,7 +60,7 @@ struct BehaviourRoutes: Sendable {
                     as BehaviourError
                 {
                     throw Problem(error)
-                } catch let error as QueryError { throw Problem(error) }
+                } catch let error as QueryError { throw Problem.query(error) }
             }
         }
     }
@@ -67,16 +69,5 @@ struct BehaviourRoutes: Sendable {
 extension Problem {
     init(_ error: BehaviourError) {
         self = .invalid(error.problems.map { FieldProblem(field: $0.field, detail: $0.detail) })
-    }
-}
-
-extension Problem {
-    init(_ error: QueryError) {
-        switch error {
-        case .busy: self = .rateLimited(retryAfterSeconds: 1)
-        case .timeout, .cancelled: self = .timeout
-        case .malformed, .tooLarge: self = .invalid([FieldProblem(field: "", detail: error.sentence)])
-        case .storage: self = .internalError
-        }
     }
 }

@@ -61,7 +61,7 @@ struct ExportRoutes: Sendable {
         } catch let error as BehaviourError {
             throw Problem(error)
         } catch let error as QueryError {
-            throw Problem(error)
+            throw Problem.query(error)
         } catch ExportError.tooMany {
             throw Problem.rateLimited(retryAfterSeconds: 60)
         }

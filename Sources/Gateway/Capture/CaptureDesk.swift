@@ -179,6 +179,8 @@ extension Problem {
     init(_ error: CaptureError, limits: EventLimits) {
         switch error {
         case .malformedBody(let offset): self = .malformedBody(offset: offset)
+        case .unexpectedShape(let offset, _), .brokenPacking(let offset):
+            self = .unreadableBody(offset: offset, detail: error.sentence)
         case .bodyTooLarge: self = .bodyTooLarge(limitBytes: limits.bodyBytesMax)
         case .tooManyEvents: self = .tooManyEvents(limit: limits.batchEventsMax)
         case .inflateRatio: self = .inflateRatio

@@ -22,6 +22,8 @@ package struct FieldProblem: Sendable, Equatable {
 /// one log level; codes and sentences never hold what a client sent.
 package enum Problem: Error, Sendable, Equatable {
     case malformedBody(offset: Int?)
+    /// A capture body that is broken in another way than its JSON.
+    case unreadableBody(offset: Int, detail: String)
     case invalid([FieldProblem])
     case badQuery(name: String, detail: String)
     case unknownKey
@@ -44,7 +46,6 @@ package enum Problem: Error, Sendable, Equatable {
     case unsupportedMediaType
     case rateLimited(retryAfterSeconds: Int)
     case unavailable(code: String, detail: String)
-    case timeout
     case upgradeRequired
     /// What came was no HTTP request.
     case malformedRequest
@@ -55,7 +56,7 @@ package enum Problem: Error, Sendable, Equatable {
 
     package var status: HTTPResponse.Status {
         switch self {
-        case .malformedBody, .badQuery, .redirectNotAllowed, .malformedRequest: .badRequest
+        case .malformedBody, .unreadableBody, .badQuery, .redirectNotAllowed, .malformedRequest: .badRequest
         case .invalid: .unprocessableContent
         case .unknownKey, .notSignedIn: .unauthorized
         case .scopeMissing, .originNotAllowed, .serverKeyNeeded: .forbidden
@@ -67,7 +68,6 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedEncoding, .unsupportedMediaType: .unsupportedMediaType
         case .rateLimited: .tooManyRequests
         case .unavailable: .serviceUnavailable
-        case .timeout: .gatewayTimeout
         case .upgradeRequired: .upgradeRequired
         case .addressTooLong: .uriTooLong
         case .headersTooLarge: .requestHeaderFieldsTooLarge
@@ -79,7 +79,7 @@ package enum Problem: Error, Sendable, Equatable {
     /// The stable code, also the metric label.
     package var code: String {
         switch self {
-        case .malformedBody: "malformed_body"
+        case .malformedBody, .unreadableBody: "malformed_body"
         case .invalid: "invalid_fields"
         case .badQuery: "bad_query"
         case .unknownKey: "unknown_key"
@@ -96,7 +96,6 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedEncoding: "unsupported_encoding"
         case .unsupportedMediaType: "unsupported_media_type"
         case .rateLimited: "rate_limited"
-        case .timeout: "timeout"
         case .upgradeRequired: "upgrade_required"
         case .malformedRequest: "malformed_request"
         case .addressTooLong: "address_too_long"
@@ -110,6 +109,7 @@ package enum Problem: Error, Sendable, Equatable {
     package var detail: String {
         switch self {
         case .malformedBody(let offset?): "The body is not valid JSON at byte \(offset)."
+        case .unreadableBody(_, let detail): detail
         case .malformedBody(nil): "The body is not valid JSON of the expected shape."
         case .invalid(let problems): "\(problems.count) field(s) are wrong; see `problems`."
         case .badQuery(let name, let detail): "Query parameter \(name): \(detail)"
@@ -130,7 +130,6 @@ package enum Problem: Error, Sendable, Equatable {
         case .unsupportedEncoding: "Content-Encoding must be gzip, zstd or absent."
         case .unsupportedMediaType: "Content-Type must be application/json or application/x-ndjson."
         case .rateLimited(let seconds): "Too many requests; try again in \(seconds) s."
-        case .timeout: "The request took too long."
         case .upgradeRequired: "This path is a WebSocket: ask to upgrade."
         case .malformedRequest: "What was sent is no HTTP/1.1 request."
         case .addressTooLong(let limit):
@@ -146,8 +145,9 @@ package enum Problem: Error, Sendable, Equatable {
         switch self {
         case .internalError: .error
         case .query(let error): error.logLevel
-        case .unavailable, .timeout: .warning
-        case .malformedBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing, .originNotAllowed,
+        case .unavailable: .warning
+        case .malformedBody, .unreadableBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing,
+            .originNotAllowed,
             .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion, .methodNotAllowed, .conflict, .gone,
             .bodyTooLarge, .tooManyEvents, .inflateRatio,
             .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired, .malformedRequest,
@@ -172,7 +172,10 @@ package enum Problem: Error, Sendable, Equatable {
             "status": .integer(Int64(status.code)), "detail": .string(detail), "code": .string(code),
             "request_id": .string(requestID),
         ]
-        if case .malformedBody(let offset?) = self { members["offset"] = .integer(Int64(offset)) }
+        switch self {
+        case .malformedBody(let offset?), .unreadableBody(let offset, _): members["offset"] = .integer(Int64(offset))
+        default: break
+        }
         if case .invalid(let problems) = self {
             members["problems"] = .array(
                 problems.prefix(50).map { ["field": .string($0.field), "detail": .string($0.detail)] })

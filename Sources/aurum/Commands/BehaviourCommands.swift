@@ -34,9 +34,9 @@ struct BehaviourOptions: ParsableArguments {
         }
         var answer = JSONValue.null
         let org = org
-        try await EventsCommand.withLog(configuration) { log in
+        try await EventsCommand.withDesk(configuration) { log, desk in
             do {
-                answer = try await BehaviourWiring.questions(log, registry: MetricRegistry())
+                answer = try await BehaviourWiring.questions(log, desk.apps, registry: MetricRegistry())
                     .answer(kind, body, org: org)
             } catch let error as BehaviourError {
                 throw CommandFailure(error)

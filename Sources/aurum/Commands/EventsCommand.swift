@@ -1,5 +1,6 @@
 internal import ArgumentParser
 internal import AurumCore
+internal import Database
 internal import Events
 internal import Foundation
 internal import Logging
@@ -126,5 +127,25 @@ struct EventsCommand: AsyncParsableCommand {
             throw error
         }
         await log.close()
+    }
+
+    /// The same with what the organisations decided about their events.
+    static func withDesk(
+        _ configuration: AurumConfiguration, _ body: (EventLog, QuarantineDesk) async throws -> Void
+    ) async throws {
+        let folder = try DataFolder(path: configuration.dataDirectory)
+        let (clock, registry) = (SystemWallClock(), MetricRegistry())
+        let database = try Openings.database(folder, registry: registry, clock: clock)
+        let policies = try await Openings.policies(folder, database, registry: registry)
+        let log = try Openings.log(
+            folder, registry: registry, health: HealthRegistry(clock: clock), clock: clock, policies: policies,
+            logLevel: .warning)
+        let desk = QuarantineDesk(
+            policies: policies, log: log, database: database, limits: EventLimits(), clock: clock)
+        let result: Result<Void, any Error>
+        do { result = .success(try await body(log, desk)) } catch { result = .failure(error) }
+        await log.close()
+        try database.close()
+        try result.get()
     }
 }

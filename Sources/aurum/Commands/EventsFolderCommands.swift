@@ -100,7 +100,7 @@ extension EventsCommand {
         line += String(format: ", %.2f : 1", ratio)
         if finding.tornBytes > 0 { line += ", \(finding.tornBytes) bytes behind the last whole block" }
         Output.line(line)
-        for range in finding.damaged { Output.line("  damaged: \(range.byteCount) bytes at \(range.offset)") }
+        for range in finding.damaged { Output.line("  damaged: \(range.sentence)") }
         if finding.unreadableRows > 0 { Output.line("  unreadable: \(finding.unreadableRows) rows") }
         if let problem = finding.problem { Output.line("  \(problem)") }
     }

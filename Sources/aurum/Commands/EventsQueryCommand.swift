@@ -85,11 +85,12 @@ struct EventsQueryCommand: AsyncParsableCommand {
     ) async throws -> JSONValue {
         let clock = SystemWallClock()
         var text = ""
-        try await EventsCommand.withLog(configuration) { log in
+        try await EventsCommand.withDesk(configuration) { log, desk in
             var limits = QueryLimits()
             limits.duration = .seconds(600)
             let engine = QueryEngine(
-                source: log.store, persons: { log.store.persons(org: $0) }, limits: limits, registry: MetricRegistry(),
+                source: log.store, persons: { log.store.persons(org: $0) },
+                replayed: { try await desk.replayed(org: $0) }, limits: limits, registry: MetricRegistry(),
                 clock: clock, logger: Logger(label: "query"))
             do throws(QueryError) {
                 text = try await engine.answer(try engine.query(document), org: org).json

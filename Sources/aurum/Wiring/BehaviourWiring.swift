@@ -9,12 +9,12 @@ internal import Telemetry
 enum BehaviourWiring {
     static func parts(
         _ configuration: AurumConfiguration, _ folder: DataFolder, _ events: EventLog, _ limits: EventLimits,
-        _ database: Database, _ engine: QueryEngine
+        _ database: Database, _ engine: QueryEngine, _ apps: AppBook
     ) -> BehaviourParts {
         let clock = SystemWallClock()
         let directory = configuration[.exportsDirectory]
         return BehaviourParts(
-            questions: BehaviourService(engine: engine, clock: clock),
+            questions: BehaviourService(engine: engine, clock: clock, sessions: { SessionRules(apps.list(org: $0)) }),
             exports: ExportService(
                 database: database, engine: engine, folder: folder.exportsPath,
                 directory: directory == "off" ? nil : directory, freeBytesMin: limits.freeBytesMin, clock: clock,
@@ -23,13 +23,18 @@ enum BehaviourWiring {
     }
 
     /// For a log without a server.
-    static func questions(_ events: EventLog, registry: MetricRegistry) -> BehaviourService {
-        BehaviourService(engine: engine(events, registry: registry), clock: SystemWallClock())
+    static func questions(_ events: EventLog, _ apps: AppBook, registry: MetricRegistry) -> BehaviourService {
+        BehaviourService(
+            engine: engine(events, registry: registry), clock: SystemWallClock(),
+            sessions: { SessionRules(apps.list(org: $0)) })
     }
 
-    static func engine(_ events: EventLog, registry: MetricRegistry) -> QueryEngine {
+    static func engine(
+        _ events: EventLog, _ quarantine: QuarantineDesk? = nil, registry: MetricRegistry
+    ) -> QueryEngine {
         QueryEngine(
-            source: events.store, persons: { events.store.persons(org: $0) }, registry: registry,
+            source: events.store, persons: { events.store.persons(org: $0) },
+            replayed: { try await quarantine?.replayed(org: $0) ?? ReplayedRows.none }, registry: registry,
             clock: SystemWallClock(), logger: Logger(label: "query"))
     }
 }

@@ -80,7 +80,7 @@ struct RunningServer {
         let conversations = ConversationService(
             database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
             limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
-        let queries = BehaviourWiring.engine(stores.events, registry: registry)
+        let queries = BehaviourWiring.engine(stores.events, stores.quarantine, registry: registry)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -94,7 +94,8 @@ struct RunningServer {
             attribution: AttributionService(
                 database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine)),
             behaviour: BehaviourWiring.parts(
-                configuration, stores.folder, stores.events, stores.eventLimits, database, queries),
+                configuration, stores.folder, stores.events, stores.eventLimits, database, queries,
+                stores.policies.apps),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))

@@ -23,10 +23,9 @@ struct SequencePlan: Sendable {
     enum Order: Sendable {
         /// As the events stand in the log.
         case log
-        /// The code of the event's app in `groups`.
-        case app
-        /// The code of app and client session in `groups`; 0 for events outside any.
-        case clientSession
+        /// The code in `groups` of the event's app, or of app and client's session where the app leaves sessions to
+        /// its clients (0 for events outside any), with the app's rule.
+        case session(SessionRules)
     }
 
     /// All rows that are collected; nil for those with a mark only.
@@ -166,17 +165,26 @@ final class SequenceReader {
     private func orders(_ rows: [UInt32], _ block: MemoBlock, _ ordinal: UInt32) throws -> [UInt32] {
         switch plan.order {
         case .log: return rows.map { ordinal &+ $0 }
-        case .app: return groups.labels(try columns.text(ColumnName("app"), of: block), rows: rows)
-        case .clientSession:
-            let apps = try columns.text(ColumnName("app"), of: block)
-            let sessions = try block.text(ColumnName("session_id"))
-            return rows.map { row in
-                let app = apps.map { $0.codes[Int(row)] == 0 ? "" : $0.dictionary.text($0.codes[Int(row)]) } ?? ""
-                let session = sessions.flatMap { column in
-                    column.codes[Int(row)] == 0 ? nil : column.dictionary.text(column.codes[Int(row)])
-                }
-                return session.map { plan.groups.code(app + "\u{0}" + $0) } ?? 0
+        case .session(let rules): return try sessions(rows, block, rules)
+        }
+    }
+
+    private func sessions(_ rows: [UInt32], _ block: MemoBlock, _ rules: SessionRules) throws -> [UInt32] {
+        let apps = try columns.text(ColumnName("app"), of: block)
+        var clients: TextColumn?
+        var known: [UInt32: (name: String, rule: SessionRules.Rule, order: UInt32)] = [:]
+        return try rows.map { row in
+            let code = apps?.codes[Int(row)] ?? 0
+            if known[code] == nil {
+                let name = code == 0 ? "" : apps?.dictionary.text(code) ?? ""
+                let rule = rules.rule(name)
+                known[code] = (name, rule, rule.order(rule.isClients ? 0 : plan.groups.code(name)))
+                if rule.isClients, clients == nil { clients = try block.text(ColumnName("session_id")) }
             }
+            guard let app = known[code] else { return 0 }
+            guard app.rule.isClients, let clients, clients.codes[Int(row)] != 0 else { return app.order }
+            let session = clients.dictionary.text(clients.codes[Int(row)])
+            return app.rule.order(plan.groups.code(app.name + "\u{0}" + session))
         }
     }
 }

@@ -3,21 +3,27 @@ internal import AurumCore
 /// `POST /v1/query/sessions`: the visits that began in a range of time.
 struct SessionQuestion: Sendable {
     /// Who says what a session is.
-    enum Source: String, Sendable, CaseIterable { case gap, client }
+    enum Source: String, Sendable, CaseIterable {
+        case gap, client
+        /// As the settings of each app say.
+        case app
+    }
 
     private let scope: BehaviourScope
-    private let rule: SessionRule
-    private let source: Source
+    private let rules: SessionRules
     private let bucket: Period
     private let label: ColumnName?
     private let listMax: Int
 
     private static let placesMax = 20
 
-    init(_ body: BehaviourBody, org: String, now: Timestamp) {
+    /// - Parameter rules: of the organisation's apps; the question may say something else for all of them.
+    init(_ body: BehaviourBody, org: String, now: Timestamp, rules: SessionRules) {
         scope = BehaviourScope(body, org: org, now: now)
-        rule = SessionRule(gapMinutes: body.integer("gap_minutes", SessionRule.gapMinutes, standard: 30))
-        source = body.choice("sessions", standard: Source.gap)
+        let gap = body.integer("gap_minutes", SessionRule.gapMinutes, standard: 0)
+        let isClients: [Source: Bool] = [.gap: false, .client: true]
+        self.rules = rules.with(
+            gapMinutes: gap == 0 ? nil : gap, isClients: isClients[body.choice("sessions", standard: Source.app)])
         bucket = body.choice("bucket", standard: Period.day)
         label = body.column("by")
         listMax = body.integer("list", 0...1000, standard: 0)
@@ -26,7 +32,8 @@ struct SessionQuestion: Sendable {
     func answer(_ desk: BehaviourDesk) throws -> [String: JSONValue] {
         let range = scope.range
         // A session that began before the range is told from one that begins in it by the day before.
-        let reach = SessionRule.lengthMax + rule.gap
+        let known = rules.rules(of: scope.apps)
+        let reach = SessionRule.lengthMax + Int64(known.map(\.gapMinutes).max() ?? 0) * 60_000_000
         let (from, to) = (saturating(range.lowerBound, -reach), saturating(range.upperBound, reach))
         var plan = SequencePlan(
             base: scope.filterOfAll(from: from, to: to),
@@ -38,18 +45,18 @@ struct SessionQuestion: Sendable {
         plan.label = label.map { .column($0) } ?? .step
         plan.currencyShift = SessionCode.labelBits
         plan.extra = .value
-        plan.order = source == .gap ? .app : .clientSession
-        plan.groups = LabelTable(textsMax: 1 << 22)
-        let (rule, calendar, listMax) = (rule, scope.calendar(bucket), listMax)
-        let (isClients, labels) = (source == .client, plan.labels)
+        plan.order = .session(rules)
+        plan.groups = LabelTable(textsMax: SessionRules.Rule.codesMax)
+        let (calendar, listMax, labels) = (scope.calendar(bucket), listMax, plan.labels)
         let (walker, stats) = try desk.walk(plan) {
-            SessionWalker(
-                rule, range: range, calendar: calendar, isClients: isClients, ranks: labels.ranks, listMax: listMax)
+            SessionWalker(range: range, calendar: calendar, ranks: labels.ranks, listMax: listMax)
         }
         // Sessions past the bound of the table would run together.
         guard !plan.groups.isFull else { throw QueryError.tooLarge("more than 4 million client sessions") }
+        let only = known.count == 1 ? known.first : nil
         var answer: [String: JSONValue] = [
-            "sessions": .string(source.rawValue), "gap_minutes": .integer(rule.gap / 60_000_000),
+            "sessions": .string(only.map { $0.isClients ? "client" : "gap" } ?? "app"),
+            "gap_minutes": only.map { .integer(Int64($0.gapMinutes)) } ?? .null,
             "bucket": .string(bucket.rawValue), "by": .string(label?.path ?? "step"),
             "total": row(walker.total, plan),
             "buckets": .array(

@@ -65,12 +65,9 @@ struct SessionWalker: SequenceWalker {
         var person: UInt64?
     }
 
-    private let rule: SessionRule
     private let range: Range<Int64>
     private let listMax: Int
     private let calendar: PeriodCalendar
-    /// Whether a session says itself which events it has, by `order`; otherwise `order` is the app and gaps decide.
-    private let isClients: Bool
     /// The order of the labels' texts by code, so that ties do not depend on arrival.
     private let ranks: [UInt32]
 
@@ -84,11 +81,9 @@ struct SessionWalker: SequenceWalker {
     private(set) var list: [Session] = []
 
     init(
-        _ rule: SessionRule, range: Range<Int64>, calendar: PeriodCalendar, isClients: Bool, ranks: [UInt32],
-        listMax: Int
+        range: Range<Int64>, calendar: PeriodCalendar, ranks: [UInt32], listMax: Int
     ) {
-        (self.rule, self.range, self.calendar) = (rule, range, calendar)
-        (self.isClients, self.ranks, self.listMax) = (isClients, ranks, listMax)
+        (self.range, self.calendar, self.ranks, self.listMax) = (range, calendar, ranks, listMax)
         // One place more for labels that were too many to be told apart.
         entries = [Int](repeating: 0, count: ranks.count + 1)
         exits = entries
@@ -117,12 +112,14 @@ struct SessionWalker: SequenceWalker {
 
     /// Rows of one app (or one client's session), by time; how many sessions they make.
     private mutating func take(_ rows: UnsafeBufferPointer<SequenceRow>) -> Int {
+        let own = SessionRules.Rule(order: rows.first?.order ?? 0)
         // Events outside any client's session make none.
-        if isClients, rows.first?.order == 0 { return 0 }
+        if own.isClients, SessionRules.Rule.code(order: rows.first?.order ?? 0) == 0 { return 0 }
+        let rule = SessionRule(gapMinutes: own.gapMinutes)
         var start = 0
         var found = 0
         for index in 1..<max(1, rows.count)
-        where !isClients && !rule.goesOn(rows[index].time, start: rows[start].time, last: rows[index - 1].time) {
+        where !own.isClients && !rule.goesOn(rows[index].time, start: rows[start].time, last: rows[index - 1].time) {
             found += finish(UnsafeBufferPointer(rebasing: rows[start..<index]))
             start = index
         }

@@ -14,6 +14,7 @@ package final class QueryEngine: Sendable {
     package let limits: QueryLimits
     package let source: any ColumnSource
     private let persons: @Sendable (String) -> any PersonResolver
+    private let replayed: @Sendable (String) async throws -> ReplayedRows
     private let clock: any WallClock
     private let logger: Logger
     private let kept: KeptAnswers
@@ -23,13 +24,16 @@ package final class QueryEngine: Sendable {
     private let rowsKept: Counter
     private let refused: [String: Counter]
 
-    /// - Parameter persons: who is who in an organisation at the moment of the call, after merges.
+    /// - Parameters:
+    ///   - persons: who is who in an organisation at the moment of the call, after merges.
+    ///   - replayed: which events of an organisation were sent again out of the quarantine.
     package init(
         source: any ColumnSource,
         persons: @escaping @Sendable (String) -> any PersonResolver = { _ in UnmergedPersons() },
+        replayed: @escaping @Sendable (String) async throws -> ReplayedRows = { _ in .none },
         limits: QueryLimits = QueryLimits(), registry: MetricRegistry, clock: any WallClock, logger: Logger
     ) {
-        (self.source, self.persons, self.limits) = (source, persons, limits)
+        (self.source, self.persons, self.replayed, self.limits) = (source, persons, replayed, limits)
         (self.clock, self.logger) = (clock, logger)
         kept = KeptAnswers(bytesMax: limits.keptBytesMax)
         durations = Dictionary(
@@ -58,8 +62,13 @@ package final class QueryEngine: Sendable {
     package func answer(_ query: EventQuery, org: String) async throws(QueryError) -> QueryAnswer {
         let asOf = clock.now
         let began = ContinuousClock.now
+        var hidden = ReplayedRows.none
+        if query.rowFilter(org: org).outcomes & 1 << EventOutcome.quarantined.rawValue != 0 {
+            do { hidden = try await replayed(org) } catch { throw .storage }
+        }
+        let known = hidden
         return try await run(.aggregate, org: org) { [self] context in
-            let plan = QueryPlan(query, org: org)
+            let plan = QueryPlan(query, org: org, replayed: known)
             let resolver = persons(org)
             let run = QueryRun(
                 plan: plan, context: context, resolver: resolver, kept: limits.keptBytesMax > 0 ? kept : nil,

@@ -28,11 +28,14 @@ struct QueryPlan: Sendable {
         var numbers: [Numbers]
         var hasMoney: Bool
         var hasMoneySketch: Bool
+        var replayed: Int
     }
 
-    init(_ query: EventQuery, org: String) {
+    init(_ query: EventQuery, org: String, replayed: ReplayedRows = .none) {
         self.query = query
-        filter = query.rowFilter(org: org)
+        var filter = query.rowFilter(org: org)
+        filter.replayed = replayed
+        self.filter = filter
         zone = query.bucket == nil ? nil : ZoneClock(query.timezone)
         var uniques: [QueryMeasure.UniqueThing] = []
         var numbers: [Numbers] = []
@@ -56,6 +59,7 @@ struct QueryPlan: Sendable {
         key = Key(
             org: org, apps: Set(query.apps), filter: query.filter, outcomes: filter.outcomes, groupBy: query.groupBy,
             bucket: query.bucket, timezone: query.bucket == nil ? nil : query.timezone, uniques: uniques,
-            numbers: numbers, hasMoney: hasMoney, hasMoneySketch: hasMoneySketch)
+            numbers: numbers, hasMoney: hasMoney, hasMoneySketch: hasMoneySketch,
+            replayed: replayed.version)
     }
 }
