@@ -246,6 +246,15 @@ struct QueryEngineTests {
         }
     }
 
+    @Test func `persons that no two segments share are counted in a time that grows with them`() async throws {
+        let segments = (1...3).map { PersonsBlock(count: 400_000, seed: $0).segment }
+        var query = EventQuery()
+        query.measures = [QueryMeasure(.unique(.person))]
+        // Searches that walked over all the keys before theirs would take minutes.
+        let answer = try await Self.engine(GrowingSource(segments)).answer(query, org: "acme")
+        #expect(answer.rows == [[.integer(1_200_000)]] && !answer.isApproximate)
+    }
+
     @Test func `a query past its deadline or its groups is refused, and counted`() async throws {
         var random = SeededRandom(seed: 6)
         let events = try await QueryEvents.make(&random, segmentSizes: [2], rowsMax: 60)
@@ -364,13 +373,14 @@ private final class PersonsBlock: ColumnBlock {
     let latest: Int64 = 0
     let requests: [RequestSpan]
     private let column: PersonColumn
+    private let identity: UInt64
 
-    init(count: Int) {
-        rowCount = count
+    init(count: Int, seed: UInt64 = 1) {
+        (rowCount, identity) = (count, seed)
         requests = [
             RequestSpan(org: "acme", app: "shop", format: "native", receivedAt: 0, firstRow: 0, rowCount: count)
         ]
-        var random = SeededRandom(seed: 1)
+        var random = SeededRandom(seed: seed)
         column = PersonColumn(
             codes: (1...UInt32(count)).map { $0 }, keys: [0] + (0..<count).map { _ in random.next() },
             id: DictionaryNumber.next())
@@ -379,7 +389,7 @@ private final class PersonsBlock: ColumnBlock {
     var segment: ColumnSegment {
         let summary = BlockSummary(
             rowCount: rowCount, earliest: 0, latest: 0, sources: [CaptureSource(org: "acme", app: "shop")])
-        return ColumnSegment(identity: 9, isSealed: true, blocks: [summary], read: { _ in self })
+        return ColumnSegment(identity: identity, isSealed: true, blocks: [summary], read: { _ in self })
     }
 
     func position(_ row: Int) -> LogPosition { LogPosition(segment: 9, offset: 0, row: UInt32(row)) }

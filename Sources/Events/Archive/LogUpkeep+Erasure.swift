@@ -86,13 +86,14 @@ extension LogUpkeep {
         let now = clock.now.microseconds
         let failure: LogStorageError? = state.withLock { state in
             var ledger = state.ledger
+            let lost = LogLosses.missingSegments(segments.map(\.number), state.manifest)
             for erasure in ledger.pending {
                 let waits =
                     segments.contains { $0.number <= erasure.end.segment }
                     // Also those that are lost: one that is put back must not bring an erased person back.
                     || state.manifest.archives.contains {
                         $0.first <= erasure.end.segment && $0.erasures < erasure.sequence
-                    }
+                    } || lost.contains { $0.first <= erasure.end.segment }
                 guard !waits else { continue }
                 ledger.finish(
                     erasure.sequence, rows: state.erasedRows[erasure.sequence] ?? 0, at: now, secret)

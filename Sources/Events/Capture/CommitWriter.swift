@@ -179,7 +179,8 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
 
     /// Decides duplicates and counts outcomes, in the order of the rows.
     private func settle(_ sealed: inout Sealed) throws(DeduplicationError) {
-        let received = sealed.buffer.content.requests.reduce(Int64.min) { max($0, $1.receivedAt) }
+        // What is replayed was received long ago: it does not say what time it is.
+        let received = sealed.buffer.content.requests.reduce(Int64.min) { $1.isReplay ? $0 : max($0, $1.receivedAt) }
         try batch.settle(sealed.buffer.content, index, receivedAt: received, at: segments.point)
         sealed.unverified = Self.count(
             &sealed.buffer.content, batch, windowStart: index.windowStart, &sealed.header)

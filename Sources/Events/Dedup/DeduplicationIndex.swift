@@ -131,17 +131,17 @@ package final class DeduplicationIndex {
     /// After an error the index must be opened anew.
     /// - Parameters:
     ///   - keys: keyed hashes, none of them (0, 0).
-    ///   - receivedAt: the latest receive time of the batch, microseconds.
+    ///   - receivedAt: the latest receive time of the batch, microseconds; `.min` where it does not tell the time.
     ///   - isNew: room for `count` verdicts.
     package func settle(
         keys: UnsafePointer<Key>, count: Int, receivedAt: Int64, at point: LogPoint,
         isNew: UnsafeMutablePointer<Bool>
     ) throws(DeduplicationError) {
-        clock.read(receivedAt)
+        if receivedAt > .min { clock.read(receivedAt) }
         lastPoint = max(lastPoint, point)
         try makeRoom(point)
         guard count > 0 else { return }
-        activeLatest = max(activeLatest, receivedAt)
+        activeLatest = max(activeLatest, clock.latest)
         do throws(DeduplicationError) {
             try settleAll(keys, count, isNew, &active, pending?.frozen.table.view)
         } catch {

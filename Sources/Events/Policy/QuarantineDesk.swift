@@ -106,7 +106,7 @@ package final class QuarantineDesk: Sendable {
 
     /// Events that were replayed, for counts: the row that was refused counts no longer.
     package func replayed(org: String) async throws -> ReplayedRows {
-        ReplayedRows(try await ledger.replayed(org: org))
+        try await ledger.replayed(org: org)
     }
 
     // MARK: deleting

@@ -21,6 +21,9 @@ struct QuarantineAction: Sendable {
 /// crash between the two is seen at the next replay.
 struct QuarantineLedger: Sendable {
     let database: Database
+    private let known = KnownReplays()
+
+    init(database: Database) { self.database = database }
 
     private static let groupMax = 500
 
@@ -37,16 +40,16 @@ struct QuarantineLedger: Sendable {
         return actions.reduce(into: [:]) { $0[$1.receipt, default: [:]][$1.place] = $1.state }
     }
 
-    /// Receipt and index of every event that was replayed.
-    func replayed(org: String) async throws -> [(receipt: String, index: Int)] {
-        try await database.read("quarantine.replayed") { transaction in
-            try transaction.all(
-                QuarantineAction.self,
-                """
-                SELECT receipt, place, app, event_id, state, outcome, plan_version, replay_receipt, at
-                FROM quarantine_actions WHERE org = \(org) AND state = 'replayed'
-                """)
-        }.map { ($0.receipt, $0.place) }
+    /// Every event of an organisation that was replayed: read once, and again after something was written.
+    func replayed(org: String) async throws -> ReplayedRows {
+        try await known.rows(org) {
+            let found = try await database.read("quarantine.replayed") { transaction in
+                try transaction.all(
+                    ReplayedPlace.self,
+                    "SELECT receipt, place FROM quarantine_actions WHERE org = \(org) AND state = 'replayed'")
+            }
+            return ReplayedRows(found.map { ($0.receipt, $0.place) })
+        }
     }
 
     func actions(org: String, receipt: String) async throws -> [QuarantineAction] {
@@ -76,6 +79,7 @@ struct QuarantineLedger: Sendable {
 
     /// Writes actions; a place that was replayed or deleted keeps what it has.
     func write(_ actions: [QuarantineAction], org: String) async throws {
+        defer { known.forget() }
         for start in stride(from: 0, to: actions.count, by: Self.groupMax) {
             let group = Array(actions[start..<min(actions.count, start + Self.groupMax)])
             try await database.write("quarantine.write") { transaction in
@@ -103,6 +107,7 @@ struct QuarantineLedger: Sendable {
     /// - Parameter replayed: before this also what was replayed: until then the row that was refused is in the log, and
     ///   must not be counted beside the one that a replay brought.
     func prune(before: Timestamp, replayed: Timestamp) async throws {
+        defer { known.forget() }
         try await database.write("quarantine.prune") { transaction in
             _ = try transaction.run(
                 "DELETE FROM quarantine_actions WHERE at < \(before) AND (state <> 'replayed' OR at < \(replayed))")

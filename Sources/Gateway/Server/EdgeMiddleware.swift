@@ -38,7 +38,13 @@ package struct EdgeMiddleware: RouterMiddleware {
         } catch {
             let problem = Problem(error, request: request)
             report(problem, error, request, context)
-            response = page(problem, request) ?? problem.response(requestID: context.requestID)
+            response = problem.response(requestID: context.requestID)
+            if var page = page(problem, request) {
+                for name in [HTTPField.Name.allow, .retryAfter, .wwwAuthenticate] {
+                    page.headers[name] = response.headers[name]
+                }
+                response = page
+            }
         }
         Self.finish(&response.headers, requestID: context.requestID)
         if request.method == .head { response = response.withoutBody }

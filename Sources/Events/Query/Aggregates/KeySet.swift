@@ -80,9 +80,38 @@ struct KeySet: Sendable {
         if other.count > count, other.count > 1024 {
             let mine = self
             self = other
-            mine.forEach { insert($0) }
+            mine.forEachScattered { insert($0) }
             return
         }
-        other.forEach { insert($0) }
+        other.forEachScattered { insert($0) }
+    }
+
+    /// In an order that has nothing to do with where the keys stand: keys in the order of one set, put into another,
+    /// would fill it from one end and make each search walk over all of them.
+    private func forEachScattered(_ body: (UInt64) -> Void) {
+        if hasZero { body(0) }
+        guard !slots.isEmpty else { return }
+        slots.withUnsafeBufferPointer { slots in
+            let step = Self.step(slots.count)
+            var index = 0
+            for _ in 0..<slots.count {
+                if slots[index] != 0 { body(slots[index]) }
+                index &+= step
+                if index >= slots.count { index &-= slots.count }
+            }
+        }
+    }
+
+    /// About the golden share of `count`, and without a common divisor: such steps come to every place, evenly spread.
+    private static func step(_ count: Int) -> Int {
+        var step = max(1, Int(Double(count) * 0.618))
+        while divisor(step, count) != 1 { step += 1 }
+        return step
+    }
+
+    private static func divisor(_ one: Int, _ other: Int) -> Int {
+        var (high, low) = (other, one)
+        while low != 0 { (high, low) = (low, high % low) }
+        return high
     }
 }

@@ -21,6 +21,8 @@ struct QueryRun: Sendable {
         var blocks: [Int]
         /// All blocks lie in the time range: their answer serves every range that they lie in.
         var isWhole: Bool
+        /// How many of them the segment has, those among them that a kept answer covers.
+        var blockCount: Int
     }
 
     func run(_ segments: [ColumnSegment]) throws -> Outcome {
@@ -34,10 +36,16 @@ struct QueryRun: Sendable {
             throw failure
         }
         var answers = work.answers
-        for (index, unit) in units.enumerated() {
-            if unit.isWhole, let answer = answers[index] { keepSegment(unit, answer) }
-            try merge(&answers[index], into: &total)
-            Self.cover(unit, &covered)
+        for (unit, answer) in zip(units, answers) { keepSegment(unit, answer) }
+        do {
+            for (index, unit) in units.enumerated() {
+                try merge(&answers[index], into: &total)
+                Self.cover(unit, &covered)
+                try check(total)
+            }
+        } catch {
+            if case QueryError.timeout = error { keep(total, covered) }
+            throw error
         }
         keep(total, covered)
         return Outcome(answer: total, position: try Self.newest(segments))
@@ -46,6 +54,7 @@ struct QueryRun: Sendable {
     /// Keeps what was read in time: the same query goes on from there when it is asked again.
     private func keep(_ work: Work, _ total: inout PartialAnswer, _ covered: inout [CoveredBlocks]) {
         for (answer, unit) in zip(work.answers, work.unitsRead) {
+            keepSegment(unit, answer)
             guard let answer else { continue }
             merge(answer, into: &total)
             Self.cover(unit, &covered)
@@ -68,7 +77,6 @@ struct QueryRun: Sendable {
         merge(part, into: &total)
         context.addBytes(total.byteCount - before - part.byteCount)
         if context.mustEstimate { try shrink(&total) }
-        try check(total)
     }
 
     private func shrink(_ answer: inout PartialAnswer) throws {
@@ -97,10 +105,14 @@ struct QueryRun: Sendable {
             let held = segment.blocks.indices.filter { plan.filter.mayHold(segment.blocks[$0]) }
             let whole = held.filter { plan.filter.spans(segment.blocks[$0]) }
             let cut = held.filter { !plan.filter.spans(segment.blocks[$0]) }
-            if !whole.isEmpty { units.append(Unit(segment: segment, blocks: whole, isWhole: true)) }
-            if !cut.isEmpty { units.append(Unit(segment: segment, blocks: cut, isWhole: false)) }
+            if !whole.isEmpty { units.append(unit(segment, whole, isWhole: true)) }
+            if !cut.isEmpty { units.append(unit(segment, cut, isWhole: false)) }
         }
         return units
+    }
+
+    private func unit(_ segment: ColumnSegment, _ blocks: [Int], isWhole: Bool) -> Unit {
+        Unit(segment: segment, blocks: blocks, isWhole: isWhole, blockCount: blocks.count)
     }
 
     /// Takes from what was kept whatever lies in the time range, and leaves in `units` what still has to be read.
@@ -153,8 +165,10 @@ struct QueryRun: Sendable {
     }
 
     /// Keeps a sealed segment's own answer as soon as it is whole, for ranges that begin or end elsewhere.
-    private func keepSegment(_ unit: Unit, _ answer: PartialAnswer) {
-        guard unit.segment.isSealed, !answer.isEstimated, answer.damagedBlocks == 0 else { return }
+    private func keepSegment(_ unit: Unit, _ answer: PartialAnswer?) {
+        guard let answer, unit.isWhole, unit.blocks.count == unit.blockCount, unit.segment.isSealed,
+            !answer.isEstimated, answer.damagedBlocks == 0
+        else { return }
         var covered: [CoveredBlocks] = []
         Self.cover(unit, &covered)
         kept?.keep(KeptAnswers.Entry(covered: covered, answer: answer), plan.key, .segment(unit.segment.identity))
@@ -247,7 +261,9 @@ struct QueryRun: Sendable {
         /// The units with those of their blocks that were read.
         var unitsRead: [Unit] {
             let blocks = state.withLock { $0.blocks }
-            return zip(units, blocks).map { Unit(segment: $0.segment, blocks: $1, isWhole: $0.isWhole) }
+            return zip(units, blocks).map { unit, blocks in
+                Unit(segment: unit.segment, blocks: blocks, isWhole: unit.isWhole, blockCount: unit.blockCount)
+            }
         }
     }
 
