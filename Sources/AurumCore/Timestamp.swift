@@ -12,6 +12,9 @@ package struct Timestamp: Hashable, Sendable, Comparable, Codable {
     /// The first moment of the year 10000: RFC 3339 writes none from here on.
     package static let end = Timestamp(microseconds: 253_402_300_800_000_000)
 
+    /// Whether it is no further from 1970 than the calendar's end: other numbers are no times.
+    package var isPlausible: Bool { microseconds.magnitude < Self.end.microseconds.magnitude }
+
     /// What microseconds cannot hold becomes the earliest or latest moment.
     package init(milliseconds: Int64) {
         let (product, overflow) = milliseconds.multipliedReportingOverflow(by: 1000)

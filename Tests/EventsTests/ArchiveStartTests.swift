@@ -6,7 +6,8 @@ import Testing
 
 /// What a start makes of a log whose newest or oldest parts are archives, or are not there.
 struct ArchiveStartTests {
-    private static func events(_ log: EventLog) async throws -> [StoredEvent] {
+    /// Every event of both organisations, in the order of the log.
+    static func events(_ log: EventLog) async throws -> [StoredEvent] {
         var all: [StoredEvent] = []
         for org in ["acme", "rival"] {
             var filter = EventFilter(org: org)

@@ -33,17 +33,6 @@ struct LostFileTests {
         return Opened(log: log, health: health, registry: registry)
     }
 
-    private static func events(_ log: EventLog) async throws -> [StoredEvent] {
-        var all: [StoredEvent] = []
-        for org in ["acme", "rival"] {
-            var filter = EventFilter(org: org)
-            (filter.limit, filter.newestFirst) = (10_000, false)
-            filter.outcomes = Set(EventOutcome.allCases).subtracting([.quarantined])
-            all += try await log.store.events(filter)
-        }
-        return all.sorted { $0.position < $1.position }
-    }
-
     private static func counted(_ log: EventLog) async throws -> Int {
         var total = 0
         for org in ["acme", "rival"] {
@@ -112,13 +101,13 @@ struct LostFileTests {
             #expect(opened.component?.numbers["lost_files"] == 1)
             #expect(opened.component?.details?.first?.contains(name) == true)
             #expect(opened.registry.prometheusText().contains("aurum_log_lost_files 1"))
-            let found = try await Self.events(opened.log).filter { $0.id != "after\(start - 1)" }
+            let found = try await ArchiveStartTests.events(opened.log).filter { $0.id != "after\(start - 1)" }
             #expect(found.filter { !$0.id.hasPrefix("after") }.map(\.id) == rest.map(\.id), "start \(start)")
-            #expect(try await Self.counted(opened.log) == (try await Self.events(opened.log)).count)
+            #expect(try await Self.counted(opened.log) == (try await ArchiveStartTests.events(opened.log)).count)
             // Compaction passes over what is lost.
             try opened.log.upkeep.run(all: true, isPaced: false)
             #expect(try await opened.log.send(trackLine(["id": "\"after\(start)\""])).stored == 1)
-            let newest = try #require(try await Self.events(opened.log).last)
+            let newest = try #require(try await ArchiveStartTests.events(opened.log).last)
             #expect(newest.id == "after\(start)" && newest.position.segment > range.upperBound)
             await opened.log.close()
             let finding = try #require(try Self.findings(storage).first { $0.segment == name })
@@ -129,7 +118,7 @@ struct LostFileTests {
         storage.place(name, whole)
         let back = try Self.open(storage)
         #expect(back.log.recovery.lost.isEmpty && back.component?.state == .ok && back.component?.details == nil)
-        #expect(try await Self.events(back.log).map(\.id) == all.map(\.id) + ["after1", "after2"])
+        #expect(try await ArchiveStartTests.events(back.log).map(\.id) == all.map(\.id) + ["after1", "after2"])
         await back.log.close()
     }
 
@@ -150,7 +139,7 @@ struct LostFileTests {
 
         storage.place(name, whole)
         let back = try Self.open(storage).log
-        #expect(try await !Self.events(back).contains { $0.userID == "u1" && $0.org == "acme" })
+        #expect(try await !ArchiveStartTests.events(back).contains { $0.userID == "u1" && $0.org == "acme" })
         await back.close()
     }
 
@@ -164,7 +153,7 @@ struct LostFileTests {
         #expect(try storage.names().sorted() == names)
         storage.place("manifest", manifest)
         let back = try Self.open(storage).log
-        #expect(try await Self.events(back).map(\.id) == all.map(\.id))
+        #expect(try await ArchiveStartTests.events(back).map(\.id) == all.map(\.id))
         await back.close()
     }
 
@@ -198,7 +187,7 @@ struct LostFileTests {
             let recovery = opened.log.recovery
             #expect(recovery.damaged.map(\.segment) + recovery.lost.map(\.first) == [3], "\(how), start \(start)")
             #expect(opened.component?.reason == "log_damaged" && opened.component?.details?.count == 1)
-            let found = try await Self.events(opened.log).filter { !$0.id.hasPrefix("after") }
+            let found = try await ArchiveStartTests.events(opened.log).filter { !$0.id.hasPrefix("after") }
             #expect(found.map(\.id) == rest.map(\.id), "\(how), start \(start)")
             #expect(try await opened.log.send(trackLine(["id": "\"after\(start)\""])).stored == 1)
             // What is left of it is not taken for expired or whole.

@@ -85,3 +85,14 @@ final class ArchiveFile: Sendable {
         return requests
     }
 }
+
+extension ArchiveFile.Failure {
+    /// Why the log cannot be opened with this archive.
+    func opening(_ name: String) -> EventLogError {
+        switch self {
+        case .unknownVersion(let version): .unsupportedVersion(segment: name, version: version)
+        case .damaged(let reason): .cannotOpen("The archive \(name) of the event log: \(reason).")
+        case .storage(let failure): .cannotOpen("\(failure.sentence) It needs \(name).")
+        }
+    }
+}

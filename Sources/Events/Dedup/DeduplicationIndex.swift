@@ -151,9 +151,8 @@ package final class DeduplicationIndex {
 
     /// Takes accepted ids of the log back at start, before anything is settled.
     ///
-    /// They are not looked up: a crash may have brought back a generation that was forgotten already, and an id that
-    /// was
-    /// accepted a second time since belongs to the newest all the same.
+    /// They are not looked up: a crash may have brought back a generation that was forgotten already, and an id
+    /// that was accepted a second time since belongs to the newest all the same.
     package func remember(
         keys: UnsafePointer<Key>, count: Int, receivedAt: Int64, at point: LogPoint
     ) throws(DeduplicationError) {

@@ -66,11 +66,8 @@ enum LogLosses {
         do throws(ArchiveFile.Failure) {
             return .whole(try ArchiveFile(storage, entry))
         } catch {
-            switch error {
-            case .unknownVersion(let version): throw .unsupportedVersion(segment: entry.name, version: version)
-            case .damaged(let reason): return lost(reason, isThere: true)
-            case .storage(let failure): throw .cannotOpen("\(failure.sentence) It needs \(entry.name).")
-            }
+            guard case .damaged(let reason) = error else { throw error.opening(entry.name) }
+            return lost(reason, isThere: true)
         }
     }
 

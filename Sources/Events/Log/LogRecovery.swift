@@ -84,11 +84,7 @@ struct LogRecovery {
         do throws(ArchiveFile.Failure) {
             return try ArchiveFile(storage, entry)
         } catch {
-            switch error {
-            case .unknownVersion(let version): throw .unsupportedVersion(segment: entry.name, version: version)
-            case .damaged(let reason): throw .cannotOpen("The archive \(entry.name) of the event log: \(reason).")
-            case .storage(let failure): throw .cannotOpen("\(failure.sentence) It needs \(entry.name).")
-            }
+            throw error.opening(entry.name)
         }
     }
 

@@ -183,11 +183,9 @@ struct MeasurementTranslator {
     }
 
     private mutating func writeTime(_ time: JSONText) {
-        guard let text = time.string, let micros = Int64(text), micros.magnitude < Timestamp.end.microseconds.magnitude
-        else {
-            return out.member("ts", time)
-        }
-        out.member("ts", string: Timestamp(microseconds: micros).rfc3339)
+        guard let moment = time.string.flatMap({ Int64($0) }).map(Timestamp.init(microseconds:)), moment.isPlausible
+        else { return out.member("ts", time) }
+        out.member("ts", string: moment.rfc3339)
     }
 
     private mutating func writePage(_ values: [String: JSONText]) {

@@ -75,7 +75,7 @@ struct PostHogRoutes: Sendable {
     }
 
     private static func sentAt(_ request: Request) -> Timestamp? {
-        RequestInput.text("_", request).flatMap { Int64($0) }.map { Timestamp(milliseconds: $0) }
-            .flatMap { $0.microseconds.magnitude < Timestamp.end.microseconds.magnitude ? $0 : nil }
+        let sent = RequestInput.text("_", request).flatMap { Int64($0) }.map(Timestamp.init(milliseconds:))
+        return sent?.isPlausible == true ? sent : nil
     }
 }

@@ -89,7 +89,7 @@ struct AppsCommand: AsyncParsableCommand {
     }
 
     static func path(_ app: String) -> String {
-        "/v1/apps/\(app.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(["_", "-"])) ?? "")"
+        "/v1/apps/\(ServerClient.escaped(app))"
     }
 
     /// The server's answer, or that of the folder when no server runs.

@@ -40,9 +40,7 @@ struct EventsCommand: AsyncParsableCommand {
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 var path = "/v1/events?limit=\(limit)"
                 if let trace { path += "&trace_id=\(trace.hex)" }
-                if let name {
-                    path += "&name=\(name.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? "")"
-                }
+                if let name { path += "&name=\(ServerClient.escaped(name))" }
                 let answer = try await ServerClient(contact: contact).call("GET", path)
                 for event in answer["events"]?.array ?? [] { Output.line(event.canonical) }
                 return
@@ -72,10 +70,8 @@ struct EventsCommand: AsyncParsableCommand {
         func run() async throws {
             let configuration = try await options.read()
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let escaped = id.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
-                let inApp = app.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
-                let answer = try await ServerClient(contact: contact).call(
-                    "GET", "/v1/events/\(escaped)/outcome?app=\(inApp)")
+                let path = "/v1/events/\(ServerClient.escaped(id))/outcome?app=\(ServerClient.escaped(app))"
+                let answer = try await ServerClient(contact: contact).call("GET", path)
                 return Output.line(answer.canonical)
             }
             let (id, org, app) = (id, org, app)
@@ -100,10 +96,8 @@ struct EventsCommand: AsyncParsableCommand {
         func run() async throws {
             let configuration = try await options.read()
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let escaped =
-                    receipt.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(["_", "-"])) ?? ""
-                return Output.line(
-                    try await ServerClient(contact: contact).call("GET", "/v1/receipts/\(escaped)").canonical)
+                let path = "/v1/receipts/\(ServerClient.escaped(receipt))"
+                return Output.line(try await ServerClient(contact: contact).call("GET", path).canonical)
             }
             let (receipt, org) = (receipt, org)
             try await EventsCommand.withLog(configuration) { log in
@@ -129,23 +123,35 @@ struct EventsCommand: AsyncParsableCommand {
         await log.close()
     }
 
-    /// The same with what the organisations decided about their events.
-    static func withDesk(
-        _ configuration: AurumConfiguration, _ body: (EventLog, QuarantineDesk) async throws -> Void
+    /// The same with what the organisations have decided, and the database that keeps it.
+    static func withGovernedLog(
+        _ configuration: AurumConfiguration, logLevel: Logger.Level? = nil,
+        _ body: (EventLog, EventPolicies, Database) async throws -> Void
     ) async throws {
         let folder = try DataFolder(path: configuration.dataDirectory)
         let (clock, registry) = (SystemWallClock(), MetricRegistry())
         let database = try Openings.database(folder, registry: registry, clock: clock)
         let policies = try await Openings.policies(folder, database, registry: registry)
+        var settings = EventsConfiguration()
+        settings.upkeep.logBytesMax = configuration.integer(.logBytesMax)
         let log = try Openings.log(
-            folder, registry: registry, health: HealthRegistry(clock: clock), clock: clock, policies: policies,
-            logLevel: .warning)
-        let desk = QuarantineDesk(
-            policies: policies, log: log, database: database, limits: EventLimits(), clock: clock)
+            folder, settings, registry: registry, health: HealthRegistry(clock: clock), clock: clock,
+            policies: policies, logLevel: logLevel)
         let result: Result<Void, any Error>
-        do { result = .success(try await body(log, desk)) } catch { result = .failure(error) }
+        do { result = .success(try await body(log, policies, database)) } catch { result = .failure(error) }
         await log.close()
         try database.close()
         try result.get()
+    }
+
+    /// The same with the desk of quarantined events.
+    static func withDesk(
+        _ configuration: AurumConfiguration, _ body: (EventLog, QuarantineDesk) async throws -> Void
+    ) async throws {
+        try await withGovernedLog(configuration, logLevel: .warning) { log, policies, database in
+            let desk = QuarantineDesk(
+                policies: policies, log: log, database: database, limits: EventLimits(), clock: SystemWallClock())
+            try await body(log, desk)
+        }
     }
 }

@@ -23,34 +23,11 @@ extension EventsCommand {
                 return Output.line(
                     try await ServerClient(contact: contact).call("POST", "/v1/log/compact", body: [:]).canonical)
             }
-            try await EventsCommand.withGovernedLog(configuration) { log, _ in
+            try await EventsCommand.withGovernedLog(configuration) { log, _, _ in
                 do throws(UpkeepError) {
                     Output.line(try log.upkeep.run(all: true, isPaced: false).json.canonical)
                 } catch { throw CommandFailure(error.sentence) }
             }
         }
-    }
-
-    /// Opens the log of an unlocked folder with what its organisations have decided.
-    static func withGovernedLog(
-        _ configuration: AurumConfiguration, _ body: (EventLog, EventPolicies) async throws -> Void
-    ) async throws {
-        let folder = try DataFolder(path: configuration.dataDirectory)
-        let clock = SystemWallClock()
-        let registry = MetricRegistry()
-        let database = try Openings.database(folder, registry: registry, clock: clock)
-        let policies = try await Openings.policies(folder, database, registry: registry)
-        var settings = EventsConfiguration()
-        settings.upkeep.logBytesMax = configuration.integer(.logBytesMax)
-        let log = try Openings.log(
-            folder, settings, registry: registry, health: HealthRegistry(clock: clock), clock: clock,
-            policies: policies)
-        do { try await body(log, policies) } catch {
-            await log.close()
-            try? database.close()
-            throw error
-        }
-        await log.close()
-        try? database.close()
     }
 }

@@ -106,7 +106,7 @@ extension EventsCommand {
                         body, org: org, from: log.store, now: SystemWallClock().now, to: path)
                 } catch let error as BehaviourError {
                     throw CommandFailure(error)
-                } catch let error as ExportError { throw CommandFailure("the export failed: \(error.tag)") }
+                } catch let error as ExportError { throw CommandFailure("the export failed: \(error.sentence)") }
             }
             return written
         }

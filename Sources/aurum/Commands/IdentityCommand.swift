@@ -23,10 +23,10 @@ struct IdentityCommand: AsyncParsableCommand {
             let configuration = try await options.read()
             let (identifier, org) = (identifier.identifier, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let value = IdentityCommand.escaped(identifier.value)
+                let value = ServerClient.escaped(identifier.value)
                 let path =
                     "/v1/identity?namespace=\(identifier.namespace.name)&value=\(value)"
-                    + "&org=\(IdentityCommand.escaped(org))"
+                    + "&org=\(ServerClient.escaped(org))"
                 return Output.line(try await ServerClient(contact: contact).call("GET", path).canonical)
             }
             try await EventsCommand.withLog(configuration) { log in
@@ -53,7 +53,7 @@ struct IdentityCommand: AsyncParsableCommand {
             let (a, b, reason, org) = (first.identifier, second.identifier, reason, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 let answer = try await ServerClient(contact: contact).call(
-                    "POST", "/v1/identity/merge?org=\(IdentityCommand.escaped(org))",
+                    "POST", "/v1/identity/merge?org=\(ServerClient.escaped(org))",
                     body: ["a": a.json, "b": b.json, "reason": .string(reason)])
                 return Output.line(answer["merge_id"]?.string ?? "")
             }
@@ -83,7 +83,7 @@ struct IdentityCommand: AsyncParsableCommand {
             let (reason, org) = (reason, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 _ = try await ServerClient(contact: contact).call(
-                    "POST", "/v1/identity/unmerge?org=\(IdentityCommand.escaped(org))",
+                    "POST", "/v1/identity/unmerge?org=\(ServerClient.escaped(org))",
                     body: ["merge_id": .string(id.text), "reason": .string(reason)])
             } else {
                 try await EventsCommand.withLog(configuration) { log in
@@ -115,19 +115,15 @@ struct IdentityCommand: AsyncParsableCommand {
             let (identifier, org) = (identifier.identifier, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 let answer = try await ServerClient(contact: contact).call(
-                    "POST", "/v1/identity/erase?org=\(IdentityCommand.escaped(org))", body: identifier.json)
+                    "POST", "/v1/identity/erase?org=\(ServerClient.escaped(org))", body: identifier.json)
                 return Output.line(answer.canonical)
             }
-            try await EventsCommand.withGovernedLog(configuration) { log, policies in
+            try await EventsCommand.withGovernedLog(configuration) { log, policies, _ in
                 let stored = policies.storedForm(identifier, org: org)
                 let record = try await log.upkeep.erase(org: org, [stored], actor: "aurum identity")
                 Output.line(record.json.canonical)
             }
         }
-    }
-
-    private static func escaped(_ text: String) -> String {
-        text.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
     }
 
     /// Refusals as sentences for the operator.

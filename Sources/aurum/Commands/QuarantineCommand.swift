@@ -34,8 +34,7 @@ struct QuarantineCommand: AsyncParsableCommand {
 
         var query: String {
             (document.object ?? [:]).sorted { $0.key < $1.key }.map { name, value in
-                let text = value.string?.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? ""
-                return "&\(name)=\(text)"
+                "&\(name)=\(ServerClient.escaped(value.string ?? ""))"
             }.joined()
         }
     }
@@ -144,20 +143,10 @@ struct QuarantineCommand: AsyncParsableCommand {
         if let contact = ServerContact.read(folder: configuration.dataDirectory) {
             return try await ServerClient(contact: contact).call(method, path, body: body)
         }
-        let folder = try DataFolder(path: configuration.dataDirectory)
-        let clock = SystemWallClock()
-        let registry = MetricRegistry()
-        let database = try Openings.database(folder, registry: registry, clock: clock)
-        let policies = try await Openings.policies(folder, database, registry: registry)
-        let log = try Openings.log(
-            folder, registry: registry, health: HealthRegistry(clock: clock), clock: clock, policies: policies,
-            logLevel: .warning)
-        let desk = QuarantineDesk(
-            policies: policies, log: log, database: database, limits: EventLimits(), clock: clock)
-        let answer: Result<JSONValue, any Error>
-        do { answer = .success(try await here(desk)) } catch { answer = .failure(error) }
-        await log.close()
-        try database.close()
-        do { return try answer.get() } catch let error as PolicyError { throw CommandFailure(error.sentence) }
+        var answer = JSONValue.null
+        do {
+            try await EventsCommand.withDesk(configuration) { _, desk in answer = try await here(desk) }
+        } catch let error as PolicyError { throw CommandFailure(error.sentence) }
+        return answer
     }
 }

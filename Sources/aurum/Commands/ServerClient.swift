@@ -16,6 +16,15 @@ struct ServerClient {
         return HTTPClient(configuration: configuration)
     }()
 
+    /// The unreserved characters of RFC 3986.
+    private static let unreserved = CharacterSet(
+        charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+
+    /// A text as it stands in a path or a query.
+    static func escaped(_ text: String) -> String {
+        text.addingPercentEncoding(withAllowedCharacters: unreserved) ?? ""
+    }
+
     /// Sends a request; what keeps the server from answering becomes a sentence.
     static func send(
         _ request: HTTPClientRequest, to url: String, timeout: TimeAmount

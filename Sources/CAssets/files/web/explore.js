@@ -174,7 +174,7 @@
     const all = plural(reply.row_count, 'row', 'rows');
     const notes = [shown < reply.rows.length ? `first ${count.format(shown)} of ${all}` : all];
     const groups = plural(reply.group_count, 'group', 'groups');
-    if (reply.truncated) notes.push(`${groups} in all: write “limit 100000” to have more, or take a larger bucket`);
+    if (reply.truncated) notes.push(`${groups} in all: write “limit 10000” to have more, or take a larger bucket`);
     $('row-note').textContent = `${notes.join('; ')}.`;
   }
 

@@ -12,6 +12,16 @@ package enum ExportError: Error, Equatable, Sendable {
     case full
     case query(String)
 
+    /// One sentence for the operator.
+    package var sentence: String {
+        switch self {
+        case .tooMany: "too many exports of the organisation wait or run; try again later"
+        case .storage: "the file cannot be written"
+        case .full: "there is too little room on the volume"
+        case .query(let tag): "the events cannot be read (\(tag))"
+        }
+    }
+
     package var tag: String {
         switch self {
         case .tooMany: "too_many_exports"

@@ -172,7 +172,7 @@ final class SequenceReader {
     private func sessions(_ rows: [UInt32], _ block: MemoBlock, _ rules: SessionRules) throws -> [UInt32] {
         let apps = try columns.text(ColumnName("app"), of: block)
         var clients: TextColumn?
-        var known: [UInt32: (name: String, rule: SessionRules.Rule, order: UInt32)] = [:]
+        var known: [UInt32: (name: String, rule: SessionRule, order: UInt32)] = [:]
         return try rows.map { row in
             let code = apps?.codes[Int(row)] ?? 0
             if known[code] == nil {

@@ -33,7 +33,7 @@ struct SessionQuestion: Sendable {
         let range = scope.range
         // A session that began before the range is told from one that begins in it by the day before.
         let known = rules.rules(of: scope.apps)
-        let reach = SessionRule.lengthMax + Int64(known.map(\.gapMinutes).max() ?? 0) * 60_000_000
+        let reach = SessionRule.lengthMax + (known.map(\.gap).max() ?? 0)
         let (from, to) = (saturating(range.lowerBound, -reach), saturating(range.upperBound, reach))
         var plan = SequencePlan(
             base: scope.filterOfAll(from: from, to: to),
@@ -46,7 +46,7 @@ struct SessionQuestion: Sendable {
         plan.currencyShift = SessionCode.labelBits
         plan.extra = .value
         plan.order = .session(rules)
-        plan.groups = LabelTable(textsMax: SessionRules.Rule.codesMax)
+        plan.groups = LabelTable(textsMax: SessionRule.codesMax)
         let (calendar, listMax, labels) = (scope.calendar(bucket), listMax, plan.labels)
         let (walker, stats) = try desk.walk(plan) {
             SessionWalker(range: range, calendar: calendar, ranks: labels.ranks, listMax: listMax)

@@ -1,14 +1,22 @@
 /// When a visit ends. Only times decide, so the order in which events arrived changes nothing.
-package struct SessionRule: Sendable, Equatable {
+package struct SessionRule: Sendable, Hashable {
     /// The next event later than this begins another session, microseconds.
     package var gap: Int64
+    /// The sender's `session_id` says which events belong together; gaps decide nothing.
+    package var isClients = false
     /// A session lasts no longer, microseconds.
     package static let lengthMax: Int64 = 86_400_000_000
     package static let gapMinutes = 1...240
     /// One event that lasted less is a bounce, microseconds.
     package static let bounceBelow: Int64 = 10_000_000
 
-    package init(gapMinutes: Int = 30) { gap = Int64(gapMinutes) * 60_000_000 }
+    private static let minute: Int64 = 60_000_000
+
+    package init(gapMinutes: Int = 30, isClients: Bool = false) {
+        (gap, self.isClients) = (Int64(gapMinutes) * Self.minute, isClients)
+    }
+
+    package var gapMinutes: Int { Int(gap / Self.minute) }
 
     /// Whether an event goes on with the session that began at `start` and was last seen at `last`.
     @inline(__always)

@@ -112,14 +112,14 @@ struct SessionWalker: SequenceWalker {
 
     /// Rows of one app (or one client's session), by time; how many sessions they make.
     private mutating func take(_ rows: UnsafeBufferPointer<SequenceRow>) -> Int {
-        let own = SessionRules.Rule(order: rows.first?.order ?? 0)
+        let order = rows.first?.order ?? 0
+        let rule = SessionRule(order: order)
         // Events outside any client's session make none.
-        if own.isClients, SessionRules.Rule.code(order: rows.first?.order ?? 0) == 0 { return 0 }
-        let rule = SessionRule(gapMinutes: own.gapMinutes)
+        if rule.isClients, SessionRule.code(order: order) == 0 { return 0 }
         var start = 0
         var found = 0
         for index in 1..<max(1, rows.count)
-        where !own.isClients && !rule.goesOn(rows[index].time, start: rows[start].time, last: rows[index - 1].time) {
+        where !rule.isClients && !rule.goesOn(rows[index].time, start: rows[start].time, last: rows[index - 1].time) {
             found += finish(UnsafeBufferPointer(rebasing: rows[start..<index]))
             start = index
         }
