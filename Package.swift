@@ -55,6 +55,8 @@ var targets: [Target] = [
         dependencies: [
             "AurumCore", "Telemetry", "Database", "CProcessor", "CZlib", "CZstd", crypto, logging, lifecycle,
         ]),
+    // Floor 3: limits, and what else every service needs while it runs.
+    .target(name: "Runtime", dependencies: ["AurumCore", "Telemetry", "Database"]),
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),
     // Floor 4: touchpoints, journeys, credit.
@@ -73,8 +75,10 @@ var targets: [Target] = [
     .target(
         name: "Gateway",
         dependencies: [
-            "AurumCore", "Telemetry", "Database", "Events", "Accounts", "Attribution", "Conversation", "Leads", "Solar",
-            crypto, hummingbird, hummingbirdCore, httpTypes, logging, lifecycle, mustache, nioCore, nioPosix, nioHTTP1,
+            "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Attribution", "Conversation",
+            "Leads",
+            "Solar", crypto, hummingbird, hummingbirdCore, httpTypes, logging, lifecycle, mustache, nioCore, nioPosix,
+            nioHTTP1,
             nioWebSocket, nioHTTPTypes, nioHTTPTypesHTTP1, nioCompression,
         ]),
     // Floor 6: load generator, checks, reports and fakes; sees Aurum only over the network.
@@ -108,6 +112,7 @@ var targets: [Target] = [
     .testTarget(name: "TelemetryTests", dependencies: ["AurumCore", "Telemetry", "TestSupport", logging]),
     .testTarget(
         name: "DatabaseTests", dependencies: ["AurumCore", "Telemetry", "Database", "TestSupport", grdb, logging]),
+    .testTarget(name: "RuntimeTests", dependencies: ["AurumCore", "Runtime", "TestSupport"]),
     .testTarget(name: "EventsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Events", "TestSupport"]),
     .testTarget(
         name: "AccountsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Accounts", "TestSupport"]),
@@ -128,7 +133,8 @@ var targets: [Target] = [
     .testTarget(
         name: "GatewayTests",
         dependencies: [
-            "AurumCore", "Telemetry", "Database", "Events", "Accounts", "Gateway", "TestSupport", hummingbird,
+            "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Gateway", "TestSupport",
+            hummingbird,
             hummingbirdTesting, httpTypes, logging, nioCore, nioEmbedded,
         ]),
     .testTarget(name: "ValidationTests", dependencies: ["AurumCore", "Validation", "TestSupport", histogram]),

@@ -6,7 +6,7 @@ struct TidyTests {
     /// Which floor a target stands on; imports point down only. Targets of one floor do not import each other.
     private static let floors: [String: Int] = [
         "CAssets": -1, "CProcessor": -1, "CZlib": -1, "CZstd": -1, "AurumCore": 0, "Telemetry": 1,
-        "Database": 2, "Events": 3,
+        "Database": 2, "Events": 3, "Runtime": 3,
         "Accounts": 4, "Attribution": 4, "Conversation": 4, "Leads": 4, "Solar": 5, "Benchmarks": 6, "Connectors": 6,
         "Gateway": 6, "Validation": 6, "aurum": 7,
     ]

@@ -5,6 +5,7 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import Logging
 internal import NIOCore
+internal import Runtime
 internal import Telemetry
 
 /// What all capture routes share: bounds before reading, the key, the log, the receipt on the answer.

@@ -3,6 +3,7 @@ package import Events
 internal import HTTPTypes
 internal import Hummingbird
 package import Logging
+package import Runtime
 package import Telemetry
 
 /// What an app's settings say to capture.

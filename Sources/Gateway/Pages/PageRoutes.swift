@@ -5,6 +5,7 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import Leads
 internal import NIOCore
+internal import Runtime
 
 /// The pages of the product: landing with chat, sign-in, dashboard, explain-this-dollar, explorer, live events,
 /// funnel, and the files they need.

@@ -11,6 +11,7 @@ package import Leads
 package import Logging
 internal import NIOCore
 internal import NIOHTTP1
+internal import Runtime
 internal import ServiceLifecycle
 package import Telemetry
 

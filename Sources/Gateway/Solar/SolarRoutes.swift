@@ -2,6 +2,7 @@ internal import Accounts
 internal import AurumCore
 internal import HTTPTypes
 internal import Hummingbird
+internal import Runtime
 internal import Solar
 
 /// Where a ZIP lies and what a roof there yields.

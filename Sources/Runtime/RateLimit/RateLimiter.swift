@@ -52,10 +52,3 @@ package final class RateLimiter: Sendable {
 
     package struct RetryAfter: Error, Equatable { package let seconds: Int }
 }
-
-extension RateLimiter {
-    /// Takes a token or throws the problem of having none.
-    func check(_ name: String, cost: Double = 1) throws(Problem) {
-        if case .failure(let retry) = take(name, cost: cost) { throw .rateLimited(retryAfterSeconds: retry.seconds) }
-    }
-}
