@@ -1,7 +1,7 @@
 import AurumCore
 import Runtime
-import Testing
 import TestSupport
+import Testing
 
 struct RateLimiterTests {
     @Test func `a burst passes, the next is told when to come back, and then passes`() {
