@@ -65,7 +65,7 @@ struct LostFileTests {
             try log.upkeep.run(all: true, isPaced: false)
             _ = try await ArchiveTests.traffic(&random, requests: 3, log)
         }
-        let all = try await events(log)
+        let all = try await ArchiveStartTests.events(log)
         await log.close()
         return all
     }
