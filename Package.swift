@@ -97,8 +97,8 @@ var targets: [Target] = [
         name: "aurum",
         dependencies: [
             "AurumCore", "Telemetry", "Database", "Events", "Accounts", "Attribution", "Conversation", "Leads", "Solar",
-            "Connectors", "Gateway", "Validation", "Benchmarks", argumentParser, asyncHTTPClient, configuration,
-            logging, lifecycle, nioCore, nioHTTP1, nioPosix, systemPackage, unixSignals,
+            "Connectors", "Gateway", "Validation", "Benchmarks", "CProcessor", argumentParser, asyncHTTPClient,
+            configuration, logging, lifecycle, nioCore, nioHTTP1, nioPosix, systemPackage, unixSignals,
         ]),
 
     // Tests mirror the sources.
@@ -147,8 +147,15 @@ var targets: [Target] = [
         ]),
 ]
 
+#if arch(x86_64)
+    /// The event engine is built for AVX2 and BMI2, which processors have had since 2013; `aurum` refuses others.
+    let engineSettings: [SwiftSetting] = [.unsafeFlags(["-Xcc", "-march=x86-64-v3"])]
+#else
+    let engineSettings: [SwiftSetting] = []
+#endif
+
 for target in targets where target.type != .system && target.name != "CAssets" {
-    target.swiftSettings = settings
+    target.swiftSettings = target.name == "Events" ? settings + engineSettings : settings
 }
 
 let package = Package(

@@ -6,6 +6,15 @@ static inline __attribute__((always_inline)) void aurum_prefetch(const void *add
     __builtin_prefetch(address, 0, 3);
 }
 
+// Whether the processor has what the event engine is built for; true where it is built for any.
+static inline int aurum_processor_suffices(void) {
+#if defined(__x86_64__)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("fma");
+#else
+    return 1;
+#endif
+}
+
 // The core this thread runs on now, counted from 0; negative when nobody knows. The C library declares it only to
 // those who define a macro before its first header.
 extern int sched_getcpu(void);

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import CProcessor
 internal import Foundation
 
 /// The one program: a server, its demo and fakes, and the commands that look after them.
@@ -17,6 +18,14 @@ struct Aurum: AsyncParsableCommand {
             EventsCommand.self, QuarantineCommand.self, IdentityCommand.self, SolarCommand.self, LoadCommand.self,
             BenchCommand.self, ValidateCommand.self, VersionCommand.self,
         ])
+
+    static func main() async {
+        guard aurum_processor_suffices() != 0 else {
+            exit(
+                withError: CommandFailure("this processor lacks AVX2 and BMI2, which the event engine is built for"))
+        }
+        await main(nil)
+    }
 }
 
 /// What was built.

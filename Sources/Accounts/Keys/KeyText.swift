@@ -22,14 +22,14 @@ package struct KeyText: Sendable, Equatable {
 
     /// Reads a key as a client sends it; nil when it cannot be one of ours.
     package init?(_ text: some StringProtocol) {
-        let parts = text.split(separator: "_", omittingEmptySubsequences: false)
-        guard parts.count == 3, let kind = Self.kind(prefix: parts[0]), parts[1].utf8.count == Self.idLength,
-            parts[2].utf8.count == Self.secretLength,
-            (parts[1].utf8 + Array(parts[2].utf8)).allSatisfy({ Self.alphabet.contains($0) })
+        let parts = text.utf8.split(separator: UInt8(ascii: "_"), omittingEmptySubsequences: false)
+        guard parts.count == 3, let kind = Self.kind(prefix: Substring(decoding: parts[0], as: UTF8.self)),
+            parts[1].count == Self.idLength, parts[2].count == Self.secretLength,
+            parts[1].allSatisfy(Self.isDigit), parts[2].allSatisfy(Self.isDigit)
         else { return nil }
         self.kind = kind
-        id = String(parts[1])
-        secret = Secret(String(parts[2]))
+        id = String(decoding: parts[1], as: UTF8.self)
+        secret = Secret(String(decoding: parts[2], as: UTF8.self))
     }
 
     /// The whole key. Shown once, never stored.
@@ -52,6 +52,16 @@ package struct KeyText: Sendable, Equatable {
         case "wk": .publishable
         case "at": .admin
         default: nil
+        }
+    }
+
+    /// Whether a byte is one of the alphabet.
+    private static func isDigit(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "a")...UInt8(ascii: "z"):
+            true
+        default: false
         }
     }
 

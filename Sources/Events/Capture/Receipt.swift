@@ -97,11 +97,16 @@ struct ReceiptDocument {
     var more: [(String, String)] = []
 
     var canonicalInOrder: String {
-        var members = ["\"receipt\":\"\(receipt)\"", "\"final\":true", "\"received\":\(received)"]
-        for outcome in EventOutcome.allCases { members.append("\"\(outcome.name)\":\(counts[outcome])") }
-        for (name, value) in more { members.append("\"\(name)\":\(value)") }
-        members.append("\"problems\":[" + problems.map(\.document).joined(separator: ",") + "]")
-        return "{" + members.joined(separator: ",") + "}"
+        var text = "{\"receipt\":\"\(receipt)\",\"final\":true,\"received\":\(received)"
+        text.reserveCapacity(256)
+        for outcome in EventOutcome.allCases { text += ",\"\(outcome.name)\":\(counts[outcome])" }
+        for (name, value) in more { text += ",\"\(name)\":\(value)" }
+        text += ",\"problems\":["
+        for (index, problem) in problems.enumerated() {
+            if index > 0 { text += "," }
+            text += problem.document
+        }
+        return text + "]}"
     }
 }
 

@@ -76,5 +76,16 @@ package struct DeduplicationLimits: Sendable, Equatable {
         return min(12, max(8, bytes * 8 / held))
     }
 
-    func filterBlocks(identifiers: Int) -> Int { max(1, Int((Double(identifiers) * filterBits / 512).rounded(.up))) }
+    /// Bits of filter an id that a small generation may have at most: one unknown id in a thousand passes it.
+    private static let filterBitsMost = 16.0
+
+    /// Cache lines of the filter of a generation.
+    ///
+    /// The generations of a young index are smaller than those of a full window. Each may take the memory of a full
+    /// one, so that its filter errs less: they have left before the window holds a generation more than it must.
+    func filterBlocks(identifiers: Int) -> Int {
+        let full = Double(generationMost) * filterBits
+        let bits = max(filterBits, min(Self.filterBitsMost, full / Double(max(1, identifiers))))
+        return max(1, Int((Double(identifiers) * bits / 512).rounded(.up)))
+    }
 }

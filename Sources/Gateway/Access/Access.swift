@@ -60,12 +60,13 @@ package struct Access: Sendable {
     }
 
     private func principal(authorization header: String) -> Principal? {
-        let parts = header.split(separator: " ", maxSplits: 1)
+        let parts = header.utf8.split(separator: UInt8(ascii: " "), maxSplits: 1)
         guard parts.count == 2 else { return nil }
-        switch parts[0].lowercased() {
-        case "bearer": return keys.principal(forKey: String(parts[1]))
+        let credentials = String(decoding: parts[1], as: UTF8.self)
+        switch String(decoding: parts[0], as: UTF8.self).lowercased() {
+        case "bearer": return keys.principal(forKey: credentials)
         case "basic":
-            guard let data = Data(base64Encoded: String(parts[1])),
+            guard let data = Data(base64Encoded: credentials),
                 let user = String(decoding: data, as: UTF8.self).split(separator: ":").first
             else { return nil }
             return keys.principal(forKey: String(user))

@@ -45,12 +45,14 @@ struct NativeRoutes: Sendable {
     }
 
     private static func format(_ request: Request) throws(Problem) -> WireFormat {
-        switch request.headers[.contentType]?.split(separator: ";").first.map({
-            $0.trimmingCharacters(in: .whitespaces)
-        }) {
-        case "application/json": .json
+        // Media types are ASCII; spaces may stand before the parameters.
+        let named = request.headers[.contentType]?.utf8.prefix { $0 != UInt8(ascii: ";") }.filter {
+            $0 != UInt8(ascii: " ") && $0 != UInt8(ascii: "\t")
+        }
+        return switch named.map({ String(decoding: $0, as: UTF8.self) }) {
+        case "application/json": WireFormat.json
         // The last is what curl says of `-d` unless told otherwise.
-        case nil, "application/x-ndjson", "application/ndjson", "text/plain", "application/x-www-form-urlencoded":
+        case nil, "", "application/x-ndjson", "application/ndjson", "text/plain", "application/x-www-form-urlencoded":
             .ndjson
         default: throw .unsupportedMediaType
         }
