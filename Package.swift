@@ -55,8 +55,8 @@ var targets: [Target] = [
         dependencies: [
             "AurumCore", "Telemetry", "Database", "CProcessor", "CZlib", "CZstd", crypto, logging, lifecycle,
         ]),
-    // Floor 3: limits, and what else every service needs while it runs.
-    .target(name: "Runtime", dependencies: ["AurumCore", "Telemetry", "Database"]),
+    // Floor 3: rate limits.
+    .target(name: "Runtime", dependencies: ["AurumCore"]),
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),
     // Floor 4: touchpoints, journeys, credit.
@@ -76,10 +76,8 @@ var targets: [Target] = [
         name: "Gateway",
         dependencies: [
             "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Attribution", "Conversation",
-            "Leads",
-            "Solar", crypto, hummingbird, hummingbirdCore, httpTypes, logging, lifecycle, mustache, nioCore, nioPosix,
-            nioHTTP1,
-            nioWebSocket, nioHTTPTypes, nioHTTPTypesHTTP1, nioCompression,
+            "Leads", "Solar", crypto, hummingbird, hummingbirdCore, httpTypes, logging, lifecycle, mustache, nioCore,
+            nioPosix, nioHTTP1, nioWebSocket, nioHTTPTypes, nioHTTPTypesHTTP1, nioCompression,
         ]),
     // Floor 6: load generator, checks, reports and fakes; sees Aurum only over the network.
     .target(
@@ -134,8 +132,7 @@ var targets: [Target] = [
         name: "GatewayTests",
         dependencies: [
             "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Gateway", "TestSupport",
-            hummingbird,
-            hummingbirdTesting, httpTypes, logging, nioCore, nioEmbedded,
+            hummingbird, hummingbirdTesting, httpTypes, logging, nioCore, nioEmbedded,
         ]),
     .testTarget(name: "ValidationTests", dependencies: ["AurumCore", "Validation", "TestSupport", histogram]),
     .testTarget(name: "TidyTests", dependencies: []),

@@ -8,7 +8,7 @@ internal import Hummingbird
 internal import HummingbirdTesting
 internal import Logging
 internal import NIOCore
-import Runtime
+internal import Runtime
 internal import Telemetry
 internal import TestSupport
 
