@@ -5,10 +5,12 @@ BUILD := $(SWIFT) build -c release
 PREFIX ?= /usr/local
 DATA ?= /var/lib/aurum
 EVENTS ?= 2000000
+SEED ?= 20261121
+SCHEDULES ?= 100000
 CHART := Sources/CAssets/vendor/chart.min.js
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test soak bench bench-peers bench-questions fuzz check format install build dependencies test-dependencies venv
+.PHONY: help run demo test soak bench bench-peers bench-questions sim fuzz check format install build dependencies test-dependencies venv
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -34,11 +36,16 @@ bench: build ## Measure every area against its bar and the baseline; exit 1 on a
 	@.build/release/aurum bench events --gate
 	@.build/release/aurum bench all
 
-bench-peers: build venv ## Ingest and query the same events with ClickHouse's engine and with Aurum, side by side
+bench-peers: build venv ## The same events and the same paths through other engines and through Aurum, side by side
 	@scripts/bench-peers
+	@scripts/bench-attribution-peers
 
 bench-questions: build ## Fill EVENTS events, then ask the dashboard's questions while events keep coming in
 	@.build/release/aurum bench questions --events $(EVENTS)
+
+sim: dependencies test-dependencies $(CHART) ## Simulated schedules of locks and jobs: SCHEDULES of them from SEED
+	@$(BUILD) --build-tests
+	@SIM_SEED=$(SEED) SIM_SCHEDULES=$(SCHEDULES) $(SWIFT) test -c release --skip-build --filter SimulationTests
 
 fuzz: dependencies ## Fuzz the event parser and the segment reader with libFuzzer, a minute each
 	@scripts/fuzz
@@ -53,10 +60,11 @@ install: build ## Put the binary, a systemd unit and a data folder in place (as 
 	@PREFIX=$(PREFIX) DATA=$(DATA) scripts/install
 
 dependencies:
-	@scripts/install-packages libsqlite3-dev libzstd-dev zlib1g-dev libjs-chart.js
+	@scripts/install-packages libpq-dev libsqlite3-dev libzstd-dev zlib1g-dev libjs-chart.js
 
 test-dependencies:
-	@scripts/install-packages chromium chromium-driver curl python3-venv
+	@scripts/no-default-cluster
+	@scripts/install-packages chromium chromium-driver curl openssl postgresql python3-venv redis-server redis-tools
 
 $(CHART): | dependencies
 	@mkdir -p $(dir $@)

@@ -29,6 +29,7 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let nioWebSocket: Target.Dependency = .product(name: "NIOWebSocket", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
 let nioHTTPTypes: Target.Dependency = .product(name: "NIOHTTPTypes", package: "swift-nio-extras")
 let nioHTTPTypesHTTP1: Target.Dependency = .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
 let nioCompression: Target.Dependency = .product(name: "NIOHTTPCompression", package: "swift-nio-extras")
@@ -40,6 +41,7 @@ var targets: [Target] = [
     // System libraries and embedded files (C only).
     .target(name: "CAssets", exclude: ["files"]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
     .systemLibrary(name: "CProcessor"),
     .systemLibrary(name: "CZstd", pkgConfig: "libzstd", providers: [.apt(["libzstd-dev"])]),
 
@@ -48,36 +50,44 @@ var targets: [Target] = [
     // Floor 1: metrics and Prometheus text, structured logs with masking, health.
     .target(name: "Telemetry", dependencies: ["AurumCore", logging]),
     // Floor 2: SQL behind one small interface, migrations, outbox.
-    .target(name: "Database", dependencies: ["AurumCore", "Telemetry", crypto, grdb, logging, lifecycle]),
+    .target(name: "Database", dependencies: ["AurumCore", "Telemetry", "CPostgres", crypto, grdb, logging, lifecycle]),
     // Floor 3: event contract, capture, durable log, receipts, views.
     .target(
         name: "Events",
         dependencies: [
             "AurumCore", "Telemetry", "Database", "CProcessor", "CZlib", "CZstd", crypto, logging, lifecycle,
         ]),
-    // Floor 3: rate limits.
-    .target(name: "Runtime", dependencies: ["AurumCore"]),
+    // Floor 3: limits, and what else every service needs while it runs.
+    .target(
+        name: "Runtime",
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", crypto, logging, lifecycle, nioCore, nioPosix, nioSSL,
+        ]),
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),
     // Floor 4: touchpoints, journeys, credit.
-    .target(name: "Attribution", dependencies: ["AurumCore", "Telemetry", "Database", "Events"]),
+    .target(name: "Attribution", dependencies: ["AurumCore", "Telemetry", "Database", "Events", crypto]),
     // Floor 4: the dialogue engine.
-    .target(name: "Conversation", dependencies: ["AurumCore", "Telemetry", "Database", yams, logging, crypto]),
+    .target(
+        name: "Conversation", dependencies: ["AurumCore", "Telemetry", "Database", "Runtime", yams, logging, crypto]),
     // Floor 4: lead, score, consent, ping tree, delivery, ledger.
     .target(
-        name: "Leads", dependencies: ["AurumCore", "Telemetry", "Database", crypto, logging, lifecycle]),
+        name: "Leads", dependencies: ["AurumCore", "Telemetry", "Database", "Runtime", crypto, logging]),
     // Floor 5: the New York City solar vertical.
     .target(name: "Solar", dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "Leads"]),
     // Floor 6: outside systems behind the roles of lower floors.
     .target(
-        name: "Connectors", dependencies: ["AurumCore", "Telemetry", "Leads", asyncHTTPClient, nioCore, nioHTTP1]),
+        name: "Connectors",
+        dependencies: ["AurumCore", "Telemetry", "Runtime", "Leads", asyncHTTPClient, nioCore, nioHTTP1]),
     // Floor 6: HTTP, WebSocket and pages; translation only.
     .target(
         name: "Gateway",
         dependencies: [
             "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Attribution", "Conversation",
-            "Leads", "Solar", crypto, hummingbird, hummingbirdCore, httpTypes, logging, lifecycle, mustache, nioCore,
-            nioPosix, nioHTTP1, nioWebSocket, nioHTTPTypes, nioHTTPTypesHTTP1, nioCompression,
+            "Leads",
+            "Solar", crypto, hummingbird, hummingbirdCore, httpTypes, logging, lifecycle, mustache, nioCore, nioPosix,
+            nioHTTP1,
+            nioWebSocket, nioHTTPTypes, nioHTTPTypesHTTP1, nioCompression,
         ]),
     // Floor 6: load generator, checks, reports and fakes; sees Aurum only over the network.
     .target(
@@ -89,14 +99,17 @@ var targets: [Target] = [
     // Floor 6: the bodies behind `aurum bench`.
     .target(
         name: "Benchmarks",
-        dependencies: ["AurumCore", "Telemetry", "Database", "Events", "Conversation", "Leads", "Solar"]),
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Attribution", "Conversation", "Leads", "Solar",
+            logging,
+        ]),
     // Floor 7: subcommands and wiring.
     .executableTarget(
         name: "aurum",
         dependencies: [
-            "AurumCore", "Telemetry", "Database", "Events", "Accounts", "Attribution", "Conversation", "Leads", "Solar",
-            "Connectors", "Gateway", "Validation", "Benchmarks", "CProcessor", argumentParser, asyncHTTPClient,
-            configuration, logging, lifecycle, nioCore, nioHTTP1, nioPosix, systemPackage, unixSignals,
+            "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Attribution", "Conversation",
+            "Leads", "Solar", "Connectors", "Gateway", "Validation", "Benchmarks", "CProcessor", argumentParser,
+            asyncHTTPClient, configuration, logging, lifecycle, nioCore, nioHTTP1, nioPosix, systemPackage, unixSignals,
         ]),
 
     // Tests mirror the sources.
@@ -110,29 +123,38 @@ var targets: [Target] = [
     .testTarget(name: "TelemetryTests", dependencies: ["AurumCore", "Telemetry", "TestSupport", logging]),
     .testTarget(
         name: "DatabaseTests", dependencies: ["AurumCore", "Telemetry", "Database", "TestSupport", grdb, logging]),
-    .testTarget(name: "RuntimeTests", dependencies: ["AurumCore", "Runtime", "TestSupport"]),
+    .testTarget(
+        name: "RuntimeTests",
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "Runtime", "TestSupport", logging, lifecycle, nioCore, nioPosix,
+        ]),
     .testTarget(name: "EventsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Events", "TestSupport"]),
     .testTarget(
         name: "AccountsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Accounts", "TestSupport"]),
     .testTarget(
         name: "AttributionTests",
-        dependencies: ["AurumCore", "Telemetry", "Attribution", "Database", "Events", "TestSupport", logging]),
+        dependencies: ["AurumCore", "Telemetry", "Attribution", "Database", "Events", "TestSupport", crypto, logging]),
     .testTarget(
         name: "ConversationTests",
         dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "TestSupport"]),
     .testTarget(
         name: "LeadsTests",
         dependencies: [
-            "AurumCore", "Telemetry", "Database", "Leads", "Connectors", "Validation", "TestSupport", crypto,
+            "AurumCore", "Telemetry", "Database", "Runtime", "Leads", "Connectors", "Validation", "TestSupport", crypto,
+            lifecycle, logging,
         ]),
     .testTarget(
         name: "SolarTests",
-        dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "Leads", "Solar", "TestSupport"]),
+        dependencies: [
+            "AurumCore", "Telemetry", "Database", "Runtime", "Conversation", "Leads", "Solar", "TestSupport",
+        ]),
     .testTarget(
         name: "GatewayTests",
         dependencies: [
-            "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Gateway", "TestSupport",
-            hummingbird, hummingbirdTesting, httpTypes, logging, nioCore, nioEmbedded,
+            "AurumCore", "Telemetry", "Database", "Events", "Runtime", "Accounts", "Attribution", "Gateway",
+            "TestSupport",
+            hummingbird,
+            hummingbirdTesting, httpTypes, logging, nioCore, nioEmbedded,
         ]),
     .testTarget(name: "ValidationTests", dependencies: ["AurumCore", "Validation", "TestSupport", histogram]),
     .testTarget(name: "TidyTests", dependencies: []),
@@ -140,7 +162,9 @@ var targets: [Target] = [
     .testTarget(
         name: "SystemTests",
         dependencies: [
-            "AurumCore", "Benchmarks", "Events", "Telemetry", "TestSupport", "Validation", asyncHTTPClient, "aurum",
+            "AurumCore", "Benchmarks", "Events", "Telemetry", "TestSupport", "Validation", asyncHTTPClient, nioCore,
+            nioHTTP1,
+            "aurum",
         ]),
 ]
 
@@ -168,6 +192,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
         .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.1"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),

@@ -1,7 +1,7 @@
 package import AurumCore
 package import Database
 package import Events
-internal import Telemetry
+package import Telemetry
 
 /// A sold lead as the outbox tells it.
 package struct Sale: Sendable, Equatable {
@@ -11,14 +11,20 @@ package struct Sale: Sendable, Equatable {
     package var visitorID: String?
     package var price: Money
     package var at: Timestamp
+    /// When the person became a lead: the milestone of the w-shaped models; nil when nobody knows.
+    package var milestoneAt: Timestamp?
 
-    package init(org: String, leg: UID, traceID: UID?, visitorID: String?, price: Money, at: Timestamp) {
+    package init(
+        org: String, leg: UID, traceID: UID?, visitorID: String?, price: Money, at: Timestamp,
+        milestoneAt: Timestamp? = nil
+    ) {
         self.org = org
         self.leg = leg
         self.traceID = traceID
         self.visitorID = visitorID
         self.price = price
         self.at = at
+        self.milestoneAt = milestoneAt
     }
 }
 
@@ -35,24 +41,47 @@ package struct CampaignRevenue: Sendable, Equatable, Codable {
 
 /// Credits every sold lead to the touchpoints that led to it, once, and takes the credit back when the lead returns.
 package struct AttributionService: Sendable {
-    private let database: Database
+    let database: Database
     private let events: any EventStore
     private let window: LookbackWindow
+    private let registry: MetricRegistry
+    /// Grows with every change of a credit.
+    package let revision: ReportRevision
+    /// Rows of one model in a report by campaign.
+    package static let campaignsMax = 200
 
-    package init(database: Database, events: any EventStore, window: LookbackWindow = .leadSale) {
-        self.database = database
-        self.events = events
-        self.window = window
+    package init(
+        database: Database, events: any EventStore, window: LookbackWindow = .leadSale,
+        registry: MetricRegistry = MetricRegistry(), revision: ReportRevision = ReportRevision()
+    ) {
+        (self.database, self.events, self.window) = (database, events, window)
+        (self.registry, self.revision) = (registry, revision)
     }
 
-    /// Stores the credit of a sale under every model. Repeating it changes nothing.
-    package func credit(_ sale: Sale) async throws {
+    /// Stores the credit of a sale under every model that it lacks. Repeating it changes nothing, also when earlier
+    /// touches have come in since: a stored model keeps its split.
+    /// - Throws: `CreditError` when a split does not add up to the sale; then nothing is stored.
+    package func credit(_ sale: Sale) async throws { try await store(sale, onlyIfCredited: false) }
+
+    func store(_ sale: Sale, onlyIfCredited: Bool) async throws {
         let journey = try await journey(of: sale)
-        let models = CreditModel.allCases.map { model in
-            (model, Credit.split(sale.price, over: journey, model: model, at: sale.at))
+        let models = try CreditModel.allCases.map { model in
+            let credits = Credit.split(
+                sale.price, over: journey, model: model, milestoneAt: sale.milestoneAt, at: sale.at)
+            try Credit.check(credits, of: sale.price, leg: sale.leg, model: model)
+            return (model, credits)
         }
+        registry.histogram(.attributionJourneyTouches).observe(Double(journey.touches.count))
+        // Serializable: what is stored decides what is written, and a return at the same time takes all of it.
         try await database.write("attribution.credit") { transaction in
-            for (model, credits) in models {
+            registry.gauge(.attributionFreshness).set((transaction.now - sale.at).seconds)
+            let stored = Set(
+                try transaction.values(
+                    String.self,
+                    "SELECT DISTINCT model FROM attribution_credits WHERE org = \(sale.org) AND leg = \(sale.leg)"))
+            if onlyIfCredited, stored.isEmpty { return }
+            try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: sale.org, in: transaction)
+            for (model, credits) in models where !stored.contains(model.rawValue) {
                 for (position, credit) in credits.enumerated() {
                     _ = try transaction.run(
                         """
@@ -68,51 +97,76 @@ package struct AttributionService: Sendable {
                 }
             }
         }
+        revision.advance()
     }
 
-    /// Takes the credit of a returned lead back; reports restate at once.
-    package func reverse(org: String, leg: UID) async throws {
-        try await database.write("attribution.reverse") { transaction in
-            _ = try transaction.run("DELETE FROM attribution_credits WHERE org = \(org) AND leg = \(leg)")
+    /// Stores which campaigns there are, with what the first credited touch of each said.
+    static func note(_ credits: [Credit], org: String, in transaction: Transaction) throws {
+        for credit in credits where credit.eventID != nil && credit.campaign != Credit.none {
+            try transaction.run(
+                """
+                INSERT INTO attribution_campaigns (org, campaign, source, medium, channel, created_at)
+                VALUES (\(org), \(credit.campaign), \(credit.source), \(credit.medium), \(credit.channel),
+                        \(transaction.now))
+                ON CONFLICT (org, campaign) DO NOTHING
+                """)
         }
     }
 
     /// The touchpoints that led to a sale, as the models see them.
     package func journey(of sale: Sale) async throws -> Journey {
-        let identifiers = sale.visitorID.map { [PersonIdentifier(.anonymous, $0)] } ?? []
+        try await journey(org: sale.org, traceID: sale.traceID, visitorID: sale.visitorID, until: sale.at)
+    }
+
+    func journey(org: String, traceID: UID?, visitorID: String?, until: Timestamp) async throws -> Journey {
+        let identifiers = visitorID.map { [PersonIdentifier(.anonymous, $0)] } ?? []
         let touches = try await events.journey(
             JourneyQuery(
-                org: sale.org, traceID: sale.traceID, identifiers: identifiers, until: sale.at, lookback: window.click))
-        return Journey(touches, conversionAt: sale.at, window: window)
+                org: org, traceID: traceID, identifiers: identifiers, until: until, lookback: window.click))
+        return Journey(touches, conversionAt: until, window: window)
     }
 
-    /// Revenue by campaign under `model`, largest first.
-    package func revenue(org: String, model: CreditModel) async throws -> [CampaignRevenue] {
-        try await database.read("attribution.revenue") { transaction in
+    func count(restatement cause: String) {
+        registry.counter(.attributionRestatements, cause).increment()
+    }
+
+    /// Revenue by campaign under every model, largest first, `campaignsMax` a model.
+    package func revenue(org: String) async throws -> [CreditModel: [CampaignRevenue]] {
+        var answer: [CreditModel: [CampaignRevenue]] = [:]
+        let rows = try await database.read("attribution.revenue", limit: .report) { transaction in
             try transaction.all(
-                CampaignRevenue.self,
+                ModelRevenue.self,
                 """
-                SELECT campaign, source, medium, channel, currency, COUNT(DISTINCT leg) AS sales,
+                SELECT model, campaign, source, medium, channel, currency, COUNT(DISTINCT leg) AS sales,
                        SUM(amount_minor) AS revenue
-                FROM attribution_credits WHERE org = \(org) AND model = \(model.rawValue)
-                GROUP BY campaign, source, medium, channel, currency
+                FROM attribution_credits WHERE org = \(org)
+                GROUP BY model, campaign, source, medium, channel, currency
                 ORDER BY revenue DESC, campaign, source, medium, channel
-                LIMIT 200
                 """)
         }
+        for row in rows {
+            guard let model = CreditModel(rawValue: row.model), answer[model, default: []].count < Self.campaignsMax
+            else { continue }
+            answer[model, default: []].append(row.revenue)
+        }
+        return answer
     }
 
-    /// The credits of one sale under `model`, oldest touch first.
-    package func credits(org: String, leg: UID, model: CreditModel) async throws -> [Credit] {
-        try await database.read("attribution.credits") { transaction in
+    /// The credits of one sale under every model, oldest touch first.
+    package func credits(org: String, leg: UID) async throws -> [CreditModel: [Credit]] {
+        let rows = try await database.read("attribution.credits") { transaction in
             try transaction.all(
-                Credit.self,
+                ModelCredit.self,
                 """
-                SELECT event_id, campaign, source, medium, channel, touched_at, share_ppm, amount_minor, currency
-                FROM attribution_credits WHERE org = \(org) AND leg = \(leg) AND model = \(model.rawValue)
-                ORDER BY position
+                SELECT model, event_id, campaign, source, medium, channel, touched_at, share_ppm, amount_minor, currency
+                FROM attribution_credits WHERE org = \(org) AND leg = \(leg)
+                ORDER BY model, position
                 """)
         }
+        return Dictionary(grouping: rows.filter { CreditModel(rawValue: $0.model) != nil }) {
+            CreditModel(rawValue: $0.model) ?? .first
+        }
+        .mapValues { $0.map(\.credit) }
     }
 
     /// The campaign of the first touch of each leg, for lists.
@@ -136,6 +190,26 @@ private struct LegCampaign: RowDecodable {
     init(row: Row) throws {
         leg = try row.get("leg")
         campaign = try row.get("campaign")
+    }
+}
+
+private struct ModelRevenue: RowDecodable {
+    let model: String
+    let revenue: CampaignRevenue
+
+    init(row: Row) throws {
+        model = try row.get("model")
+        revenue = try CampaignRevenue(row: row)
+    }
+}
+
+private struct ModelCredit: RowDecodable {
+    let model: String
+    let credit: Credit
+
+    init(row: Row) throws {
+        model = try row.get("model")
+        credit = try Credit(row: row)
     }
 }
 

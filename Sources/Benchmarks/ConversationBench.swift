@@ -4,6 +4,7 @@ internal import Database
 internal import Foundation
 internal import Leads
 internal import Logging
+internal import Runtime
 internal import Solar
 internal import Telemetry
 
@@ -26,7 +27,7 @@ package func conversationBench(tiny: Bool, seed: UInt64) async throws -> [BenchR
 }
 
 /// The smallest sample that `share` of all samples do not exceed.
-private enum Percentile {
+enum Percentile {
     static func of(_ samples: [Double], _ share: Double) -> Double {
         let sorted = samples.sorted()
         guard !sorted.isEmpty else { return .infinity }
@@ -60,9 +61,11 @@ private final class ConversationLoad: Sendable {
         self.flow = flow
         let issuer = try CertificateIssuer.open(
             keyFile: folder.appending(path: "issuer.key").path, issuer: "bench", clock: clock)
+        let jobs = SQLJobStore(database: database, fences: SQLFences(database: database), registry: registry)
         let intake = SolarIntake(
             intake: LeadIntake(
-                policies: try ScorePolicies.embedded(), issuer: issuer, clock: clock, registry: registry),
+                policies: try ScorePolicies.embedded(), issuer: issuer, jobs: LeadJobs(jobs), clock: clock,
+                registry: registry),
             territory: territory)
         var limits = ConversationLimits()
         limits.conversationsPerAddressHour = 10_000

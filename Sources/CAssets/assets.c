@@ -29,6 +29,45 @@ static const unsigned char migration_0006_event_policy[] = {
 static const unsigned char migration_0007_exports[] = {
 #embed "files/migrations/0007_exports.sql"
 };
+static const unsigned char migration_0100_jobs[] = {
+#embed "files/migrations/0100_jobs.sql"
+};
+static const unsigned char migration_0008_fences[] = {
+#embed "files/migrations/0008_fences.sql"
+};
+static const unsigned char migration_0120_outbox_order_sqlite[] = {
+#embed "files/migrations/0120_outbox_order.sqlite.sql"
+};
+static const unsigned char migration_0120_outbox_order_postgres[] = {
+#embed "files/migrations/0120_outbox_order.postgres.sql"
+};
+static const unsigned char migration_0121_database_probe[] = {
+#embed "files/migrations/0121_database_probe.sql"
+};
+static const unsigned char migration_0122_database_incarnation_sqlite[] = {
+#embed "files/migrations/0122_database_incarnation.sqlite.sql"
+};
+static const unsigned char migration_0122_database_incarnation_postgres[] = {
+#embed "files/migrations/0122_database_incarnation.postgres.sql"
+};
+static const unsigned char migration_0123_idempotency_expiry[] = {
+#embed "files/migrations/0123_idempotency_expiry.sql"
+};
+static const unsigned char migration_0011_sessions[] = {
+#embed "files/migrations/0011_sessions.sql"
+};
+static const unsigned char migration_0130_attribution_models[] = {
+#embed "files/migrations/0130_attribution_models.sql"
+};
+static const unsigned char migration_0131_postbacks[] = {
+#embed "files/migrations/0131_postbacks.sql"
+};
+static const unsigned char migration_0132_spend[] = {
+#embed "files/migrations/0132_spend.sql"
+};
+static const unsigned char migration_0133_campaign_results[] = {
+#embed "files/migrations/0133_campaign_results.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -70,6 +109,24 @@ static const unsigned char web_nav[] = {
 };
 static const unsigned char web_explore[] = {
 #embed "files/web/explore.mustache"
+};
+static const unsigned char web_campaigns[] = {
+#embed "files/web/campaigns.mustache"
+};
+static const unsigned char web_campaigns_js[] = {
+#embed "files/web/campaigns.js"
+};
+static const unsigned char web_jobs[] = {
+#embed "files/web/jobs.mustache"
+};
+static const unsigned char web_jobs_js[] = {
+#embed "files/web/jobs.js"
+};
+static const unsigned char web_database[] = {
+#embed "files/web/database.mustache"
+};
+static const unsigned char web_database_js[] = {
+#embed "files/web/database.js"
 };
 static const unsigned char web_live[] = {
 #embed "files/web/live.mustache"
@@ -152,6 +209,19 @@ static const aurum_asset table[] = {
     ROW("migrations/0004_leads.sql", migration_0004_leads),
     ROW("migrations/0006_event_policy.sql", migration_0006_event_policy),
     ROW("migrations/0007_exports.sql", migration_0007_exports),
+    ROW("migrations/0122_database_incarnation.sqlite.sql", migration_0122_database_incarnation_sqlite),
+    ROW("migrations/0122_database_incarnation.postgres.sql", migration_0122_database_incarnation_postgres),
+    ROW("migrations/0123_idempotency_expiry.sql", migration_0123_idempotency_expiry),
+    ROW("migrations/0008_fences.sql", migration_0008_fences),
+    ROW("migrations/0100_jobs.sql", migration_0100_jobs),
+    ROW("migrations/0120_outbox_order.sqlite.sql", migration_0120_outbox_order_sqlite),
+    ROW("migrations/0120_outbox_order.postgres.sql", migration_0120_outbox_order_postgres),
+    ROW("migrations/0121_database_probe.sql", migration_0121_database_probe),
+    ROW("migrations/0011_sessions.sql", migration_0011_sessions),
+    ROW("migrations/0130_attribution_models.sql", migration_0130_attribution_models),
+    ROW("migrations/0131_postbacks.sql", migration_0131_postbacks),
+    ROW("migrations/0132_spend.sql", migration_0132_spend),
+    ROW("migrations/0133_campaign_results.sql", migration_0133_campaign_results),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),
@@ -165,6 +235,12 @@ static const aurum_asset table[] = {
     ROW("web/explain.mustache", web_explain),
     ROW("web/nav.mustache", web_nav),
     ROW("web/explore.mustache", web_explore),
+    ROW("web/campaigns.mustache", web_campaigns),
+    ROW("web/campaigns.js", web_campaigns_js),
+    ROW("web/jobs.mustache", web_jobs),
+    ROW("web/jobs.js", web_jobs_js),
+    ROW("web/database.mustache", web_database),
+    ROW("web/database.js", web_database_js),
     ROW("web/live.mustache", web_live),
     ROW("web/funnel.mustache", web_funnel),
     ROW("web/problem.mustache", web_problem),

@@ -33,22 +33,41 @@ package struct OutboxEvent: Sendable, Equatable {
 /// A crash between the two delivers a row again; the log knows its id.
 package struct OutboxRelay: Service {
     static let batchMax = 500
+    /// Batches under one lease; then others may have their turn, and a server that stops is not held up.
+    static let leaseBatchesMax = 200
     static let pollInterval: Duration = .seconds(1)
+    /// How soon rows are looked for again that an older transaction still holds back.
+    static let overtakenInterval: Duration = .milliseconds(25)
+    /// Rows of another server that are given a new transaction id together.
+    private static let stampBatch = 5000
 
+    /// Taken for every batch, from reading it to deleting it.
+    package let gate = RelayGate()
     private let database: Database
+    /// The first statement of what a relay writes: refuses a relay that was overtaken by another.
+    package typealias Fencing = @Sendable (Transaction) throws -> Void
+    /// Runs work while no other relay delivers; does not run it while another does.
+    package typealias Exclusive =
+        @Sendable (_ work: @escaping @Sendable (@escaping Fencing) async throws -> Void) async throws -> Void
+
     private let sink: @Sendable ([OutboxEvent]) async throws -> Void
+    private let exclusive: Exclusive
     private let health: HealthRegistry
     private let logger: Logger
 
-    /// - Parameter sink: appends events durably; it may see an event again and must keep one.
+    /// - Parameters:
+    ///   - exclusive: where several processes share the database, keeps all relays but one still.
+    ///   - sink: appends events durably; it may see an event again and must keep one.
     package init(
         database: Database, health: HealthRegistry, logger: Logger,
+        exclusive: @escaping Exclusive = { work in try await work { _ in } },
         sink: @escaping @Sendable ([OutboxEvent]) async throws -> Void
     ) {
         self.database = database
         self.sink = sink
         self.health = health
         self.logger = logger
+        self.exclusive = exclusive
     }
 
     package func run() async throws {
@@ -62,16 +81,33 @@ package struct OutboxRelay: Service {
                     try? await Task.sleep(for: Self.pollInterval)
                 }
             }
-            for await _ in wakes.cancelOnGracefulShutdown() { await drain() }
+            var isStamped = database.dialect == .sqlite
+            for await _ in wakes.cancelOnGracefulShutdown() {
+                if !isStamped { isStamped = await stampAgain() }
+                await drain(endsAtShutdown: true)
+                while await isHeldBack() {
+                    try? await Task.sleep(for: Self.overtakenInterval)
+                    await drain(endsAtShutdown: true)
+                }
+            }
             group.cancelAll()
         }
         await drain()
     }
 
-    /// Delivers everything that is waiting; a refusal ends the round and shows in health.
-    package func drain() async {
+    /// Delivers what is waiting, at most `leaseBatchesMax` batches; a refusal ends the round and shows in health.
+    package func drain() async { await drain(endsAtShutdown: false) }
+
+    private func drain(endsAtShutdown: Bool) async {
         do {
-            while try await runOnce() > 0 {}
+            if try await hasWaiting() {
+                try await exclusive { fencing in
+                    for _ in 0..<Self.leaseBatchesMax {
+                        if endsAtShutdown, Task.isShuttingDownGracefully { return }
+                        guard try await runOnce(fencing) > 0 else { return }
+                    }
+                }
+            }
             health.report("outbox", .ok)
         } catch {
             logger.error("outbox relay failed", metadata: ["code": "outbox_failed", "error": "\(error)"])
@@ -79,20 +115,73 @@ package struct OutboxRelay: Service {
         }
     }
 
-    /// Delivers one batch and answers how many rows it held.
-    package func runOnce() async throws -> Int {
+    private func hasWaiting() async throws -> Bool {
+        try await database.read("outbox.waiting") { try $0.value(Int64.self, "SELECT seq FROM outbox LIMIT 1") } != nil
+    }
+
+    /// Gives rows with transaction ids that this server has not reached yet, as a dump of another server brings them,
+    /// the present one: they would wait until it got there. False when that has to be tried again.
+    private func stampAgain() async -> Bool {
+        do {
+            var changed = Self.stampBatch
+            while changed == Self.stampBatch, !Task.isCancelled {
+                changed = try await database.write("outbox.stampAgain", isolation: .readCommitted) { transaction in
+                    // A row that is visible and committed here has an id below the snapshot's end.
+                    try transaction.run(
+                        .dialect(
+                            sqlite: "DELETE FROM outbox WHERE 0",
+                            postgres: """
+                                UPDATE outbox SET xid = pg_current_xact_id() WHERE seq IN (
+                                    SELECT seq FROM outbox WHERE xid >= pg_snapshot_xmax(pg_current_snapshot())
+                                    ORDER BY xid, seq LIMIT \(Self.stampBatch))
+                                """))
+                }
+            }
+            return true
+        } catch {
+            logger.error("outbox relay failed", metadata: ["code": "outbox_failed", "error": "\(error)"])
+            return false
+        }
+    }
+
+    /// Whether rows wait for an older transaction to end. A round that failed is none of these.
+    private func isHeldBack() async -> Bool {
+        guard database.dialect == .postgres, !Task.isCancelled, !Task.isShuttingDownGracefully,
+            health.snapshot["outbox"]?.state == .ok
+        else { return false }
+        let count = try? await database.read("outbox.heldBack") { transaction in
+            try transaction.value(Int.self, "SELECT COUNT(*) FROM (SELECT 1 FROM outbox LIMIT 1) AS one")
+        }
+        return count ?? 0 > 0
+    }
+
+    /// Delivers one batch and answers how many rows it held. Reads only what cannot be overtaken any more: on
+    /// PostgreSQL a row of a transaction older than every open one, in the order of transactions.
+    package func runOnce(_ fenced: @escaping Fencing = { _ in }) async throws -> Int {
+        await gate.take()
+        defer { gate.give() }
         let rows = try await database.read("outbox.next") { transaction in
             try transaction.all(
                 OutboxRow.self,
-                """
-                SELECT seq, id, org, key, name, trace_id, at, props FROM outbox ORDER BY seq LIMIT \(Self.batchMax)
-                """)
+                .dialect(
+                    sqlite: """
+                        SELECT seq, id, org, key, name, trace_id, at, props, 0 AS xid FROM outbox
+                        ORDER BY seq LIMIT \(Self.batchMax)
+                        """,
+                    postgres: """
+                        SELECT seq, id, org, key, name, trace_id, at, props, xid FROM outbox
+                        WHERE xid < pg_snapshot_xmin(pg_current_snapshot()) ORDER BY xid, seq LIMIT \(Self.batchMax)
+                        """))
         }
         guard let last = rows.last else { return 0 }
         try await sink(rows.map(\.event))
-        let seq = last.seq
-        try await database.write("outbox.delivered") { transaction in
-            _ = try transaction.run("DELETE FROM outbox WHERE seq <= \(seq)")
+        let (seq, xid) = (last.seq, String(last.xid))
+        try await database.write("outbox.delivered", isolation: .readCommitted) { transaction in
+            try fenced(transaction)
+            _ = try transaction.run(
+                .dialect(
+                    sqlite: "DELETE FROM outbox WHERE seq <= \(seq)",
+                    postgres: "DELETE FROM outbox WHERE (xid, seq) <= (CAST(\(xid) AS xid8), \(seq))"))
         }
         return rows.count
     }
@@ -100,12 +189,27 @@ package struct OutboxRelay: Service {
 
 private struct OutboxRow: RowDecodable {
     let seq: Int64
+    let xid: Int64
     let event: OutboxEvent
 
     init(row: Row) throws {
-        seq = try row.get("seq")
+        (seq, xid) = (try row.get("seq"), try row.get("xid"))
         event = OutboxEvent(
             id: try row.get("id"), org: try row.get("org"), key: try row.get("key"), name: try row.get("name"),
             traceID: try row.optional("trace_id"), at: try row.get("at"), props: try row.get("props"))
+    }
+}
+
+extension Database {
+    /// How much waits for the relay, and how long it has.
+    func outboxFigures() async throws -> OutboxFigures {
+        try await read("outbox.figures") { transaction in
+            let oldest = try transaction.value(
+                Timestamp.self, "SELECT created_at FROM outbox ORDER BY seq LIMIT 1")
+            let most = DatabaseJudge.outboxRowsMax
+            let rows = try transaction.value(
+                Int.self, "SELECT COUNT(*) FROM (SELECT 1 AS one FROM outbox LIMIT \(most)) AS some")
+            return OutboxFigures(rows: rows ?? 0, oldestAt: oldest)
+        }
     }
 }

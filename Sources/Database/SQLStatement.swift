@@ -22,6 +22,30 @@ package protocol SQLBindable: Sendable {
 package struct SQLStatement: ExpressibleByStringInterpolation, Sendable {
     package private(set) var text: String
     package private(set) var values: [SQLValue]
+    /// The same for PostgreSQL where one text cannot serve both; empty or one.
+    private var postgres: [SQLStatement] = []
+
+    /// Two statements of the same meaning, for the few places where the engines differ.
+    package static func dialect(sqlite: SQLStatement, postgres: SQLStatement) -> SQLStatement {
+        var both = sqlite
+        both.postgres = [postgres]
+        return both
+    }
+
+    func resolved(for dialect: Dialect) -> SQLStatement { dialect == .postgres ? postgres.first ?? self : self }
+
+    /// No engine may keep what another could not: PostgreSQL has no text with a NUL character.
+    func checkValues() throws(SQLError) {
+        for case .text(let text) in values where text.utf8.contains(0) {
+            throw .statement("a text holds a NUL character")
+        }
+    }
+
+    /// Text that was put together; of names that the schema itself gave.
+    init(unsafe text: String, values: [SQLValue] = []) {
+        self.text = text
+        self.values = values
+    }
 
     package init(stringLiteral value: String) {
         text = value
@@ -58,6 +82,12 @@ package struct SQLStatement: ExpressibleByStringInterpolation, Sendable {
         package mutating func appendInterpolation(list: [some SQLBindable]) {
             text += list.isEmpty ? "NULL" : Array(repeating: "?", count: list.count).joined(separator: ", ")
             values += list.map(\.sqlValue)
+        }
+
+        /// A value as an engine gave it.
+        mutating func appendInterpolation(value: SQLValue) {
+            text += "?"
+            values.append(value)
         }
 
         mutating func appendInterpolation(unsafe fragment: String) { text += fragment }

@@ -1,74 +1,92 @@
 package import AurumCore
-internal import GRDB
 
 /// The statements of one `read` or `write`. It ends with its closure: using it later throws `closed`.
 package final class Transaction {
-    private let connection: GRDB.Database
+    private let session: any SQLSession
     private let clock: any WallClock
+    private let track: CallTrack?
     private var isOpen = true
+    private var failure: (any Error)?
     /// True once an outbox row was written, so that the relay is woken after the commit.
     private(set) var emitted = false
+    /// What `afterCommit` was given.
+    private(set) var commitActions: [@Sendable () -> Void] = []
 
-    init(_ connection: GRDB.Database, clock: any WallClock) {
-        self.connection = connection
+    init(_ session: any SQLSession, clock: any WallClock, track: CallTrack? = nil) {
+        self.session = session
         self.clock = clock
+        self.track = track
+        track?.begin()
     }
 
-    func end() { isOpen = false }
+    func end() {
+        isOpen = false
+        track?.end()
+    }
+
+    /// Throws the error of a statement that failed, whatever the closure made of it.
+    func check() throws { if let failure { throw failure } }
 
     /// The time of the product, for `created_at` columns.
     package var now: Timestamp { clock.now }
 
+    package var dialect: Dialect { session.dialect }
+
     /// Runs a statement and answers how many rows it changed.
     @discardableResult
     package func run(_ sql: SQLStatement) throws -> Int {
-        let statement = try prepared(sql)
-        do {
-            try statement.execute()
-            return connection.changesCount
-        } catch { throw SQLError.mapped(error) }
+        try engine(sql) { rows in
+            rows = try session.run(sql)
+            return rows
+        }
     }
 
     /// The first row of an answer, or nil when there is none.
     package func one<Value: RowDecodable>(_ type: Value.Type, _ sql: SQLStatement) throws -> Value? {
-        let statement = try prepared(sql)
-        do {
-            guard let row = try GRDB.Row.fetchOne(statement) else { return nil }
-            return try Value(row: Row(row: row))
-        } catch { throw SQLError.mapped(error) }
+        var value: Value?
+        try visit(sql) { row in
+            value = try Value(row: row)
+            return false
+        }
+        return value
     }
 
     /// All rows of an answer, in its order.
     package func all<Value: RowDecodable>(_ type: Value.Type, _ sql: SQLStatement) throws -> [Value] {
-        let statement = try prepared(sql)
-        do {
-            var values: [Value] = []
-            let rows = try GRDB.Row.fetchCursor(statement)
-            while let row = try rows.next() { values.append(try Value(row: Row(row: row))) }
-            return values
-        } catch { throw SQLError.mapped(error) }
+        var values: [Value] = []
+        try visit(sql) { row in
+            values.append(try Value(row: row))
+            return true
+        }
+        return values
     }
 
     /// The first column of the first row; nil when there is no row or it is NULL.
     package func value<Value: SQLBindable>(_ type: Value.Type, _ sql: SQLStatement) throws -> Value? {
-        let statement = try prepared(sql)
-        do {
-            guard let row = try GRDB.Row.fetchOne(statement) else { return nil }
-            return try Row(row: row).first(as: type)
-        } catch { throw SQLError.mapped(error) }
+        var value: Value?
+        try visit(sql) { row in
+            value = try row.first(as: type)
+            return false
+        }
+        return value
     }
 
     /// The first column of every row, NULLs left out.
     package func values<Value: SQLBindable>(_ type: Value.Type, _ sql: SQLStatement) throws -> [Value] {
-        let statement = try prepared(sql)
-        do {
-            var values: [Value] = []
-            let rows = try GRDB.Row.fetchCursor(statement)
-            while let row = try rows.next() {
-                if let value = try Row(row: row).first(as: type) { values.append(value) }
-            }
-            return values
-        } catch { throw SQLError.mapped(error) }
+        var values: [Value] = []
+        try visit(sql) { row in
+            if let value = try row.first(as: type) { values.append(value) }
+            return true
+        }
+        return values
+    }
+
+    /// Shows the values of some columns of every row of an answer.
+    func rows(_ sql: SQLStatement, columns: [String], _ show: ([SQLValue]) throws -> Void) throws {
+        try visit(sql) { row in
+            try show(try columns.map { try row.stored($0) })
+            return true
+        }
     }
 
     /// Writes an event that reaches the log exactly once if, and only if, this transaction commits.
@@ -80,14 +98,38 @@ package final class Transaction {
                     \(event.props), \(now))
             """)
         emitted = true
+        track?.trace(event.traceID)
     }
 
-    private func prepared(_ sql: SQLStatement) throws -> Statement {
+    /// Runs `action` once this transaction is durable, never when it is undone: to wake those who wait for its rows.
+    /// It must neither block nor fail; a crash may lose it.
+    package func afterCommit(_ action: @escaping @Sendable () -> Void) { commitActions.append(action) }
+
+    /// A row that does not decode is the caller's to judge; a statement that fails undoes the transaction.
+    private func visit(_ sql: SQLStatement, _ visit: (Row) throws -> Bool) throws {
+        var own: (any Error)?
+        try engine(sql) { rows in
+            try session.query(sql) { row in
+                rows += 1
+                do { return try visit(row) } catch {
+                    own = error
+                    return false
+                }
+            }
+        }
+        if let own { throw own }
+    }
+
+    /// The one place where statements of every engine pass.
+    private func engine<Value>(_ sql: SQLStatement, _ work: (inout Int) throws -> Value) throws -> Value {
         guard isOpen else { throw SQLError.closed }
-        do {
-            let statement = try connection.cachedStatement(sql: sql.text)
-            try statement.setArguments(StatementArguments(sql.values.map(\.databaseValue)))
-            return statement
-        } catch { throw SQLError.mapped(error) }
+        if let failure { throw failure }
+        var rows = 0
+        let began = ContinuousClock.now
+        defer { track?.ran(sql.resolved(for: session.dialect), rows: rows, from: began) }
+        do { return try work(&rows) } catch {
+            failure = error
+            throw error
+        }
     }
 }

@@ -62,6 +62,12 @@ package final class MetricRegistry: Sendable {
         }
     }
 
+    /// Sets every series of a gauge to 0, before those that still have something are set.
+    package func zero(_ definition: MetricDefinition) {
+        let all = state.withLock { $0.series[definition.name] ?? [:] }
+        for case .gauge(let gauge) in all.values { gauge.set(0) }
+    }
+
     private static let overflow = "overflow"
 
     /// Prometheus text exposition format 0.0.4, metrics and series in a stable order.

@@ -15,8 +15,10 @@ struct Aurum: AsyncParsableCommand {
         version: Release.version,
         subcommands: [
             ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, AppsCommand.self,
-            EventsCommand.self, QuarantineCommand.self, IdentityCommand.self, SolarCommand.self, LoadCommand.self,
-            BenchCommand.self, ValidateCommand.self, VersionCommand.self,
+            DatabaseCommand.self, EventsCommand.self, QuarantineCommand.self, JobsCommand.self, IdentityCommand.self,
+            SolarCommand.self, LoadCommand.self, AttributeCommand.self, AttributionCommand.self, SpendCommand.self,
+            BackupCommand.self, RestoreCommand.self, BenchCommand.self, ValidateCommand.self, BreakersCommand.self,
+            VersionCommand.self,
         ])
 
     static func main() async {

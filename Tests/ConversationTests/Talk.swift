@@ -5,6 +5,7 @@ import Foundation
 import Logging
 import Synchronization
 import Telemetry
+import TestSupport
 
 /// A wall clock that a test moves.
 final class HandClock: WallClock {
@@ -41,7 +42,7 @@ final class Stage: Sendable {
         self.folder =
             folder ?? FileManager.default.temporaryDirectory.appending(path: "aurum-talk-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: self.folder, withIntermediateDirectories: true)
-        database = try Database.openSQLite(
+        database = try Database.forTest(
             at: self.folder.appending(path: "records.sqlite").path, registry: registry, clock: clock)
         let endedLog = EndedLog()
         self.endedLog = endedLog

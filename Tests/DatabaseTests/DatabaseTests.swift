@@ -7,6 +7,10 @@ import Telemetry
 import TestSupport
 import Testing
 
+#if canImport(Glibc)
+    import Glibc
+#endif
+
 struct DatabaseTests {
     private func event(_ id: UID, _ key: String = "k") -> OutboxEvent {
         OutboxEvent(
@@ -75,6 +79,66 @@ struct DatabaseTests {
         let count = try await open.database.read("test.count") { try $0.value(Int.self, "SELECT COUNT(*) FROM outbox") }
         #expect(results == 63)
         #expect(count == 63)
+    }
+
+    @Test func `what shared a commit with a write that found no room is stored if, and only if, it succeeded`()
+        async throws
+    {
+        let open = try OpenDatabase(on: .sqlite)
+        try await open.database.write("test.narrow") { tx in
+            try tx.run("CREATE TABLE parts (id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT")
+            let pages = try tx.value(Int.self, "PRAGMA page_count") ?? 0
+            _ = try tx.value(Int.self, SQLStatement(stringLiteral: "PRAGMA max_page_count = \(pages + 40)"))
+        }
+        let mayGoOn = Shared(false)
+        let ends = Shared<[Int: Bool]>([:])
+        let (ended, end) = AsyncStream<Void>.makeStream()
+        // Holds the writer until the others wait for one commit together.
+        open.database.enqueue("test.holdsWriter") { _ in
+            let deadline = ContinuousClock.now + .seconds(30)
+            while !mayGoOn.withLock({ $0 }), ContinuousClock.now < deadline { usleep(1000) }
+        } finish: { _ in
+            end.yield()
+        }
+        for (id, count) in [(1, 10), (2, 1 << 20), (3, 10), (4, 10)] {
+            open.database.enqueue("test.part") { tx in
+                try tx.run(
+                    "INSERT INTO parts (id, body) VALUES (\(id), \([UInt8](repeating: 7, count: count)))")
+            } finish: { error in
+                ends.withLock { $0[id] = error == nil }
+                end.yield()
+            }
+        }
+        mayGoOn.withLock { $0 = true }
+        var signals = ended.makeAsyncIterator()
+        for _ in 0..<5 { _ = await signals.next() }
+        let stored = try await open.database.read("test.parts") { try $0.values(Int.self, "SELECT id FROM parts") }
+        let told = ends.withLock { $0 }
+        #expect(told[2] == false)
+        #expect(Set(stored) == Set(told.filter { $0.value }.keys))
+    }
+
+    @Test func `a probe row of a process that is long gone is taken out`() async throws {
+        let open = try OpenDatabase()
+        try await open.database.write("test.forgotten") { tx in
+            _ = try tx.run("INSERT INTO database_probe (node, at) VALUES ('gone', 1)")
+        }
+        let probe = DatabaseProbe(
+            database: open.database, health: HealthRegistry(clock: open.clock), registry: open.registry,
+            clock: open.clock)
+        let running = Task { try await probe.run() }
+        let deadline = ContinuousClock.now + .seconds(30)
+        var left = 1
+        while left > 0, ContinuousClock.now < deadline {
+            left =
+                try await open.database.read("test.forgottenLeft") {
+                    try $0.value(Int.self, "SELECT COUNT(*) FROM database_probe WHERE node = 'gone'")
+                } ?? 0
+            if left > 0 { try await Task.sleep(for: .milliseconds(5)) }
+        }
+        #expect(left == 0)
+        running.cancel()
+        _ = try? await running.value
     }
 
     @Test func `a transaction used after its closure is closed`() async throws {

@@ -65,6 +65,44 @@ struct ErasureTests {
         await again.close()
     }
 
+    @Test func `erasures are carried into an older copy, those without keys are counted, others' are refused`()
+        async throws
+    {
+        let folder = TemporaryFolder()
+        let clock = ManualWallClock(testNow)
+        let (site, copy) = (folder.file("site"), folder.file("copy"))
+        var log = try ArchiveTests.open(try PosixLogStorage(folder: site), window: 16, clock: clock)
+        try await Self.fill(log)
+        await log.close()
+        try FileManager.default.copyItem(atPath: site, toPath: copy)
+        log = try ArchiveTests.open(try PosixLogStorage(folder: site), window: 16, clock: clock)
+        _ = try await log.upkeep.erase(org: "acme", [PersonIdentifier(.user, "secret-user")], actor: "test")
+        for number in 0..<40 { _ = try await log.send(trackLine(["id": "\"more\(number)\""])) }
+        try log.upkeep.run(all: true, isPaced: false)
+        #expect(log.upkeep.erasures(org: "acme").allSatisfy { $0.doneAt != nil })
+        // So long after the first that its keys are forgotten.
+        clock.advance(by: .seconds(40 * 86_400))
+        _ = try await log.upkeep.erase(org: "acme", [PersonIdentifier(.user, "other1")], actor: "test")
+        await log.close()
+
+        let carried = try EventLog.carryErasures(from: site, to: copy)
+        #expect(carried.carried == 1 && carried.tooOld == 1)
+        let restored = try ArchiveTests.open(try PosixLogStorage(folder: copy), window: 16)
+        let ids = try await Self.ids(restored)
+        #expect(!ids.contains("o1") && ids.contains("o2") && ids.contains("u1"))
+        await restored.close()
+
+        let other = folder.file("other")
+        log = try ArchiveTests.open(try PosixLogStorage(folder: other), window: 16)
+        await log.close()
+        for stranger in [other, folder.path] {
+            do throws(EventLogError) {
+                _ = try EventLog.carryErasures(from: stranger, to: copy)
+                Issue.record("taken from \(stranger)")
+            } catch { #expect(error.sentence.contains("another site"), "\(error.sentence)") }
+        }
+    }
+
     @Test func `an erasure that comes after the archive was written rewrites it`() async throws {
         let storage = VolatileLogStorage()
         let log = try ArchiveTests.open(storage, window: 16)

@@ -1,8 +1,9 @@
 import AurumCore
+import Database
 import Events
 import Foundation
 import Logging
-import ServiceLifecycle
+import Synchronization
 import TestSupport
 import Testing
 
@@ -79,27 +80,48 @@ struct ExportTests {
         await log.close()
     }
 
+    @Test func `an export whose job was cancelled has failed, and its work changes that no more`() async throws {
+        let log = try await Self.log(12_000)
+        let open = try OpenDatabase()
+        let folder = TemporaryFolder()
+        let exports = ExportService(
+            database: open.database, engine: openEngine(log), folder: folder.file("exports"), directory: nil,
+            freeBytesMin: 0, clock: open.clock, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            enqueue: { _, _, _ in })
+        try await exports.adopt()
+        let job = try #require(try await exports.made(["format": "ndjson"], org: "acme"))
+        let database = open.database
+        for _ in 0..<2 {
+            try await exports.work(job.id, org: "acme") { _ in
+                try await database.write("test.cancel") { try ExportService.cancel(job.id, org: "acme", in: $0) }
+            }
+            let after = try #require(try await exports.job(job.id, org: "acme"))
+            #expect(after.state == .failed && after.error == "cancelled")
+        }
+        await log.close()
+    }
+
     @Test func `a job ends done with its hash, is listed, fetched and removed; another organisation sees nothing`()
         async throws
     {
         let log = try await Self.log(12_000)
         let open = try OpenDatabase()
         let folder = TemporaryFolder()
+        let asked = Mutex<[UID]>([])
         let exports = ExportService(
             database: open.database, engine: openEngine(log), folder: folder.file("exports"),
             directory: folder.file("target"), freeBytesMin: 0, clock: open.clock,
-            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-        let running = Task { try await exports.run() }
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            enqueue: { id, _, _ in asked.withLock { $0.append(id) } })
+        try await exports.adopt()
         let job = try #require(
-            try await exports.create(["format": "ndjson", "compression": "zstd", "target": "directory"], org: "acme"))
+            try await exports.made(["format": "ndjson", "compression": "zstd", "target": "directory"], org: "acme"))
         let query = try #require(
-            try await exports.create(
+            try await exports.made(
                 ["query": ["group_by": ["name"]], "format": "csv", "compression": "none"], org: "acme"))
-        var done: [ExportJob] = []
-        while done.count < 2 {
-            done = try await exports.list(org: "acme").filter { $0.state == .done || $0.state == .failed }
-            await Task.yield()
-        }
+        #expect(asked.withLock { $0 } == [job.id, query.id])
+        for id in asked.withLock({ $0 }) { try await exports.work(id, org: "acme") }
+        let done = try await exports.list(org: "acme")
         #expect(done.map(\.state) == [.done, .done], "\(done.map(\.error))")
         let events = try #require(try await exports.job(job.id, org: "acme"))
         #expect(events.rows == 12_000 && events.resumed == 0)
@@ -117,8 +139,15 @@ struct ExportTests {
         #expect(try await !exports.remove(job.id, org: "rival"))
         #expect(try await exports.remove(job.id, org: "acme"))
         #expect(!FileManager.default.fileExists(atPath: path))
-        running.cancel()
-        _ = try? await running.value
         await log.close()
+    }
+}
+
+extension ExportService {
+    /// The export that a body makes.
+    fileprivate func made(_ body: JSONValue, org: String) async throws -> ExportJob? {
+        let answer = try JSONDecoder().decode(JSONValue.self, from: Data(try await create(body, org: org).body.utf8))
+        guard let id = answer["id"]?.string.flatMap({ UID($0) }) else { return nil }
+        return try await job(id, org: org)
     }
 }

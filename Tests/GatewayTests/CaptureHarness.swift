@@ -1,5 +1,6 @@
 internal import Accounts
 internal import AurumCore
+internal import Database
 internal import Events
 internal import Foundation
 internal import Gateway
@@ -8,7 +9,7 @@ internal import Hummingbird
 internal import HummingbirdTesting
 internal import Logging
 internal import NIOCore
-internal import Runtime
+import Runtime
 internal import Telemetry
 internal import TestSupport
 
@@ -26,7 +27,7 @@ struct CaptureHarness {
 
     init(
         ratePerSecond: Double = 1_000_000, settings: AppCaptureSettings = AppCaptureSettings(),
-        change: (inout EventsConfiguration) -> Void = { _ in },
+        bulk: BulkWrites = BulkWrites(), change: (inout EventsConfiguration) -> Void = { _ in },
         register: (RouteBook, Access, EventLog) -> Void = { _, _, _ in }
     ) async throws {
         let store = try OpenDatabase(clock: clock)
@@ -45,12 +46,14 @@ struct CaptureHarness {
         let router = Router(context: GatewayContext.self)
         router.add(middleware: EdgeMiddleware(registry: registry, clock: clock))
         book = RouteBook(router: router)
-        let access = Access(keys: keys, sessions: SessionStore(clock: clock))
+        let access = Access(
+            keys: keys,
+            sessions: SignIns(sessions: try await Sessions(database: store.database, clock: clock), keys: keys))
         CaptureRoutes(
             access: access, capture: log.capture,
             limits: configuration.limits,
-            publicRate: RateLimiter(ratePerSecond: ratePerSecond, burst: ratePerSecond * 2, clock: clock),
-            settings: { _, _ in settings }, registry: registry, clock: clock, logger: quiet
+            rates: CaptureRates(limiter: MemoryRateLimiter(clock: clock), perSecond: Int(ratePerSecond)),
+            settings: { _, _ in settings }, registry: registry, clock: clock, logger: quiet, bulk: bulk
         ).register(in: book)
         register(book, access, log)
         application = Application(router: router, logger: quiet)
@@ -58,10 +61,11 @@ struct CaptureHarness {
 
     func key(
         _ kind: Principal.Kind = .server, scopes: Set<Scope> = [.eventsWrite], app: String = "shop",
-        origins: Set<String> = []
+        origins: Set<String> = [], historical: Bool = false
     ) async throws -> String {
         let made = try await keys.create(
-            KeyRequest(org: "acme", app: app, kind: kind, scopes: scopes, origins: origins))
+            KeyRequest(
+                org: "acme", app: app, kind: kind, scopes: scopes, origins: origins, historical: historical))
         return made.text.exposed
     }
 

@@ -1,5 +1,6 @@
 internal import Accounts
 internal import AurumCore
+internal import Database
 internal import Events
 internal import Foundation
 internal import Gateway
@@ -92,6 +93,17 @@ struct CaptureStatusTests {
     }
 
     /// What is wrong is said: not everything that cannot be read is broken JSON.
+    @Test func `503 disk_nearly_full for imports only, while events of now are taken`() async throws {
+        let bulk = BulkWrites { DiskSpace(freeBytes: 4, totalBytes: 100) }
+        let capture = try await CaptureHarness(bulk: bulk)
+        let past = try await capture.post("/v1/batch", "{}", key: try await capture.key(historical: true))
+        expect(past, 503, "disk_nearly_full", "a historical key")
+        #expect(past.header("Retry-After") != nil)
+        let now = try await capture.post("/v1/batch", "{}", key: try await capture.key())
+        expect(now, 400, "malformed_body", "it is read as ever")
+        await capture.log.close()
+    }
+
     @Test func `a body of another shape and a broken packing are named for what they are`() async throws {
         let capture = try await CaptureHarness()
         let key = try await capture.key()

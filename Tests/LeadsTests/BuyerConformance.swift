@@ -1,5 +1,8 @@
 import AurumCore
+import Connectors
 import Leads
+import Runtime
+import Telemetry
 import TestSupport
 import Testing
 import Validation
@@ -59,7 +62,7 @@ struct BuyerConformance: Sendable {
         }
         let post = BuyerPost(
             leg: UID(now: now), lead: UID(now: now), token: token ?? "none", contact: LeadContact(zip: "11215"),
-            attributes: [:], certificate: [:], certificateSalt: "00", attempt: 1)
+            attributes: [:], certificate: [:], certificateSalt: "00", attempt: 1, fence: Fence(rawValue: 1))
         let answer = await client.post(
             post, buyer: buyer, credentials: BuyerCredentials(),
             timeout: patience(one.post == .unknown && one.behaviour != .malformed))
@@ -77,7 +80,7 @@ struct BuyerConformance: Sendable {
         let now = SystemWallClock().now
         let post = BuyerPost(
             leg: UID(now: now), lead: UID(now: now), token: "x", contact: LeadContact(), attributes: [:],
-            certificate: [:], certificateSalt: "", attempt: 1)
+            certificate: [:], certificateSalt: "", attempt: 1, fence: Fence(rawValue: 1))
         let task = Task {
             await client.post(post, buyer: buyer, credentials: BuyerCredentials(), timeout: .seconds(60))
         }
@@ -98,6 +101,25 @@ struct BuyerConformance: Sendable {
             let suite = BuyerConformance(client: client, buyer: try BuyerConformance.buyer(base: url + "/b"))
             await suite.check(one)
             if one.behaviour == .timeoutAfterAccept { await suite.checkCancellation() }
+        }
+    }
+
+    @Test(arguments: BuyerCase.all)
+    func `a buyer behind its guard is reported the same`(one: BuyerCase) async throws {
+        let configuration = FakeBuyerConfiguration(code: "b", behaviour: one.behaviour, delay: .seconds(30))
+        let clock = SystemWallClock()
+        let guards = GuardBook(registry: MetricRegistry(), health: HealthRegistry(clock: clock), clock: clock)
+        try await withBuyers([configuration]) { _, url, client in
+            let buyer = try BuyerConformance.buyer(base: url + "/b")
+            let guarded = GuardedLeadBuyer(client, guards: guards)
+            await BuyerConformance(client: guarded, buyer: buyer).check(one)
+            let name = try #require(guards.states.first?.name)
+            #expect(name == "buyer:b@127.0.0.1" && guards.isolate(name))
+            let ping = BuyerPing(
+                id: UID(now: clock.now), leadType: "rooftop", zip: "11215", score: 80, attributes: [:])
+            let refused = await guarded.ping(
+                ping, buyer: buyer, credentials: BuyerCredentials(), timeout: .seconds(60))
+            #expect(refused == .unreachable("breaker_open"))
         }
     }
 

@@ -126,7 +126,7 @@ import Validation
                                 "postTimeoutMilliseconds": code == "mute" ? 500 : 15_000,
                             ])
                         let receipt = try await desk.accept(desk.draft(1))
-                        try await desk.market(client).routeDue()
+                        try await desk.work(client)
                         #expect(try await desk.state(receipt.id) == state, "\(code)")
                         let legs = try await desk.legs(receipt.id)
                         #expect(legs.first?["state"]?.string == leg, "\(code)")
@@ -150,7 +150,7 @@ import Validation
             try await desk.add("down", ["ping": .null, "price": "500.00", "post": "http://127.0.0.1:1/post"])
             try await desk.add("up", ["ping": .string("\(url)/up/ping"), "post": .string("\(url)/up/post")])
             let receipt = try await desk.accept(desk.draft(1))
-            try await desk.market(client).routeDue()
+            try await desk.work(client)
             let legs = try await desk.legs(receipt.id)
             #expect(Set(legs.map { $0["state"]?.string }) == ["rejected", "accepted"])
             #expect(legs.first { $0["state"] == "rejected" }?["reason"] == "notSent:connection_failed")

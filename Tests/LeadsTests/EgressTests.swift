@@ -1,6 +1,7 @@
 import AurumCore
 import Connectors
 import Leads
+import Runtime
 import TestSupport
 import Testing
 import Validation
@@ -44,7 +45,7 @@ import Validation
             if case .unreachable = answer {} else { Issue.record("\(answer)") }
             let post = BuyerPost(
                 leg: UID(now: now), lead: UID(now: now), token: "x", contact: LeadContact(), attributes: [:],
-                certificate: [:], certificateSalt: "", attempt: 1)
+                certificate: [:], certificateSalt: "", attempt: 1, fence: Fence(rawValue: 1))
             let sent = await client.post(post, buyer: buyer, credentials: BuyerCredentials(), timeout: .seconds(2))
             if case .notSent = sent {} else { Issue.record("\(sent)") }
             #expect(server.buyer("b")?.log.isEmpty == true)

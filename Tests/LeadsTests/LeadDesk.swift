@@ -3,6 +3,7 @@ import Database
 import Foundation
 import Leads
 import Logging
+import Runtime
 import Synchronization
 import Telemetry
 import TestSupport
@@ -14,6 +15,7 @@ struct LeadDesk: Sendable {
     let open: OpenDatabase
     let policies: ScorePolicies
     let issuer: CertificateIssuer
+    let jobs: SQLJobStore
     let intake: LeadIntake
     let buyers: BuyerRegistry
     let reads: LeadReads
@@ -27,18 +29,41 @@ struct LeadDesk: Sendable {
         policies = try ScorePolicies.embedded()
         issuer = try CertificateIssuer.open(
             keyFile: open.folder.file("certificate.key"), issuer: "aurum-test", clock: open.clock)
-        intake = LeadIntake(policies: policies, issuer: issuer, clock: open.clock, registry: open.registry)
+        jobs = SQLJobStore(
+            database: open.database, fences: SQLFences(database: open.database), registry: open.registry)
+        intake = LeadIntake(
+            policies: policies, issuer: issuer, jobs: LeadJobs(jobs, concurrency: 200), clock: open.clock,
+            registry: open.registry)
         buyers = BuyerRegistry(database: open.database, policies: policies, allowLoopback: true)
         reads = LeadReads(database: open.database)
         report = LedgerReport(database: open.database)
     }
 
-    func market(_ buyer: any LeadBuyer, concurrency: Int = 8) -> Marketplace {
-        var configuration = Marketplace.Configuration()
+    func market(_ buyer: any LeadBuyer) -> Marketplace {
+        Marketplace(
+            database: database, jobs: LeadJobs(jobs, concurrency: 200), buyer: buyer, policies: policies, clock: clock,
+            registry: open.registry)
+    }
+
+    func queue(_ market: Marketplace, concurrency: Int = 8) -> JobQueue {
+        var configuration = JobQueue.Configuration()
         configuration.concurrency = concurrency
-        return Marketplace(
-            database: database, buyer: buyer, policies: policies, clock: clock, registry: open.registry,
-            logger: Logger(label: "test"), configuration: configuration)
+        configuration.isAlone = true
+        return JobQueue(
+            store: jobs, handlers: market.handlers, clock: clock, registry: open.registry,
+            health: HealthRegistry(clock: clock), logger: Logger(label: "test"), configuration: configuration)
+    }
+
+    /// Does everything that is due, as a program that has just started would.
+    func work(_ market: Marketplace, concurrency: Int = 8) async throws {
+        try await market.adopt()
+        let queue = queue(market, concurrency: concurrency)
+        try await queue.start()
+        try await queue.runDue()
+    }
+
+    func work(_ buyer: any LeadBuyer, concurrency: Int = 8) async throws {
+        try await work(market(buyer), concurrency: concurrency)
     }
 
     /// A rooftop lead that scores 100.

@@ -12,7 +12,7 @@ import Testing
 
     private func sold(_ desk: LeadDesk, _ number: Int, _ market: Marketplace) async throws -> UID {
         let receipt = try await desk.accept(desk.draft(number))
-        try await market.routeDue()
+        try await desk.work(market)
         let leg = try await desk.legs(receipt.id).first?["id"]?.string
         return try #require(leg.flatMap { UID($0) })
     }
@@ -39,11 +39,11 @@ import Testing
             ])
         let end = desk.clock.now + .seconds(14 * 86_400)
         desk.clock.advance(by: .seconds(14 * 86_400 - 1))
-        try await market.keepBooks()
+        try await desk.work(market)
         #expect(try await balances(desk)["revenue"] == nil)
         desk.clock.advance(by: .seconds(3601))
-        try await market.keepBooks()
-        try await market.keepBooks()
+        try await desk.work(market)
+        try await desk.work(market)
         #expect(try await balances(desk)["revenue"] == -18_200)
         #expect(try await balances(desk)["deferredRevenue"] == 0)
         let at = try await desk.count("SELECT at FROM ledger_entries WHERE kind = 'recognised'")
@@ -101,7 +101,7 @@ import Testing
                     number += 1
                     _ = try await desk.accept(desk.smallDraft(number))
                 }
-                try await market.routeDue()
+                try await desk.work(market)
                 let legs = try await desk.reads.soldLegs(org: LeadDesk.org, since: desk.clock.now, limit: 1000)
                 let fresh = legs.filter { !open.contains($0.leg) && $0.state == .accepted }
                 open += fresh.map(\.leg)
@@ -118,7 +118,7 @@ import Testing
                 }
             default:
                 desk.clock.advance(by: .seconds(Int.random(in: 0..<86_400, using: &random)))
-                try await market.keepBooks()
+                try await desk.work(market)
             }
         }
         let all = try await balances(desk)

@@ -2,6 +2,7 @@ import AurumCore
 import Database
 import Leads
 import Logging
+import Runtime
 import Synchronization
 import Telemetry
 import TestSupport
@@ -17,13 +18,14 @@ import Testing
         for code in ["low", "high", "shy"] { try await desk.add(code) }
         let buyer = ScriptedLeadBuyer(ping: bids(["low": 15_000, "high": 18_200]))
         let receipt = try await desk.accept(desk.draft(1))
-        try await desk.market(buyer).routeDue()
+        try await desk.work(buyer)
         #expect(try await desk.state(receipt.id) == "sold")
         let legs = try await desk.legs(receipt.id)
         #expect(legs.map { $0["buyer"]?.string } == ["high"])
         #expect(legs.first?["price_minor"] == 18_200)
         let post = try #require(buyer.seen.posts.first?.post)
         #expect(post.token == "t-high")
+        #expect(post.fence.rawValue > 0 && post.headers.contains { $0 == (Fence.header, post.fence.description) })
         #expect(post.contact.email?.exposed == "ana1@example.com")
         #expect(
             CertificateVerifier(keys: desk.issuer.publicKeys).verify(
@@ -53,7 +55,7 @@ import Testing
         try await desk.add("helios")
         let draft = desk.draft(1)
         _ = try await desk.accept(draft)
-        try await desk.market(ScriptedLeadBuyer()).routeDue()
+        try await desk.work(ScriptedLeadBuyer())
         let names = try await desk.database.read("test.events") { tx in
             try tx.values(String.self, "SELECT name FROM outbox WHERE trace_id = \(draft.traceID) ORDER BY seq")
         }
@@ -70,7 +72,7 @@ import Testing
         try await desk.add("easy", ["reservePrice": "100.00"])
         let buyer = ScriptedLeadBuyer(ping: bids(["strict": 24_999, "easy": 10_000]))
         let receipt = try await desk.accept(desk.draft(1))
-        try await desk.market(buyer).routeDue()
+        try await desk.work(buyer)
         #expect(try await desk.legs(receipt.id).map { $0["buyer"]?.string } == ["easy"])
         let record = try await desk.reads.decisionRecord(org: LeadDesk.org, id: receipt.id)
         #expect(record?.verdicts.first { $0.buyer == "strict" }?.refusal == .belowReserve)
@@ -84,7 +86,7 @@ import Testing
             ping: bids(["liar": 20_000, "honest": 15_000]),
             post: { code, _ in code == "liar" ? .rejected("no_thanks") : .accepted(id: "1") })
         let receipt = try await desk.accept(desk.draft(1))
-        try await desk.market(buyer).routeDue()
+        try await desk.work(buyer)
         #expect(try await desk.state(receipt.id) == "sold")
         #expect(Set(try await desk.legs(receipt.id).map { $0["state"]?.string }) == ["rejected", "accepted"])
         #expect(try await desk.count("SELECT reserved + accepted FROM cap_buckets WHERE buyer = 'liar'") == 0)
@@ -103,15 +105,15 @@ import Testing
                 post: { code, _ in code == "mute" ? .unknown("timeout") : .accepted(id: "2") })
             let market = desk.market(buyer)
             let receipt = try await desk.accept(desk.draft(1))
-            try await market.routeDue()
-            try await market.routeDue()
+            try await desk.work(market)
+            try await desk.work(market)
             #expect(try await desk.state(receipt.id) == "routing")
             #expect(buyer.seen.posts.count == 1)
             #expect(try await desk.count("SELECT reserved FROM cap_buckets") == 1)
             #expect(try await desk.reads.overview(org: LeadDesk.org).unknown == 1)
             let leg = try #require(try await desk.legs(receipt.id).first?["id"]?.string.flatMap { UID($0) })
             try await market.resolve(org: LeadDesk.org, leg: leg, answer: answer)
-            try await market.routeDue()
+            try await desk.work(market)
             #expect(try await desk.state(receipt.id) == expected)
             let sold = try await desk.reads.soldLegs(org: LeadDesk.org, since: Timestamp(milliseconds: 0))
             #expect(sold.map(\.buyer) == [answer == .rejected("late") ? "second" : "mute"])
@@ -130,10 +132,10 @@ import Testing
             ping: bids(["mute": 20_000, "second": 15_000]), post: { _, _ in .unknown("timeout") })
         let market = desk.market(buyer)
         let receipt = try await desk.accept(desk.draft(1))
-        try await market.routeDue()
+        try await desk.work(market)
         desk.clock.advance(by: .seconds(24 * 3600))
-        try await market.keepBooks()
-        try await market.routeDue()
+        try await desk.work(market)
+        try await desk.work(market)
         #expect(try await desk.state(receipt.id) == "unsold")
         #expect(try await desk.legs(receipt.id).map { $0["state"]?.string } == ["expired"])
         #expect(buyer.seen.posts.count == 1)
@@ -145,10 +147,10 @@ import Testing
         let buyer = ScriptedLeadBuyer(post: { _, post in post.attempt < 3 ? .unknown("timeout") : .accepted(id: "z") })
         let market = desk.market(buyer)
         let receipt = try await desk.accept(desk.draft(1))
-        try await market.routeDue()
+        try await desk.work(market)
         for wait in [59, 1, 299, 1] {
             desk.clock.advance(by: .seconds(wait))
-            try await market.keepBooks()
+            try await desk.work(market)
         }
         let posts = buyer.seen.posts.map(\.post)
         #expect(posts.map(\.attempt) == [1, 2, 3])
@@ -157,13 +159,56 @@ import Testing
         #expect(try await desk.count("SELECT COUNT(*) FROM ledger_entries") == 1)
     }
 
+    @Test func `a buyer that was paused is asked again when it is active`() async throws {
+        let desk = try LeadDesk()
+        try await desk.add("careful", ["idempotent": true])
+        let buyer = ScriptedLeadBuyer(post: { _, post in
+            switch post.attempt {
+            case 1: .unknown("timeout")
+            case 2: .refused("http_401")
+            default: .accepted(id: "z")
+            }
+        })
+        let market = desk.market(buyer)
+        let receipt = try await desk.accept(desk.draft(1))
+        let queue = desk.queue(market)
+        try await queue.runDue()
+        for wait in [60, 300, 900] {
+            desk.clock.advance(by: .seconds(wait))
+            try await queue.runDue()
+        }
+        #expect(buyer.seen.posts.count == 2)
+        try await desk.run("UPDATE buyers SET state = 'active', updated_at = updated_at + 1")
+        desk.clock.advance(by: .seconds(900))
+        try await queue.runDue()
+        #expect(buyer.seen.posts.map(\.post.attempt) == [1, 2, 3])
+        #expect(try await desk.state(receipt.id) == "sold")
+    }
+
+    @Test func `a worker whose job has gone to another reserves nothing`() async throws {
+        let desk = try LeadDesk()
+        for code in ["a", "b"] { try await desk.add(code, ["exclusive": false, "maxLegs": 2]) }
+        let (jobs, other) = (desk.jobs, UID(now: desk.clock.now))
+        let buyer = ScriptedLeadBuyer(ping: { _, _ in
+            // It stood still for longer than its lease.
+            _ = try? await jobs.recover()
+            _ = try? await jobs.turn(JobTurn(worker: other, limit: 1))
+            return .bid(.usd(cents: 18_200), token: "t")
+        })
+        let receipt = try await desk.accept(desk.draft(1))
+        try await desk.queue(desk.market(buyer)).runDue()
+        #expect(buyer.seen.pings.count == 2 && buyer.seen.posts.isEmpty)
+        #expect(try await desk.legs(receipt.id).isEmpty)
+        #expect(try await desk.count("SELECT COUNT(*) FROM jobs WHERE state = 'running'") == 1)
+    }
+
     @Test func `two hundred leads at once never oversell a cap of twenty`() async throws {
         let desk = try LeadDesk()
         try await desk.add("small", ["caps": [["unit": "day", "limit": 20], ["unit": "hour", "limit": 25]]])
         let buyer = ScriptedLeadBuyer(ping: bids(["small": 20_000]))
         for number in 0..<200 { _ = try await desk.accept(desk.draft(number)) }
         #expect(try await desk.reads.overview(org: LeadDesk.org).open == 200)
-        try await desk.market(buyer, concurrency: 200).routeDue()
+        try await desk.work(buyer, concurrency: 200)
         let overview = try await desk.reads.overview(org: LeadDesk.org)
         #expect(overview.total == 200 && overview.sold == 20 && overview.unsold == 180)
         #expect(overview.disqualified + overview.open + overview.other == 0)
@@ -181,7 +226,7 @@ import Testing
             ping: bids(["a": 9000, "b": 8900, "c": 8800, "d": 8700]),
             post: { code, _ in code == "b" ? .rejected("no") : .accepted(id: code) })
         let receipt = try await desk.accept(desk.draft(1))
-        try await desk.market(buyer).routeDue()
+        try await desk.work(buyer)
         let sold = try await desk.reads.soldLegs(org: LeadDesk.org, since: Timestamp(milliseconds: 0))
         #expect(Set(sold.map(\.buyer)) == ["a", "c", "d"])
         #expect(try await desk.state(receipt.id) == "sold")
@@ -199,7 +244,7 @@ import Testing
         })
         let receipt = try await desk.accept(desk.draft(1))
         let started = ContinuousClock.now
-        try await desk.market(buyer).routeDue()
+        try await desk.work(buyer)
         #expect(ContinuousClock.now - started < .seconds(5))
         let record = try await desk.reads.decisionRecord(org: LeadDesk.org, id: receipt.id)
         #expect(record?.verdicts.first { $0.buyer == "hung" }?.refusal == .late)
@@ -214,7 +259,7 @@ import Testing
             ping: bids(["locked": 20_000, "second": 15_000]),
             post: { code, _ in code == "locked" ? .refused("http_401") : .accepted(id: "1") })
         let receipt = try await desk.accept(desk.draft(1))
-        try await desk.market(buyer).routeDue()
+        try await desk.work(buyer)
         #expect(try await desk.state(receipt.id) == "sold")
         #expect(try await desk.buyers.read(org: LeadDesk.org, code: "locked")?["state"] == "paused")
     }
@@ -225,9 +270,11 @@ import Testing
     private func crashed(_ desk: LeadDesk, leg state: String) async throws -> UID {
         let receipt = try await desk.accept(desk.draft(1))
         let hung = ScriptedLeadBuyer(post: { _, _ in .unknown("timeout") })
-        try await desk.market(hung).routeDue()
+        try await desk.work(hung)
         let from = ["reserved": "", "posting": "reserved", "accepted": "posting"][state] ?? ""
-        try await desk.run("UPDATE legs SET from_state = \(from), state = \(state), next_attempt_at = NULL")
+        try await desk.run("UPDATE legs SET from_state = \(from), state = \(state)")
+        // The job of the post that was open; its worker is gone.
+        try await desk.run("DELETE FROM jobs")
         return receipt.id
     }
 
@@ -237,12 +284,30 @@ import Testing
         let lead = try await crashed(desk, leg: "reserved")
         let buyer = ScriptedLeadBuyer()
         let market = desk.market(buyer)
-        try await market.recover()
-        try await market.routeDue()
+        try await desk.work(market)
         #expect(try await desk.state(lead) == "sold")
         #expect(buyer.seen.pings.isEmpty)
         #expect(buyer.seen.posts.count == 1)
         #expect(try await desk.count("SELECT accepted FROM cap_buckets") == 1)
+    }
+
+    @Test func `a leg that a crash left reserved beside an open answer is posted once that is settled`() async throws {
+        let desk = try LeadDesk()
+        for code in ["a", "b"] { try await desk.add(code, ["exclusive": false, "maxLegs": 2]) }
+        let receipt = try await desk.accept(desk.draft(1))
+        let silent = ScriptedLeadBuyer(post: { _, _ in .unknown("timeout") })
+        try await desk.work(silent)
+        #expect(Set(silent.seen.posts.map(\.buyer)) == ["a", "b"])
+        try await desk.run("UPDATE legs SET from_state = '', state = 'reserved' WHERE buyer = 'b'")
+        try await desk.run("DELETE FROM jobs")
+        let buyer = ScriptedLeadBuyer()
+        let market = desk.market(buyer)
+        let open = try #require(
+            try await desk.legs(receipt.id).first { $0["buyer"] == "a" }?["id"]?.string.flatMap { UID($0) })
+        try await market.resolve(org: LeadDesk.org, leg: open, answer: .rejected("late"))
+        try await desk.queue(market).runDue()
+        #expect(buyer.seen.posts.map(\.buyer) == ["b"])
+        #expect(try await desk.state(receipt.id) == "sold")
     }
 
     @Test func `a crash while posting leaves an unknown leg that nobody posts again`() async throws {
@@ -251,8 +316,7 @@ import Testing
         let lead = try await crashed(desk, leg: "posting")
         let buyer = ScriptedLeadBuyer()
         let market = desk.market(buyer)
-        try await market.recover()
-        try await market.routeDue()
+        try await desk.work(market)
         #expect(try await desk.state(lead) == "routing")
         #expect(try await desk.legs(lead).map { $0["state"]?.string } == ["unknown"])
         #expect(buyer.seen.posts.isEmpty)
@@ -263,12 +327,11 @@ import Testing
         try await desk.add("helios")
         try await desk.add("other")
         let receipt = try await desk.accept(desk.draft(1))
-        try await desk.market(ScriptedLeadBuyer(ping: bids(["helios": 9000]))).routeDue()
+        try await desk.work(ScriptedLeadBuyer(ping: bids(["helios": 9000])))
         try await desk.run("UPDATE leads SET from_state = 'qualified', state = 'routing'")
         let buyer = ScriptedLeadBuyer()
         let market = desk.market(buyer)
-        try await market.recover()
-        try await market.routeDue()
+        try await desk.work(market)
         #expect(try await desk.state(receipt.id) == "sold")
         #expect(buyer.seen.pings.isEmpty)
         #expect(try await desk.count("SELECT COUNT(*) FROM ledger_entries") == 1)
@@ -283,9 +346,9 @@ import Testing
                 sold.yield()
                 return .accepted(id: "1")
             }))
-        let worker = Task { try await market.run() }
+        let queue = desk.queue(market)
+        let worker = Task { try await queue.run() }
         let first = try await desk.accept(desk.draft(1))
-        market.wake()
         var iterator = sales.makeAsyncIterator()
         _ = await iterator.next()
         while try await desk.state(first.id) != "sold" { await Task.yield() }

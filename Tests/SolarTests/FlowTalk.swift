@@ -4,6 +4,7 @@ import Database
 import Foundation
 import Leads
 import Logging
+import Runtime
 import Solar
 import Telemetry
 import TestSupport
@@ -19,14 +20,16 @@ struct SolarStage {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         let registry = MetricRegistry()
         let clock = SystemWallClock()
-        database = try Database.openSQLite(
+        database = try Database.forTest(
             at: folder.appending(path: "records.sqlite").path, registry: registry, clock: clock)
         let territory = try Territory()
         let issuer = try CertificateIssuer.open(
             keyFile: folder.appending(path: "issuer.key").path, issuer: "test", clock: clock)
+        let jobs = SQLJobStore(database: database, fences: SQLFences(database: database), registry: registry)
         let intake = SolarIntake(
             intake: LeadIntake(
-                policies: try ScorePolicies.embedded(), issuer: issuer, clock: clock, registry: registry),
+                policies: try ScorePolicies.embedded(), issuer: issuer, jobs: LeadJobs(jobs), clock: clock,
+                registry: registry),
             territory: territory)
         service = ConversationService(
             database: database, flows: try SolarFlow.catalogue(territory: territory, estimator: try SolarEstimator()),

@@ -34,6 +34,18 @@ import Testing
         #expect(rows["events.ratio"]?["note"]?.string?.contains("fewer than") == true)
     }
 
+    @Test func `the Redis client is measured beside redis-benchmark, on a server of the bench's own`() async throws {
+        let answer = try await bench("runtime", ["--tiny", "--json"])
+        #expect(answer.status == 0, "\(answer.output)")
+        let rows = try rows(answer.output)
+        for name in ["redis.single", "redis.single.ratio", "redis.batch", "redis.batch.ratio", "redis.fifty"] {
+            #expect(rows[name]?["value"]?.double ?? 0 > 0, "\(name)")
+        }
+        #expect(rows["redis.single"]?["bar"]?.double == 125_000 && rows["redis.single"]?["pass"] == nil)
+        let refused = try await bench("runtime", ["--tiny", "--redis-url", "redis+sentinel://a"])
+        #expect(refused.status != 0 && refused.output.contains("Sentinel is not supported"), "\(refused.output)")
+    }
+
     @Test func `written data is measured like made data, and other files are left alone`() async throws {
         let folder = TemporaryFolder()
         let written = try await bench("events", ["--write", folder.path, "--events", "2000", "--json"])

@@ -5,14 +5,16 @@ import Testing
 struct TidyTests {
     /// Which floor a target stands on; imports point down only. Targets of one floor do not import each other.
     private static let floors: [String: Int] = [
-        "CAssets": -1, "CProcessor": -1, "CZlib": -1, "CZstd": -1, "AurumCore": 0, "Telemetry": 1,
+        "CAssets": -1, "CPostgres": -1, "CProcessor": -1, "CZlib": -1, "CZstd": -1, "AurumCore": 0,
+        "Telemetry": 1,
         "Database": 2, "Events": 3, "Runtime": 3,
         "Accounts": 4, "Attribution": 4, "Conversation": 4, "Leads": 4, "Solar": 5, "Benchmarks": 6, "Connectors": 6,
         "Gateway": 6, "Validation": 6, "aurum": 7,
     ]
     /// Where a package of others may be imported.
     private static let homes: [String: Set<String>] = [
-        "GRDB": ["Database"], "Hummingbird": ["Gateway", "Validation"], "HummingbirdCore": ["Gateway"],
+        "GRDB": ["Database"], "CPostgres": ["Database"], "Hummingbird": ["Gateway", "Validation"],
+        "HummingbirdCore": ["Gateway"],
         "AsyncHTTPClient": ["Connectors", "Validation", "aurum"], "Yams": ["Conversation"], "Mustache": ["Gateway"],
         "ArgumentParser": ["aurum"], "Configuration": ["aurum"], "Histogram": ["Validation"],
     ]
@@ -95,6 +97,45 @@ struct TidyTests {
         }
         #expect(seen.count > 10)
     }
+
+    @Test func `a migration that takes something away names the one that made it needless`() throws {
+        var withoutHeader: [String] = []
+        for file in try Source.all(under: "Sources/CAssets/files/migrations") {
+            let name = file.path.split(separator: "/").last.map(String.init) ?? ""
+            let version = try #require(Int(name.prefix(4)), "\(name) has no version")
+            guard Self.takesAway(file.text) else { continue }
+            let header = try Regex<(Substring, Substring)>(#"(?m)^-- contract: (\d{4})$"#)
+            guard let expand = file.text.firstMatch(of: header).flatMap({ Int($0.output.1) }) else {
+                withoutHeader.append(name)
+                continue
+            }
+            #expect(expand < version, "\(name) contracts \(expand), which is not before it")
+        }
+        #expect(withoutHeader == Self.contractsWithoutHeader, "add -- contract: NNNN, and ship it one release later")
+        for word in [
+            "DROP TABLE a;", "ALTER TABLE a RENAME TO b;", "ALTER TABLE a ADD COLUMN b TEXT NOT NULL;",
+            "alter table a alter column b type smallint;", "ALTER TABLE a ALTER COLUMN b SET NOT NULL;",
+        ] { #expect(Self.takesAway(word), "\(word)") }
+        for word in [
+            "-- drop", "CREATE TABLE a (b TEXT NOT NULL);", "INSERT INTO a VALUES ('drop table');",
+            "ALTER TABLE a ADD COLUMN b TEXT NOT NULL DEFAULT '';\nCREATE TABLE c (d TEXT);",
+        ] { #expect(!Self.takesAway(word), "\(word)") }
+    }
+
+    /// Whether an older release may stumble over what a migration leaves: DROP, RENAME, another type, or NOT NULL where
+    /// nothing fills it.
+    private static func takesAway(_ sql: String) -> Bool {
+        let code = sql.replacing(/--[^\n]*/, with: "").replacing(/'[^']*'/, with: "''").uppercased()
+        return code.contains(/\b(DROP|RENAME)\b/) || code.contains(/\bALTER\s+COLUMN\s+\S+\s+(SET\s+DATA\s+)?TYPE\b/)
+            || code.contains(/\bSET\s+NOT\s+NULL\b/)
+            || code.split(separator: ";").contains { statement in
+                statement.contains(/\bADD\s+COLUMN\b/) && statement.contains(/\bNOT\s+NULL\b/)
+                    && !statement.contains(/\bDEFAULT\b/)
+            }
+    }
+
+    /// May only shrink: 0130 is older than the rule.
+    private static let contractsWithoutHeader = ["0130_attribution_models.sql"]
 
     @Test func `the map of modules has a paragraph for every target`() throws {
         let map = try Source.text("docs/MODULES.md")

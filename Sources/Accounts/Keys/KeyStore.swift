@@ -68,7 +68,7 @@ package final class KeyStore: Sendable {
     package init(database: Database, clock: any WallClock) async throws {
         self.database = database
         self.clock = clock
-        let rows = try await database.read("keys.all") { transaction in
+        let rows = try await database.read("keys.all", limit: .report) { transaction in
             try transaction.all(
                 KeyRow.self,
                 """
@@ -89,6 +89,13 @@ package final class KeyStore: Sendable {
         var difference: UInt8 = 0
         for (left, right) in zip(entry.hash, key.hash) { difference |= left ^ right }
         guard difference == 0, entry.summary.revokedAt == nil else { return nil }
+        return entry.principal
+    }
+
+    /// The principal of a key that works, by its id: for whoever proved to hold it before.
+    package func principal(keyID: String, org: String) -> Principal? {
+        guard let entry = keys.withLock({ $0[keyID] }), entry.summary.revokedAt == nil, entry.principal.org == org
+        else { return nil }
         return entry.principal
     }
 

@@ -2,6 +2,7 @@
 package enum Scope: String, Sendable, Codable, CaseIterable, Comparable {
     case analyticsRead = "analytics:read"
     case buyersWrite = "buyers:write"
+    case campaignsWrite = "campaigns:write"
     case conversationsRead = "conversations:read"
     case conversationsReply = "conversations:reply"
     case eventsRead = "events:read"

@@ -64,9 +64,8 @@ package struct HTTPLeadBuyer: LeadBuyer {
     package func post(
         _ post: BuyerPost, buyer: Buyer, credentials: BuyerCredentials, timeout: Duration
     ) async -> PostAnswer {
-        let headers = [("Idempotency-Key", post.leg.hex), ("Aurum-Attempt", String(post.attempt))]
         let exchange = await send(
-            post.json, to: buyer.post, headers: headers, credentials: credentials, timeout: timeout)
+            post.json, to: buyer.post, headers: post.headers, credentials: credentials, timeout: timeout)
         switch exchange {
         case .answered(let status, let body, let hasRetryAfter):
             return buyer.responseMap.post(status: status, body: body, hasRetryAfter: hasRetryAfter)

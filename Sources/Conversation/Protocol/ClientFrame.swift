@@ -139,6 +139,7 @@ private struct FrameFields {
     func string(_ name: String, _ charactersMax: Int) throws(FrameError) -> String? {
         guard let node = frame[name], node != .null else { return nil }
         guard let text = node.string else { throw .malformed("\(name) is a string") }
-        return String(text.prefix(charactersMax))
+        // No database keeps a NUL in a text, and nobody types one.
+        return String(text.prefix(charactersMax)).replacing("\0", with: "")
     }
 }

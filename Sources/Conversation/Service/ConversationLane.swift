@@ -20,8 +20,7 @@ final class ConversationLane: Sendable {
         var known: [UID: UID] = [:]
         var queue: [QueuedMessage] = []
         var running = false
-        /// Arrivals of the last ten seconds and of the last day.
-        var recent: [Timestamp] = []
+        /// Arrivals of the last day, those before a restart included.
         var day: [Timestamp] = []
         var sessions: [ObjectIdentifier: ChatSession] = [:]
         var users = 0
@@ -40,16 +39,11 @@ final class ConversationLane: Sendable {
     func admit(_ item: QueuedMessage, limits: ConversationLimits, now: Timestamp) -> Admission {
         state.withLock { state in
             if state.known[item.clientMessageID] == nil {
-                state.recent.removeAll { $0 <= now - .seconds(10) }
                 state.day.removeAll { $0 <= now - .seconds(86_400) }
-                if state.recent.count >= limits.messagesPer10Seconds, let oldest = state.recent.first {
-                    return .refused(retryAfterMilliseconds: Self.wait(until: oldest + .seconds(10), now))
-                }
                 if state.day.count >= limits.messagesPerDay, let oldest = state.day.first {
                     return .refused(retryAfterMilliseconds: Self.wait(until: oldest + .seconds(86_400), now))
                 }
                 if state.queue.count >= limits.queuedInputsMax { return .refused(retryAfterMilliseconds: 1000) }
-                state.recent.append(now)
                 state.day.append(now)
             }
             state.queue.append(item)

@@ -2,6 +2,7 @@ package import AurumCore
 internal import Crypto
 package import Database
 package import Logging
+package import Runtime
 internal import Synchronization
 package import Telemetry
 
@@ -21,7 +22,7 @@ package final class ConversationService: Sendable {
     let onEnd: OnEnd
     let metrics: ConversationMetrics
     private let lanes = Mutex<[LaneKey: ConversationLane]>([:])
-    private let limiter = OpenLimiter()
+    private let rates: ConversationRates
 
     private struct LaneKey: Hashable { let org: String; let id: UID }
 
@@ -31,9 +32,10 @@ package final class ConversationService: Sendable {
         var tokenExpired: Bool
     }
 
+    /// - Parameter limiter: counts new conversations and messages; nil for one of this process alone.
     package init(
         database: Database, flows: FlowCatalogue, clock: any WallClock, registry: MetricRegistry, logger: Logger,
-        limits: ConversationLimits = .standard, onEnd: @escaping OnEnd
+        limits: ConversationLimits = .standard, limiter: (any RateLimiter)? = nil, onEnd: @escaping OnEnd
     ) {
         self.database = database
         self.flows = flows
@@ -42,6 +44,7 @@ package final class ConversationService: Sendable {
         self.logger = logger
         self.onEnd = onEnd
         metrics = ConversationMetrics(registry)
+        rates = ConversationRates(limiter: limiter ?? MemoryRateLimiter(clock: clock), limits: limits)
     }
 
     /// The protocol for one accepted socket. Stores nothing until `hello` arrives.
@@ -74,6 +77,14 @@ package final class ConversationService: Sendable {
         _ lane: ConversationLane, _ clientMessageID: UID, _ message: VisitorMessage,
         finish: @escaping @Sendable (Result<UID, ConversationError>) -> Void
     ) async {
+        if lane.stored(clientMessageID) == nil {
+            do throws(ConversationError) {
+                try await rates.message(org: lane.org, conversation: lane.id)
+            } catch {
+                metrics.refused.increment()
+                return finish(.failure(error))
+            }
+        }
         let promise = Promise()
         let item = QueuedMessage(clientMessageID: clientMessageID, message: message) { result in
             finish(result)
@@ -163,11 +174,7 @@ extension ConversationService {
     private func start(_ hello: Hello, _ site: ChatSite, _ client: ChatClient) async throws(ConversationError) -> Opened
     {
         let now = clock.now
-        if let wait = limiter.admit(
-            address: client.address, site: "\(site.org)/\(site.flowID)", limits: limits, now: now)
-        {
-            throw .rateLimited(retryAfterMilliseconds: wait)
-        }
+        try await rates.open(org: site.org, site: site.flowID, address: client.address)
         guard let flow = flows.flow(site.flowID) else { throw .unavailable("no_flow") }
         let record = newRecord(hello, site, client, flow, now)
         var work = TurnWork(record: record, flow: flow, service: self, now: now)

@@ -5,11 +5,14 @@ package import AurumCore
 struct ErasureLedger: Sendable, Equatable {
     static let name = "erasures"
     private static let version: Int64 = 1
+    /// Longest that backups are kept, and some days: microseconds.
+    private static let backupsKept: Int64 = 35 * 86_400_000_000
 
     struct Entry: Sendable, Equatable {
         var sequence: Int64
         var org: String
-        /// Keyed hashes of the person's identifiers; empty when everything is done.
+        /// Keyed hashes of the person's identifiers: kept after everything is done for as long as a backup that holds
+        /// the person may be put back; empty afterwards.
         var keys: [UInt64]
         /// The end of the log when it was asked for.
         var end: LogPosition
@@ -44,6 +47,9 @@ struct ErasureLedger: Sendable, Equatable {
 
     mutating func add(_ entry: Entry, _ secret: InstallationSecret) -> Entry {
         sequence += 1
+        for index in entries.indices where (entries[index].doneAt ?? .max) < entry.at - Self.backupsKept {
+            entries[index].keys = []
+        }
         var entry = entry
         entry.sequence = sequence
         entry.signature = secret.signature(entry.statement)
@@ -56,11 +62,12 @@ struct ErasureLedger: Sendable, Equatable {
         guard let index = entries.firstIndex(where: { $0.sequence == sequence }) else { return }
         entries[index].doneAt = moment
         entries[index].rows = rows
-        entries[index].keys = []
         entries[index].signature = secret.signature(entries[index].statement)
     }
 
     // MARK: the file
+
+    var encoded: [UInt8] { SealedText.encoded(document) }
 
     private var document: JSONValue {
         [
@@ -81,7 +88,7 @@ struct ErasureLedger: Sendable, Equatable {
     }
 
     func write(_ storage: any LogStorage) throws(LogStorageError) {
-        try SealedText.replace(Self.name, with: SealedText.encoded(document), storage)
+        try SealedText.replace(Self.name, with: encoded, storage)
     }
 
     /// The ledger of a folder; an empty one where there is none.

@@ -60,7 +60,7 @@ package final class AppBook: Sendable {
 
     /// Reads every app and its newest plan.
     package static func open(_ database: Database) async throws -> AppBook {
-        let (apps, plans) = try await database.read("apps.all") { transaction in
+        let (apps, plans) = try await database.read("apps.all", limit: .report) { transaction in
             (
                 try transaction.all(AppRow.self, "SELECT org, app, settings, version, updated_at FROM apps"),
                 try transaction.all(
@@ -175,7 +175,7 @@ package final class AppBook: Sendable {
                 PlanRow.self,
                 """
                 SELECT org, app, version, plan, created_at FROM app_plans
-                WHERE org = \(org) AND app = \(app) AND (\(version) IS NULL OR version = \(version))
+                WHERE org = \(org) AND app = \(app) AND version = COALESCE(\(version), version)
                 ORDER BY version DESC LIMIT 1
                 """)
         }

@@ -36,7 +36,7 @@ package final class ConsentBook: Sendable {
     /// Reads what is known.
     package static func open(_ database: Database) async throws -> ConsentBook {
         let book = ConsentBook(database: database)
-        let rows = try await database.read("consents.all") { transaction in
+        let rows = try await database.read("consents.all", limit: .report) { transaction in
             try transaction.all(
                 ConsentRow.self, "SELECT org, person, analytics, ads, personalisation, gpc, at FROM consents")
         }
@@ -87,7 +87,7 @@ package final class ConsentBook: Sendable {
     /// Writes decisions to the table, then calls `done` with whether it is durable. Does not block.
     func save(_ changes: [ConsentChange], org: String, done: @escaping @Sendable (Bool) -> Void) {
         guard let database else { return done(true) }
-        database.enqueue("consents.save") { transaction in
+        database.enqueue("consents.save", isolation: .readCommitted) { transaction in
             for change in changes {
                 for person in change.persons {
                     try transaction.run(

@@ -1,12 +1,12 @@
-internal import AurumCore
+package import AurumCore
 internal import Foundation
 
 /// A time zone's calendar: which bucket a moment lies in, and when days begin.
-struct ZoneClock: Sendable {
+package struct ZoneClock: Sendable {
     private let zone: TimeZone
 
     /// nil when there is no such zone.
-    init?(_ name: String) {
+    package init?(_ name: String) {
         guard let zone = name == "UTC" ? TimeZone(secondsFromGMT: 0) : TimeZone(identifier: name),
             name == "UTC" || TimeZone.knownTimeZoneIdentifiers.contains(name) || name.contains("/")
         else { return nil }
@@ -23,7 +23,7 @@ struct ZoneClock: Sendable {
     /// Minutes and hours: the second of UTC at which the bucket begins by the clock on the wall, and the offset,
     /// because an hour that the clocks repeat is two buckets. Days, weeks and months: the first day's number since
     /// 1970.
-    func key(_ bucket: TimeBucket, at microseconds: Int64) -> Int64 {
+    package func key(_ bucket: TimeBucket, at microseconds: Int64) -> Int64 {
         let second = microseconds.quotientRoundingDown(1_000_000)
         let offset = offset(atSecond: second)
         let local = second + offset
@@ -66,7 +66,7 @@ struct ZoneClock: Sendable {
     }
 
     /// The first moment of a day here.
-    func start(ofDay date: CivilDate) -> Timestamp { start(ofDay: Int64(date.daysSince1970)) }
+    package func start(ofDay date: CivilDate) -> Timestamp { start(ofDay: Int64(date.daysSince1970)) }
 
     private func start(ofDay day: Int64) -> Timestamp {
         let midnight = day * 86_400

@@ -1,12 +1,12 @@
 internal import Foundation
 
 /// Runs work that blocks on files away from the threads that serve requests.
-enum BlockingWork {
+package enum BlockingWork {
     private static let queue = DispatchQueue(label: "event-store", attributes: .concurrent)
 
     static func run(_ work: @escaping @Sendable () -> Void) { queue.async(execute: work) }
 
-    static func value<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
+    package static func value<Value: Sendable>(_ work: @escaping @Sendable () throws -> Value) async throws -> Value {
         try await withCheckedThrowingContinuation { continuation in
             queue.async { continuation.resume(with: Result { try work() }) }
         }

@@ -9,9 +9,9 @@ internal import NIOHTTP1
 /// capture routes and sockets only, in the query; people come with a session cookie.
 package struct Access: Sendable {
     let keys: KeyStore
-    let sessions: SessionStore
+    let sessions: SignIns
 
-    package init(keys: KeyStore, sessions: SessionStore) {
+    package init(keys: KeyStore, sessions: SignIns) {
         self.keys = keys
         self.sessions = sessions
     }

@@ -1,5 +1,6 @@
 internal import Accounts
 internal import AurumCore
+internal import Database
 internal import Events
 internal import HTTPTypes
 internal import Hummingbird
@@ -8,6 +9,7 @@ internal import Hummingbird
 struct ExportRoutes: Sendable {
     let access: Access
     let exports: ExportService
+    let bulk: BulkWrites
 
     private static let missing = Problem.notFound(code: "export_unknown", detail: "There is no such export.")
     private static let bodyBytesMax = 262_144
@@ -20,7 +22,8 @@ struct ExportRoutes: Sendable {
         book.post(
             "/v1/exports",
             RouteDescription(
-                "Writes events, or a query's answer, to a file in the background.", tag: "exports",
+                "Writes events, or a query's answer, to a file in the background; the same Idempotency-Key gives the "
+                    + "first answer for a day.", tag: "exports",
                 scope: .eventsRead, success: 201, body: Self.example)
         ) { try await create($0, $1) }
         book.get(
@@ -55,9 +58,10 @@ struct ExportRoutes: Sendable {
     private func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try access.require(.eventsRead, request)
         let body = try await RequestInput.json(request, limit: Self.bodyBytesMax)
+        try bulk.check()
         do {
-            guard let job = try await exports.create(body, org: principal.org) else { throw Self.missing }
-            return .json(job.json, status: .created)
+            let key = try request.idempotencyKey("POST /v1/exports", org: principal.org, body: body)
+            return .kept(try await exports.create(body, org: principal.org, once: key))
         } catch let error as BehaviourError {
             throw Problem(error)
         } catch let error as QueryError {

@@ -1,5 +1,6 @@
 internal import Accounts
 internal import AurumCore
+internal import Database
 internal import Events
 internal import HTTPTypes
 internal import Hummingbird
@@ -13,9 +14,10 @@ struct CaptureDesk: Sendable {
     let access: Access
     let capture: EventCapture
     let limits: EventLimits
-    let publicRate: RateLimiter
+    let rates: CaptureRates
     let settings: CaptureRoutes.Settings
     let clock: any WallClock
+    let bulk: BulkWrites
     let unrecordedClicks: Counter
     let logger: Logger
 
@@ -26,31 +28,35 @@ struct CaptureDesk: Sendable {
     func read(
         _ request: Request, _ principal: Principal?, _ context: GatewayContext, limit: Int? = nil
     ) async throws -> ByteBuffer {
-        try admit(principal, context)
+        try await admit(principal, context)
         return try await RequestInput.body(request, limit: limit ?? limits.bodyBytesMax)
     }
 
     /// Refuses what the log cannot take, and strangers that come too often.
-    func admit(_ principal: Principal?, _ context: GatewayContext) throws(Problem) {
+    func admit(_ principal: Principal?, _ context: GatewayContext) async throws(Problem) {
         if let refusal = capture.refusal() { throw Problem(refusal, limits: limits) }
+        // A key for what happened long ago is one for imports: they wait while the disk is nearly full.
+        if principal?.historical == true {
+            do throws(BulkWrites.Refused) { try bulk.check() } catch { throw Problem(error) }
+        }
         if principal?.kind != .server, principal?.kind != .admin {
-            try publicRate.check("address:\(context.clientAddress)", cost: 1)
+            try await rates.limiter.check(rates.request(from: context.clientAddress))
         }
     }
 
     /// Holds a publishable key to its rate. Answers how many events it was charged for; other keys have no rate.
     @discardableResult
-    func charge(_ principal: Principal, events: @autoclosure () -> Int) throws(Problem) -> Int {
+    func charge(_ principal: Principal, events: @autoclosure () -> Int) async throws(Problem) -> Int {
         guard principal.kind == .publishable else { return 0 }
         let charged = max(1, events())
-        try publicRate.check("key:\(principal.keyID)", cost: Double(charged))
+        try await rates.limiter.check(rates.events(charged, org: principal.org, key: principal.keyID))
         return charged
     }
 
     /// Books what a body held more than it was charged for: how many events are in it is seen when it is read.
-    func settle(_ principal: Principal, charged: Int, received: Int) {
+    func settle(_ principal: Principal, charged: Int, received: Int) async {
         guard principal.kind == .publishable, received > charged else { return }
-        publicRate.owe("key:\(principal.keyID)", cost: Double(received - charged))
+        await rates.limiter.owe(rates.events(received - charged, org: principal.org, key: principal.keyID))
     }
 
     func encoding(_ request: Request) throws(Problem) -> BodyEncoding {

@@ -1,9 +1,9 @@
 package import AurumCore
+package import Database
 package import Events
 internal import HTTPTypes
 internal import Hummingbird
 package import Logging
-package import Runtime
 package import Telemetry
 
 /// What an app's settings say to capture.
@@ -28,12 +28,13 @@ package struct CaptureRoutes: Sendable {
     private let desk: CaptureDesk
 
     package init(
-        access: Access, capture: EventCapture, limits: EventLimits, publicRate: RateLimiter,
-        settings: @escaping Settings, registry: MetricRegistry, clock: any WallClock, logger: Logger
+        access: Access, capture: EventCapture, limits: EventLimits, rates: CaptureRates,
+        settings: @escaping Settings, registry: MetricRegistry, clock: any WallClock, logger: Logger,
+        bulk: BulkWrites = BulkWrites()
     ) {
         desk = CaptureDesk(
-            access: access, capture: capture, limits: limits, publicRate: publicRate, settings: settings, clock: clock,
-            unrecordedClicks: registry.counter(.clicksUnrecorded), logger: logger)
+            access: access, capture: capture, limits: limits, rates: rates, settings: settings, clock: clock,
+            bulk: bulk, unrecordedClicks: registry.counter(.clicksUnrecorded), logger: logger)
     }
 
     package func register(in book: RouteBook) {

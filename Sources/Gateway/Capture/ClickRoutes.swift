@@ -41,8 +41,8 @@ struct ClickRoutes: Sendable {
         event.referrer = request.headers[.referer]
         guard let location, let target, target.isAllowed(by: hosts(principal)) else {
             if request.method == .head { throw Problem.redirectNotAllowed }
-            try desk.admit(principal, context)
-            try desk.charge(principal, events: 1)
+            try await desk.admit(principal, context)
+            try await desk.charge(principal, events: 1)
             let receipt = try await desk.submit(event.line, .click, desk.source(principal, request))
             var answer = Problem.redirectNotAllowed.response(requestID: context.requestID)
             answer.headers[.aurumReceipt] = receipt.id
@@ -61,8 +61,8 @@ struct ClickRoutes: Sendable {
     ) async -> Receipt? {
         guard request.method != .head else { return nil }
         do {
-            try desk.admit(principal, context)
-            try desk.charge(principal, events: 1)
+            try await desk.admit(principal, context)
+            try await desk.charge(principal, events: 1)
             return try await desk.submit(event.line, .click, desk.source(principal, request))
         } catch {
             desk.unrecordedClicks.increment()

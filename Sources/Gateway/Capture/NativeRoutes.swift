@@ -30,12 +30,12 @@ struct NativeRoutes: Sendable {
         let principal = try desk.access.requireCapture(request, bodyKey: nil)
         let body = try await desk.read(request, principal, context)
         // At least so many; what else is in it is booked when it was read.
-        let charged = try desk.charge(principal, events: Self.lines(body))
+        let charged = try await desk.charge(principal, events: Self.lines(body))
         let format = try Self.format(request)
         let receipt = try await desk.submit(
             body, format, desk.source(principal, request),
             encoding: desk.encoding(request))
-        desk.settle(principal, charged: charged, received: receipt.received)
+        await desk.settle(principal, charged: charged, received: receipt.received)
         return desk.answer(receipt.json, status: .accepted, receipt, request)
     }
 

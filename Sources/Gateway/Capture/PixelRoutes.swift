@@ -43,8 +43,8 @@ struct PixelRoutes: Sendable {
         var receipt: Receipt?
         // Who asks with HEAD sees no picture.
         if request.method != .head {
-            try desk.admit(principal, context)
-            try desk.charge(principal, events: 1)
+            try await desk.admit(principal, context)
+            try await desk.charge(principal, events: 1)
             receipt = try await desk.submit(event.line, .pixel, desk.source(principal, request))
         }
         var headers = HTTPFields()

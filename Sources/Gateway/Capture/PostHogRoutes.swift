@@ -39,7 +39,7 @@ struct PostHogRoutes: Sendable {
                 path,
                 RouteDescription("Answers PostHog's clients that there are no feature flags.", tag: "events", body: [:])
             ) { request, context in
-                try desk.publicRate.check("address:\(context.clientAddress)", cost: 1)
+                try await desk.rates.limiter.check(desk.rates.request(from: context.clientAddress))
                 _ = try await RequestInput.body(request, limit: RequestInput.jsonBytesMax)
                 return desk.answer(Self.noFlags.canonical, status: .ok, nil, request)
             }
@@ -61,7 +61,7 @@ struct PostHogRoutes: Sendable {
             try PostHogBody.translate(bytes, limits: limits, receivedAt: now)
         }
         let principal = try desk.access.requireCapture(request, explicit: body.key)
-        try desk.charge(principal, events: body.events)
+        try await desk.charge(principal, events: body.events)
         let source = desk.source(
             principal, request, isHistorical: body.isHistorical, sentAt: body.sentAt ?? Self.sentAt(request))
         let receipt = try await desk.submit(body.lines, .postHog, source)

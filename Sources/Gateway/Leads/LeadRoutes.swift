@@ -7,6 +7,7 @@ internal import HTTPTypes
 internal import Hummingbird
 internal import Leads
 internal import NIOCore
+internal import Runtime
 
 /// Leads: taking them in, and reading what became of them.
 struct LeadRoutes: Sendable {
@@ -94,10 +95,16 @@ struct LeadRoutes: Sendable {
             draft.fingerprint = Hex.encode(SHA256.hash(data: Data(body.canonical.utf8)))
             let intake = parts.intake
             let accepted = draft
-            let receipt = try await parts.database.write("leads.accept") { tx in try intake.accept(accepted, in: tx) }
-            parts.market.wake()
-            return .json(receipt.json, status: .created)
-        } catch let error as LeadIntakeError { throw Problem(error) }
+            let key = try request.idempotencyKey("POST /v1/leads", org: principal.org, body: body)
+            let answer = try await parts.database.write("leads.accept") { tx in
+                try tx.once(key) {
+                    KeptAnswer(status: 201, body: try intake.accept(accepted, in: tx).json.canonical)
+                }
+            }
+            return .kept(answer)
+        } catch let error as LeadIntakeError { throw Problem(error) } catch let error as JobError {
+            throw Problem(error)
+        }
     }
 }
 

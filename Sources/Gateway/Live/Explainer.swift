@@ -17,9 +17,9 @@ struct Explainer: Sendable {
         guard var members = try await parts.leads.explain(org: org, leg: leg)?.object else { return nil }
         let trace = members["trace_id"]?.string.flatMap { UID($0) }
         var credits: [String: JSONValue] = [:]
+        let stored = try await parts.attribution.credits(org: org, leg: leg)
         for model in CreditModel.allCases {
-            let rows = try await parts.attribution.credits(org: org, leg: leg, model: model)
-            credits[model.rawValue] = .array(rows.map(Self.credit))
+            credits[model.rawValue] = .array((stored[model] ?? []).map(Self.credit))
         }
         members["credits"] = .object(credits)
         members["path"] = .array(try await path(org: org, trace: trace, leg: leg))

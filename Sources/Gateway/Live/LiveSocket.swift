@@ -2,6 +2,7 @@ internal import Accounts
 internal import AurumCore
 internal import NIOCore
 internal import NIOHTTP1
+internal import Runtime
 internal import Telemetry
 
 /// The dashboard's socket: the overview document, about once a second.
@@ -28,23 +29,51 @@ struct LiveSocket: Sendable {
         return principal
     }
 
-    func serve(_ socket: UpgradeChannel.Socket, _ principal: Principal) async {
+    func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead, _ principal: Principal) async {
+        let session = access.sessions.session(cookies: head.headers.first(name: "cookie"))?.id
         let (outgoing, send) = AsyncStream<SocketLoop.Output>.makeStream(bufferingPolicy: .bufferingNewest(4))
+        let news = overview.news(org: principal.org)
         await withTaskGroup(of: Void.self) { group in
             group.addTask {
+                var isFirst = true
                 while !Task.isCancelled {
-                    if let document = try? await overview.document(org: principal.org) { send.yield(.text(document)) }
+                    guard await access.sessions.keepsAlive(session, principal) else {
+                        send.yield(.close(code: 1008, reason: "signed out"))
+                        // Nothing that comes later may push the goodbye out.
+                        return send.finish()
+                    }
+                    // Whoever asks first makes the next one, and all hear of it.
+                    let document = try? await overview.document(org: principal.org)
+                    if isFirst, let document { send.yield(.text(document)) }
+                    isFirst = isFirst && document == nil
                     try? await Task.sleep(for: Self.interval)
                 }
             }
+            group.addTask { await pass(news, principal.org, to: send) }
             await loop.run(
                 socket,
                 SocketLoop.Peer(
                     receive: { _ in },
-                    shutDown: { send.yield(.close(code: 1012, reason: "server restarts")) },
+                    shutDown: {
+                        send.yield(.close(code: 1012, reason: "server restarts"))
+                        send.finish()
+                    },
                     disconnect: { send.finish() }),
                 outgoing: outgoing)
             group.cancelAll()
+        }
+    }
+
+    /// Every new document, until the socket ends.
+    private func pass(
+        _ news: PubSubMessages, _ org: String, to send: AsyncStream<SocketLoop.Output>.Continuation
+    ) async {
+        for await message in news {
+            if case .message(_, _, let document) = message, !document.isEmpty {
+                send.yield(.text(String(decoding: document, as: UTF8.self)))
+            } else if let document = try? await overview.document(org: org) {
+                send.yield(.text(document))
+            }
         }
     }
 }

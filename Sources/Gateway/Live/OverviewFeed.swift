@@ -3,30 +3,39 @@ internal import AurumCore
 internal import Conversation
 internal import Events
 internal import Leads
-internal import Synchronization
+internal import Runtime
 internal import Telemetry
 
-/// The dashboard's document, made at most once a second for each organisation however many people watch.
+/// The dashboard's document, made about once a second for each organisation however many people watch on this node. It
+/// holds figures of this node's log, so it is no other node's document: its names in the cache and among the channels
+/// are those of this process.
 final class OverviewFeed: Sendable {
-    private struct Cached: Sendable {
-        let at: ContinuousClock.Instant
-        let text: String
-    }
-
-    static let freshFor: Duration = .milliseconds(900)
+    private static let policy = CachePolicy(freshFor: .milliseconds(900), staleFor: .zero)
     private let parts: GatewayParts
-    private let cache = Mutex<[String: Cached]>([:])
+    private let node: String
 
-    init(_ parts: GatewayParts) { self.parts = parts }
-
-    /// The document of `/v1/overview`.
-    func document(org: String) async throws -> String {
-        let now = ContinuousClock.now
-        if let cached = cache.withLock({ $0[org] }), now - cached.at < Self.freshFor { return cached.text }
-        let text = try await make(org: org).canonical
-        cache.withLock { $0[org] = Cached(at: now, text: text) }
-        return text
+    init(_ parts: GatewayParts) {
+        self.parts = parts
+        node = UID(now: parts.clock.now).hex
     }
+
+    /// The document of `/v1/overview`. Whoever makes a new one tells everybody who watches here.
+    func document(org: String) async throws -> String {
+        let key = CacheKey(org: org, cache: "overview", name: node)
+        let cached = try await parts.runtime.cache.get(key, Self.policy, tags: []) { [self] in
+            let document = Array(try await make(org: org).canonical.utf8)
+            // What is too large to be sent around is fetched by those who hear of it.
+            let news = document.count <= PubSubLimits.payloadBytesMax ? document : []
+            try? await parts.runtime.pubSub.publish(news, to: channel(org))
+            return document
+        }
+        return String(decoding: cached.value ?? [], as: UTF8.self)
+    }
+
+    /// New documents of an organisation as they are made; an empty message and a gap say to ask for the newest.
+    func news(org: String) -> PubSubMessages { parts.runtime.pubSub.subscribe([.channel(channel(org))]) }
+
+    private func channel(_ org: String) -> String { "aurum:{\(org)}:overview:\(node)" }
 
     private func make(org: String) async throws -> JSONValue {
         let totals = parts.events.store.totals(org: org)
@@ -35,10 +44,10 @@ final class OverviewFeed: Sendable {
         let legs = leads.recent.compactMap(\.leg)
         let campaigns = try await parts.attribution.firstCampaigns(org: org, legs: legs)
         var attribution: [String: JSONValue] = [:]
+        let revenue = try await parts.attribution.revenue(org: org)
         for model in CreditModel.allCases {
-            let rows = try await parts.attribution.revenue(org: org, model: model)
             attribution[model.rawValue] = .array(
-                rows.filter { $0.currency == leads.currency.code }.map(Self.row))
+                (revenue[model] ?? []).filter { $0.currency == leads.currency.code }.map(Self.row))
         }
         let recent: [JSONValue] = leads.recent.map { lead in
             var members = lead.json.object ?? [:]

@@ -16,6 +16,9 @@ struct TailSocket: Sendable {
     /// How long a client may take to read the goodbye of a server that stops.
     private static let goodbye: TimeAmount = .seconds(1)
 
+    /// Between looks at whether whoever opened the tail is still signed in.
+    private static let signInCheck: Duration = .seconds(1)
+
     /// What a client asked to see.
     struct Wish: Sendable {
         var filter: RowFilter
@@ -107,6 +110,20 @@ struct TailSocket: Sendable {
             let session = TailSession(feed, filter: wish.filter, from: wish.from, clock: clock)
         else { return await loop.turnAway(socket) }
         let channel = socket.channel
+        let signIn = access.sessions.session(cookies: head.headers.first(name: "cookie"))?.id
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while await access.sessions.keepsAlive(signIn, principal) {
+                    guard (try? await Task.sleep(for: Self.signInCheck)) != nil else { return }
+                }
+                session.end()
+            }
+            await run(socket, channel, session)
+            group.cancelAll()
+        }
+    }
+
+    private func run(_ socket: UpgradeChannel.Socket, _ channel: any NIOCore.Channel, _ session: TailSession) async {
         await loop.run(
             socket,
             SocketLoop.Peer(

@@ -23,7 +23,7 @@ enum OpenAPI {
                 "securitySchemes": [
                     "bearer": ["type": "http", "scheme": "bearer"],
                     "basic": ["type": "http", "scheme": "basic", "description": "The key as user name, no password."],
-                    "session": ["type": "apiKey", "in": "cookie", "name": .string(SessionStore.cookieName)],
+                    "session": ["type": "apiKey", "in": "cookie", "name": .string(SignIns.cookieName)],
                 ],
                 "schemas": ["Problem": problemSchema],
             ],

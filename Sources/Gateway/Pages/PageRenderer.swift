@@ -25,7 +25,7 @@ package struct PageRenderer: Sendable {
     func page(
         _ template: String, _ values: [String: String], status: HTTPResponse.Status = .ok
     ) throws -> Response {
-        let nonce = SessionStore.randomToken()
+        let nonce = SignIns.randomToken()
         var all = values
         all["nonce"] = nonce
         all["version"] = version

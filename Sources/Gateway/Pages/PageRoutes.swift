@@ -12,10 +12,10 @@ internal import Runtime
 struct PageRoutes: Sendable {
     let pages: PageRenderer
     let keys: KeyStore
-    let sessions: SessionStore
+    let sessions: SignIns
     let leads: LeadReads
     let site: ChatSiteSettings
-    let attempts: RateLimiter
+    let limiter: any RateLimiter
     let files = StaticFiles()
 
     func register(in book: RouteBook) {
@@ -50,9 +50,12 @@ struct PageRoutes: Sendable {
     /// Pages that show nothing but what their scripts ask for: template and path, and what they are.
     private static let boards = [
         ("dashboard", "The live dashboard."),
+        ("campaigns", "What campaigns cost and earned, under each credit model."),
         ("explore", "Questions about events, as a chart and a table; the question stands in the link."),
         ("live", "Events as they arrive."),
         ("funnel", "How many persons get from step to step."),
+        ("jobs", "Work in the background: what waits, runs and is dead."),
+        ("database", "Statements, slow calls with their plans, connections."),
     ]
 
     /// A path with its query, for the query of another: links to questions survive the sign-in.
@@ -86,12 +89,15 @@ struct PageRoutes: Sendable {
     // MARK: sign-in
 
     private static let csrfCookie = "aurum_csrf"
+    /// Sign-ins tried from one address, right or wrong.
+    private static let attempts = RateLimit.slidingLog(
+        "sign_in", 10, in: .seconds(120), degradedMode: .localFull)
 
     /// A page with a form: the same random value in a cookie and in the form.
     private func withForm(
         _ template: String, _ values: [String: String], status: HTTPResponse.Status = .ok
     ) throws -> Response {
-        let csrf = SessionStore.randomToken()
+        let csrf = SignIns.randomToken()
         var values = values
         values["csrf"] = csrf
         var response = try pages.page(template, values, status: status)
@@ -107,9 +113,9 @@ struct PageRoutes: Sendable {
     }
 
     private func signIn(_ request: Request, _ context: GatewayContext) async throws -> Response {
-        try attempts.check("login:\(context.clientAddress)")
+        try await limiter.check(RateRequest(Self.attempts, .net, context.clientAddress))
         let form = try await Self.form(request)
-        guard let expected = SessionStore.value(of: Self.csrfCookie, in: request.headers[.cookie]),
+        guard let expected = SignIns.value(of: Self.csrfCookie, in: request.headers[.cookie]),
             form["csrf"] == expected
         else { return try loginPage(next: form["next"], error: "The form had expired. Please try again.") }
         let token = (form["token"] ?? "").trimmingCharacters(in: .whitespacesAndNewlines)
@@ -117,17 +123,19 @@ struct PageRoutes: Sendable {
             return try loginPage(next: form["next"], error: "That token is not right.")
         }
         var response = redirect(Self.safe(form["next"]))
+        // A browser that was signed in before gets a new session, never the old one again.
+        try await sessions.end(cookies: request.headers[.cookie])
         response.headers[values: .setCookie].append(
-            "\(SessionStore.cookieName)=\(sessions.start(principal)); Path=/; HttpOnly; SameSite=Strict; Max-Age=43200")
+            try await sessions.start(principal, userAgent: request.headers[.userAgent]))
         return response
     }
 
     private func signOut(_ request: Request) async throws -> Response {
         let form = try await Self.form(request)
-        guard let expected = SessionStore.value(of: Self.csrfCookie, in: request.headers[.cookie]),
+        guard let expected = SignIns.value(of: Self.csrfCookie, in: request.headers[.cookie]),
             form["csrf"] == expected
         else { throw Problem.badQuery(name: "csrf", detail: "the form had expired; go back and try again.") }
-        sessions.end(cookies: request.headers[.cookie])
+        try await sessions.end(cookies: request.headers[.cookie])
         return redirect("/login")
     }
 

@@ -1,5 +1,6 @@
 internal import Accounts
 internal import AurumCore
+internal import Database
 internal import Events
 internal import Hummingbird
 
@@ -8,6 +9,7 @@ struct QuarantineRoutes: Sendable {
     let access: Access
     let desk: QuarantineDesk
     let limits: EventLimits
+    let bulk: BulkWrites
 
     private static let filterQuery = [
         "app": "An app.", "reason": "A reason such as bad_ts or plan:required; plan for every rule of a plan.",
@@ -87,6 +89,7 @@ struct QuarantineRoutes: Sendable {
             problems.append(FieldProblem(field: "dry_run", detail: "must be true or false"))
         }
         guard problems.isEmpty else { throw Problem.invalid(problems) }
+        if body["dry_run"]?.bool != true { try bulk.check() }
         return try await AppRoutes.answering {
             let filter = try QuarantineFilter(body["filter"], org: principal.org)
             do {

@@ -1,4 +1,5 @@
 package import AurumCore
+internal import Database
 internal import Foundation
 internal import HTTPTypes
 package import Hummingbird
@@ -122,8 +123,23 @@ extension Problem {
                 ? .unknownVersion : .notFound(code: "not_found", detail: "There is nothing at this path.")
         case let error as HTTPError where error.status == .contentTooLarge: self = .bodyTooLarge(limitBytes: 0)
         case let error as HTTPError where error.status == .badRequest: self = .malformedBody(offset: nil)
+        case SQLError.commitUnknown:
+            self = .unavailable(
+                code: "commit_unknown",
+                detail: "Whether this was stored is not known. Send it again with the same idempotency key.")
+        case let error as BulkWrites.Refused: self = Problem(error)
+        case is IdempotencyKeyReused:
+            self = .conflict(
+                code: "idempotency_key_reused", detail: "This key was used before with another request.")
+        case let error as SQLError where error.isTemporary:
+            self = .unavailable(
+                code: "database_unavailable", detail: "The database does not take this now. Try again in a moment.")
         case is DecodingError, is BrokenRequest: self = .malformedBody(offset: nil)
         default: self = .internalError
         }
     }
+}
+
+extension Problem {
+    init(_ refused: BulkWrites.Refused) { self = .unavailable(code: "disk_nearly_full", detail: refused.sentence) }
 }

@@ -11,7 +11,7 @@ package import Leads
 package import Logging
 internal import NIOCore
 internal import NIOHTTP1
-internal import Runtime
+package import Runtime
 internal import ServiceLifecycle
 package import Telemetry
 
@@ -32,7 +32,10 @@ package struct GatewayParts: Sendable {
     package var buyers: BuyerRegistry
     package var ledger: LedgerReport
     package var attribution: AttributionService
+    package var postbacks: PostbackStore
+    package var campaigns: CampaignReports
     package var behaviour: BehaviourParts
+    package var jobs: JobParts
     package var site: ChatSiteSettings
     package var registry: MetricRegistry
     package var health: HealthRegistry
@@ -40,14 +43,19 @@ package struct GatewayParts: Sendable {
     package var logger: Logger
     /// What each app's settings say to capture.
     package var captureSettings: CaptureRoutes.Settings = { _, _ in AppCaptureSettings() }
+    /// Makes a backup of the site in a new folder.
+    package var backup: BackupRoutes.Make = { _ in throw BackupRefused(sentence: "This server makes no backups.") }
+    /// Asked before exports, imports and replays.
+    package var bulk = BulkWrites()
+    package var runtime: RuntimeRoles
 
     package init(
         keys: KeyStore, events: EventLog, queries: QueryEngine, eventLimits: EventLimits,
         eventPolicies: EventPolicies, quarantine: QuarantineDesk, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        behaviour: BehaviourParts, site: ChatSiteSettings, registry: MetricRegistry, health: HealthRegistry,
-        clock: any WallClock, logger: Logger
+        behaviour: BehaviourParts, jobs: JobParts, site: ChatSiteSettings, registry: MetricRegistry,
+        health: HealthRegistry, clock: any WallClock, logger: Logger, runtime: RuntimeRoles
     ) {
         self.keys = keys
         self.events = events
@@ -64,12 +72,20 @@ package struct GatewayParts: Sendable {
         self.buyers = buyers
         self.ledger = ledger
         self.attribution = attribution
+        postbacks = PostbackStore(database: database, clock: clock)
+        campaigns = CampaignReports(
+            attribution: attribution,
+            spend: SpendStore(
+                database: database, clock: clock, registry: registry, revision: attribution.revision),
+            engine: queries, clock: clock, registry: registry)
         self.behaviour = behaviour
+        self.jobs = jobs
         self.site = site
         self.registry = registry
         self.health = health
         self.clock = clock
         self.logger = logger
+        self.runtime = runtime
     }
 }
 
@@ -102,13 +118,14 @@ package struct GatewayServer: Service {
         _ parts: GatewayParts, settings: GatewaySettings, onReady: @escaping @Sendable (Int) async -> Void
     ) throws {
         self.settings = settings
-        let sessions = SessionStore(clock: parts.clock)
-        let access = Access(keys: parts.keys, sessions: sessions)
+        let signIns = SignIns(sessions: parts.runtime.sessions, keys: parts.keys)
+        let access = Access(keys: parts.keys, sessions: signIns)
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
         let pages = try PageRenderer(version: settings.version)
         router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock, pages: pages))
         router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
+        router.add(middleware: SessionMiddleware(signIns: signIns))
         let book = RouteBook(router: router)
         try Self.register(parts, settings, access, overview, pages, in: book)
         book.refuseOtherMethods()
@@ -140,12 +157,12 @@ package struct GatewayServer: Service {
         _ parts: GatewayParts, _ settings: GatewaySettings, _ access: Access, _ overview: OverviewFeed,
         _ pages: PageRenderer, in book: RouteBook
     ) throws {
-        let rate = Double(settings.eventsPerKeySecond)
         let store = PolicyEventStore(base: parts.events.store, desk: parts.quarantine)
         CaptureRoutes(
             access: access, capture: parts.events.capture, limits: parts.eventLimits,
-            publicRate: RateLimiter(ratePerSecond: rate, burst: rate * 2, clock: parts.clock),
-            settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger
+            rates: CaptureRates(limiter: parts.runtime.limiter, perSecond: settings.eventsPerKeySecond),
+            settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger,
+            bulk: parts.bulk
         ).register(in: book)
         EventRoutes(access: access, store: store, policies: parts.eventPolicies).register(in: book)
         IdentityRoutes(
@@ -156,21 +173,29 @@ package struct GatewayServer: Service {
             .register(in: book)
         QueryRoutes(access: access, engine: parts.queries).register(in: book)
         AppRoutes(access: access, apps: parts.eventPolicies.apps).register(in: book)
-        QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits).register(in: book)
+        QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits, bulk: parts.bulk)
+            .register(in: book)
         LeadRoutes(access: access, parts: parts).register(in: book)
         MoneyRoutes(access: access, parts: parts).register(in: book)
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
-        SolarRoutes(access: access, rate: RateLimiter(ratePerSecond: 10, burst: 60, clock: parts.clock))
-            .register(in: book)
+        SolarRoutes(access: access, limiter: parts.runtime.limiter).register(in: book)
         OverviewRoutes(access: access, feed: overview, explainer: Explainer(parts)).register(in: book)
+        AttributionRoutes(access: access, reports: parts.campaigns).register(in: book)
+        SpendRoutes(access: access, reports: parts.campaigns, clock: parts.clock, logger: parts.logger)
+            .register(in: book)
+        PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
         BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
-        ExportRoutes(access: access, exports: parts.behaviour.exports).register(in: book)
+        ExportRoutes(access: access, exports: parts.behaviour.exports, bulk: parts.bulk).register(in: book)
+        JobRoutes(access: access, parts: parts.jobs, clock: parts.clock).register(in: book)
         KeyRoutes(access: access, keys: parts.keys).register(in: book)
+        SessionRoutes(access: access).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)
+        DatabaseRoutes(access: access, database: parts.database).register(in: book)
+        BackupRoutes(access: access, make: parts.backup).register(in: book)
+        BreakerRoutes(access: access, guards: parts.runtime.guards).register(in: book)
         PageRoutes(
             pages: pages, keys: parts.keys, sessions: access.sessions,
-            leads: parts.leads, site: parts.site,
-            attempts: RateLimiter(ratePerSecond: 5.0 / 60, burst: 10, clock: parts.clock)
+            leads: parts.leads, site: parts.site, limiter: parts.runtime.limiter
         ).register(in: book)
         registerSockets(access, parts.behaviour.tail, in: book)
         book.get("/schemas/event/1", RouteDescription("JSON Schema of one event.", tag: "events")) { _, _ in
@@ -201,6 +226,14 @@ package struct GatewayServer: Service {
             _ = try access.require(.analyticsRead, request)
             throw Problem.upgradeRequired
         }
+        let campaigns = RouteDescription(
+            "The WebSocket of the page Campaigns: takes the parameters of the report, and compare=1 for all models.",
+            tag: "sockets", scope: .analyticsRead, success: 101)
+        book.get(CampaignSocket.path, campaigns) { request, _ -> Response in
+            _ = try access.require(.analyticsRead, request)
+            _ = try AttributionRoutes.question([]) { RequestInput.text($0, request) }
+            throw Problem.upgradeRequired
+        }
         TailSocket.describe(access, tail, in: book)
     }
 }
@@ -210,6 +243,7 @@ struct Sockets: Sendable {
     private let chat: ChatSocket
     private let live: LiveSocket
     private let tail: TailSocket
+    private let campaigns: CampaignSocket
     /// Sockets a process holds.
     static let socketsMax: Double = 20_000
 
@@ -223,13 +257,21 @@ struct Sockets: Sendable {
         tail = TailSocket(
             access: access, feed: parts.behaviour.tail, clock: parts.clock,
             loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "tail")))
+        campaigns = CampaignSocket(
+            live: live, feed: CampaignFeed(parts.campaigns),
+            loop: SocketLoop(open: parts.registry.gauge(.webSocketConnections, "campaigns")))
+    }
+
+    private var openCount: Double {
+        chat.loop.open.value + live.loop.open.value + tail.loop.open.value + campaigns.loop.open.value
     }
 
     func wants(_ head: HTTPRequestHead) -> Bool {
-        guard chat.loop.open.value + live.loop.open.value + tail.loop.open.value < Self.socketsMax else { return false }
+        guard openCount < Self.socketsMax else { return false }
         return switch path(head) {
         case "/v1/chat": (try? chat.principal(head)) != nil
         case "/v1/live": (try? live.principal(head)) != nil
+        case CampaignSocket.path: (try? campaigns.watch(head, live.principal(head))) != nil
         case TailSocket.path: tail.refusal(head) == nil
         default: false
         }
@@ -238,7 +280,9 @@ struct Sockets: Sendable {
     func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {
         if path(head) == "/v1/live" {
             guard let principal = try? live.principal(head) else { return await live.loop.turnAway(socket) }
-            await live.serve(socket, principal)
+            await live.serve(socket, head, principal)
+        } else if path(head) == CampaignSocket.path {
+            await campaigns.serve(socket, head)
         } else if path(head) == TailSocket.path {
             await tail.serve(socket, head)
         } else {

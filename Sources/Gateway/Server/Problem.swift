@@ -1,4 +1,5 @@
 package import Accounts
+package import Attribution
 internal import AurumCore
 package import Events
 internal import Foundation
@@ -52,6 +53,7 @@ package enum Problem: Error, Sendable, Equatable {
     case addressTooLong(limitBytes: Int)
     case headersTooLarge(limitBytes: Int)
     case query(QueryError)
+    case spend(SpendError)
     case internalError
 
     package var status: HTTPResponse.Status {
@@ -72,6 +74,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .addressTooLong: .uriTooLong
         case .headersTooLarge: .requestHeaderFieldsTooLarge
         case .query(let error): error.status
+        case .spend(let error): error.status
         case .internalError: .internalServerError
         }
     }
@@ -101,6 +104,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .addressTooLong: "address_too_long"
         case .headersTooLarge: "headers_too_large"
         case .query(let error): error.code
+        case .spend(let error): error.code
         case .internalError: "internal_error"
         }
     }
@@ -137,6 +141,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .headersTooLarge(let limit):
             "The address and the headers of the request are larger than \(limit) bytes together, or too many."
         case .query(let error): error.sentence
+        case .spend(let error): error.sentence
         case .internalError: "Something failed on our side. The request id finds it in the log."
         }
     }
@@ -151,7 +156,7 @@ package enum Problem: Error, Sendable, Equatable {
             .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion, .methodNotAllowed, .conflict, .gone,
             .bodyTooLarge, .tooManyEvents, .inflateRatio,
             .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired, .malformedRequest,
-            .addressTooLong, .headersTooLarge:
+            .addressTooLong, .headersTooLarge, .spend:
             .debug
         }
     }
@@ -161,6 +166,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .rateLimited(let seconds): seconds
         case .unavailable: 1
         case .query(let error): error.retryAfterSeconds
+        case .spend(.importRunning): 1
         default: nil
         }
     }
@@ -181,6 +187,7 @@ package enum Problem: Error, Sendable, Equatable {
                 problems.prefix(50).map { ["field": .string($0.field), "detail": .string($0.detail)] })
         }
         if case .query(let error) = self { members.merge(error.members) { $1 } }
+        if case .spend(let error) = self { members.merge(error.members) { $1 } }
         return .object(members)
     }
 

@@ -8,12 +8,14 @@ internal import Solar
 /// Where a ZIP lies and what a roof there yields.
 struct SolarRoutes: Sendable {
     let access: Access
-    let rate: RateLimiter
+    let limiter: any RateLimiter
+    /// Calls of one address.
+    private static let calls = RateLimit.slidingCounter("solar_address", 600, in: .seconds(60))
     private let territory: Territory?
 
-    init(access: Access, rate: RateLimiter) {
+    init(access: Access, limiter: any RateLimiter) {
         self.access = access
-        self.rate = rate
+        self.limiter = limiter
         territory = try? Territory()
     }
 
@@ -24,7 +26,7 @@ struct SolarRoutes: Sendable {
                 "Borough, utility and weather station of a ZIP code.", tag: "solar",
                 query: ["key": "A publishable key, unless one is in a header."])
         ) { request, context in
-            try admit(request, context)
+            try await admit(request, context)
             guard let territory else { throw Problem.internalError }
             return try Self.answer(territory.lookup(context.parameters.get("zip") ?? ""))
         }
@@ -39,7 +41,7 @@ struct SolarRoutes: Sendable {
                     "mount": "roof or rack.",
                 ])
         ) { request, context in
-            try admit(request, context)
+            try await admit(request, context)
             var options: [String: String] = [:]
             for (name, value) in request.uri.queryParameters where name != "key" {
                 options[String(name)] = String(value)
@@ -52,11 +54,11 @@ struct SolarRoutes: Sendable {
         }
     }
 
-    private func admit(_ request: Request, _ context: GatewayContext) throws {
+    private func admit(_ request: Request, _ context: GatewayContext) async throws {
         let queryKey = RequestInput.text("key", request).flatMap { access.keys.principal(forKey: $0) }
         guard let principal = access.principal(request) ?? queryKey else { throw Problem.unknownKey }
         try access.checkOrigin(request.headers[.origin], principal, host: request.head.authority)
-        try rate.check("solar:\(context.clientAddress)")
+        try await limiter.check(RateRequest(Self.calls, .net, context.clientAddress))
     }
 
     private static func answer(_ answer: TerritoryAnswer) throws -> Response {

@@ -1,4 +1,5 @@
 package import AurumCore
+package import Runtime
 
 /// What a buyer is told before it bids: no contact data.
 package struct BuyerPing: Sendable, Equatable {
@@ -37,10 +38,12 @@ package struct BuyerPost: Sendable {
     package let certificateSalt: String
     /// 1 for the first attempt; the idempotency key, the leg's id, stays the same.
     package let attempt: Int
+    /// Of the claim under which it is sent; larger than that of every earlier one.
+    package let fence: Fence
 
     package init(
         leg: UID, lead: UID, token: String?, contact: LeadContact, attributes: [String: JSONValue],
-        certificate: JSONValue, certificateSalt: String, attempt: Int
+        certificate: JSONValue, certificateSalt: String, attempt: Int, fence: Fence
     ) {
         self.leg = leg
         self.lead = lead
@@ -50,6 +53,12 @@ package struct BuyerPost: Sendable {
         self.certificate = certificate
         self.certificateSalt = certificateSalt
         self.attempt = attempt
+        self.fence = fence
+    }
+
+    /// What the request carries besides its body.
+    package var headers: [(String, String)] {
+        [("Idempotency-Key", leg.hex), ("Aurum-Attempt", String(attempt)), (Fence.header, fence.description)]
     }
 
     /// Body of the request.

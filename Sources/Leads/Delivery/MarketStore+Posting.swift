@@ -1,6 +1,7 @@
 internal import AurumCore
 internal import Database
 internal import Foundation
+internal import Runtime
 
 /// A post that may be sent now, and to whom.
 struct ReadyPost: Sendable {
@@ -8,28 +9,27 @@ struct ReadyPost: Sendable {
     let account: BuyerAccount
 }
 
-/// Waiting times before an unknown post is asked for again: 1, 5, 15, then every 60 minutes.
-private let repostDelays: [Duration] = [.seconds(60), .seconds(300), .seconds(900), .seconds(3600)]
-
 extension MarketStore {
     /// Marks a leg as being posted, durably, before a byte leaves. nil when the lead may no longer be sold: the leg
     /// is then closed without a post.
-    func beginPost(_ leg: LegRow) async throws -> ReadyPost? {
+    /// - Throws: `JobError.staleFence` when another worker has the lead by now.
+    func beginPost(_ leg: LegRow, _ job: RunningJob) async throws -> ReadyPost? {
         try await database.write("market.post") { tx in
+            try job.hold(in: tx)
             let journal = LeadJournal(org: leg.org, lead: leg.lead, traceID: leg.traceID, in: tx)
             try journal.move(.post, leg: leg.id)
             try tx.run(
                 """
                 UPDATE legs SET attempts = attempts + 1, posted_at = \(tx.now) WHERE org = \(leg.org) AND id = \(leg.id)
                 """)
-            if let ready = try ready(leg, attempt: 1, in: tx) { return ready }
+            if let ready = try ready(leg, attempt: 1, job, in: tx) { return ready }
             try close(leg, .reject, reason: "notSent:withdrawn", journal)
             return nil
         }
     }
 
     /// The post of a leg: contact and certificate of the lead, everything else as it was at ping.
-    private func ready(_ leg: LegRow, attempt: Int, in tx: Transaction) throws -> ReadyPost? {
+    private func ready(_ leg: LegRow, attempt: Int, _ job: RunningJob, in tx: Transaction) throws -> ReadyPost? {
         let person = try tx.one(
             PersonRow.self,
             """
@@ -46,7 +46,7 @@ extension MarketStore {
         let post = BuyerPost(
             leg: leg.id, lead: leg.lead, token: offer["token"]?.string, contact: contact,
             attributes: offer["attributes"]?.object ?? [:], certificate: person.certificate,
-            certificateSalt: Hex.encode(person.salt), attempt: attempt)
+            certificateSalt: Hex.encode(person.salt), attempt: attempt, fence: Fence(rawValue: job.fence))
         return ReadyPost(post: post, account: account)
     }
 
@@ -55,7 +55,7 @@ extension MarketStore {
         try await database.write("market.answer") { tx in try apply(answer, to: leg, in: tx) }
     }
 
-    /// Settles a leg whose answer was unknown: by the buyer's word, an operator, or a repeat with the same key.
+    /// Settles a leg whose answer was unknown: by the buyer's word or an operator.
     /// - Throws: `MarketError.unknownLeg`, `notUnknown`.
     func resolve(org: String, leg id: UID, answer: PostAnswer) async throws {
         try await database.write("market.resolve") { tx in
@@ -66,7 +66,19 @@ extension MarketStore {
         }
     }
 
-    private func apply(_ answer: PostAnswer, to leg: LegRow, in tx: Transaction) throws {
+    /// The same by a repeat with the same key, which ends its job; an answer that is still unknown is asked for again.
+    func resolve(_ leg: LegRow, attempts: Int, answer: PostAnswer, _ job: RunningJob) async throws {
+        try await database.write("market.resolveRepeat") { tx in
+            try job.complete(in: tx)
+            guard let leg = try LegRow.find(leg.org, leg.id, in: tx), leg.state == .unknown else { return }
+            try apply(answer, to: leg, in: tx)
+            try afterwards(leg, answer, in: tx)
+            let after = try LegRow.find(leg.org, leg.id, in: tx)
+            if after?.state == .unknown { try jobs.repost(leg, attempts: attempts, in: tx) }
+        }
+    }
+
+    func apply(_ answer: PostAnswer, to leg: LegRow, in tx: Transaction) throws {
         let journal = LeadJournal(org: leg.org, lead: leg.lead, traceID: leg.traceID, in: tx)
         let wasOpen = leg.state == .unknown
         switch answer {
@@ -88,9 +100,10 @@ extension MarketStore {
             try journal.move(.loseSight, leg: leg.id, detail: facts)
             try tx.run(
                 """
-                UPDATE legs SET reason = \(reason), next_attempt_at = \(tx.now + repostDelays[0])
-                WHERE org = \(leg.org) AND id = \(leg.id)
+                UPDATE legs SET reason = \(reason) WHERE org = \(leg.org) AND id = \(leg.id)
                 """)
+            try jobs.repost(leg, attempts: 1, in: tx)
+            try jobs.expire(leg, at: tx.now + unknownHold, in: tx)
             try journal.emit("delivery.unknown", facts)
         }
     }
@@ -102,9 +115,10 @@ extension MarketStore {
         try tx.run(
             """
             UPDATE legs SET external_id = \(externalID), reason = '', answered_at = \(now), accepted_at = \(now),
-                recognise_at = \(now + leg.returnWindow), next_attempt_at = \(Timestamp?.none)
+                recognise_at = \(now + leg.returnWindow)
             WHERE org = \(leg.org) AND id = \(leg.id)
             """)
+        try jobs.recognise(org: leg.org, at: now + leg.returnWindow, in: tx)
         try CapStore.commit(leg, in: tx)
         try journal.emit("delivery.accepted", facts)
         try ledger.post(try LedgerRules.accepted(leg.amounts, at: now), leg: leg, in: tx)
@@ -116,7 +130,7 @@ extension MarketStore {
         try journal.move(step, leg: leg.id, detail: facts)
         try tx.run(
             """
-            UPDATE legs SET reason = \(reason), answered_at = \(tx.now), next_attempt_at = \(Timestamp?.none)
+            UPDATE legs SET reason = \(reason), answered_at = \(tx.now)
             WHERE org = \(leg.org) AND id = \(leg.id)
             """)
         try CapStore.release(leg, in: tx)
@@ -144,88 +158,87 @@ extension MarketStore {
         }
         let state = try tx.value(String.self, "SELECT state FROM leads WHERE org = \(leg.org) AND id = \(leg.lead)")
         guard state == LeadState.routing.rawValue else { return }
-        _ = try settle(ref, traceID: leg.traceID, exhausted: false, in: tx)
-    }
-
-    /// Legs that were being posted when the program ended: nobody can say what came of them.
-    func recover() async throws -> Int {
-        try await database.write("market.recover") { tx in
-            let legs = try tx.all(LegRow.self, "SELECT * FROM legs WHERE state = 'posting'")
-            for leg in legs { try apply(.unknown("interrupted"), to: leg, in: tx) }
-            return legs.count
+        if try settle(ref, traceID: leg.traceID, exhausted: false, in: tx) == .routing {
+            try goOn(ref, traceID: leg.traceID, in: tx)
         }
     }
 
-    /// Recognises the revenue of legs whose return window has passed, at most `limit`; effective at its exact end.
-    func recogniseDue(limit: Int) async throws -> Int {
-        let now = clock.now
-        let ready = try await database.read("market.recognisable") { tx in
-            try tx.value(
-                Int.self, "SELECT COUNT(*) FROM legs WHERE state = 'accepted' AND recognise_at <= \(now)")
-        }
-        guard ready ?? 0 > 0 else { return 0 }
-        return try await database.write("market.recognise") { tx in
+    /// Recognises the revenue of an organisation's legs whose return window has passed, at most `limit`; effective at
+    /// its exact end. The job ends with the last of them.
+    func recogniseDue(org: String, limit: Int, _ job: RunningJob) async throws -> Int {
+        try await database.write("market.recognise") { tx in
             let legs = try tx.all(
                 LegRow.self,
                 """
-                SELECT * FROM legs WHERE state = 'accepted' AND recognise_at <= \(now)
+                SELECT * FROM legs WHERE org = \(org) AND state = 'accepted' AND recognise_at <= \(tx.now)
                 ORDER BY recognise_at LIMIT \(limit)
                 """)
             for leg in legs { try ledger.recognise(leg, in: tx) }
+            if legs.count < limit { try job.complete(in: tx) }
             return legs.count
         }
     }
 
-    /// Gives up on answers that stayed unknown for `hold`. The lead counts as possibly sold for ever: it is not
-    /// offered to anybody else.
-    func expireUnknowns(hold: Duration) async throws -> Int {
-        let before = clock.now - hold
-        let waiting = try await database.read("market.unknowns") { tx in
-            try tx.values(UID.self, "SELECT id FROM legs WHERE state = 'unknown' AND posted_at <= \(before) LIMIT 100")
-        }
-        guard !waiting.isEmpty else { return 0 }
-        return try await database.write("market.expire") { tx in
-            let legs = try tx.all(
-                LegRow.self, "SELECT * FROM legs WHERE state = 'unknown' AND posted_at <= \(before) LIMIT 100")
-            for leg in legs {
+    /// Gives up on an answer that stayed unknown. The lead counts as possibly sold for ever: it is not offered to
+    /// anybody else.
+    func expire(org: String, leg id: UID, _ job: RunningJob) async throws {
+        try await database.write("market.expire") { tx in
+            if let leg = try LegRow.find(org, id, in: tx), leg.state == .unknown {
                 let journal = LeadJournal(org: leg.org, lead: leg.lead, traceID: leg.traceID, in: tx)
                 try close(leg, .expire, reason: "unknownHold", journal)
                 try afterwards(leg, .unknown("expired"), in: tx)
             }
-            return legs.count
+            try job.complete(in: tx)
         }
     }
 
-    /// Open legs of buyers to whom a repeat with the same key is safe, and whose time has come.
-    func reposts() async throws -> [(leg: LegRow, ready: ReadyPost)] {
-        let now = clock.now
-        let waiting = try await database.read("market.reposts") { tx in
-            try tx.all(
-                LegRow.self,
-                """
-                SELECT * FROM legs WHERE state = 'unknown' AND next_attempt_at <= \(now)
-                ORDER BY next_attempt_at LIMIT 20
-                """)
-        }
-        guard !waiting.isEmpty else { return [] }
-        return try await database.write("market.repost") { tx in
-            try waiting.compactMap { leg in
-                let delay = repostDelays[min(leg.attempts, repostDelays.count - 1)]
-                let attempt = leg.attempts + 1
-                let ready = try ready(leg, attempt: attempt, in: tx)
-                guard let ready, ready.account.buyer.idempotent, ready.account.buyer.state == .active else {
-                    try tx.run(
-                        "UPDATE legs SET next_attempt_at = \(Timestamp?.none) WHERE org = \(leg.org) AND id = \(leg.id)"
-                    )
-                    return nil
-                }
-                try tx.run(
-                    """
-                    UPDATE legs SET attempts = \(attempt), next_attempt_at = \(now + delay)
-                    WHERE org = \(leg.org) AND id = \(leg.id) AND state = 'unknown'
-                    """)
-                return (leg, ready)
+    /// The repeat of an open post, with the same key; nil when it is not open any more, when a repeat to that buyer is
+    /// not safe, and when the buyer is not active: it is then asked later.
+    func repost(
+        org: String, leg id: UID, _ job: RunningJob
+    ) async throws -> (leg: LegRow, ready: ReadyPost, attempts: Int)? {
+        try await database.write("market.repost") { tx in
+            try job.hold(in: tx)
+            guard let leg = try LegRow.find(org, id, in: tx), leg.state == .unknown else { return nil }
+            let attempts = leg.attempts + 1
+            guard let ready = try ready(leg, attempt: attempts, job, in: tx), ready.account.buyer.idempotent else {
+                return nil
             }
+            guard ready.account.buyer.state == .active else {
+                try job.complete(in: tx)
+                try jobs.repost(leg, attempts: attempts, in: tx)
+                return nil
+            }
+            try tx.run("UPDATE legs SET attempts = \(attempts) WHERE org = \(org) AND id = \(id)")
+            return (leg, ready, attempts)
+        }
+    }
+
+    /// Gives every lead and leg that time must move a job, where it has none: what an earlier release left behind.
+    func adopt() async throws {
+        try await database.write("market.adopt") { tx in
+            let leads = try tx.all(
+                AdoptedLead.self,
+                """
+                SELECT org, id, trace_id FROM leads WHERE state IN ('qualified', 'routing') AND NOT EXISTS (
+                    SELECT 1 FROM legs WHERE legs.org = leads.org AND legs.lead_id = leads.id
+                    AND legs.state = 'unknown')
+                ORDER BY created_at
+                """)
+            for lead in leads {
+                try jobs.route(lead.id, org: lead.org, traceID: lead.traceID, in: tx, isFollowUp: true)
+            }
+            for leg in try tx.all(LegRow.self, "SELECT * FROM legs WHERE state = 'unknown' ORDER BY created_at") {
+                try jobs.repost(leg, attempts: leg.attempts, in: tx)
+                try jobs.expire(leg, at: leg.createdAt + unknownHold, in: tx)
+            }
+            let minutes = try tx.all(
+                AdoptedMinute.self,
+                """
+                SELECT org, MAX(recognise_at) AS at FROM legs WHERE state = 'accepted' AND recognise_at IS NOT NULL
+                GROUP BY org, recognise_at / 60000000
+                """)
+            for minute in minutes { try jobs.recognise(org: minute.org, at: minute.at, in: tx) }
         }
     }
 
@@ -253,5 +266,27 @@ private struct PersonRow: RowDecodable {
         certificate = try row.get("file")
         salt = try row.optional("salt") ?? []
         isRevoked = try row.optional("revoked_at", as: Timestamp.self) != nil
+    }
+}
+
+private struct AdoptedLead: RowDecodable {
+    let org: String
+    let id: UID
+    let traceID: UID
+
+    init(row: Row) throws {
+        org = try row.get("org")
+        id = try row.get("id")
+        traceID = try row.get("trace_id")
+    }
+}
+
+private struct AdoptedMinute: RowDecodable {
+    let org: String
+    let at: Timestamp
+
+    init(row: Row) throws {
+        org = try row.get("org")
+        at = try row.get("at")
     }
 }

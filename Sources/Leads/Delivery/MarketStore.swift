@@ -1,6 +1,7 @@
 internal import AurumCore
 internal import Database
 internal import Foundation
+internal import Runtime
 internal import Telemetry
 
 /// A lead of an organisation.
@@ -33,28 +34,16 @@ struct MarketStore: Sendable {
     let policies: ScorePolicies
     let clock: any WallClock
     let ledger: Ledger
+    let jobs: LeadJobs
+    /// An answer that stays unknown for so long is given up.
+    let unknownHold: Duration
     let cache = BuyerCache()
-
-    /// Leads that can be routed now: qualified ones, and routing ones without an open answer, oldest first.
-    func due(limit: Int) async throws -> [LeadRef] {
-        try await database.read("market.due") { tx in
-            try tx.all(
-                DueRow.self,
-                """
-                SELECT org, id FROM leads WHERE state IN ('qualified', 'routing') AND NOT EXISTS (
-                    SELECT 1 FROM legs WHERE legs.org = leads.org AND legs.lead_id = leads.id
-                    AND legs.state IN ('unknown', 'posting'))
-                ORDER BY created_at LIMIT \(limit)
-                """
-            ).map(\.ref)
-        }
-    }
 
     /// What became of each buyer's legs in the last 30 days.
     func records(org: String) async throws -> [String: BuyerRecord] {
         let now = clock.now
         let since = now - .seconds(30 * 86_400)
-        let rows = try await database.read("market.records") { tx in
+        let rows = try await database.read("market.records", limit: .report) { tx in
             try tx.all(
                 RecordRow.self,
                 """
@@ -74,28 +63,38 @@ struct MarketStore: Sendable {
         return Dictionary(rows.map { ($0.buyer, $0.record) }, uniquingKeysWith: { $1 })
     }
 
-    /// Begins a round: the lead becomes routing, every buyer gets its first verdict. nil when there is nothing to do.
-    func open(_ ref: LeadRef) async throws -> Round? {
+    /// Begins a round: the lead becomes routing, every buyer gets its first verdict. nil when there is nothing to do;
+    /// the job is then over.
+    func open(_ ref: LeadRef, _ job: RunningJob) async throws -> Round? {
         try await database.write("market.open") { tx in
-            let lead = try tx.one(LeadRow.self, "SELECT * FROM leads WHERE org = \(ref.org) AND id = \(ref.id)")
-            guard let lead else { throw MarketError.unknownLead }
-            guard lead.state == .qualified || lead.state == .routing else { return nil }
-            if lead.state == .qualified {
-                try LeadJournal(org: ref.org, lead: ref.id, traceID: lead.traceID, in: tx).move(.route)
-            }
-            let legs = try tx.all(
-                LegRow.self,
-                """
-                SELECT * FROM legs WHERE org = \(ref.org) AND lead_id = \(ref.id) ORDER BY created_at, id
-                """)
-            guard !legs.contains(where: { $0.state == .unknown || $0.state == .posting }) else { return nil }
-            if !legs.contains(where: { $0.state == .reserved }), legs.contains(where: { $0.state.holdsLead }) {
-                // A run ended after the answer was recorded and before the lead was moved.
-                _ = try settle(ref, traceID: lead.traceID, exhausted: true, in: tx)
-                return nil
-            }
-            return try round(lead, legs: legs, in: tx)
+            let round = try open(ref, in: tx)
+            if round == nil { try job.complete(in: tx) }
+            return round
         }
+    }
+
+    private func open(_ ref: LeadRef, in tx: Transaction) throws -> Round? {
+        let lead = try tx.one(LeadRow.self, "SELECT * FROM leads WHERE org = \(ref.org) AND id = \(ref.id)")
+        guard let lead else { throw MarketError.unknownLead }
+        guard lead.state == .qualified || lead.state == .routing else { return nil }
+        if lead.state == .qualified {
+            try LeadJournal(org: ref.org, lead: ref.id, traceID: lead.traceID, in: tx).move(.route)
+        }
+        let legs = try tx.all(
+            LegRow.self,
+            """
+            SELECT * FROM legs WHERE org = \(ref.org) AND lead_id = \(ref.id) ORDER BY created_at, id
+            """)
+        // Whoever was posting them is gone: nobody can say what came of it.
+        let interrupted = legs.filter { $0.state == .posting }
+        for leg in interrupted { try apply(.unknown("interrupted"), to: leg, in: tx) }
+        guard interrupted.isEmpty, !legs.contains(where: { $0.state == .unknown }) else { return nil }
+        if !legs.contains(where: { $0.state == .reserved }), legs.contains(where: { $0.state.holdsLead }) {
+            // A run ended after the answer was recorded and before the lead was moved.
+            _ = try settle(ref, traceID: lead.traceID, exhausted: true, in: tx)
+            return nil
+        }
+        return try round(lead, legs: legs, in: tx)
     }
 
     private func round(_ lead: LeadRow, legs: [LegRow], in tx: Transaction) throws -> Round {
@@ -149,10 +148,12 @@ struct MarketStore: Sendable {
     }
 
     /// Reserves caps and the lead for one buyer; the round's record is stored with it.
-    /// - Throws: `MarketError.capFull`; `SQLError.constraint` when somebody else holds the lead or consent is missing.
-    func reserve(_ one: Candidate, for round: Round) async throws -> LegRow {
+    /// - Throws: `MarketError.capFull`; `SQLError.constraint` when somebody else holds the lead or consent is missing;
+    ///   `JobError.staleFence` when another worker has the lead by now.
+    func reserve(_ one: Candidate, for round: Round, _ job: RunningJob) async throws -> LegRow {
         guard let account = round.accounts[one.buyer], let cover = round.cover else { throw MarketError.unknownLead }
         return try await database.write("market.reserve") { tx in
+            try job.hold(in: tx)
             let (ref, buyer) = (round.ref, account.buyer)
             try holdLead(ref, exclusive: one.exclusive, in: tx)
             try recordBids(round, in: tx)
@@ -212,13 +213,39 @@ struct MarketStore: Sendable {
         }
     }
 
-    /// Ends a round: sold, unsold, or still routing while an answer is open or somebody is left to ask.
-    func finish(_ round: Round) async throws -> LeadState {
+    /// Ends a round and its job: sold, unsold, or still routing while an answer is open or somebody is left to ask.
+    /// - Throws: `JobError.staleFence` when another worker has the lead by now.
+    func finish(_ round: Round, _ job: RunningJob) async throws -> LeadState {
         try await database.write("market.finish") { tx in
             try recordBids(round, in: tx)
             try StoredDecision.save(round, in: tx)
-            return try settle(round.ref, traceID: round.lead.traceID, exhausted: round.isExhausted, in: tx)
+            let ref = round.ref
+            let state = try settle(ref, traceID: round.lead.traceID, exhausted: round.isExhausted, in: tx)
+            try job.complete(in: tx)
+            if state == .routing { try goOn(ref, traceID: round.lead.traceID, in: tx) }
+            return state
         }
+    }
+
+    /// Ends the job of a lead that somebody else has moved meanwhile: its state says what comes next.
+    func leave(_ ref: LeadRef, _ job: RunningJob) async throws {
+        try await database.write("market.leave") { tx in
+            try job.complete(in: tx)
+            let lead = try tx.one(LeadRow.self, "SELECT * FROM leads WHERE org = \(ref.org) AND id = \(ref.id)")
+            guard let lead, lead.state == .routing || lead.state == .qualified else { return }
+            try goOn(ref, traceID: lead.traceID, in: tx)
+        }
+    }
+
+    /// A routing lead of which no answer is open is routed again; legs that a crash left reserved are posted then.
+    func goOn(_ ref: LeadRef, traceID: UID, in tx: Transaction) throws {
+        let open = try tx.value(
+            Int.self,
+            """
+            SELECT COUNT(*) FROM legs WHERE org = \(ref.org) AND lead_id = \(ref.id)
+            AND state IN ('posting', 'unknown')
+            """)
+        if open == 0 { try jobs.route(ref.id, org: ref.org, traceID: traceID, in: tx, isFollowUp: true) }
     }
 
     /// Moves a routing lead to where its legs put it.
@@ -240,11 +267,6 @@ struct MarketStore: Sendable {
         try journal.move(.leaveUnsold, detail: ["reason": isBlocked ? "resaleBlocked" : "noBuyer"])
         return .unsold
     }
-}
-
-private struct DueRow: RowDecodable {
-    let ref: LeadRef
-    init(row: Row) throws { ref = LeadRef(org: try row.get("org"), id: try row.get("id")) }
 }
 
 private struct RecordRow: RowDecodable {

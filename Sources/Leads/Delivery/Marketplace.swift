@@ -1,22 +1,18 @@
 package import AurumCore
 package import Database
 internal import Foundation
-package import Logging
-internal import ServiceLifecycle
+package import Runtime
 internal import Synchronization
 package import Telemetry
 
 /// Sells leads: asks eligible buyers for bids at the same time, reserves caps and the lead for the best, posts it, and
 /// lets a verified acknowledgement, never a status code, decide what is booked.
 ///
-/// One instance runs per database. Every step is durable before the next begins, so that a crash at any point leaves
-/// each leg in a state that says what is known: reserved legs are posted after a restart, posting ones become unknown.
-package final class Marketplace: Service {
+/// It works in jobs; `handlers` do them. Every step is durable before the next begins, so that a crash at any point
+/// leaves each leg in a state that says what is known: reserved legs are posted by the next worker, posting ones become
+/// unknown.
+package final class Marketplace: Sendable {
     package struct Configuration: Sendable {
-        /// Leads routed at once.
-        package var concurrency = 8
-        /// How often leftovers, recognitions and open answers are looked for.
-        package var pollInterval: Duration = .seconds(1)
         /// An answer that stays unknown for so long is given up.
         package var unknownHold: Duration = .seconds(24 * 3600)
         /// How long buyers' past outcomes are reused before they are counted again.
@@ -26,84 +22,67 @@ package final class Marketplace: Service {
     }
 
     private struct State {
-        var inFlight: Set<LeadRef> = []
+        var inFlight = 0
         var records: [String: (at: Timestamp, records: [String: BuyerRecord])] = [:]
-        var isStopping = false
     }
 
     private let store: MarketStore
     private let buyer: any LeadBuyer
     private let clock: any WallClock
     private let registry: MetricRegistry
-    private let logger: Logger
     private let configuration: Configuration
     private let state = Mutex(State())
-    private let wakes: AsyncStream<Void>
-    private let waker: AsyncStream<Void>.Continuation
+
+    /// Legs recognised in one transaction.
+    private static let recogniseBatch = 200
 
     package init(
-        database: Database, buyer: any LeadBuyer, policies: ScorePolicies, clock: any WallClock,
-        registry: MetricRegistry, logger: Logger, configuration: Configuration = Configuration()
+        database: Database, jobs: LeadJobs, buyer: any LeadBuyer, policies: ScorePolicies, clock: any WallClock,
+        registry: MetricRegistry, configuration: Configuration = Configuration()
     ) {
         store = MarketStore(
-            database: database, policies: policies, clock: clock, ledger: Ledger(registry: registry))
+            database: database, policies: policies, clock: clock, ledger: Ledger(registry: registry), jobs: jobs,
+            unknownHold: configuration.unknownHold)
         self.buyer = buyer
         self.clock = clock
         self.registry = registry
-        self.logger = logger
         self.configuration = configuration
-        (wakes, waker) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
-    /// Tells the worker that a lead was committed. Never blocks.
-    package func wake() { waker.yield() }
-
-    /// Works until graceful shutdown: then no new round begins, and posts under way are waited for.
-    package func run() async throws {
-        try await recover()
-        await withDiscardingTaskGroup { group in
-            group.addTask { await self.keepTime() }
-            for await _ in wakes.cancelOnGracefulShutdown() { await start(in: &group) }
-            state.withLock { $0.isStopping = true }
-        }
+    /// Gives every lead and leg that an earlier release left behind its job. Once, before the queue runs.
+    package func adopt() async throws {
+        try await store.adopt()
+        try await countUnknowns()
     }
 
-    /// Classifies what an earlier run of the program left open. `run()` does this first.
-    package func recover() async throws {
-        let count = try await store.recover()
-        if count > 0 {
-            logger.warning("posts were interrupted; their answers are unknown", metadata: ["legs": "\(count)"])
-        }
+    /// What does the jobs of leads.
+    package var handlers: [JobHandler] {
+        [
+            JobHandler(LeadJobs.route, onCancel: JobHandler.refuseCancel) {
+                try await self.route(LeadRef(org: $0.org, id: $0.uid("lead")), $0)
+            },
+            JobHandler(LeadJobs.repost) { try await self.repost($0) },
+            JobHandler(LeadJobs.expire, onCancel: JobHandler.refuseCancel) { job in
+                try await self.store.expire(org: job.org, leg: job.uid("leg"), job)
+                try await self.countUnknowns()
+            },
+            JobHandler(LeadJobs.recognise, onCancel: JobHandler.refuseCancel) { job in
+                let limit = Self.recogniseBatch
+                while try await self.store.recogniseDue(org: job.org, limit: limit, job) == limit {}
+            },
+        ]
     }
 
-    /// Routes every lead that is due now, each at most once, and returns when all rounds have ended.
-    package func routeDue() async throws {
-        var seen: Set<LeadRef> = []
-        while true {
-            let due = try await store.due(limit: 1000 + seen.count).filter { !seen.contains($0) }
-            if due.isEmpty { return }
-            seen.formUnion(due)
-            await withTaskGroup(of: Void.self) { group in
-                for (index, lead) in due.enumerated() {
-                    if index >= configuration.concurrency { await group.next() }
-                    group.addTask { await self.route(lead) }
-                }
-            }
+    private func repost(_ job: RunningJob) async throws {
+        guard let (leg, ready, attempts) = try await store.repost(org: job.org, leg: job.uid("leg"), job) else {
+            return
         }
+        let answer = await send(ready)
+        try await store.resolve(leg, attempts: attempts, answer: answer, job)
+        try await countUnknowns()
     }
 
-    /// Recognition, expiry and repeats whose time has come.
-    package func keepBooks() async throws {
-        while try await store.recogniseDue(limit: 200) == 200 {}
-        _ = try await store.expireUnknowns(hold: configuration.unknownHold)
-        for (leg, ready) in try await store.reposts() {
-            let answer = await send(ready)
-            do {
-                try await store.resolve(org: leg.org, leg: leg.id, answer: answer)
-            } catch MarketError.notUnknown {
-                continue
-            }
-        }
+    private func countUnknowns() async throws {
         registry.gauge(.marketUnknownOpen).set(Double(try await store.openUnknowns()))
     }
 
@@ -111,85 +90,35 @@ package final class Marketplace: Service {
     /// - Throws: `MarketError.unknownLeg`, `notUnknown`.
     package func resolve(org: String, leg: UID, answer: PostAnswer) async throws {
         try await store.resolve(org: org, leg: leg, answer: answer)
-        wake()
+        try await countUnknowns()
     }
-
-    // MARK: The worker
-
-    private func keepTime() async {
-        try? await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                do {
-                    try await self.keepBooks()
-                } catch {
-                    self.logger.error("market books failed", metadata: ["code": "market_failed", "error": "\(error)"])
-                }
-                self.wake()
-                try await Task.sleep(for: self.configuration.pollInterval)
-            }
-        }
-    }
-
-    private func start(in group: inout DiscardingTaskGroup) async {
-        let busy = state.withLock { $0.inFlight.count }
-        guard busy < configuration.concurrency else { return }
-        do {
-            for lead in try await store.due(limit: configuration.concurrency + busy) where claim(lead) {
-                group.addTask {
-                    let ended = await self.route(lead)
-                    self.release(lead)
-                    if ended { self.wake() }
-                }
-            }
-        } catch {
-            logger.error("due leads cannot be read", metadata: ["code": "market_failed", "error": "\(error)"])
-        }
-    }
-
-    private func claim(_ lead: LeadRef) -> Bool {
-        let count: Int? = state.withLock { state in
-            guard state.inFlight.count < configuration.concurrency, state.inFlight.insert(lead).inserted else {
-                return nil
-            }
-            return state.inFlight.count
-        }
-        if let count { registry.gauge(.marketInFlight).set(Double(count)) }
-        return count != nil
-    }
-
-    private func release(_ lead: LeadRef) {
-        let count = state.withLock { state in
-            state.inFlight.remove(lead)
-            return state.inFlight.count
-        }
-        registry.gauge(.marketInFlight).set(Double(count))
-    }
-
-    private var isStopping: Bool { state.withLock { $0.isStopping } }
 
     // MARK: One round
 
-    /// Runs a round. False when it ended early: it goes on at the next poll.
-    @discardableResult
-    private func route(_ ref: LeadRef) async -> Bool {
+    private func route(_ ref: LeadRef, _ job: RunningJob) async throws {
+        fly(+1)
+        defer { fly(-1) }
         do {
-            guard var round = try await store.open(ref) else { return true }
-            for leg in round.leftovers { try await deliver(leg, &round) }
+            guard var round = try await store.open(ref, job) else { return }
+            for leg in round.leftovers { try await deliver(leg, &round, job) }
             if round.leftovers.isEmpty {
                 try await collectBids(&round)
-                if isStopping { return false }
-                try await sell(&round)
+                try await sell(&round, job)
             }
-            let state = try await store.finish(round)
+            let state = try await store.finish(round, job)
             registry.counter(.leadsRouted, state.rawValue).increment()
-            return true
         } catch MarketError.stateChanged {
-            return true
-        } catch {
-            logger.error(
-                "routing stopped", metadata: ["code": "routing_failed", "lead": "\(ref.id)", "error": "\(error)"])
-            return false
+            // Withdrawn or erased meanwhile, or settled by somebody who was asked.
+            try await store.leave(ref, job)
         }
+    }
+
+    private func fly(_ change: Int) {
+        let count = state.withLock { state in
+            state.inFlight += change
+            return state.inFlight
+        }
+        registry.gauge(.marketInFlight).set(Double(count))
     }
 
     /// Asks every eligible buyer at the same time and completes the verdicts.
@@ -255,7 +184,7 @@ package final class Marketplace: Service {
     }
 
     /// Offers the lead to the best, then to the next, until it is sold, an answer is open, or nobody is left.
-    private func sell(_ round: inout Round) async throws {
+    private func sell(_ round: inout Round, _ job: RunningJob) async throws {
         var open = round.decision.ranked
         var sharing: [Int] = []
         while true {
@@ -266,9 +195,9 @@ package final class Marketplace: Service {
                 return
             }
             open.removeAll { one in group.contains { $0.buyer == one.buyer } }
-            let legs = try await reserve(group, &round)
+            let legs = try await reserve(group, &round, job)
             registry.histogram(.marketDecisionDuration).observe(ContinuousClock.now - started)
-            let answers = try await deliver(legs, &round)
+            let answers = try await deliver(legs, &round, job)
             if answers.contains(where: \.isUnknown) { return }
             for (leg, answer) in zip(legs, answers) where answer.isAccepted {
                 if leg.exclusive { return }
@@ -277,12 +206,12 @@ package final class Marketplace: Service {
         }
     }
 
-    private func reserve(_ group: [Candidate], _ round: inout Round) async throws -> [LegRow] {
+    private func reserve(_ group: [Candidate], _ round: inout Round, _ job: RunningJob) async throws -> [LegRow] {
         var legs: [LegRow] = []
         for one in group {
             round.decision.chosen.append(one.buyer)
             do {
-                legs.append(try await store.reserve(one, for: round))
+                legs.append(try await store.reserve(one, for: round, job))
                 round.newBids = []
             } catch MarketError.capFull {
                 round.decision.record(.capFull, reason: "", buyer: one.buyer)
@@ -291,22 +220,22 @@ package final class Marketplace: Service {
         return legs
     }
 
-    private func deliver(_ legs: [LegRow], _ round: inout Round) async throws -> [PostAnswer] {
+    private func deliver(_ legs: [LegRow], _ round: inout Round, _ job: RunningJob) async throws -> [PostAnswer] {
         var answers: [UID: PostAnswer] = [:]
         try await withThrowingTaskGroup(of: (UID, PostAnswer).self) { group in
-            for leg in legs { group.addTask { (leg.id, try await self.post(leg)) } }
+            for leg in legs { group.addTask { (leg.id, try await self.post(leg, job)) } }
             for try await (leg, answer) in group { answers[leg] = answer }
         }
         for leg in legs { round.note(answers[leg.id] ?? .unknown("lost"), leg.buyer) }
         return legs.map { answers[$0.id] ?? .unknown("lost") }
     }
 
-    private func deliver(_ leg: LegRow, _ round: inout Round) async throws {
-        round.note(try await post(leg), leg.buyer)
+    private func deliver(_ leg: LegRow, _ round: inout Round, _ job: RunningJob) async throws {
+        round.note(try await post(leg, job), leg.buyer)
     }
 
-    private func post(_ leg: LegRow) async throws -> PostAnswer {
-        guard let ready = try await store.beginPost(leg) else { return .notSent("withdrawn") }
+    private func post(_ leg: LegRow, _ job: RunningJob) async throws -> PostAnswer {
+        guard let ready = try await store.beginPost(leg, job) else { return .notSent("withdrawn") }
         let answer = await send(ready)
         try await store.record(answer, for: leg)
         return answer

@@ -34,18 +34,21 @@ package struct LeadIntake: Sendable {
     private let issuer: CertificateIssuer
     private let clock: any WallClock
     private let registry: MetricRegistry
+    private let jobs: LeadJobs
 
     package init(
-        policies: ScorePolicies, issuer: CertificateIssuer, clock: any WallClock, registry: MetricRegistry
+        policies: ScorePolicies, issuer: CertificateIssuer, jobs: LeadJobs, clock: any WallClock,
+        registry: MetricRegistry
     ) {
         self.policies = policies
         self.issuer = issuer
         self.clock = clock
         self.registry = registry
+        self.jobs = jobs
     }
 
     /// Accepts a draft in the caller's transaction. Acknowledge it only after that has committed.
-    /// - Throws: `LeadIntakeError`, or a `SQLError` of the store.
+    /// - Throws: `LeadIntakeError`, a `SQLError` of the store, or `JobError.queueFull`.
     package func accept(_ draft: LeadDraft, in tx: Transaction) throws -> LeadReceipt {
         if let answer = try firstAnswer(to: draft, in: tx) { return answer }
         guard let policy = policies[draft.type] else { throw LeadIntakeError.unknownType(draft.type) }
@@ -68,6 +71,7 @@ package struct LeadIntake: Sendable {
                 answer = \(try jsonText(receipt))
             WHERE org = \(draft.org) AND id = \(id)
             """)
+        if state == .qualified { try jobs.route(id, org: draft.org, traceID: draft.traceID, in: tx) }
         registry.counter(.leadsCreated, state.rawValue).increment()
         return receipt
     }

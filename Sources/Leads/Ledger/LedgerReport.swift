@@ -27,6 +27,26 @@ package struct LedgerReport: Sendable {
 
     package init(database: Database) { self.database = database }
 
+    /// The sum of all lines of all organisations by currency: zero each.
+    package func sums() async throws -> [String: Int64] {
+        let rows = try await database.read("ledger.sums") { transaction in
+            try transaction.all(
+                CurrencySum.self,
+                """
+                SELECT e.currency, CAST(SUM(l.debit_minor - l.credit_minor) AS BIGINT) AS sum
+                FROM ledger_entries e JOIN ledger_lines l ON l.org = e.org AND l.entry_id = e.id GROUP BY e.currency
+                """)
+        }
+        return Dictionary(uniqueKeysWithValues: rows.map { ($0.currency, $0.sum) })
+    }
+
+    private struct CurrencySum: RowDecodable {
+        let currency: String
+        let sum: Int64
+
+        init(row: Row) throws { (currency, sum) = (try row.get("currency"), try row.get("sum")) }
+    }
+
     /// Balances by account; they add up to zero per currency.
     package func accounts(org: String) async throws -> [Balance] {
         try await database.read("ledger.accounts") { tx in try Self.balances(org: org, in: tx) }
@@ -56,7 +76,7 @@ package struct LedgerReport: Sendable {
 
     /// Recounts the book from its lines. Empty when entries, balances and sums agree.
     package func problems(org: String) async throws -> [String] {
-        try await database.read("ledger.check") { tx in
+        try await database.read("ledger.check", limit: .report) { tx in
             let lopsided = try tx.value(
                 Int.self,
                 """

@@ -133,7 +133,7 @@ package struct LeadReads: Sendable {
                 "lead": [
                     "id": .string(lead.id.hex), "type": .string(lead.type), "score": .integer(Int64(lead.score)),
                     "tier": .string(lead.tier), "state": .string(lead.state.rawValue),
-                    "factors": score?.factorsJSON ?? [],
+                    "created_at": .string(lead.createdAt.rfc3339), "factors": score?.factorsJSON ?? [],
                 ],
                 "trace_id": .string(lead.traceID.hex),
                 "visitor_id": lead.source.visitorID.map(JSONValue.string) ?? .null,

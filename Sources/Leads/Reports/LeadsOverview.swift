@@ -68,7 +68,7 @@ extension LeadReads {
     package func overview(
         org: String, recent: Int = 20, currency: Currency = .usd
     ) async throws -> LeadsOverview {
-        try await database.read("leads.overview") { tx in
+        try await database.read("leads.overview", limit: .report) { tx in
             let counts = try tx.all(
                 StateCount.self, "SELECT state, COUNT(*) AS leads FROM leads WHERE org = \(org) GROUP BY state")
             let unknown = try tx.value(

@@ -1,54 +1,21 @@
-package import AurumCore
-internal import Synchronization
+/// Counts units against limits. Never throws: an implementation that loses its shared count decides by the limit's
+/// `degradedMode` and says so in `RateVerdict.mode`.
+package protocol RateLimiter: Sendable {
+    /// Takes the units of one request, or nothing.
+    func decide(_ request: RateRequest) async -> RateVerdict
 
-/// Token buckets by name: `rate` a second, `burst` at once. Bounded: a full table forgets the buckets that are full
-/// again, which changes no verdict.
-package final class RateLimiter: Sendable {
-    private struct Bucket: Sendable {
-        var tokens: Double
-        var at: Timestamp
+    /// Takes the units of all requests, or of none. All of one organisation; a limit of the network stands alone.
+    func decide(all requests: [RateRequest]) async -> RateVerdict
+
+    /// Takes units that may not be there: what comes next waits until they are. For costs that are known afterwards.
+    func owe(_ request: RateRequest) async
+}
+
+extension [RateRequest] {
+    /// One script touches one slot, so what is decided together must belong together.
+    func checkScopes() {
+        precondition(!isEmpty, "no limit was asked")
+        for request in self { precondition(request.scope == self[0].scope, "limits of two owners in one decision") }
+        if count > 1, self[0].scope == .net { preconditionFailure("limits of the network are asked one by one") }
     }
-
-    static let bucketsMax = 50_000
-    private let buckets = Mutex<[String: Bucket]>([:])
-    private let rate: Double
-    private let burst: Double
-    private let clock: any WallClock
-
-    package init(ratePerSecond: Double, burst: Double, clock: any WallClock) {
-        self.rate = ratePerSecond
-        self.burst = burst
-        self.clock = clock
-    }
-
-    /// Takes `cost` tokens of `name`, or answers in how many seconds they will be there.
-    package func take(_ name: String, cost: Double = 1) -> Result<Void, RetryAfter> {
-        let now = clock.now
-        return buckets.withLock { buckets in
-            if buckets.count >= Self.bucketsMax, buckets[name] == nil { prune(&buckets, now) }
-            var bucket = buckets[name] ?? Bucket(tokens: burst, at: now)
-            bucket.tokens = min(burst, bucket.tokens + rate * max(0, (now - bucket.at).seconds))
-            bucket.at = now
-            defer { buckets[name] = bucket }
-            guard bucket.tokens >= min(cost, burst) else {
-                return .failure(RetryAfter(seconds: max(1, Int((min(cost, burst) - bucket.tokens) / rate + 0.999))))
-            }
-            bucket.tokens -= cost
-            return .success(())
-        }
-    }
-
-    /// Takes tokens that may not be there: what comes next waits until they are.
-    package func owe(_ name: String, cost: Double) {
-        buckets.withLock { $0[name]?.tokens -= cost }
-    }
-
-    private func prune(_ buckets: inout [String: Bucket], _ now: Timestamp) {
-        let rate = rate
-        let burst = burst
-        buckets = buckets.filter { $0.value.tokens + rate * (now - $0.value.at).seconds < burst }
-        if buckets.count >= Self.bucketsMax { buckets.removeAll() }
-    }
-
-    package struct RetryAfter: Error, Equatable { package let seconds: Int }
 }

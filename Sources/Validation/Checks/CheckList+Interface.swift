@@ -84,7 +84,7 @@ extension CheckList {
             org.name,
             [
                 "events:write", "events:read", "leads:write", "leads:read", "ledger:read", "analytics:read",
-                "buyers:write", "conversations:read", "conversations:reply",
+                "buyers:write", "campaigns:write", "conversations:read", "conversations:reply",
             ])
         let client = context.client(all)
         let document = try await context.call { try await client.get("/openapi.json") }

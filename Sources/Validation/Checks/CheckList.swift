@@ -1,7 +1,8 @@
 /// Every check there is. A check that sends no request fails by construction.
 enum CheckList {
     static let all: [Check] =
-        leadFlow + marketplace + records + policy + identity + behaviour + formats + interface + security + chat
+        leadFlow + marketplace + records + jobs + database + policy + identity + behaviour + formats + attribution
+        + interface + security + chat
         + performance + load + spike + endurance + resilience + eventResilience + oracles
 
     /// Fake buyers that the checks of one run share; each organisation knows only those it registers.

@@ -13,19 +13,25 @@ struct DemoCampaign: Sendable {
     var referrer: String?
     /// Share of visitors who open the chat, relative to the demo's setting.
     var appetite: Double
+    /// What a click costs about; nil where nobody is paid.
+    var clickPriceCents: Int64?
 
     static let all: [DemoCampaign] = [
         DemoCampaign(
             weight: 26, source: "google", medium: "cpc", campaign: "nyc-solar-nonbrand", term: "solar panels brooklyn",
-            clickParameter: "gclid", network: "google", referrer: "https://www.google.com/", appetite: 1.1),
+            clickParameter: "gclid", network: "google", referrer: "https://www.google.com/", appetite: 1.1,
+            clickPriceCents: 640),
         DemoCampaign(
             weight: 12, source: "google", medium: "cpc", campaign: "nyc-solar-brand", term: "aurum solar",
-            clickParameter: "gclid", network: "google", referrer: "https://www.google.com/", appetite: 1.5),
+            clickParameter: "gclid", network: "google", referrer: "https://www.google.com/", appetite: 1.5,
+            clickPriceCents: 210),
         DemoCampaign(
             weight: 24, source: "facebook", medium: "paid_social", campaign: "homeowners-queens-video",
-            clickParameter: "fbclid", network: "meta", referrer: "https://l.facebook.com/", appetite: 0.8),
+            clickParameter: "fbclid", network: "meta", referrer: "https://l.facebook.com/", appetite: 0.8,
+            clickPriceCents: 330),
         DemoCampaign(
-            weight: 10, source: "newsletter", medium: "email", campaign: "november-tax-credit", appetite: 1.3),
+            weight: 10, source: "newsletter", medium: "email", campaign: "november-tax-credit", appetite: 1.3,
+            clickPriceCents: 25),
         DemoCampaign(weight: 16, referrer: "https://www.google.com/", appetite: 0.9),
         DemoCampaign(weight: 12, appetite: 0.7),
     ]

@@ -109,7 +109,8 @@ struct AppsCommand: AsyncParsableCommand {
         _ configuration: AurumConfiguration, _ body: @Sendable (AppBook) async throws -> JSONValue
     ) async throws -> JSONValue {
         let folder = try DataFolder(path: configuration.dataDirectory)
-        let database = try Openings.database(folder, registry: MetricRegistry(), clock: SystemWallClock())
+        defer { withExtendedLifetime(folder) {} }
+        let database = try await Openings.database(configuration, registry: MetricRegistry(), clock: SystemWallClock())
         do {
             let value = try await body(try await AppBook.open(database))
             try database.close()

@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import AurumCore
 internal import Benchmarks
+internal import Database
 internal import Foundation
 internal import Validation
 
@@ -9,12 +10,14 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, dedup (a part of events), conversation, all (of these), questions (fills a server of its own
-            and asks it the dashboard's questions). Machines are noisy: trust ratios taken in one run, and --gate, which
-            compares CPU per event with the baseline of the repository. docs/benchmarks.md explains every row.
+            Areas: events, dedup (a part of events), conversation, attribution, database (SQLite, and the PostgreSQL of
+            AURUM_DATABASE_URL in a schema of its own), runtime (the Redis client; starts a redis-server unless
+            --redis-url is given), all (of these), questions (fills a server of its own and asks it the dashboard's
+            questions). Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event
+            with the baseline of the repository. docs/benchmarks.md explains every row.
             """)
 
-    @Argument(help: "events, dedup, conversation, questions or all.")
+    @Argument(help: "events, dedup, conversation, attribution, database, runtime, questions or all.")
     var area: String
     @Option(name: .long, help: "Folder with NDJSON files to use instead of the standard data (events).")
     var data: String?
@@ -22,7 +25,9 @@ struct BenchCommand: AsyncParsableCommand {
     var events: Int?
     @Option(name: .long, help: "Ids in the de-duplication window (events, dedup); 50 million, or 50 an event.")
     var identifiers: Int?
-    @Option(name: .long, help: "Write the standard data into this folder, print its counts, and end (events).")
+    @Option(name: .long, help: "Paths to measure with (attribution).")
+    var paths: Int?
+    @Option(name: .long, help: "Write the data into this folder (events) or file (attribution), and end.")
     var write: String?
     @Option(name: .long, help: "standard or harsh, for --write.")
     var profile = "standard"
@@ -34,6 +39,10 @@ struct BenchCommand: AsyncParsableCommand {
     var dataDir: String?
     @Option(name: .long, help: "How often each question is asked after the first time (questions).")
     var asks = 84
+    @Option(name: .customLong("redis-url"), help: "redis:// or rediss:// URL of the server to measure with (runtime).")
+    var redisURL: String?
+    @Option(name: .long, help: .hidden)
+    var cacheWorker: String?
     @Flag(name: .long, help: "Hold the cost of one event to the baseline: +10 % fails (events).")
     var gate = false
     @Flag(name: .long, help: "Measure like --gate and write the result into the baseline file (events).")
@@ -42,21 +51,30 @@ struct BenchCommand: AsyncParsableCommand {
     var baseline = "Benchmarks/baseline.json"
     @Option(name: .long, help: .hidden)
     var passes: Int?
+    @Option(name: .long, help: .hidden)
+    var jobsWorker: String?
     @Flag(name: .long, help: "Run every body once, tiny: proves that it works, measures nothing.")
     var tiny = false
     @Flag(name: .long, help: "Print JSON.")
     var json = false
 
     func validate() throws {
-        guard ["events", "dedup", "conversation", "questions", "all"].contains(area) else {
-            throw ValidationError("unknown area \(area); areas are events, dedup, conversation, questions, all")
+        let areas = ["events", "dedup", "conversation", "attribution", "database", "runtime", "questions", "all"]
+        guard areas.contains(area) else {
+            throw ValidationError("unknown area \(area); areas are \(areas.joined(separator: ", "))")
         }
+        if let paths, paths < 1 { throw ValidationError("--paths must be at least 1") }
         if let identifiers, identifiers < 1 { throw ValidationError("--identifiers must be at least 1") }
         if let events, events < 1 { throw ValidationError("--events must be at least 1") }
         guard EventProfile(rawValue: profile) != nil else { throw ValidationError("--profile is standard or harsh") }
         if area != "questions", dataDir != nil { throw ValidationError("--data-dir belongs to questions") }
         if asks < 0 || !rate.isFinite || rate < 0 { throw ValidationError("--asks and --rate are 0 or more") }
-        if ["conversation", "dedup", "questions"].contains(area), data != nil || write != nil || gate || updateBaseline
+        if area != "runtime", area != "all", redisURL != nil { throw ValidationError("--redis-url belongs to runtime") }
+        if area == "attribution", data != nil || gate || updateBaseline {
+            throw ValidationError("--data, --gate and --update-baseline belong to events")
+        }
+        if ["conversation", "database", "dedup", "runtime", "questions"].contains(area),
+            data != nil || write != nil || gate || updateBaseline
         {
             throw ValidationError("--data, --write, --gate and --update-baseline belong to events")
         }
@@ -64,7 +82,10 @@ struct BenchCommand: AsyncParsableCommand {
 
     func run() async throws {
         do {
+            if let write, area == "attribution" { return try writePaths(to: write) }
             if let write { return try writeData(to: write) }
+            if let cacheWorker { return Output.line(try await Benchmarks.cacheWorker(cacheWorker)) }
+            if let jobsWorker { return try await JobCrash.work(jobsWorker) }
             if let passes { return try await CostGate.passesOnly(passes, events: events ?? 80_000, seed: seed) }
             if gate || updateBaseline { return try await holdToBaseline() }
             try await measure()
@@ -92,9 +113,35 @@ struct BenchCommand: AsyncParsableCommand {
         if area == "conversation" || area == "all" {
             report.rows += try await conversationBench(tiny: tiny, seed: seed)
         }
+        if area == "attribution" || area == "all" { report.rows += try await attribution.run() + campaigns.run() }
+        if area == "database" || area == "all" { report.rows += try await database() }
+        if area == "runtime" || area == "all" {
+            var options = RuntimeBenchOptions()
+            options.redisURL = redisURL
+            options.tiny = tiny
+            options.program = Bundle.main.executablePath
+            report.rows += try await runtimeBench(options)
+            report.rows += try await runtime()
+        }
         if area == "questions" { report.rows += try await questions() }
         try report.print(json: json)
         if !tiny, report.rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
+    }
+
+    private func runtime() async throws -> [BenchRow] {
+        var crash = JobCrash()
+        crash.seed = seed
+        if tiny { (crash.jobs, crash.kills) = (300, 2) }
+        return try await jobBench(tiny: tiny, seed: seed) + [try await crash.row()]
+    }
+
+    private func database() async throws -> [BenchRow] {
+        var servers: [PostgresAddress] = []
+        let location = try await ConfigurationOptions.parse([]).read().databaseLocation()
+        if case .postgres(let address) = location { servers.append(address) }
+        return try await Openings.databaseErrors(location) {
+            try await databaseBench(servers: servers, tiny: tiny, seed: seed)
+        }
     }
 
     private func questions() async throws -> [BenchRow] {
@@ -106,6 +153,25 @@ struct BenchCommand: AsyncParsableCommand {
         bench.dataDirectory = dataDir
         if !json { bench.progress = { Output.error($0) } }
         return try await bench.run().rows(rate: bench.rate)
+    }
+
+    private var attribution: AttributionBench {
+        var bench = AttributionBench()
+        bench.rows = paths ?? bench.rows
+        (bench.tiny, bench.seed) = (tiny, seed)
+        return bench
+    }
+
+    private var campaigns: CampaignBench {
+        var bench = CampaignBench()
+        (bench.tiny, bench.seed) = (tiny, seed)
+        return bench
+    }
+
+    private func writePaths(to file: String) throws {
+        do { try Data(attribution.csv()).write(to: URL(fileURLWithPath: file)) } catch {
+            throw CommandFailure("\(file) cannot be written: \(error.localizedDescription)")
+        }
     }
 
     private func writeData(to folder: String) throws {

@@ -1,3 +1,4 @@
+internal import Accounts
 internal import ArgumentParser
 internal import AurumCore
 internal import Foundation
@@ -53,7 +54,14 @@ final class DemoVisitors: Service {
     private let seed: UInt64
     private let ready: AsyncStream<String>
     private let signal: AsyncStream<String>.Continuation
-    private let prepared = Mutex<(buyers: BuyerRegistry, site: String, fakes: FakesServer)?>(nil)
+    private let prepared = Mutex<Prepared?>(nil)
+
+    private struct Prepared: Sendable {
+        let buyers: BuyerRegistry
+        let keys: KeyStore
+        let site: String
+        let fakes: FakesServer
+    }
 
     init(visitorsPerMinute: Double, seed: UInt64) {
         self.visitorsPerMinute = visitorsPerMinute
@@ -62,21 +70,40 @@ final class DemoVisitors: Service {
     }
 
     func prepare(_ server: RunningServer, _ fakes: FakesServer) {
-        prepared.withLock { $0 = (server.parts.buyers, server.parts.site.publishableKey, fakes) }
+        let made = Prepared(
+            buyers: server.parts.buyers, keys: server.parts.keys, site: server.parts.site.publishableKey, fakes: fakes)
+        prepared.withLock { $0 = made }
     }
 
     func start(_ url: String) { signal.yield(url) }
 
     func run() async throws {
         var urls = ready.cancelOnGracefulShutdown().makeAsyncIterator()
-        guard let url = await urls.next(), let (buyers, site, fakes) = prepared.withLock({ $0 }) else { return }
-        try await DemoBuyers.register(buyers, port: try await fakes.port(), codes: fakes.buyers.map(\.code))
+        guard let url = await urls.next(), let prepared = prepared.withLock({ $0 }) else { return }
+        let fakes = prepared.fakes
+        try await DemoBuyers.register(prepared.buyers, port: try await fakes.port(), codes: fakes.buyers.map(\.code))
+        await sendSpend(url, prepared.keys)
         let traffic = DemoTraffic(
             .init(
-                baseURL: url, publishableKey: site, zips: DemoZIP.embedded(), seed: seed,
+                baseURL: url, publishableKey: prepared.site, zips: DemoZIP.embedded(), seed: seed,
                 visitorsPerMinute: visitorsPerMinute),
             logger: Logger(label: "demo"))
         try await traffic.run()
+    }
+
+    /// What the campaigns cost this month, with a key of this run for this one purpose.
+    private func sendSpend(_ url: String, _ keys: KeyStore) async {
+        let key = KeyText(kind: .server)
+        keys.addForThisRun(
+            key,
+            principal: Principal(
+                org: "default", app: "default", keyID: key.id, kind: .server, scopes: [.campaignsWrite]))
+        let today = CivilDate(daysSince1970: Int(SystemWallClock().now.microseconds / 86_400_000_000))
+        do {
+            try await DemoSpend(baseURL: url, key: key.exposed, seed: seed).send(today: today)
+        } catch {
+            Logger(label: "demo").warning("the demo's spend was not imported", metadata: ["error": "\(error)"])
+        }
     }
 }
 

@@ -130,7 +130,7 @@ struct EventsCommand: AsyncParsableCommand {
     ) async throws {
         let folder = try DataFolder(path: configuration.dataDirectory)
         let (clock, registry) = (SystemWallClock(), MetricRegistry())
-        let database = try Openings.database(folder, registry: registry, clock: clock)
+        let database = try await Openings.database(configuration, registry: registry, clock: clock)
         let policies = try await Openings.policies(folder, database, registry: registry)
         var settings = EventsConfiguration()
         settings.upkeep.logBytesMax = configuration.integer(.logBytesMax)

@@ -162,8 +162,9 @@ struct KeysCommand: AsyncParsableCommand {
         _ configuration: AurumConfiguration, _ body: (KeyStore) async throws -> Value
     ) async throws -> Value {
         let folder = try DataFolder(path: configuration.dataDirectory)
+        defer { withExtendedLifetime(folder) {} }
         let clock = SystemWallClock()
-        let database = try Openings.database(folder, registry: MetricRegistry(), clock: clock)
+        let database = try await Openings.database(configuration, registry: MetricRegistry(), clock: clock)
         let store = try await KeyStore(database: database, clock: clock)
         do {
             let value = try await body(store)

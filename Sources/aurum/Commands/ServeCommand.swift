@@ -32,7 +32,8 @@ struct ServeCommand: AsyncParsableCommand {
 
     private static func printConfiguration(_ configuration: AurumConfiguration) {
         for resolved in configuration.values {
-            Output.line("\(resolved.setting.name) = \(resolved.value)  (\(resolved.source))")
+            let isHidden = resolved.setting.isSecret && resolved.source != "default"
+            Output.line("\(resolved.setting.name) = \(isHidden ? "***" : resolved.value)  (\(resolved.source))")
         }
     }
 }

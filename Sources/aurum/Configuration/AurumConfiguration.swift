@@ -1,6 +1,8 @@
 internal import Configuration
+internal import Database
 internal import Foundation
 internal import Logging
+internal import Runtime
 internal import SystemPackage
 internal import Telemetry
 
@@ -27,6 +29,21 @@ struct AurumConfiguration: Sendable {
 
     /// nil when the metrics listener is off.
     var metricsAddress: (host: String, port: Int)? { Self.address(self[.metricsAddress]) }
+
+    /// Where the records are: a file of the data folder unless the setting says otherwise.
+    func databaseLocation() throws(DatabaseLocation.Failure) -> DatabaseLocation {
+        let url = self[.databaseURL]
+        if url == Setting.databaseURL.standard { return .sqlite(path: DataFolder.databasePath(in: dataDirectory)) }
+        return try DatabaseLocation(url: url, requireTLS: self[.databaseTLS] != "prefer")
+    }
+
+    /// nil when limits, locks and caches stay in this process.
+    var redis: RedisConfiguration? {
+        get throws(RedisConfiguration.Problem) {
+            if self[.redisURL] == "off" { return nil }
+            return try RedisConfiguration(url: self[.redisURL])
+        }
+    }
 
     func integer(_ setting: Setting) -> Int { Int(self[setting]) ?? 0 }
 
@@ -76,6 +93,10 @@ struct AurumConfiguration: Sendable {
         let configuration = AurumConfiguration(values: values)
         if configuration[.metricsAddress] != "off", configuration.metricsAddress == nil {
             problems.append("metrics.address must be HOST:PORT or off")
+        }
+        do { _ = try configuration.databaseLocation() } catch { problems.append("database.url \(error)") }
+        do throws(RedisConfiguration.Problem) { _ = try configuration.redis } catch {
+            problems.append("redis.url: \(error)")
         }
         problems += unknownNames(environment: environment, flags: flags)
         guard problems.isEmpty else { throw Problems(sentences: problems) }

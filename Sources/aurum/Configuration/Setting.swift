@@ -12,6 +12,8 @@ struct Setting: Sendable {
     let kind: Kind
     let standard: String
     let help: String
+    /// Never printed.
+    var isSecret = false
 
     var name: String { key.joined(separator: ".") }
 
@@ -79,9 +81,29 @@ extension Setting {
         key: ["events", "logBytesMax"], kind: .integer(0...1 << 50), standard: "0",
         help: "Bytes of the event log beyond which the oldest events are removed; 0 for no bound.")
 
+    static let databaseURL = Setting(
+        key: ["database", "url"], kind: .text, standard: "sqlite",
+        help: "Home of the records: sqlite (aurum.db in the data folder), sqlite:///PATH or postgres://…",
+        isSecret: true)
+    static let databaseTLS = Setting(
+        key: ["database", "tls"], kind: .choice(["verify-full", "prefer"]), standard: "verify-full",
+        help: "Encryption to a PostgreSQL server on another machine; prefer takes what the URL asks for.")
+    static let databaseConnectionsMax = Setting(
+        key: ["database", "connectionsMax"], kind: .integer(1...300), standard: "20",
+        help: "Connections to PostgreSQL at once.")
+    static let databaseSlow = Setting(
+        key: ["database", "slowMs"], kind: .integer(1...600_000), standard: "100",
+        help: "Reads and writes of the database that take longer, in milliseconds, are logged with their plan.")
+    static let redisURL = Setting(
+        key: ["redis", "url"], kind: .text, standard: "off",
+        help: "redis://[user:password@]host:port of the Redis or Valkey that nodes share, rediss:// for TLS, hosts "
+            + "separated by commas for a cluster; off keeps limits, locks and caches in this process.",
+        isSecret: true)
+
     static let all: [Setting] = [
-        dataDirectory, httpHost, httpPort, metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
+        dataDirectory, databaseURL, databaseTLS, databaseConnectionsMax, databaseSlow, httpHost, httpPort,
+        metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
         eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, operatorName,
-        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory, logBytesMax,
+        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory, logBytesMax, redisURL,
     ]
 }

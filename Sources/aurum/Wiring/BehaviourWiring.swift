@@ -3,13 +3,14 @@ internal import Database
 internal import Events
 internal import Gateway
 internal import Logging
+internal import Runtime
 internal import Telemetry
 
 /// Questions about behaviour, exports and the live tail over one log.
 enum BehaviourWiring {
     static func parts(
         _ configuration: AurumConfiguration, _ folder: DataFolder, _ events: EventLog, _ limits: EventLimits,
-        _ database: Database, _ engine: QueryEngine, _ apps: AppBook
+        _ database: Database, _ engine: QueryEngine, _ apps: AppBook, _ jobs: SQLJobStore
     ) -> BehaviourParts {
         let clock = SystemWallClock()
         let directory = configuration[.exportsDirectory]
@@ -18,7 +19,8 @@ enum BehaviourWiring {
             exports: ExportService(
                 database: database, engine: engine, folder: folder.exportsPath,
                 directory: directory == "off" ? nil : directory, freeBytesMin: limits.freeBytesMin, clock: clock,
-                logger: Logger(label: "exports")),
+                logger: Logger(label: "exports"),
+                enqueue: { id, org, tx in try JobWiring.enqueueExport(id, org: org, jobs, in: tx) }),
             tail: TailFeed(events.store))
     }
 

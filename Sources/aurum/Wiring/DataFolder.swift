@@ -10,6 +10,7 @@ enum DataFolderError: Error, CustomStringConvertible {
     case cannotCreate(String, String)
     case notWritable(String)
     case inUse(String, pid: String)
+    case halfRestored(String)
 
     var description: String {
         switch self {
@@ -18,6 +19,9 @@ enum DataFolderError: Error, CustomStringConvertible {
         case .inUse(let path, let pid):
             "another aurum (process \(pid)) uses the data folder \(path); "
                 + "stop it, or set AURUM_DATA_DIR to another folder"
+        case .halfRestored(let path):
+            "a restore into the data folder \(path) did not finish; empty it, and its database where that is "
+                + "elsewhere, and restore again"
         }
     }
 }
@@ -27,17 +31,24 @@ final class DataFolder: Sendable {
     let path: String
     private let lockDescriptor: Int32
 
-    var databasePath: String { path + "/aurum.db" }
+    var databasePath: String { DataFolder.databasePath(in: path) }
     var logPath: String { path + "/events" }
-    var signingKeyPath: String { path + "/certificate-signing.key" }
+    var signingKeyPath: String { path + "/" + Self.keyNames[0] }
     /// Networks of data centres, where the operator put a list.
-    var datacentrePath: String { path + "/datacentre-ranges.txt" }
-    var personalKeyPath: String { path + "/personal-fields.key" }
+    var datacentrePath: String { path + "/" + Self.keyNames[3] }
+    var personalKeyPath: String { path + "/" + Self.keyNames[1] }
     var exportsPath: String { path + "/exports" }
-    var siteKeyPath: String { path + "/site.key" }
+    var siteKeyPath: String { path + "/" + Self.keyNames[2] }
     var contactPath: String { DataFolder.contactPath(in: path) }
 
+    static func databasePath(in folder: String) -> String { folder + "/aurum.db" }
+    /// Files that a site cannot do without, beside tables and log: backups hold them.
+    static let keyNames = ["certificate-signing.key", "personal-fields.key", "site.key", "datacentre-ranges.txt"]
+
     static func contactPath(in folder: String) -> String { folder + "/server.json" }
+    static func backupKeyPath(in folder: String) -> String { folder + "/backup.key" }
+    /// There while a restore is under way.
+    static func unfinishedPath(in folder: String) -> String { folder + "/restore-unfinished" }
 
     /// Makes the folder where it is missing and takes its lock, which the kernel frees when the process ends.
     init(path: String) throws(DataFolderError) {
@@ -46,6 +57,7 @@ final class DataFolder: Sendable {
             try FileManager.default.createDirectory(
                 atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         } catch { throw .cannotCreate(path, error.localizedDescription) }
+        guard !FileManager.default.fileExists(atPath: Self.unfinishedPath(in: path)) else { throw .halfRestored(path) }
         let descriptor = open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw .notWritable(path) }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {

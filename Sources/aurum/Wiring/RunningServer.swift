@@ -10,6 +10,7 @@ internal import Foundation
 internal import Gateway
 internal import Leads
 internal import Logging
+internal import Runtime
 internal import ServiceLifecycle
 internal import Solar
 internal import Telemetry
@@ -37,28 +38,42 @@ struct RunningServer {
         FileLimit.raise()
         let stores = try await Stores.open(configuration)
         let trade = try Trade.open(configuration, stores)
-        let parts = try parts(configuration, stores, trade)
-        let (attribution, leads) = (parts.attribution, parts.leads)
-        let (market, capture) = (trade.market, stores.events.capture)
+        var parts = try await parts(configuration, stores, trade)
+        let (attribution, leads, capture) = (parts.attribution, parts.leads, stores.events.capture)
         let relay = OutboxRelay(
-            database: stores.database, health: stores.health, logger: Logger(label: "outbox")
+            database: stores.database, health: stores.health, logger: Logger(label: "outbox"),
+            exclusive: stores.runtime.roles.lock.relayTurn
         ) { batch in
             try await capture.appendInternal(batch.map { InternalEvent($0) })
             try await Credits.follow(batch, attribution, leads)
-            if batch.contains(where: { $0.name == "lead.created" }) { market.wake() }
         }
+        let backups = Backups(
+            database: stores.database, log: stores.events, gate: relay.gate, dataPath: stores.folder.path,
+            clock: stores.clock)
+        parts.backup = { try await backups.answer($0) }
+        let inputs = try probeInputs(configuration, stores, backups)
+        parts.bulk = BulkWrites(disk: inputs.disk)
         let contact = LocalContact(folder: stores.folder, keys: stores.keys)
+        // Once before anybody is let in: what the quarantine holds decides what it may take.
+        try await stores.quarantine.tend()
         let gateway = try GatewayServer(parts, settings: configuration.gatewaySettings) { port in
             let url = "http://\(configuration.httpHost):\(port)"
             contact.write(url: url)
             await onReady(url)
         }
+        var services = stores.runtime.services
+        services += [
+            relay, parts.jobs.queue,
+            DatabaseProbe(
+                database: stores.database, health: stores.health, registry: stores.registry, clock: stores.clock,
+                inputs: inputs),
+            StatementWatch(database: stores.database),
+            CreditCompletion(attribution: attribution, leads: leads, logger: Logger(label: "attribution")),
+        ]
+        services += metrics(configuration, stores)
+        services.append(gateway)
         return RunningServer(
-            configuration: configuration, parts: parts,
-            services: [
-                relay, market, parts.behaviour.exports,
-                QuarantineUpkeep(desk: stores.quarantine, logger: Logger(label: "quarantine")),
-            ] + metrics(configuration, stores) + [gateway] + extra,
+            configuration: configuration, parts: parts, services: services + extra,
             newAdminToken: stores.newAdminToken, folder: stores.folder,
             close: {
                 await relay.drain()
@@ -69,18 +84,38 @@ struct RunningServer {
             })
     }
 
+    /// What health is told beside what the database says of itself.
+    private static func probeInputs(
+        _ configuration: AurumConfiguration, _ stores: Stores, _ backups: Backups
+    ) throws -> DatabaseProbe.Inputs {
+        var inputs = DatabaseProbe.Inputs(stores.database)
+        var volumes = [stores.folder.path]
+        if case .sqlite(let path) = try configuration.databaseLocation() { volumes.append(path) }
+        let (paths, last) = (volumes, backups.last)
+        inputs.disk = { DiskSpace.fullest(of: paths) }
+        inputs.backup = { last.figures }
+        return inputs
+    }
+
     /// What the gateway translates for.
     private static func parts(
         _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade
-    ) throws -> GatewayParts {
+    ) async throws -> GatewayParts {
         let (database, registry, clock) = (stores.database, stores.registry, stores.clock)
         let territory = try Territory()
         let flows = try SolarFlow.catalogue(territory: territory, estimator: try SolarEstimator())
         let solar = SolarIntake(intake: trade.intake, territory: territory)
         let conversations = ConversationService(
             database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
-            limits: configuration.conversationLimits, onEnd: { try solar.accept($0, in: $1) })
+            limits: configuration.conversationLimits, limiter: stores.runtime.roles.limiter,
+            onEnd: { try solar.accept($0, in: $1) })
         let queries = BehaviourWiring.engine(stores.events, stores.quarantine, registry: registry)
+        let behaviour = BehaviourWiring.parts(
+            configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies.apps,
+            stores.jobs)
+        let queue = try await JobWiring.queue(
+            stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
+            clock: clock, registry: registry, health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -92,13 +127,14 @@ struct RunningServer {
                 database: database, policies: trade.policies, allowLoopback: configuration.egressAllowLoopback),
             ledger: LedgerReport(database: database),
             attribution: AttributionService(
-                database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine)),
-            behaviour: BehaviourWiring.parts(
-                configuration, stores.folder, stores.events, stores.eventLimits, database, queries,
-                stores.policies.apps),
+                database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine),
+                registry: registry),
+            behaviour: behaviour,
+            jobs: JobParts(queue: queue, store: stores.jobs, reads: JobReads(database: database)),
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
-            registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"))
+            registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),
+            runtime: stores.runtime.roles)
         let apps = stores.policies.apps
         made.captureSettings = { org, app in
             let settings = apps.state(org: org, app: app).settings
@@ -127,7 +163,7 @@ struct RunningServer {
         var group = ServiceGroupConfiguration(
             services: services.map { .init(service: $0, successTerminationBehavior: .gracefullyShutdownGroup) },
             gracefulShutdownSignals: [.sigterm, .sigint], logger: Logger(label: "aurum"))
-        group.maximumGracefulShutdownDuration = .seconds(20)
+        group.maximumGracefulShutdownDuration = .seconds(40)
         group.maximumCancellationDuration = .seconds(5)
         do {
             try await ServiceGroup(configuration: group).run()
@@ -151,6 +187,8 @@ private struct Stores: Sendable {
     let policies: EventPolicies
     let quarantine: QuarantineDesk
     let keys: KeyStore
+    let runtime: RuntimeWiring
+    let jobs: SQLJobStore
     let newAdminToken: String?
     let siteKey: String
 
@@ -159,8 +197,8 @@ private struct Stores: Sendable {
         let registry = MetricRegistry()
         let health = HealthRegistry(clock: clock)
         let folder = try DataFolder(path: configuration.dataDirectory)
-        let database = try Openings.database(folder, registry: registry, clock: clock)
-        health.report("database", .ok)
+        let database = try await Openings.database(configuration, registry: registry, clock: clock)
+        health.report("database", .ok, fallback: database.weakness, details: [database.dialect.rawValue])
         var settings = EventsConfiguration()
         settings.commitDelay = configuration.commitDelay
         settings.limits.bytesInFlightMax = configuration.integer(.eventBytesInFlight)
@@ -173,9 +211,13 @@ private struct Stores: Sendable {
         let quarantine = QuarantineDesk(
             policies: policies, log: events, database: database, limits: settings.limits, clock: clock)
         let keys = try await KeyStore(database: database, clock: clock)
+        let fences = SQLFences(database: database, isShared: database.dialect == .postgres)
         return Stores(
             folder: folder, clock: clock, registry: registry, health: health, database: database, events: events,
             eventLimits: settings.limits, policies: policies, quarantine: quarantine, keys: keys,
+            runtime: try await RuntimeWiring.open(
+                configuration, database: database, fences: fences, registry: registry, health: health, clock: clock),
+            jobs: SQLJobStore(database: database, fences: fences, registry: registry),
             newAdminToken: try await FirstStart.adminToken(keys),
             siteKey: try await FirstStart.siteKey(keys, path: folder.siteKeyPath))
     }
@@ -197,28 +239,50 @@ private struct Trade: Sendable {
             "egress", .ok, required: false,
             fallback: configuration.egressAllowLoopback ? "loopback allowed" : nil)
         let client = HTTPLeadBuyer.makeClient(egress: egress)
+        let jobs = LeadJobs(stores.jobs)
         let market = Marketplace(
-            database: stores.database, buyer: HTTPLeadBuyer(client: client, egress: egress, clock: stores.clock),
-            policies: policies, clock: stores.clock, registry: stores.registry, logger: Logger(label: "leads"),
-            configuration: .init())
+            database: stores.database, jobs: jobs,
+            buyer: GuardedLeadBuyer(
+                HTTPLeadBuyer(client: client, egress: egress, clock: stores.clock),
+                guards: stores.runtime.roles.guards),
+            policies: policies, clock: stores.clock, registry: stores.registry)
         return Trade(
             policies: policies,
-            intake: LeadIntake(policies: policies, issuer: issuer, clock: stores.clock, registry: stores.registry),
+            intake: LeadIntake(
+                policies: policies, issuer: issuer, jobs: jobs, clock: stores.clock, registry: stores.registry),
             client: client, market: market)
     }
 }
 
 /// Opening what the folder holds, with refusals as sentences for the operator.
 enum Openings {
-    static func database(_ folder: DataFolder, registry: MetricRegistry, clock: any WallClock) throws -> Database {
-        do {
-            return try Database.openSQLite(at: folder.databasePath, registry: registry, clock: clock)
-        } catch SQLError.schema(let reason) {
-            throw CommandFailure("the database \(folder.databasePath) does not fit this release: \(reason)")
+    static func database(
+        _ configuration: AurumConfiguration, registry: MetricRegistry, clock: any WallClock
+    ) async throws -> Database {
+        let location = try configuration.databaseLocation()
+        var pool = PostgresPoolSettings()
+        pool.connectionsMax = configuration.integer(.databaseConnectionsMax)
+        pool.connectionsMin = min(pool.connectionsMin, pool.connectionsMax)
+        let database = try await databaseErrors(location) {
+            try await Database.open(location, pool: pool, registry: registry, clock: clock)
+        }
+        database.queries.slowAfter = .milliseconds(configuration.integer(.databaseSlow))
+        return database
+    }
+
+    /// Runs `body`; what the database says becomes a sentence for the operator.
+    static func databaseErrors<Value>(
+        _ location: DatabaseLocation, _ body: () async throws -> Value
+    ) async throws -> Value {
+        do { return try await body() } catch SQLError.schema(let reason) {
+            throw CommandFailure("the database \(location.shown) does not fit this release: \(reason)")
         } catch SQLError.corrupt {
-            throw CommandFailure("\(folder.databasePath) is damaged or no database; restore it from a backup")
+            throw CommandFailure("\(location.shown) is damaged or no database; restore it from a backup")
+        } catch SQLError.unavailable where location.dialect == .postgres {
+            throw CommandFailure(
+                "\(location.shown) does not answer, or refuses this user; check AURUM_DATABASE_URL with psql")
         } catch let error as SQLError {
-            throw CommandFailure("the database \(folder.databasePath) cannot be opened: \(error)")
+            throw CommandFailure("the database \(location.shown) cannot be opened: \(error)")
         }
     }
 
@@ -252,24 +316,35 @@ enum Openings {
     }
 }
 
-/// Follows the sale events that the relay has just put into the log.
+/// Follows the events of leads, sales and the ledger that the relay has just put into the log.
 enum Credits {
     static func follow(
         _ batch: [OutboxEvent], _ attribution: AttributionService, _ leads: LeadReads
     ) async throws {
         for event in batch {
+            if event.name == "lead.created", let lead = event.props["lead"]?.string.flatMap({ UID($0) }) {
+                let known = try await leads.read(org: event.org, id: lead)
+                try await attribution.credit(
+                    NewLead(
+                        org: event.org, lead: lead, traceID: event.traceID,
+                        visitorID: known?["source"]?["visitor_id"]?.string, at: event.at))
+                continue
+            }
             guard let leg = event.props["leg"]?.string.flatMap({ UID($0) }) else { continue }
             switch event.name {
             case "delivery.accepted":
                 guard let minor = event.props["price_minor"]?.integer,
                     let currency = event.props["currency"]?.string.flatMap({ Currency($0) })
                 else { continue }
-                let visitor = try await leads.explain(org: event.org, leg: leg)?["visitor_id"]?.string
+                let known = try await leads.explain(org: event.org, leg: leg)
                 try await attribution.credit(
                     Sale(
-                        org: event.org, leg: leg, traceID: event.traceID, visitorID: visitor,
-                        price: Money(minorUnits: minor, currency: currency), at: event.at))
+                        org: event.org, leg: leg, traceID: event.traceID, visitorID: known?["visitor_id"]?.string,
+                        price: Money(minorUnits: minor, currency: currency), at: event.at,
+                        milestoneAt: known?["lead"]?["created_at"]?.string.flatMap { Timestamp(rfc3339: $0) }))
             case "delivery.returned": try await attribution.reverse(org: event.org, leg: leg)
+            case "ledger.posted" where event.props["kind"]?.string == "recognised":
+                try await attribution.recognise(org: event.org, leg: leg, at: event.at)
             default: continue
             }
         }

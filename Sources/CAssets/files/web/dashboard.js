@@ -117,8 +117,8 @@
   }
   function campaignRows(attribution) {
     const rows = new Map();
-    for (const side of ['first', 'last']) {
-      for (const line of attribution[side] || []) {
+    for (const [side, model] of [['first', 'first'], ['last', $('campaign-model').value]]) {
+      for (const line of attribution[model] || []) {
         const key = JSON.stringify([line.campaign, line.source, line.medium, line.channel]);
         const row = rows.get(key) || { ...line, first: 0, last: 0, firstSales: 0, lastSales: 0 };
         row[side] += line.revenue_minor;
@@ -129,7 +129,11 @@
     return Array.from(rows.values()).sort((a, b) => Math.max(b.first, b.last) - Math.max(a.first, a.last));
   }
   const nameOf = (row) => named(row.campaign) || named(row.source) || title(row.channel || 'direct');
+  let lastAttribution = {};
   function campaigns(attribution) {
+    lastAttribution = attribution;
+    const chosen = $('campaign-model').selectedOptions[0].textContent.replace(/^./, (first) => first.toUpperCase());
+    $('campaign-model-name').textContent = chosen;
     const rows = campaignRows(attribution);
     $('campaign-empty').hidden = rows.length > 0;
     document.querySelector('.campaigns').hidden = rows.length === 0;
@@ -176,6 +180,7 @@
     const short = (name) => (name.length > room ? `${name.slice(0, room - 1)}…` : name);
     chart.options.scales.x.ticks.maxTicksLimit = chart.width < 420 ? 3 : 6;
     chart.data.labels = top.map((row) => short(nameOf(row)));
+    chart.data.datasets[1].label = chosen;
     chart.data.datasets.forEach((set, index) => {
       set.data = top.map((row) => (index ? row.last : row.first));
       set.backgroundColor = token(index ? '--last' : '--first');
@@ -184,6 +189,8 @@
     $('campaign-chart').parentElement.style.minHeight = `${Math.max(220, top.length * 46 + 40)}px`;
     chart.update();
   }
+
+  $('campaign-model').onchange = () => campaigns(lastAttribution);
 
   // ---- leads
 

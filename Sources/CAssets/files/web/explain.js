@@ -161,6 +161,9 @@
     path(view.path || []);
     credits('credit-first', view.credits.first || []);
     credits('credit-last', view.credits.last || []);
+    const model = $('credit-model');
+    model.onchange = () => credits('credit-other', view.credits[model.value] || []);
+    model.onchange();
     factors(view.lead);
     bids(view.bids || [], view.leg);
     ledger(view.ledger || []);

@@ -2,12 +2,13 @@ package import AurumCore
 package import Database
 internal import Foundation
 package import Logging
-internal import ServiceLifecycle
-internal import Synchronization
 
-/// Exports as jobs: asked for over the API, written one after another to the data folder, taken up again after a
-/// crash where they were left.
-package final class ExportService: Service {
+/// Exports: asked for over the API, written in the background to the data folder, taken up again after a crash where
+/// they were left. Who calls `work` and `expire` is given from outside; it does each export once at a time.
+package final class ExportService: Sendable {
+    /// Sees to it that `work` is called for an export, if and only if the transaction commits.
+    package typealias Enqueue = @Sendable (_ id: UID, _ org: String, Transaction) throws -> Void
+
     private let store: ExportStore
     private let engine: QueryEngine
     private let folder: String
@@ -15,9 +16,7 @@ package final class ExportService: Service {
     private let freeBytesMin: Int
     private let clock: any WallClock
     private let logger: Logger
-    private let wakes: AsyncStream<Void>
-    private let wakeUp: AsyncStream<Void>.Continuation
-    private static let expireEvery: Duration = .seconds(3600)
+    private let enqueue: Enqueue
 
     /// - Parameters:
     ///   - folder: where files lie; made where it is missing.
@@ -25,24 +24,26 @@ package final class ExportService: Service {
     ///   - freeBytesMin: of the volume: below it no more is written.
     package init(
         database: Database, engine: QueryEngine, folder: String, directory: String?, freeBytesMin: Int,
-        clock: any WallClock, logger: Logger
+        clock: any WallClock, logger: Logger, enqueue: @escaping Enqueue
     ) {
         store = ExportStore(database: database)
         (self.engine, self.folder, self.directory) = (engine, folder, directory)
         (self.freeBytesMin, self.clock, self.logger) = (freeBytesMin, clock, logger)
-        (wakes, wakeUp) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
+        self.enqueue = enqueue
     }
 
     // MARK: API
 
-    package func create(_ body: JSONValue, org: String) async throws -> ExportJob? {
+    /// Makes an export, unless one was made for the key, and answers with it as it was then.
+    /// - Throws: `ExportError.tooMany`, `IdempotencyKeyReused`, and what is wrong with the body.
+    package func create(
+        _ body: JSONValue, org: String, once key: IdempotencyKey? = nil
+    ) async throws -> KeptAnswer {
         let now = clock.now
         let request = try ExportRequest(body, org: org, now: now, hasDirectory: directory != nil)
         if let query = request.query { _ = try engine.query(query) }
         let id = UID(now: now)
-        try await store.add(request, org: org, id: id)
-        wakeUp.yield()
-        return try await store.job(id, org: org)
+        return try await store.add(request, org: org, id: id, once: key, enqueue: enqueue)
     }
 
     package func job(_ id: UID, org: String) async throws -> ExportJob? { try await store.job(id, org: org) }
@@ -98,64 +99,66 @@ package final class ExportService: Service {
 
     // MARK: work
 
-    package func run() async throws {
+    /// Makes the folder and sees to exports that an earlier release left open.
+    package func adopt() async throws {
         try FileManager.default.createDirectory(
             atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        await withTaskGroup(of: Void.self) { group in
-            group.addTask { [self] in
-                while !Task.isCancelled {
-                    wakeUp.yield()
-                    try? await Task.sleep(for: Self.expireEvery)
-                }
-            }
-            // A job ends with the process and goes on with the next one: stopping never waits for it.
-            group.addTask { [self] in
-                await cancelWhenGracefulShutdown { [self] in
-                    for await _ in wakes {
-                        for job in (try? await store.expire()) ?? [] { removeFile(job) }
-                        await work()
-                    }
-                }
-            }
-            await group.next()
-            group.cancelAll()
+        try await store.adopt(enqueue)
+    }
+
+    /// Does one export, from where it is; nothing when it was removed or is over. What keeps it from being written
+    /// stands in the export itself.
+    /// - Parameter onPart: called after every part that the file holds for good, with the rows so far.
+    /// - Throws: `CancellationError` when the task was cancelled, what the store throws, and what `onPart` throws: then
+    ///   it goes on later.
+    package func work(
+        _ id: UID, org: String, onPart: @escaping @Sendable (_ rows: Int) async throws -> Void = { _ in }
+    ) async throws {
+        guard let job = try await store.job(id, org: org), job.state == .queued || job.state == .running else { return }
+        do {
+            try await write(job, onPart)
+            logger.info("export done", metadata: ["export": "\(job.id)"])
+        } catch is CancellationError {
+            throw CancellationError()
+        } catch let interruption as PartInterruption {
+            throw interruption.error
+        } catch {
+            let tag = (error as? ExportError)?.tag ?? "export_failed"
+            logger.error("export failed", metadata: ["code": "\(tag)", "export": "\(job.id)", "error": "\(error)"])
+            try await store.fail(job, tag: tag)
         }
     }
 
-    /// Does every job that waits.
-    private func work() async {
-        while !Task.isCancelled {
-            guard let job = try? await store.next() else { return }
-            do {
-                try await write(job)
-                logger.info("export done", metadata: ["export": "\(job.id)"])
-            } catch is CancellationError {
-                return
-            } catch {
-                let tag = (error as? ExportError)?.tag ?? "export_failed"
-                logger.error("export failed", metadata: ["code": "\(tag)", "export": "\(job.id)", "error": "\(error)"])
-                guard (try? await store.fail(job, tag: tag)) != nil else { return }
-            }
-        }
+    /// Ends an export whose job was cancelled: it has failed as `cancelled`. Nothing for one that is over.
+    package static func cancel(_ id: UID, org: String, in tx: Transaction) throws {
+        try ExportStore.cancel(id, org: org, in: tx)
     }
 
-    private func write(_ job: ExportJob) async throws {
+    /// Removes what has been finished long enough.
+    package func expire() async throws {
+        for job in try await store.expire() { removeFile(job) }
+    }
+
+    /// What `onPart` threw: it is not the export's fault.
+    private struct PartInterruption: Error { let error: any Error }
+
+    private func write(_ job: ExportJob, _ onPart: @Sendable (Int) async throws -> Void) async throws {
         guard let request = request(job) else { throw ExportError.query("export_request") }
         let path = path(job, request)
         let written: (sha256: String, rows: Int, bytes: Int)?
         if let query = request.query {
             written = try await write(query, request, job, path)
         } else {
-            written = try await writeEvents(request, job, path)
+            written = try await writeEvents(request, job, path, onPart)
         }
         guard let written else { return }
         try deliver(request, job, path, written.sha256)
         try await store.finish(job, sha256: written.sha256, rows: written.rows, bytes: written.bytes)
     }
 
-    /// nil when the job was deleted meanwhile.
+    /// nil when the job was deleted or cancelled meanwhile.
     private func writeEvents(
-        _ request: ExportRequest, _ job: ExportJob, _ path: String
+        _ request: ExportRequest, _ job: ExportJob, _ path: String, _ onPart: @Sendable (Int) async throws -> Void
     ) async throws -> (sha256: String, rows: Int, bytes: Int)? {
         let source = engine.source
         let writer = try await BlockingWork.value {
@@ -179,6 +182,7 @@ package final class ExportService: Service {
                 try? FileManager.default.removeItem(atPath: path)
                 return nil
             }
+            do { try await onPart(checkpoint.rows) } catch { throw PartInterruption(error: error) }
         }
         let last = writer.1.checkpoint
         return (try writer.1.finish(), last.rows, last.bytes)

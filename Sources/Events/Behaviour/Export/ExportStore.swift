@@ -93,7 +93,7 @@ extension ExportJob: RowDecodable {
     }
 }
 
-/// The table of exports.
+/// The table of exports. One that has failed stays so, whatever its work says later.
 struct ExportStore: Sendable {
     let database: Database
     /// Exports of one organisation that wait or run.
@@ -103,18 +103,29 @@ struct ExportStore: Sendable {
     /// How long a finished export is kept.
     static let keep: Duration = .seconds(7 * 86_400)
 
-    func add(_ request: ExportRequest, org: String, id: UID) async throws {
+    /// Answers with the export as it stands now, or as it stood when it was made for the key.
+    func add(
+        _ request: ExportRequest, org: String, id: UID, once key: IdempotencyKey?,
+        enqueue: @escaping ExportService.Enqueue
+    ) async throws -> KeptAnswer {
         let document = request.document
         let openMax = Self.openMax
-        try await database.write("exports.add") { tx in
-            let open = try tx.value(
-                Int.self, "SELECT COUNT(*) FROM exports WHERE org = \(org) AND state IN ('queued', 'running')")
-            guard open ?? 0 < openMax else { throw ExportError.tooMany }
-            try tx.run(
-                """
-                INSERT INTO exports (org, id, request, state, created_at)
-                VALUES (\(org), \(id), \(document), 'queued', \(tx.now))
-                """)
+        return try await database.write("exports.add") { tx in
+            try tx.once(key) {
+                let open = try tx.value(
+                    Int.self, "SELECT COUNT(*) FROM exports WHERE org = \(org) AND state IN ('queued', 'running')")
+                guard open ?? 0 < openMax else { throw ExportError.tooMany }
+                try tx.run(
+                    """
+                    INSERT INTO exports (org, id, request, state, created_at)
+                    VALUES (\(org), \(id), \(document), 'queued', \(tx.now))
+                    """)
+                try enqueue(id, org, tx)
+                let made = try tx.one(
+                    ExportJob.self, "SELECT * FROM exports WHERE org = \(org) AND id = \(id)")
+                guard let made else { throw ExportError.storage }
+                return KeptAnswer(status: 201, body: made.json.canonical)
+            }
         }
     }
 
@@ -133,15 +144,15 @@ struct ExportStore: Sendable {
         }
     }
 
-    /// The job to work on: what was begun goes first.
-    func next() async throws -> ExportJob? {
-        try await database.read("exports.next") { tx in
-            try tx.one(
+    /// Asks for the work of every export that is not over.
+    func adopt(_ enqueue: @escaping ExportService.Enqueue) async throws {
+        try await database.write("exports.adopt") { tx in
+            let open = try tx.all(
                 ExportJob.self,
                 """
-                SELECT * FROM exports WHERE state IN ('queued', 'running')
-                ORDER BY state = 'queued', created_at, id LIMIT 1
+                SELECT * FROM exports WHERE state IN ('queued', 'running') ORDER BY state = 'queued', created_at, id
                 """)
+            for job in open { try enqueue(job.id, job.org, tx) }
         }
     }
 
@@ -155,12 +166,12 @@ struct ExportStore: Sendable {
                 """
                 UPDATE exports SET state = 'running', snapshot = \(snapshot), checkpoint = \(state),
                     resumed = resumed + \(resumed), row_count = \(checkpoint.rows), byte_count = \(checkpoint.bytes)
-                WHERE org = \(job.org) AND id = \(job.id)
+                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
                 """)
         }
     }
 
-    /// - Returns: false when the job was deleted meanwhile.
+    /// - Returns: false when the job was deleted or cancelled meanwhile.
     func save(_ checkpoint: ExportCheckpoint, of job: ExportJob) async throws -> Bool {
         let state = try Self.text(checkpoint)
         return try await database.write("exports.checkpoint") { tx in
@@ -169,7 +180,7 @@ struct ExportStore: Sendable {
                 UPDATE exports SET checkpoint = \(state), row_count = \(checkpoint.rows),
                     byte_count = \(checkpoint.bytes), first_position = \(checkpoint.first),
                     last_position = \(checkpoint.last)
-                WHERE org = \(job.org) AND id = \(job.id)
+                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
                 """) > 0
         }
     }
@@ -180,7 +191,7 @@ struct ExportStore: Sendable {
                 """
                 UPDATE exports SET state = 'done', sha256 = \(sha256), row_count = \(rows), byte_count = \(bytes),
                     finished_at = \(tx.now), snapshot = NULL, checkpoint = NULL
-                WHERE org = \(job.org) AND id = \(job.id)
+                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
                 """)
         }
     }
@@ -190,9 +201,17 @@ struct ExportStore: Sendable {
             try tx.run(
                 """
                 UPDATE exports SET state = 'failed', error = \(tag), finished_at = \(tx.now)
-                WHERE org = \(job.org) AND id = \(job.id)
+                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
                 """)
         }
+    }
+
+    static func cancel(_ id: UID, org: String, in tx: Transaction) throws {
+        try tx.run(
+            """
+            UPDATE exports SET state = 'failed', error = 'cancelled', finished_at = \(tx.now)
+            WHERE org = \(org) AND id = \(id) AND state IN ('queued', 'running')
+            """)
     }
 
     func remove(_ id: UID, org: String) async throws -> ExportJob? {

@@ -71,6 +71,11 @@ struct IdentityCheckpoint: Sendable {
         }
     }
 
+    /// The segment in which the checkpoint of a header ends.
+    static func covered(_ header: [UInt8]) -> UInt32 {
+        header.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 24, as: UInt32.self).littleEndian }
+    }
+
     /// nil for bytes that are no whole checkpoint of this version.
     static func decoded(_ bytes: [UInt8]) -> IdentityCheckpoint? {
         guard bytes.count >= headerBytes + 4 else { return nil }
@@ -217,6 +222,19 @@ final class IdentityCheckpoints: Sendable {
         return nil
     }
 
+    /// The whole checkpoints of a folder, for a backup: name and bytes.
+    static func copies(_ storage: any LogStorage) throws(LogStorageError) -> [(name: String, bytes: [UInt8])] {
+        let known = try storage.names()
+        var copies: [(name: String, bytes: [UInt8])] = []
+        for name in names where known.contains(name) {
+            let file = try LogFile(storage, name)
+            let bytes = try file.read(at: 0, count: try file.size())
+            // One that is being written is not whole; the other one is.
+            if IdentityCheckpoint.decoded(bytes) != nil { copies.append((name, bytes)) }
+        }
+        return copies
+    }
+
     /// The segment in which the oldest checkpoint ends that may be used; nil without one.
     var oldestCovered: UInt32? {
         let known = (try? storage.names()) ?? []
@@ -224,7 +242,7 @@ final class IdentityCheckpoints: Sendable {
             guard let header = try? read(name, IdentityCheckpoint.headerBytes),
                 IdentityCheckpoint.sequence(header) > 0
             else { return 0 }
-            return header.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 24, as: UInt32.self).littleEndian }
+            return IdentityCheckpoint.covered(header)
         }
         return covered.min()
     }

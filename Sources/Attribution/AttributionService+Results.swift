@@ -1,0 +1,76 @@
+package import AurumCore
+internal import Database
+
+/// A new lead as the outbox tells it.
+package struct NewLead: Sendable, Equatable {
+    package var org: String
+    package var lead: UID
+    package var traceID: UID?
+    package var visitorID: String?
+    package var at: Timestamp
+
+    package init(org: String, lead: UID, traceID: UID?, visitorID: String?, at: Timestamp) {
+        (self.org, self.lead, self.traceID, self.visitorID, self.at) = (org, lead, traceID, visitorID, at)
+    }
+}
+
+extension AttributionService {
+    /// Credits a lead, sold or not, to the touchpoints before it under every model. Repeating it changes nothing.
+    package func credit(_ lead: NewLead) async throws {
+        let journey = try await journey(org: lead.org, traceID: lead.traceID, visitorID: lead.visitorID, until: lead.at)
+        let models = CreditModel.allCases.map { model in
+            (model, Credit.split(.usd(cents: 0), over: journey, model: model, milestoneAt: lead.at, at: lead.at))
+        }
+        try await database.write("attribution.creditLead", isolation: .readCommitted) { transaction in
+            try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: lead.org, in: transaction)
+            for (model, credits) in models {
+                for (position, credit) in credits.enumerated() {
+                    try transaction.run(
+                        """
+                        INSERT INTO attribution_leads
+                            (org, lead, model, position, campaign, source, medium, channel, share_ppm, lead_at,
+                             created_at)
+                        VALUES (\(lead.org), \(lead.lead), \(model.rawValue), \(position), \(credit.campaign),
+                                \(credit.source), \(credit.medium), \(credit.channel), \(credit.sharePPM), \(lead.at),
+                                \(transaction.now))
+                        ON CONFLICT (org, lead, model, position) DO NOTHING
+                        """)
+                }
+            }
+        }
+        revision.advance()
+    }
+
+    /// Takes the credit of a returned sale back; reports restate at once and show it as returned.
+    package func reverse(org: String, leg: UID) async throws {
+        let changed = try await database.write("attribution.reverse") { transaction in
+            try transaction.run(
+                """
+                INSERT INTO attribution_returns
+                    (org, leg, model, position, campaign, source, medium, channel, amount_minor, currency, sold_at,
+                     returned_at)
+                SELECT org, leg, model, position, campaign, source, medium, channel, amount_minor, currency, sold_at,
+                       \(transaction.now)
+                FROM attribution_credits WHERE org = \(org) AND leg = \(leg)
+                ON CONFLICT (org, leg, model, position) DO NOTHING
+                """)
+            try transaction.run("DELETE FROM attribution_recognised WHERE org = \(org) AND leg = \(leg)")
+            return try transaction.run("DELETE FROM attribution_credits WHERE org = \(org) AND leg = \(leg)")
+        }
+        guard changed > 0 else { return }
+        count(restatement: "return")
+        revision.advance()
+    }
+
+    /// The return window of a sale has passed: its revenue counts as recognised. Repeating it changes nothing.
+    package func recognise(org: String, leg: UID, at: Timestamp) async throws {
+        try await database.write("attribution.recognise") { transaction in
+            try transaction.run(
+                """
+                INSERT INTO attribution_recognised (org, leg, recognised_at, created_at)
+                VALUES (\(org), \(leg), \(at), \(transaction.now)) ON CONFLICT (org, leg) DO NOTHING
+                """)
+        }
+        revision.advance()
+    }
+}

@@ -1,0 +1,101 @@
+internal import AurumCore
+internal import Events
+
+/// What a campaign report is put together from, before the lines of a model are made of it.
+struct Pieces {
+    private struct Place: Hashable {
+        let key: String
+        let currency: Currency
+    }
+
+    /// Spend, the same under every model.
+    private var spent: [Place: CampaignLine] = [:]
+    private let counts: [String: TouchCounts]
+    private let credits: [CreditModel: [CreditLine]]
+    /// The currency of lines that have none: that of most money.
+    private let main: Currency
+
+    init(
+        _ dimension: CreditQuestion.Dimension, _ sums: [SpendSum], _ book: CampaignBook,
+        _ counts: [String: TouchCounts], _ lines: [CreditLine]
+    ) {
+        for sum in sums {
+            let place = Place(key: Self.key(sum, dimension, book), currency: sum.currency)
+            var line = CampaignLine(key: place.key, currency: place.currency)
+            line.spendMinor = sum.figures.spendMinor
+            line.networkImpressions = sum.figures.impressions
+            line.networkClicks = sum.figures.clicks
+            line.networkConversionsMillionths = sum.figures.conversionsMillionths
+            line.networkValueMinor = sum.figures.valueMinor
+            spent[place, default: CampaignLine(key: place.key, currency: place.currency)].add(line)
+        }
+        self.counts = counts
+        credits = Dictionary(grouping: lines, by: \.model)
+        var uses: [Currency: Int] = [:]
+        for place in spent.keys { uses[place.currency, default: 0] += 1 }
+        for line in lines { if let currency = line.currency { uses[currency, default: 0] += 1 } }
+        main = uses.max { ($0.value, $1.key.code) < ($1.value, $0.key.code) }?.key ?? .usd
+    }
+
+    private static func key(_ sum: SpendSum, _ dimension: CreditQuestion.Dimension, _ book: CampaignBook) -> String {
+        switch dimension {
+        case .day: return CivilDate(daysSince1970: sum.day ?? 0).description
+        case .network: return sum.network
+        case .campaign: return book.name(of: sum.campaign) ?? CampaignBook.unmatched
+        case .source, .medium, .channel:
+            guard let name = book.name(of: sum.campaign) else { return CampaignBook.unmatched }
+            return book.value(of: name, dimension) ?? Credit.none
+        }
+    }
+
+    func lines(_ model: CreditModel, _ basis: RevenueBasis) -> ModelLines {
+        var lines = spent
+        var leads: [String: Int64] = [:]
+        for credit in credits[model] ?? [] {
+            guard let currency = credit.currency else {
+                leads[credit.key, default: 0] += credit.leadsMillionths
+                continue
+            }
+            let place = Place(key: credit.key, currency: currency)
+            var line = lines[place] ?? CampaignLine(key: place.key, currency: currency)
+            line.sales += credit.sales
+            line.salesMillionths += credit.salesMillionths
+            line.bookedMinor += credit.revenueMinor
+            line.recognisedMinor += credit.recognisedMinor
+            line.returnedMinor += credit.returnedMinor
+            lines[place] = line
+        }
+        // What has no currency stands on every line of its key, and on one of its own where there is no other.
+        let currencies = Dictionary(grouping: lines.keys, by: \.key).mapValues { $0.map(\.currency) }
+        for key in Set(counts.keys).union(leads.keys) {
+            for currency in currencies[key] ?? [main] {
+                let place = Place(key: key, currency: currency)
+                var line = lines[place] ?? CampaignLine(key: key, currency: currency)
+                line.leadsMillionths = leads[key] ?? 0
+                if let count = counts[key] {
+                    (line.loggedClicks, line.loggedImpressions) = (count.clicks, count.impressions)
+                    (line.visits, line.installs) = (count.visits, count.installs)
+                }
+                lines[place] = line
+            }
+        }
+        var totals: [Currency: CampaignLine] = [:]
+        for line in lines.values {
+            totals[line.currency, default: CampaignLine(key: "", currency: line.currency)].add(line)
+        }
+        // A sale stands on every line that it credits, but its shares add up to one sale.
+        let sums = totals.values.map { total in
+            var total = total
+            total.sales = Int(total.salesMillionths / 1_000_000)
+            return total
+        }
+        return ModelLines(
+            model: model,
+            lines: lines.values.sorted { one, other in
+                let (left, right) = (one.revenueMinor(basis), other.revenueMinor(basis))
+                return (right, other.spendMinor, one.key, one.currency.code)
+                    < (left, one.spendMinor, other.key, other.currency.code)
+            },
+            totals: sums.sorted { $0.currency.code < $1.currency.code })
+    }
+}

@@ -1,0 +1,154 @@
+package import AurumCore
+
+/// Which revenue counts as earned.
+package enum RevenueBasis: String, Sendable, CaseIterable {
+    /// Booked, what was returned taken out.
+    case booked
+    /// The part of it whose return window has passed.
+    case recognised
+}
+
+/// What a campaign report is asked.
+package struct CampaignQuestion: Sendable, Hashable {
+    /// One end of the range.
+    package enum Bound: Sendable, Hashable {
+        case moment(Timestamp)
+        /// The first moment of a day of the report's time zone.
+        case date(CivilDate)
+    }
+
+    package var models: [CreditModel]
+    package var dimension = CreditQuestion.Dimension.campaign
+    package var basis = RevenueBasis.booked
+    package var from: Bound?
+    /// Not included.
+    package var to: Bound?
+    /// Today and the days before it, this many in all; in place of `from` and `to`.
+    package var days: Int?
+    /// nil: the calendar that all accounts with spend share, else UTC.
+    package var timezone: String?
+
+    package static let daysMax = 1100
+
+    package init(models: [CreditModel]) { self.models = models }
+}
+
+/// What one key spent, brought and earned, in one currency under one model.
+package struct CampaignLine: Sendable, Equatable {
+    package let key: String
+    package let currency: Currency
+    package var spendMinor: Int64 = 0
+    /// nil when the imported rows do not say.
+    package var networkImpressions: Int64?
+    package var networkClicks: Int64?
+    package var networkConversionsMillionths: Int64?
+    package var networkValueMinor: Int64?
+    package var loggedClicks: Int64 = 0
+    package var loggedImpressions: Int64 = 0
+    package var visits: Int64 = 0
+    package var installs: Int64 = 0
+    package var leadsMillionths: Int64 = 0
+    package var sales = 0
+    package var salesMillionths: Int64 = 0
+    package var bookedMinor: Int64 = 0
+    package var recognisedMinor: Int64 = 0
+    package var returnedMinor: Int64 = 0
+
+    package init(key: String, currency: Currency) { (self.key, self.currency) = (key, currency) }
+
+    /// Adds another line of the same currency.
+    package mutating func add(_ other: CampaignLine) {
+        spendMinor += other.spendMinor
+        networkImpressions = Self.sum(networkImpressions, other.networkImpressions)
+        networkClicks = Self.sum(networkClicks, other.networkClicks)
+        networkConversionsMillionths = Self.sum(networkConversionsMillionths, other.networkConversionsMillionths)
+        networkValueMinor = Self.sum(networkValueMinor, other.networkValueMinor)
+        loggedClicks += other.loggedClicks
+        loggedImpressions += other.loggedImpressions
+        visits += other.visits
+        installs += other.installs
+        leadsMillionths += other.leadsMillionths
+        sales += other.sales
+        salesMillionths += other.salesMillionths
+        bookedMinor += other.bookedMinor
+        recognisedMinor += other.recognisedMinor
+        returnedMinor += other.returnedMinor
+    }
+
+    static func sum(_ one: Int64?, _ other: Int64?) -> Int64? {
+        one.map { $0 + (other ?? 0) } ?? other
+    }
+}
+
+/// The formulas of docs/attribution.md. Each is nil when its divisor is 0; money is whole minor units, rounded to the
+/// nearest, ratios are millionths.
+extension CampaignLine {
+    /// What the network says, else what the log knows.
+    package var impressions: Int64? { networkImpressions ?? (loggedImpressions > 0 ? loggedImpressions : nil) }
+
+    /// What the network says; else clicks of the log; else visits, which follow a click.
+    package var clicks: Int64 { networkClicks ?? (loggedClicks > 0 ? loggedClicks : visits) }
+
+    package var clicksFrom: String { networkClicks != nil ? "network" : loggedClicks > 0 ? "log" : "visits" }
+
+    package func revenueMinor(_ basis: RevenueBasis) -> Int64 { basis == .booked ? bookedMinor : recognisedMinor }
+
+    package var clickRate: Int64? { impressions.flatMap { Ratio.of(clicks, by: $0, scale: 1_000_000) } }
+    package var conversionRate: Int64? { Ratio.of(salesMillionths, by: clicks) }
+    package var costPerClickMinor: Int64? { Ratio.of(spendMinor, by: clicks) }
+    package var costPerInstallMinor: Int64? { Ratio.of(spendMinor, by: installs) }
+    package var costPerLeadMinor: Int64? { Ratio.of(spendMinor, by: leadsMillionths, scale: 1_000_000) }
+    package var costPerConversionMinor: Int64? { Ratio.of(spendMinor, by: salesMillionths, scale: 1_000_000) }
+
+    package func returnOnSpend(_ basis: RevenueBasis) -> Int64? {
+        Ratio.of(revenueMinor(basis), by: spendMinor, scale: 1_000_000)
+    }
+}
+
+/// Division of whole numbers without a floating-point number on the way.
+package enum Ratio {
+    /// `number` × `scale` ÷ `divisor` to the nearest whole number, halves away from zero; nil for a divisor of 0 and
+    /// for what 64 bits do not hold.
+    package static func of(_ number: Int64, by divisor: Int64, scale: Int64 = 1) -> Int64? {
+        guard divisor != 0 else { return nil }
+        let product = Int128(number) * Int128(scale)
+        let half = Int128(divisor.magnitude) / 2
+        let magnitude = (Int128(product.magnitude) + half) / Int128(divisor.magnitude)
+        return Int64(exactly: (product < 0) != (divisor < 0) ? -magnitude : magnitude)
+    }
+}
+
+/// Spend that found no campaign.
+package struct UnmatchedSpend: Sendable, Equatable {
+    package var network: String
+    package var campaign: SpendCampaign
+    package var currency: Currency
+    package var spendMinor: Int64
+}
+
+/// The lines of one model with their sums by currency.
+package struct ModelLines: Sendable, Equatable {
+    package var model: CreditModel
+    /// Largest revenue first, then largest spend.
+    package var lines: [CampaignLine]
+    /// Sums over all lines, one a currency.
+    package var totals: [CampaignLine]
+}
+
+/// The answer of a campaign report.
+package struct CampaignReport: Sendable {
+    package var question: CampaignQuestion
+    package var models: [ModelLines]
+    package var unmatched: [UnmatchedSpend]
+    /// What was asked for, with the bounds as moments.
+    package var from: Timestamp?
+    package var to: Timestamp?
+    package var timezone: String
+    /// Accounts keep days by different calendars, and the report by UTC.
+    package var isTimezoneMixed: Bool
+    package var asOf: Timestamp
+
+    /// Lines of one model in an answer; totals are of all.
+    package static let linesMax = 1000
+    package static let unmatchedMax = 100
+}

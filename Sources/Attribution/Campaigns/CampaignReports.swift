@@ -1,0 +1,155 @@
+package import AurumCore
+internal import Database
+package import Events
+package import Telemetry
+
+/// What campaigns cost and what they earned: joins imported spend, the log's touches and the credits of the running
+/// server. Currencies are never added to each other.
+package struct CampaignReports: Sendable {
+    package let attribution: AttributionService
+    package let spend: SpendStore
+    private let touches: CampaignTouches
+    private let clock: any WallClock
+    private let registry: MetricRegistry
+
+    package init(
+        attribution: AttributionService, spend: SpendStore, engine: QueryEngine, clock: any WallClock,
+        registry: MetricRegistry
+    ) {
+        (self.attribution, self.spend, self.clock, self.registry) = (attribution, spend, clock, registry)
+        touches = CampaignTouches(engine: engine)
+    }
+
+    /// - Throws: `QueryError` when the log cannot be counted in time; `SpendError.unknownTimeZone`; database errors.
+    package func report(org: String, _ question: CampaignQuestion) async throws -> CampaignReport {
+        let began = ContinuousClock.now
+        defer { registry.histogram(.attributionReportDuration).observe(ContinuousClock.now - began) }
+        let range = try await range(org: org, question)
+        let (book, sums) = try await (book(org: org, question.dimension), sums(org: org, question, range))
+        let networks = Self.networks(sums, book)
+        let counts = try await touches.counts(
+            org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, networks.book)
+        var credits = CreditQuestion(
+            models: question.models, dimension: question.dimension, from: range.from, to: range.to)
+        (credits.zone, credits.networks) = (range.zone, networks.names)
+        let lines = try await attribution.report(org: org, credits)
+        let pieces = Pieces(question.dimension, sums, networks.book, counts, lines)
+        return CampaignReport(
+            question: question, models: question.models.map { pieces.lines($0, question.basis) },
+            unmatched: Self.unmatched(sums, book), from: range.from, to: range.to, timezone: range.timezone,
+            isTimezoneMixed: range.isMixed, asOf: clock.now)
+    }
+
+    /// Campaigns that were seen in events or credited, by name, at most `limit`: the rows of a template.
+    package func knownCampaigns(org: String, limit: Int) async throws -> [(campaign: String, network: String)] {
+        let sightings = try await touches.sightings(org: org, .network)
+        var seen = Set<String>()
+        return sightings.compactMap { one in
+            guard let name = one.name ?? one.id, seen.insert(name).inserted, seen.count <= limit else { return nil }
+            return (name, one.value ?? "")
+        }
+    }
+
+    /// Which campaigns of an import nobody ever came from.
+    package func unmatched(org: String, _ campaigns: Set<SpendCampaign>) async throws -> [SpendCampaign] {
+        let book = try await book(org: org, .campaign)
+        return campaigns.filter { book.name(of: $0) == nil }.sorted { ($0.name, $0.id) < ($1.name, $1.id) }
+    }
+
+    // MARK: range
+
+    private struct Range {
+        var from: Timestamp?
+        var to: Timestamp?
+        var timezone: String
+        var isMixed: Bool
+        var zone: ZoneClock
+    }
+
+    private func range(org: String, _ question: CampaignQuestion) async throws -> Range {
+        var (timezone, isMixed) = ("UTC", false)
+        if let wanted = question.timezone {
+            timezone = wanted
+        } else {
+            (timezone, isMixed) = try await spend.timezone(org: org)
+        }
+        guard let zone = ZoneClock(timezone) else { throw SpendError.unknownTimeZone }
+        var range = Range(timezone: timezone, isMixed: isMixed, zone: zone)
+        if let days = question.days {
+            let today = Int(zone.key(.day, at: clock.now.microseconds))
+            range.from = zone.start(ofDay: CivilDate(daysSince1970: today - days + 1))
+            range.to = zone.start(ofDay: CivilDate(daysSince1970: today + 1))
+        } else {
+            func moment(_ bound: CampaignQuestion.Bound?) -> Timestamp? {
+                switch bound {
+                case .moment(let moment)?: moment
+                case .date(let date)?: zone.start(ofDay: date)
+                case nil: nil
+                }
+            }
+            (range.from, range.to) = (moment(question.from), moment(question.to))
+        }
+        return range
+    }
+
+    /// Days whose first moment lies in the range.
+    private func sums(org: String, _ question: CampaignQuestion, _ range: Range) async throws -> [SpendSum] {
+        func first(_ moment: Timestamp?, none: Int32) -> Int {
+            guard let moment else { return Int(none) }
+            let day = Int(range.zone.key(.day, at: moment.microseconds))
+            return range.zone.start(ofDay: CivilDate(daysSince1970: day)) < moment ? day + 1 : day
+        }
+        return try await spend.sums(
+            org: org, from: first(range.from, none: .min), to: first(range.to, none: .max),
+            byDay: question.dimension == .day)
+    }
+
+    // MARK: campaigns
+
+    private func book(org: String, _ dimension: CreditQuestion.Dimension) async throws -> CampaignBook {
+        let sightings = try await touches.sightings(org: org, dimension)
+        let credited = try await attribution.database.read("attribution.knownCampaigns") { transaction in
+            try transaction.all(
+                CreditedCampaign.self,
+                "SELECT campaign, source, medium, channel FROM attribution_campaigns WHERE org = \(org)")
+        }
+        return CampaignBook(sightings, dimension, credited: credited)
+    }
+
+    /// The network of each campaign: the one it has most spend with, else the one that most of its events name.
+    private static func networks(_ sums: [SpendSum], _ book: CampaignBook) -> (
+        names: [String: String], book: CampaignBook
+    ) {
+        var spent: [String: [String: Int64]] = [:]
+        for sum in sums {
+            guard let name = book.name(of: sum.campaign) else { continue }
+            spent[name, default: [:]][sum.network, default: 0] += sum.figures.spendMinor
+        }
+        var book = book
+        for (campaign, networks) in spent {
+            guard let most = networks.max(by: { ($0.value, $1.key) < ($1.value, $0.key) })?.key else { continue }
+            book.setNetwork(most, of: campaign)
+        }
+        return (book.networks, book)
+    }
+
+    private static func unmatched(_ sums: [SpendSum], _ book: CampaignBook) -> [UnmatchedSpend] {
+        struct Key: Hashable {
+            let network: String
+            let campaign: SpendCampaign
+            let currency: Currency
+        }
+        var found: [Key: Int64] = [:]
+        for sum in sums where book.name(of: sum.campaign) == nil {
+            let key = Key(network: sum.network, campaign: sum.campaign, currency: sum.currency)
+            found[key, default: 0] += sum.figures.spendMinor
+        }
+        return found.map {
+            UnmatchedSpend(network: $0.network, campaign: $0.campaign, currency: $0.currency, spendMinor: $1)
+        }
+        .sorted {
+            ($1.spendMinor, $0.network, $0.campaign.name, $0.campaign.id, $0.currency.code)
+                < ($0.spendMinor, $1.network, $1.campaign.name, $1.campaign.id, $1.currency.code)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+internal import AurumCore
+internal import Events
+
+/// What the event log counts of one key.
+struct TouchCounts: Sendable, Equatable {
+    var clicks: Int64 = 0
+    var impressions: Int64 = 0
+    var installs: Int64 = 0
+    /// Sessions that came with a campaign, a source or a click id.
+    var visits: Int64 = 0
+
+    static func += (one: inout TouchCounts, other: TouchCounts) {
+        one.clicks += other.clicks
+        one.impressions += other.impressions
+        one.installs += other.installs
+        one.visits += other.visits
+    }
+}
+
+/// Questions to the event log that a campaign report asks.
+struct CampaignTouches: Sendable {
+    let engine: QueryEngine
+
+    private static let rowsMax = 10_000
+    private static let name = ColumnName("campaign.name")
+    private static let id = ColumnName("campaign.id")
+    private static let type = ColumnName("type")
+
+    private static func types(_ names: EventType...) -> EventCondition {
+        .isIn(type, names.map { .text($0.name) })
+    }
+
+    private static let cameFromSomewhere = EventCondition.or(
+        ["campaign.name", "campaign.id", "campaign.source", "click_id"].map { .exists(ColumnName($0)) })
+
+    /// Every campaign that ever was in an event, those with most events first.
+    func sightings(org: String, _ dimension: CreditQuestion.Dimension) async throws(QueryError) -> [CampaignBook
+        .Sighting]
+    {
+        var query = EventQuery()
+        query.filter = .or([.exists(Self.name), .exists(Self.id)])
+        query.groupBy = [Self.name, Self.id]
+        let column = Self.column(of: dimension)
+        if let column { query.groupBy.append(column) }
+        query.limit = Self.rowsMax
+        return try await engine.answer(query, org: org).rows.map { row in
+            CampaignBook.Sighting(
+                name: row[0].text, id: row[1].text, value: column == nil ? nil : row[2].text,
+                events: row.last?.whole ?? 0)
+        }
+    }
+
+    /// Clicks, impressions, installs and visits by key.
+    func counts(
+        org: String, _ dimension: CreditQuestion.Dimension, from: Timestamp?, to: Timestamp?, timezone: String,
+        _ book: CampaignBook
+    ) async throws(QueryError) -> [String: TouchCounts] {
+        var query = EventQuery()
+        (query.from, query.to, query.timezone, query.limit) = (from, to, timezone, Self.rowsMax)
+        switch dimension {
+        case .campaign, .network: query.groupBy = [Self.name, Self.id]
+        case .day: query.bucket = .day
+        case .source, .medium, .channel: query.groupBy = Self.column(of: dimension).map { [$0] } ?? []
+        }
+        var visits = query
+        query.groupBy.append(Self.type)
+        query.filter = Self.types(.click, .impression, .install)
+        visits.filter = .and([Self.types(.page, .screen, .open), Self.cameFromSomewhere])
+        visits.measures = [QueryMeasure(.unique(.session))]
+        var answer: [String: TouchCounts] = [:]
+        for row in try await engine.answer(query, org: org).rows {
+            let key = Self.key(row, dimension, book)
+            let count = row.last?.whole ?? 0
+            switch row.dropLast().last?.text.flatMap({ EventType(name: $0) }) {
+            case .click: answer[key, default: TouchCounts()].clicks += count
+            case .impression: answer[key, default: TouchCounts()].impressions += count
+            case .install: answer[key, default: TouchCounts()].installs += count
+            default: continue
+            }
+        }
+        for row in try await engine.answer(visits, org: org).rows {
+            answer[Self.key(row, dimension, book), default: TouchCounts()].visits += row.last?.whole ?? 0
+        }
+        return answer
+    }
+
+    private static func key(
+        _ row: [QueryValue], _ dimension: CreditQuestion.Dimension, _ book: CampaignBook
+    ) -> String {
+        switch dimension {
+        case .campaign: row[0].text ?? row[1].text ?? Credit.none
+        case .network: (row[0].text ?? row[1].text).flatMap { book.value(of: $0, .network) } ?? Credit.none
+        case .source, .medium, .channel, .day: row[0].text ?? Credit.none
+        }
+    }
+
+    private static func column(of dimension: CreditQuestion.Dimension) -> ColumnName? {
+        switch dimension {
+        case .campaign, .day: nil
+        case .channel: .channel
+        case .source, .medium, .network: ColumnName("campaign.\(dimension.rawValue)")
+        }
+    }
+}
+
+extension QueryValue {
+    fileprivate var text: String? { if case .text(let text) = self { text } else { nil } }
+
+    fileprivate var whole: Int64 {
+        switch self {
+        case .integer(let value): value
+        case .number(let value): Int64(value)
+        case .null, .text, .money: 0
+        }
+    }
+}

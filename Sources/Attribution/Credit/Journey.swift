@@ -1,0 +1,102 @@
+package import AurumCore
+package import Events
+
+/// How long before a conversion a touchpoint may earn credit for it; both ends belong to the window.
+package struct LookbackWindow: Sendable, Equatable {
+    package var click: Duration
+    package var view: Duration
+
+    package init(click: Duration, view: Duration) {
+        self.click = click
+        self.view = view
+    }
+
+    /// A sold lead: 30 days after a click or visit, 24 hours after a view.
+    package static let leadSale = LookbackWindow(click: .seconds(30 * 86_400), view: .seconds(86_400))
+}
+
+/// The touchpoints of one person before one conversion, oldest first.
+package struct Journey: Sendable {
+    package let touches: [Touch]
+
+    /// Newest touchpoints that a journey keeps.
+    package static let touchesMax = 200
+    static let sameTouchWithin: Duration = .seconds(10)
+
+    /// Orders by time and event id, drops what lies outside the window, and folds what is one touchpoint: events of one
+    /// click id, and events of one campaign and kind within ten seconds.
+    package init(_ candidates: [Touch], conversionAt: Timestamp, window: LookbackWindow) {
+        let eligible = candidates.filter { touch in
+            let age = conversionAt - touch.at
+            return age >= .zero && age <= (touch.kind == .impression ? window.view : window.click)
+        }
+        .sorted { ($0.at, $0.eventID) < ($1.at, $1.eventID) }
+        var kept: [Touch] = []
+        for touch in eligible where !kept.contains(where: { Self.isSame($0, touch) }) { kept.append(touch) }
+        touches = Array(kept.suffix(Self.touchesMax))
+    }
+
+    /// What the models see: ages in seconds, and the milestone's touch when there was a milestone.
+    package func facts(milestoneAt: Timestamp?) -> JourneyFacts {
+        var facts = JourneyFacts()
+        facts.count = touches.count
+        guard let newest = touches.last else { return facts }
+        facts.ages = touches.map { (newest.at - $0.at).seconds }
+        facts.isDirect = touches.map { $0.channel == .direct }
+        facts.milestone = milestoneAt.flatMap { at in touches.lastIndex { $0.at <= at } }
+        return facts
+    }
+
+    private static func isSame(_ earlier: Touch, _ later: Touch) -> Bool {
+        if let click = earlier.clickID, click == later.clickID { return true }
+        return earlier.kind == later.kind && earlier.campaign == later.campaign && earlier.source == later.source
+            && earlier.medium == later.medium && earlier.channel == later.channel
+            && later.at - earlier.at <= sameTouchWithin
+    }
+}
+
+/// One touchpoint's part of one conversion.
+package struct Credit: Sendable, Equatable, Codable {
+    /// nil for a conversion without touchpoints.
+    package var eventID: String?
+    package var campaign: String
+    package var source: String
+    package var medium: String
+    package var channel: String
+    package var at: Timestamp
+    /// Millionths of the conversion.
+    package var sharePPM: Int64
+    package var amount: Money
+
+    /// The label of a conversion that no touchpoint led to.
+    package static let organic = "(organic)"
+    /// The label of a touch without the fact in question.
+    package static let none = "(none)"
+
+    /// Divides `value` under `model`: amounts and millionths by largest remainder, ties to the later touchpoint, so
+    /// that both add up exactly. Touches that earn nothing are left out.
+    package static func split(
+        _ value: Money, over journey: Journey, model: CreditModel, milestoneAt: Timestamp? = nil, at: Timestamp
+    ) -> [Credit] {
+        var weights: [Double] = []
+        JourneyCredit.weights(model, journey.facts(milestoneAt: milestoneAt), into: &weights)
+        guard !weights.isEmpty else {
+            return [
+                Credit(
+                    eventID: nil, campaign: organic, source: none, medium: none, channel: "organic", at: at,
+                    sharePPM: 1_000_000, amount: value)
+            ]
+        }
+        let shares = Apportionment.divide(1_000_000, weights: weights)
+        let amounts = Apportionment.divide(value.minorUnits, weights: weights)
+        return journey.touches.indices.compactMap { index in
+            guard shares[index] > 0 || amounts[index] != 0 else { return nil }
+            let touch = journey.touches[index]
+            return Credit(
+                eventID: touch.eventID.storable, campaign: (touch.campaign ?? touch.campaignID)?.storable ?? none,
+                source: touch.source?.storable ?? none, medium: touch.medium?.storable ?? none,
+                channel: touch.channel.rawValue, at: touch.at, sharePPM: shares[index],
+                amount: Money(minorUnits: amounts[index], currency: value.currency))
+        }
+    }
+}

@@ -1,0 +1,170 @@
+package import AurumCore
+internal import Database
+package import Events
+
+/// What a report of the running server's credits is asked.
+package struct CreditQuestion: Sendable {
+    /// What revenue is added up by.
+    package enum Dimension: String, Sendable, CaseIterable {
+        case campaign, source, medium, channel, network, day
+    }
+
+    package var models: [CreditModel]
+    package var dimension: Dimension
+    /// Sales and leads at or after this moment; nil for no bound.
+    package var from: Timestamp?
+    /// Sales and leads before this moment; nil for no bound.
+    package var to: Timestamp?
+    /// Whose days are meant.
+    package var zone: ZoneClock?
+    /// The network of a campaign; `Credit.none` for those that are not named.
+    package var networks: [String: String] = [:]
+
+    package init(models: [CreditModel], dimension: Dimension, from: Timestamp? = nil, to: Timestamp? = nil) {
+        (self.models, self.dimension, self.from, self.to) = (models, dimension, from, to)
+    }
+}
+
+/// One line of a report: what sales and leads of one key came to under one model.
+package struct CreditLine: Sendable, Equatable {
+    package let model: CreditModel
+    /// The campaign, source, medium, channel, network, or day.
+    package let key: String
+    /// nil for what has no currency: leads.
+    package let currency: Currency?
+    /// Sales that give the line any credit.
+    package var sales = 0
+    /// Shares of sales, in millionths of one.
+    package var salesMillionths: Int64 = 0
+    /// Booked, what was returned taken out.
+    package var revenueMinor: Int64 = 0
+    /// The part of it whose return window has passed.
+    package var recognisedMinor: Int64 = 0
+    package var returnedMinor: Int64 = 0
+    /// Shares of leads, in millionths of one.
+    package var leadsMillionths: Int64 = 0
+
+    init(model: CreditModel, key: String, currency: Currency?) {
+        (self.model, self.key, self.currency) = (model, key, currency)
+    }
+}
+
+extension AttributionService {
+    /// Revenue and leads under the models asked for, largest revenue first within each; every model adds up to the
+    /// same revenue.
+    package func report(org: String, _ question: CreditQuestion) async throws -> [CreditLine] {
+        var lines: [LineKey: CreditLine] = [:]
+        // A sale counts once for each network, however many of its campaigns it touched.
+        var counted = Set<[String]>()
+        for row in try await reportRows(org, question) {
+            guard let model = CreditModel(rawValue: row.model) else { continue }
+            let label = Self.label(row, question)
+            let key = LineKey(model: model, label: label, currency: row.currency)
+            var line = lines[key] ?? CreditLine(model: model, key: label, currency: Currency(row.currency))
+            switch row.kind {
+            case "sale":
+                line.salesMillionths += row.share
+                line.revenueMinor += row.amount
+                line.recognisedMinor += row.recognised
+                if let unit = row.unit, !counted.insert([row.model, label, row.currency, unit.hex]).inserted {
+                    break
+                }
+                line.sales += row.units
+            case "return": line.returnedMinor += row.amount
+            default: line.leadsMillionths += row.share
+            }
+            lines[key] = line
+        }
+        let order = Dictionary(question.models.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+        return lines.values.sorted { one, other in
+            let ranks = (order[one.model] ?? 0, order[other.model] ?? 0)
+            if ranks.0 != ranks.1 { return ranks.0 < ranks.1 }
+            return (other.revenueMinor, one.key, one.currency?.code ?? "")
+                < (one.revenueMinor, other.key, other.currency?.code ?? "")
+        }
+    }
+
+    private static func label(_ row: ReportRow, _ question: CreditQuestion) -> String {
+        switch question.dimension {
+        case .day:
+            // All time zones keep to quarters of an hour.
+            let moment = row.quarter * quarterMicroseconds
+            let day = question.zone?.key(.day, at: moment) ?? moment / (96 * quarterMicroseconds)
+            return CivilDate(daysSince1970: Int(day)).description
+        case .network: return question.networks[row.label] ?? Credit.none
+        case .campaign, .source, .medium, .channel: return row.label
+        }
+    }
+
+    private static let quarterMicroseconds: Int64 = 900_000_000
+
+    private func reportRows(_ org: String, _ question: CreditQuestion) async throws -> [ReportRow] {
+        let from = question.from ?? Timestamp(microseconds: 0)
+        let to = question.to ?? Timestamp(microseconds: .max)
+        let models = question.models.map(\.rawValue)
+        let dimension = question.dimension.rawValue
+        return try await database.read("attribution.report", limit: .report) { transaction in
+            try transaction.all(
+                ReportRow.self,
+                """
+                WITH facts AS (
+                    SELECT 'sale' AS kind, model, leg AS id, campaign, source, medium, channel, currency, amount_minor,
+                        share_ppm, sold_at AS moment
+                    FROM attribution_credits
+                    WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
+                    UNION ALL
+                    SELECT 'return', model, leg, campaign, source, medium, channel, currency, amount_minor, 0, sold_at
+                    FROM attribution_returns
+                    WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
+                    UNION ALL
+                    SELECT 'lead', model, lead, campaign, source, medium, channel, '', 0, share_ppm, lead_at
+                    FROM attribution_leads
+                    WHERE org = \(org) AND model IN (\(list: models)) AND lead_at >= \(from) AND lead_at < \(to)
+                )
+                SELECT kind, model, currency,
+                    CASE \(dimension) WHEN 'campaign' THEN campaign WHEN 'network' THEN campaign
+                        WHEN 'source' THEN source WHEN 'medium' THEN medium WHEN 'channel' THEN channel ELSE '' END
+                        AS label,
+                    CASE WHEN \(dimension) = 'day' THEN moment / 900000000 ELSE 0 END AS quarter,
+                    CASE WHEN \(dimension) = 'network' THEN id ELSE NULL END AS unit,
+                    COUNT(DISTINCT id) AS units, SUM(amount_minor) AS amount, SUM(share_ppm) AS share,
+                    SUM(CASE WHEN done.leg IS NULL THEN 0 ELSE amount_minor END) AS recognised
+                FROM facts LEFT JOIN attribution_recognised AS done
+                    ON done.org = \(org) AND done.leg = facts.id AND kind = 'sale'
+                GROUP BY kind, model, currency, label, quarter, unit
+                """)
+        }
+    }
+}
+
+private struct LineKey: Hashable {
+    let model: CreditModel
+    let label: String
+    let currency: String
+}
+
+private struct ReportRow: RowDecodable {
+    let kind: String
+    let model: String
+    let currency: String
+    let label: String
+    let quarter: Int64
+    let unit: UID?
+    let units: Int
+    let amount: Int64
+    let share: Int64
+    let recognised: Int64
+
+    init(row: Row) throws {
+        kind = try row.get("kind")
+        model = try row.get("model")
+        currency = try row.get("currency")
+        label = try row.get("label")
+        quarter = try row.get("quarter")
+        unit = try row.optional("unit")
+        units = try row.get("units")
+        amount = try row.get("amount")
+        share = try row.get("share")
+        recognised = try row.get("recognised")
+    }
+}

@@ -1,0 +1,122 @@
+package import AurumCore
+package import Database
+internal import Events
+
+/// Sums of imported spend of one campaign.
+package struct SpendSum: Sendable, Equatable {
+    package var campaign: SpendCampaign
+    package var network: String
+    package var currency: Currency
+    /// Days since 1970-01-01; nil unless asked for by day.
+    package var day: Int?
+    package var figures: SpendFigures
+}
+
+/// One imported row.
+package struct StoredSpend: Sendable, Equatable {
+    package var date: CivilDate
+    package var line: SpendLine
+    package var figures: SpendFigures
+}
+
+/// Which rows a list of spend is about.
+package struct SpendFilter: Sendable {
+    package var from: CivilDate?
+    /// Not included.
+    package var to: CivilDate?
+    package var network: String?
+    package var limit = 1000
+
+    package init() {}
+}
+
+extension SpendStore {
+    package static let listMax = 100_000
+
+    /// Sums by campaign, network and currency, for days with `from` ≤ day < `to`.
+    package func sums(org: String, from: Int, to: Int, byDay: Bool) async throws -> [SpendSum] {
+        let flag = byDay ? 1 : 0
+        return try await database.read("spend.sums", limit: .report) { transaction in
+            try transaction.all(
+                SpendSum.self,
+                """
+                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket,
+                    SUM(sums.spend) AS spend_minor, SUM(sums.impressions) AS impressions, SUM(sums.clicks) AS clicks,
+                    SUM(sums.conversions) AS conversions_millionths, SUM(sums.amount) AS value_minor
+                FROM (
+                    SELECT line, CASE WHEN \(flag) = 1 THEN day ELSE NULL END AS bucket, SUM(spend_minor) AS spend,
+                        SUM(impressions) AS impressions, SUM(clicks) AS clicks,
+                        SUM(conversions_millionths) AS conversions, SUM(value_minor) AS amount
+                    FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
+                    WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
+                        AND until_import > head
+                    GROUP BY line, bucket
+                ) AS sums JOIN spend_lines AS lines ON lines.org = \(org) AND lines.line = sums.line
+                GROUP BY lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket
+                ORDER BY lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket
+                """)
+        }
+    }
+
+    /// Imported rows, newest days first.
+    package func rows(org: String, _ filter: SpendFilter) async throws -> [StoredSpend] {
+        let from = filter.from?.daysSince1970 ?? Int(Int32.min)
+        let to = filter.to?.daysSince1970 ?? Int(Int32.max)
+        let network = filter.network?.lowercased() ?? ""
+        return try await database.read("spend.rows", limit: .report) { transaction in
+            try transaction.all(
+                StoredSpend.self,
+                """
+                SELECT day, lines.network, lines.account_id, lines.campaign_id, lines.campaign, lines.ad_group_id,
+                    lines.creative_id, lines.country, lines.currency, spend_minor, impressions, clicks,
+                    conversions_millionths, value_minor
+                FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
+                JOIN spend_lines AS lines ON lines.org = spend_rows.org AND lines.line = spend_rows.line
+                WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
+                    AND until_import > head AND (\(network) = '' OR lines.network = \(network))
+                ORDER BY day DESC, spend_rows.line LIMIT \(filter.limit)
+                """)
+        }
+    }
+
+    /// The calendar that all accounts share; UTC where they have none or differ.
+    package func timezone(org: String) async throws -> (name: String, isMixed: Bool) {
+        let names = try await database.read("spend.timezones") { transaction in
+            try transaction.values(
+                String.self, "SELECT DISTINCT timezone FROM spend_accounts WHERE org = \(org) ORDER BY timezone LIMIT 2"
+            )
+        }
+        return names.count == 1 ? (names[0], false) : ("UTC", names.count > 1)
+    }
+}
+
+extension SpendFigures {
+    fileprivate init(sums row: Row) throws {
+        self.init(
+            spendMinor: try row.get("spend_minor"), impressions: try row.optional("impressions"),
+            clicks: try row.optional("clicks"), conversionsMillionths: try row.optional("conversions_millionths"),
+            valueMinor: try row.optional("value_minor"))
+    }
+}
+
+extension SpendSum: RowDecodable {
+    package init(row: Row) throws {
+        self.init(
+            campaign: SpendCampaign(id: try row.get("campaign_id"), name: try row.get("campaign")),
+            network: try row.get("network"), currency: try row.get("currency"), day: try row.optional("bucket"),
+            figures: try SpendFigures(sums: row))
+    }
+}
+
+extension StoredSpend: RowDecodable {
+    package init(row: Row) throws {
+        self.init(
+            date: CivilDate(daysSince1970: try row.get("day")),
+            line: SpendLine(
+                network: try row.get("network"), accountID: try row.get("account_id"),
+                campaignID: try row.get("campaign_id"), campaign: try row.get("campaign"),
+                adGroupID: try row.get("ad_group_id"), creativeID: try row.get("creative_id"),
+                country: try row.get("country"), currency: try row.get("currency")),
+            figures: try SpendFigures(sums: row))
+    }
+}

@@ -1,0 +1,168 @@
+internal import AurumCore
+internal import Database
+internal import Foundation
+internal import Logging
+internal import Runtime
+internal import Synchronization
+internal import Telemetry
+
+/// The job queue from enqueue to done, with empty bodies, on a database file of its own.
+package func jobBench(tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
+    let jobs = tiny ? 400 : 100_000
+    var rows: [BenchRow] = []
+    let memory = try JobLoad.logic(jobs: jobs)
+    rows.append(
+        BenchRow(
+            name: "runtime.jobs.memory", value: memory, unit: "jobs/s", bar: 100_000, higherIsBetter: true, n: jobs,
+            note: "enqueue to done in batches of \(JobLimits.batch), the logic alone: no handler, no disk"))
+    let count = tiny ? 400 : 30_000
+    let load = JobLoad(jobs: count)
+    let plain = try await load.run()
+    rows.append(
+        BenchRow(
+            name: "runtime.jobs.sqlite", value: plain, unit: "jobs/s", bar: 5000, higherIsBetter: true, n: count,
+            note: "enqueue to done, durable, in batches of \(JobLimits.batch); one fdatasync takes "
+                + String(format: "%.2f ms (median)", try JobLoad.syncSeconds() * 1000)))
+    let keyed = try await JobLoad(jobs: tiny ? 400 : 10_000, keys: 100).run()
+    rows.append(
+        BenchRow(
+            name: "runtime.jobs.keys", value: keyed / plain, unit: "of the rate without", bar: 0.5,
+            higherIsBetter: true, n: tiny ? 400 : 10_000,
+            note: String(format: "%.0f jobs/s with 100 keys of one job at a time", keyed)))
+    let waits = try await JobLoad(jobs: tiny ? 50 : 5000).waits(perSecond: 500)
+    let late = waits.sorted()[min(waits.count - 1, waits.count * 95 / 100)]
+    rows.append(
+        BenchRow(
+            name: "runtime.jobs.wait_p95", value: late * 1000, unit: "ms", bar: 50, n: waits.count,
+            note: "at 500 jobs a second, from due to its handler",
+            notJudged: waits.count < 100 ? "fewer than 100 samples" : nil))
+    return rows
+}
+
+/// One run over a store.
+private struct JobLoad {
+    let jobs: Int
+    var keys = 0
+
+    private static let kind = JobKind("bench.empty")
+
+    private struct Site {
+        let store: SQLJobStore
+        let close: () -> Void
+    }
+
+    private func open(_ registry: MetricRegistry) throws -> Site {
+        let clock = SystemWallClock()
+        let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-bench-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        let database = try Database.openSQLite(
+            at: folder.appending(path: "records.sqlite").path, registry: registry, clock: clock)
+        return Site(
+            store: SQLJobStore(database: database, fences: SQLFences(database: database), registry: registry),
+            close: {
+                try? database.close()
+                try? FileManager.default.removeItem(at: folder)
+            })
+    }
+
+    private func queue(
+        _ site: Site, _ registry: MetricRegistry, body: @escaping @Sendable (RunningJob) async throws -> Void
+    ) -> JobQueue {
+        let clock = SystemWallClock()
+        var configuration = JobQueue.Configuration()
+        configuration.concurrency = 4 * JobLimits.batch
+        return JobQueue(
+            store: site.store, handlers: [JobHandler(Self.kind, body: body)], clock: clock, registry: registry,
+            health: HealthRegistry(clock: clock), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() },
+            configuration: configuration)
+    }
+
+    private func job(_ number: Int) -> NewJob {
+        NewJob(
+            Self.kind, org: "bench", payload: ["n": .integer(Int64(number))],
+            concurrency: keys > 0 ? JobConcurrency("key-\(number % keys)", limit: 1) : nil)
+    }
+
+    /// Jobs a second, from the first enqueue until the last is durably done.
+    func run() async throws -> Double {
+        let registry = MetricRegistry()
+        let site = try open(registry)
+        defer { site.close() }
+        let queue = queue(site, registry) { _ in }
+        let started = ContinuousClock.now
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await queue.run() }
+            for start in stride(from: 0, to: jobs, by: JobLimits.batch) {
+                _ = try await site.store.enqueue((start..<min(jobs, start + JobLimits.batch)).map(job))
+            }
+            let done = registry.counter(.jobs, Self.kind.name, "done")
+            while done.value < Int64(jobs) { try await Task.sleep(for: .milliseconds(1)) }
+            group.cancelAll()
+        }
+        return Double(jobs) / (ContinuousClock.now - started).seconds
+    }
+
+    /// Jobs a second of the store in memory.
+    static func logic(jobs: Int) throws -> Double {
+        let clock = SystemWallClock()
+        let store = MemoryJobStore(clock: clock)
+        let worker = UID(now: clock.now)
+        let load = JobLoad(jobs: jobs)
+        let started = ContinuousClock.now
+        var ends: [JobEnd] = []
+        for start in stride(from: 0, to: jobs, by: JobLimits.batch) {
+            _ = try store.enqueue((start..<min(jobs, start + JobLimits.batch)).map(load.job))
+            let result = try store.turn(JobTurn(worker: worker, ends: ends, limit: JobLimits.batch))
+            ends = result.claimed.map { JobEnd(JobClaim(seq: $0.seq, fence: $0.fence), .done, job: $0) }
+        }
+        _ = try store.turn(JobTurn(worker: worker, ends: ends, limit: 0))
+        return Double(jobs) / (ContinuousClock.now - started).seconds
+    }
+
+    /// How long jobs wait that come one by one, in seconds.
+    func waits(perSecond: Int) async throws -> [Double] {
+        let registry = MetricRegistry()
+        let site = try open(registry)
+        defer { site.close() }
+        let clock = SystemWallClock()
+        let found = Mutex<[Double]>([])
+        let queue = queue(site, registry) { job in
+            let wait = (clock.now - job.record.dueAt).seconds
+            found.withLock { $0.append(wait) }
+        }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await queue.run() }
+            let (started, first) = (ContinuousClock.now, clock.now)
+            for number in 0..<jobs {
+                let after = Duration.microseconds(1_000_000 / perSecond * number)
+                try await ContinuousClock().sleep(until: started + after)
+                // It is due when it was meant to come, not when a slow enqueue got to it.
+                var one = job(number)
+                one.due = first + after
+                _ = try await site.store.enqueue([one])
+            }
+            while found.withLock({ $0.count }) < jobs { try await Task.sleep(for: .milliseconds(5)) }
+            group.cancelAll()
+        }
+        return found.withLock { $0 }
+    }
+
+    /// The median time of one small write and its `fdatasync` here.
+    static func syncSeconds() throws -> Double {
+        let path = FileManager.default.temporaryDirectory.appending(path: "aurum-sync-\(UUID().uuidString)")
+        guard FileManager.default.createFile(atPath: path.path, contents: nil) else {
+            throw BenchFailure("no file can be made in the temporary folder")
+        }
+        defer { try? FileManager.default.removeItem(at: path) }
+        let file = try FileHandle(forWritingTo: path)
+        defer { try? file.close() }
+        var times: [Double] = []
+        for _ in 0..<31 {
+            let started = ContinuousClock.now
+            try file.write(contentsOf: Data(count: 4096))
+            try file.synchronize()
+            times.append((ContinuousClock.now - started).seconds)
+        }
+        return times.sorted()[times.count / 2]
+    }
+}

@@ -1,0 +1,219 @@
+internal import AurumCore
+internal import Database
+internal import Foundation
+internal import Logging
+internal import Runtime
+internal import Telemetry
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// Jobs in one database, worked on by processes that are killed at random: every job's effect must be there once.
+package struct JobCrash: Sendable {
+    package var jobs = 10_000
+    package var kills = 20
+    package var workers = 3
+    package var seed: UInt64 = 7
+    /// Starts a worker on a database file: `executable` with these arguments and the file's path.
+    package var executable = "/proc/self/exe"
+    package var arguments = ["bench", "runtime", "--jobs-worker"]
+
+    package init() {}
+
+    package struct Result: Sendable {
+        package var jobs: Int
+        package var effects: Int
+        /// Jobs that have an effect.
+        package var distinct: Int
+        package var kills: Int
+        /// Attempts beyond the first, because a worker was killed.
+        package var repeated: Int
+        /// Jobs that lost three workers in a row and had to be redriven.
+        package var redriven: Int
+        package var seconds: Double
+    }
+
+    private static let kind = JobKind("bench.effect", attemptsMax: JobLimits.attemptsMax)
+    private static let org = "bench"
+    /// Short, so that what a killed worker held does not wait half a minute.
+    private static let lease: Duration = .seconds(2)
+    private static let lifeMax: Duration = .seconds(300)
+
+    // MARK: the judge
+
+    /// - Throws: `BenchFailure` when the jobs do not come to an end.
+    package func run() async throws -> Result {
+        let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-crash-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appending(path: "records.sqlite").path
+        let site = try Self.open(path)
+        defer { try? site.database.close() }
+        try await site.database.write("bench.effects") { tx in
+            try tx.run("CREATE TABLE effects (job BLOB NOT NULL, worker BLOB NOT NULL)")
+        }
+        let started = ContinuousClock.now
+        var result = Result(
+            jobs: jobs, effects: 0, distinct: 0, kills: 0, repeated: 0, redriven: 0, seconds: 0)
+        try await crash(site, path, &result)
+        result.seconds = (ContinuousClock.now - started).seconds
+        return result
+    }
+
+    /// The jobs come in portions, a kill in the middle of each but the last, so that every kill hits work.
+    private func crash(_ site: Site, _ path: String, _ result: inout Result) async throws {
+        var random = SeededRandom(seed: seed)
+        var running: [Process] = []
+        defer { for process in running { kill(process.processIdentifier, SIGKILL) } }
+        for _ in 0..<workers { running.append(try start(path)) }
+        let deadline = ContinuousClock.now + Self.lifeMax
+        var enqueued = 0
+        for portion in 1...kills + 1 {
+            let end = jobs * portion / (kills + 1)
+            let target = enqueued + (end - enqueued) * Int.random(in: 5...60, using: &random) / 100
+            try await enqueue(end - enqueued, site)
+            enqueued = end
+            if portion > kills { break }
+            // What killed workers held comes back with its lease; it is not waited for here.
+            while try await site.progress().done < target - workers * Self.heldMax {
+                guard ContinuousClock.now < deadline else { throw BenchFailure("the jobs did not come to an end") }
+                try await Task.sleep(for: .milliseconds(2))
+            }
+            let victim = Int.random(in: 0..<running.count, using: &random)
+            kill(running[victim].processIdentifier, SIGKILL)
+            result.kills += 1
+            running[victim] = try start(path)
+        }
+        try await finish(site, deadline, &result)
+    }
+
+    /// Jobs that one worker holds at once.
+    private static let heldMax = JobQueue.Configuration().concurrency
+
+    private func enqueue(_ count: Int, _ site: Site) async throws {
+        for start in stride(from: 0, to: count, by: JobLimits.batch) {
+            let batch = (start..<min(count, start + JobLimits.batch)).map { _ in NewJob(Self.kind, org: Self.org) }
+            _ = try await site.store.enqueue(batch)
+        }
+    }
+
+    private func finish(_ site: Site, _ deadline: ContinuousClock.Instant, _ result: inout Result) async throws {
+        while true {
+            guard ContinuousClock.now < deadline else { throw BenchFailure("the jobs did not come to an end") }
+            let state = try await site.progress()
+            if state.open == 0, state.dead == 0 {
+                (result.effects, result.distinct) = (state.effects, state.distinct)
+                result.repeated = state.attempts - jobs
+                return
+            }
+            if state.open == 0 {
+                result.redriven += try await site.store.redrive(
+                    org: Self.org, type: nil, since: Timestamp(milliseconds: 0), rate: nil)
+            }
+            try await Task.sleep(for: .milliseconds(20))
+        }
+    }
+
+    private func start(_ path: String) throws -> Process {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: executable)
+        process.arguments = arguments + [path]
+        process.standardOutput = FileHandle.nullDevice
+        try process.run()
+        return process
+    }
+
+    // MARK: a worker
+
+    /// Works on the jobs of a database until it is killed.
+    package static func work(_ path: String) async throws {
+        let site = try open(path)
+        let (database, store, worker) = (site.database, site.store, UID(now: SystemWallClock().now))
+        var configuration = JobQueue.Configuration()
+        configuration.lease = lease
+        configuration.renewEvery = .milliseconds(500)
+        configuration.poll = .milliseconds(100)
+        let clock = SystemWallClock()
+        let queue = JobQueue(
+            store: store,
+            handlers: [
+                JobHandler(kind) { job in
+                    let id = job.id
+                    try await database.write("bench.effect") { tx in
+                        try tx.run("INSERT INTO effects (job, worker) VALUES (\(id), \(worker))")
+                        try job.complete(in: tx)
+                    }
+                }
+            ], clock: clock, registry: MetricRegistry(), health: HealthRegistry(clock: clock),
+            logger: Logger(label: "worker") { _ in SwiftLogNoOpLogHandler() }, configuration: configuration)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { try await queue.run() }
+            // Whoever started it may be gone.
+            group.addTask { try await Task.sleep(for: lifeMax) }
+            _ = try await group.next()
+            group.cancelAll()
+        }
+    }
+
+    // MARK: the database
+
+    private struct Site: Sendable {
+        let database: Database
+        let store: SQLJobStore
+
+        func progress() async throws -> Progress {
+            try await database.read("bench.progress") { tx in
+                try tx.one(
+                    Progress.self,
+                    """
+                    SELECT SUM(CASE WHEN state = 'done' THEN 1 ELSE 0 END) AS done,
+                        SUM(CASE WHEN state = 'dead' THEN 1 ELSE 0 END) AS dead,
+                        SUM(CASE WHEN state IN ('done', 'dead', 'cancelled') THEN 0 ELSE 1 END) AS open,
+                        SUM(attempt) AS attempts, (SELECT COUNT(*) FROM effects) AS effects,
+                        (SELECT COUNT(DISTINCT job) FROM effects) AS distinct_jobs FROM jobs
+                    """)
+            } ?? Progress()
+        }
+    }
+
+    private struct Progress: RowDecodable {
+        var (done, dead, open, attempts, effects, distinct) = (0, 0, 0, 0, 0, 0)
+
+        init() {}
+
+        init(row: Row) throws {
+            done = try row.get("done")
+            dead = try row.get("dead")
+            open = try row.get("open")
+            attempts = try row.get("attempts")
+            effects = try row.get("effects")
+            distinct = try row.get("distinct_jobs")
+        }
+    }
+
+    private static func open(_ path: String) throws -> Site {
+        let registry = MetricRegistry()
+        let database = try Database.openSQLite(at: path, registry: registry, clock: SystemWallClock())
+        return Site(
+            database: database,
+            store: SQLJobStore(
+                database: database, fences: SQLFences(database: database, isShared: true), registry: registry))
+    }
+}
+
+extension JobCrash {
+    /// The run as a figure: effects that are missing or doubled.
+    package func row() async throws -> BenchRow {
+        let result = try await run()
+        return BenchRow(
+            name: "runtime.jobs.crash",
+            value: Double(abs(result.effects - result.jobs) + abs(result.distinct - result.jobs)),
+            unit: "effects wrong",
+            bar: 0, n: result.jobs,
+            note: "\(result.jobs) jobs, \(result.kills) workers killed, \(result.repeated) attempts repeated, "
+                + "\(result.redriven) redriven, \(String(format: "%.1f", result.seconds)) s, seed \(seed)")
+    }
+}

@@ -1,0 +1,92 @@
+internal import AurumCore
+internal import Foundation
+internal import Synchronization
+
+/// A `redis-server` of this machine for one benchmark, in a folder of its own, without disk.
+final class LocalRedis: Sendable {
+    let port: Int
+    private let folder: String
+    private let process: Process
+
+    static let server = "/usr/bin/redis-server"
+
+    static var isInstalled: Bool { FileManager.default.isExecutableFile(atPath: server) }
+    static var hasBenchmark: Bool { FileManager.default.isExecutableFile(atPath: "/usr/bin/redis-benchmark") }
+
+    var url: String { "redis://127.0.0.1:\(port)" }
+
+    init() throws {
+        port = try Self.freePort()
+        folder = NSTemporaryDirectory() + "aurum-bench-" + UUID().uuidString
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        process = Process()
+        process.executableURL = URL(fileURLWithPath: Self.server)
+        process.arguments = [
+            "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder,
+            "--daemonize", "no",
+        ]
+        process.standardOutput = FileHandle.nullDevice
+        process.standardError = FileHandle.nullDevice
+        process.standardInput = FileHandle.nullDevice
+        do { try process.run() } catch { throw BenchFailure("redis-server cannot be started: \(error)") }
+    }
+
+    /// User and system time of the server; 0 where /proc does not say.
+    var cpuSeconds: Double {
+        let path = "/proc/\(process.processIdentifier)/stat"
+        guard let data = FileManager.default.contents(atPath: path),
+            let fields = String(decoding: data, as: UTF8.self).split(separator: ")").last?.split(separator: " "),
+            fields.count > 12, let user = Double(fields[11]), let system = Double(fields[12])
+        else { return 0 }
+        return (user + system) / 100
+    }
+
+    func end() {
+        // A child inherits the signal mask of the thread that started it, and threads of the pool block SIGTERM.
+        kill(process.processIdentifier, SIGKILL)
+        process.waitUntilExit()
+        try? FileManager.default.removeItem(atPath: folder)
+    }
+
+    /// Runs a program to its end and answers what it printed.
+    static func output(_ path: String, _ arguments: [String]) async throws -> String {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: path)
+        process.arguments = arguments
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        process.standardError = pipe
+        process.standardInput = FileHandle.nullDevice
+        do { try process.run() } catch { throw BenchFailure("\(path) cannot be started: \(error)") }
+        return await withCheckedContinuation { continuation in
+            let reading = Reading()
+            PipeReader.start(pipe) { data in
+                if data.isEmpty {
+                    continuation.resume(returning: reading.text.withLock { $0 })
+                } else {
+                    reading.text.withLock { $0 += String(decoding: data, as: UTF8.self) }
+                }
+            }
+        }
+    }
+
+    private final class Reading: Sendable {
+        let text = Mutex("")
+    }
+
+    private static func freePort() throws -> Int {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = inet_addr("127.0.0.1")
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let status = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
+            }
+        }
+        guard status == 0 else { throw BenchFailure("no free port") }
+        return Int(UInt16(bigEndian: address.sin_port))
+    }
+}

@@ -1,0 +1,1 @@
+-- Writes run one after another here: seq is the order in which they were committed, and nothing has to be added.

@@ -1,0 +1,1 @@
+-- SQLite is part of this process: nobody has to be asked what became of a transaction.

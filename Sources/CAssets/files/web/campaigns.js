@@ -1,0 +1,334 @@
+// Campaigns: a report pushed over /v1/live/campaigns whenever it changes, polled while that is down.
+(() => {
+  'use strict';
+  const { $, element, answer, refuse, remember, token } = window.aurumQuestions;
+  const POLL_MILLISECONDS = 2000;
+  const STALE_MILLISECONDS = 15000;
+  const BACK_OFF_MAX_MILLISECONDS = 20000;
+  const BARS = 8;
+  const FIELDS = { model: 'last', range: '30', by: 'campaign', basis: 'booked', view: 'one' };
+  const board = $('campaigns');
+  let socket = null;
+  let attempts = 0;
+  let polling = 0;
+  let retry = 0;
+  let chart = null;
+  let shown = null;
+
+  // ---- numbers
+
+  const count = new Intl.NumberFormat('en-US', { maximumFractionDigits: 2 });
+  const share = new Intl.NumberFormat('en-US', { style: 'percent', maximumFractionDigits: 2 });
+  const times = new Intl.NumberFormat('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+  const formats = {};
+  const money = (minor, currency) => {
+    if (minor === null || minor === undefined) return '—';
+    formats[currency] = formats[currency] || new Intl.NumberFormat('en-US', { style: 'currency', currency });
+    const format = formats[currency];
+    return format.format(minor / 10 ** format.resolvedOptions().maximumFractionDigits);
+  };
+  const number = (value) => (value === null || value === undefined ? '—' : count.format(value));
+  const percent = (value) => (value === null ? '—' : share.format(value));
+  const roas = (value) => (value === null ? '—' : `${times.format(value)}×`);
+  const cost = (line, minor) => (line.spend_minor ? money(minor, line.currency) : '—');
+  const words = (key) => {
+    if (key === '(none)') return $('by').value === 'campaign' ? 'No campaign' : 'Not named';
+    if (key === '(organic)' || key === 'organic') return 'No touch known';
+    if (key === 'unmatched') return 'Unmatched spend';
+    if (['channel', 'medium', 'network'].includes($('by').value)) {
+      return key.replace(/_/g, ' ').replace(/^./, (first) => first.toUpperCase());
+    }
+    return key;
+  };
+  const cell = (text, note) => {
+    const made = element('td', 'num', text);
+    if (note) made.append(element('small', '', note));
+    return made;
+  };
+  const name = (line, many) => {
+    const made = element('th', '', words(line.key));
+    made.scope = 'row';
+    if (many) made.append(element('small', '', line.currency));
+    return made;
+  };
+
+  // ---- one model
+
+  function row(line, many) {
+    const made = element('tr');
+    made.append(
+      name(line, many), cell(money(line.spend_minor, line.currency)),
+      cell(money(line.revenue_minor, line.currency),
+        line.returned_minor ? `${money(line.returned_minor, line.currency)} returned` : ''),
+      cell(roas(line.roas)), cell(cost(line, line.cpa_minor)), cell(number(line.conversions)),
+      cell(number(line.leads)), cell(cost(line, line.cpl_minor)),
+      cell(number(line.clicks), line.clicks_from === 'visits' && line.clicks ? 'visits' : ''),
+      cell(percent(line.ctr)), cell(percent(line.cvr)), cell(cost(line, line.cpi_minor)),
+    );
+    return made;
+  }
+  function tile(title, value, note, id) {
+    const made = element('section', 'tile');
+    made.append(element('h2', '', title), element('p', 'figure', value));
+    made.lastChild.id = id;
+    if (note) made.append(element('p', 'tile-note', note));
+    return made;
+  }
+  function totals(report) {
+    const tiles = [];
+    for (const total of report.totals) {
+      const { currency } = total;
+      const line = total.models ? { ...total, ...total.models[report.compare_to] } : total;
+      tiles.push(
+        tile(`Spend, ${currency}`, money(line.spend_minor, currency), '', `spend-${currency}`),
+        tile(`Revenue, ${currency}`, money(line.revenue_minor, currency),
+          line.recognised_minor === undefined ? '' : `${money(line.recognised_minor, currency)} recognised`,
+          `revenue-${currency}`),
+        tile('ROAS', roas(line.roas), '', `roas-${currency}`),
+        tile('CPA', cost(line, line.cpa_minor), `${number(line.conversions)} sales`, `cpa-${currency}`),
+      );
+    }
+    $('totals').replaceChildren(...tiles);
+  }
+  function bars(lines) {
+    const top = lines.filter((line) => line.spend_minor || line.revenue_minor).slice(0, BARS);
+    $('chart-box').hidden = !top.length || !window.Chart;
+    if (!top.length || !window.Chart) return;
+    chart = chart || new window.Chart($('chart'), {
+      type: 'bar',
+      data: { labels: [], datasets: ['Spend', 'Revenue'].map((label) => ({
+        label, data: [], borderRadius: 3, barThickness: 15, barPercentage: 0.9 })) },
+      options: {
+        indexAxis: 'y', animation: false, maintainAspectRatio: false,
+        interaction: { mode: 'index', axis: 'y', intersect: false },
+        plugins: {
+          legend: { display: true, labels: { boxWidth: 12 } },
+          tooltip: { callbacks: { label: (item) => `${item.dataset.label}: ${item.dataset.words[item.dataIndex]}` } },
+        },
+        scales: {
+          x: { beginAtZero: true, grid: {}, ticks: { maxRotation: 0 } },
+          y: { grid: { display: false }, ticks: { autoSkip: false } },
+        },
+      },
+    });
+    const room = chart.width < 420 ? 16 : 28;
+    const short = (text) => (text.length > room ? `${text.slice(0, room - 1)}…` : text);
+    const digits = (line) => 10 ** new Intl.NumberFormat('en-US', { style: 'currency', currency: line.currency })
+      .resolvedOptions().maximumFractionDigits;
+    chart.data.labels = top.map((line) => short(words(line.key)));
+    chart.data.datasets.forEach((set, index) => {
+      const part = index ? 'revenue_minor' : 'spend_minor';
+      set.data = top.map((line) => line[part] / digits(line));
+      set.words = top.map((line) => money(line[part], line.currency));
+      set.backgroundColor = token(index ? '--last' : '--first');
+    });
+    for (const scale of Object.values(chart.options.scales)) {
+      Object.assign(scale.ticks, { color: token('--ink-3'), font: { family: token('--font'), size: 12 } });
+      scale.grid.color = token('--grid');
+    }
+    chart.options.plugins.legend.labels.color = token('--ink-2');
+    $('chart-box').style.minHeight = `${Math.max(200, top.length * 44 + 70)}px`;
+    chart.update();
+  }
+
+  // ---- all models
+
+  function comparison(report) {
+    const many = report.totals.length > 1;
+    const titles = Object.fromEntries(Array.from($('model').options, (one) => [one.value, one.textContent]));
+    $('base-name').textContent = titles[report.compare_to].toLowerCase();
+    const head = element('tr');
+    head.append(element('th', '', $('by').selectedOptions[0].textContent), element('th', 'num', 'Spend'));
+    for (const model of report.models) head.append(element('th', 'num', titles[model]));
+    for (const one of head.children) one.scope = 'col';
+    $('model-head').replaceChildren(head);
+    const line = (one, title) => {
+      const made = element('tr');
+      const first = title ? element('th', '', `${title}${many ? `, ${one.currency}` : ''}`) : name(one, many);
+      first.scope = 'row';
+      made.append(first, cell(money(one.spend_minor, one.currency)));
+      for (const model of report.models) {
+        const figures = one.models[model];
+        const gap = figures.difference_minor;
+        const apart = gap ? `${gap > 0 ? '+' : '−'}${money(Math.abs(gap), one.currency)}` : '';
+        made.append(cell(money(figures.revenue_minor, one.currency),
+          [figures.roas === null ? '' : roas(figures.roas), apart].filter(Boolean).join(' · ')));
+      }
+      return made;
+    };
+    $('model-rows').replaceChildren(
+      ...report.rows.map((one) => line(one)), ...report.totals.map((one) => line(one, 'Total')));
+  }
+
+  function unmatched(list) {
+    $('unmatched').hidden = !list.length;
+    $('unmatched-rows').replaceChildren(...list.map((one) => {
+      const made = element('tr');
+      made.append(element('th', '', one.campaign || one.campaign_id), element('td', '', one.network),
+        cell(money(one.spend_minor, one.currency)));
+      return made;
+    }));
+  }
+  function show(report) {
+    // A report that was asked for before the form changed.
+    if (Boolean(report.models && report.compare_to) !== ($('view').value === 'compare')) return;
+    shown = report;
+    board.dataset.state = 'ready';
+    board.removeAttribute('aria-busy');
+    $('refusal').hidden = true;
+    $('as-of').textContent = new Date(report.as_of).toLocaleTimeString('en-US', { hour12: false });
+    $('as-of').dateTime = report.as_of;
+    const compares = Boolean(report.compare_to);
+    $('one').hidden = compares;
+    $('compare').hidden = !compares;
+    totals(report);
+    unmatched(report.unmatched);
+    if (compares) {
+      comparison(report);
+      return;
+    }
+    $('by-name').textContent = $('by').selectedOptions[0].textContent;
+    $('o-note').textContent = `${$('model').selectedOptions[0].textContent}, days of ${report.timezone}${
+      report.timezone_mixed ? ' (accounts differ)' : ''}`;
+    $('nothing').hidden = report.rows.length > 0;
+    const many = report.totals.length > 1;
+    const rows = $('by').value === 'day'
+      ? [...report.rows].sort((one, other) => (one.key < other.key ? 1 : -1)) : report.rows;
+    $('rows').replaceChildren(...rows.map((line) => row(line, many)));
+    bars($('by').value === 'day' ? rows.slice(0, BARS).reverse() : report.rows);
+  }
+
+  // ---- what is asked
+
+  function parameters() {
+    const made = new URLSearchParams({ model: $('model').value, group_by: $('by').value, basis: $('basis').value });
+    if ($('range').value !== 'all') made.set('days', $('range').value);
+    return made;
+  }
+  function path() {
+    const made = parameters();
+    if ($('view').value === 'one') return `/v1/attribution/report?${made}`;
+    made.set('compare_to', made.get('model'));
+    made.delete('model');
+    return `/v1/attribution/models/compare?${made}`;
+  }
+  function restore() {
+    const from = new URLSearchParams(location.search);
+    for (const [id, standard] of Object.entries(FIELDS)) {
+      $(id).value = from.get(id) || standard;
+      if (!$(id).value) $(id).value = standard;
+    }
+  }
+  function changed() {
+    const state = new URLSearchParams();
+    for (const [id, standard] of Object.entries(FIELDS)) if ($(id).value !== standard) state.set(id, $(id).value);
+    remember(state, false);
+    ask();
+  }
+  function ask() {
+    const asked = parameters();
+    asked.set('format', 'csv');
+    $('csv').href = `/v1/attribution/report?${asked}`;
+    clearTimeout(retry);
+    if (socket) {
+      socket.onclose = null;
+      socket.close();
+    }
+    load();
+    connect();
+  }
+
+  // ---- the connection
+
+  const state = (key, text) => {
+    if ($('live-state').textContent === text) return;
+    $('live-state').dataset.state = key;
+    $('live-state').textContent = text;
+  };
+  async function load() {
+    const asked = path();
+    try {
+      const report = await (await answer(asked)).json();
+      if (asked === path()) show(report);
+      if (polling) state('polling', 'Polling');
+    } catch (refusal) {
+      if (refusal.name === 'AbortError') return;
+      if (refusal.status === 0) state('down', 'Disconnected');
+      refuse($('refusal'), refusal);
+      if (shown) board.dataset.state = 'stale';
+    }
+  }
+  function connect() {
+    const asked = parameters();
+    if ($('view').value === 'compare') asked.set('compare', '1');
+    const address = new URL(`/v1/live/campaigns?${asked}`, location.href);
+    address.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
+    const mine = new WebSocket(address);
+    socket = mine;
+    let watchdog = 0;
+    const watch = () => {
+      clearTimeout(watchdog);
+      watchdog = setTimeout(() => mine.close(), STALE_MILLISECONDS);
+    };
+    watch();
+    mine.onmessage = (event) => {
+      watch();
+      attempts = 0;
+      clearInterval(polling);
+      polling = 0;
+      if (socket === mine) show(JSON.parse(event.data));
+      state('live', 'Live');
+    };
+    mine.onclose = () => {
+      clearTimeout(watchdog);
+      attempts += 1;
+      if (!polling) {
+        state('waiting', 'Reconnecting');
+        polling = setInterval(load, POLL_MILLISECONDS);
+      }
+      retry = setTimeout(connect, Math.min(1000 * 2 ** (attempts - 1), BACK_OFF_MAX_MILLISECONDS));
+    };
+  }
+
+  // ---- import
+
+  function imported(reply) {
+    const parts = [`${number(reply.inserted)} inserted`, `${number(reply.replaced)} replaced`,
+      `${number(reply.unchanged)} unchanged`];
+    if (reply.unmatched_count) parts.push(`${number(reply.unmatched_count)} campaigns without a match`);
+    $('imported').textContent = `${parts.join(', ')}.`;
+  }
+  $('import').addEventListener('submit', async (submit) => {
+    submit.preventDefault();
+    const [file] = $('file').files;
+    if (!file) return;
+    $('imported').textContent = 'Importing…';
+    try {
+      imported(await (await answer('/v1/spend', {
+        method: 'POST', headers: { 'Content-Type': 'text/csv' }, body: file })).json());
+      $('import').reset();
+    } catch (refusal) {
+      if (refusal.name === 'AbortError') return;
+      const { problems } = refusal.problem || {};
+      const list = element('ul');
+      for (const one of (problems || []).slice(0, 20)) {
+        list.append(element('li', '', `Line ${one.line}${one.column ? `, ${one.column}` : ''}: ${one.reason}`));
+      }
+      $('imported').replaceChildren(element('span', '', refusal.message), list);
+    }
+  });
+
+  $('wish').addEventListener('submit', (submit) => submit.preventDefault());
+  for (const id of Object.keys(FIELDS)) $(id).addEventListener('change', changed);
+  window.addEventListener('popstate', () => {
+    restore();
+    ask();
+  });
+  window.matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => {
+    if (chart) chart.destroy();
+    chart = null;
+    if (shown) show(shown);
+  });
+  restore();
+  ask();
+})();

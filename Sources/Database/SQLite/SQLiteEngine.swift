@@ -1,0 +1,232 @@
+internal import AurumCore
+internal import Dispatch
+internal import Foundation
+internal import GRDB
+internal import Synchronization
+internal import Telemetry
+
+/// One SQLite file. Reads run side by side on connections with threads of their own; writes run one after another on
+/// one connection and share commits, so that a hundred writers cost one `fsync` each round and not a hundred.
+final class SQLiteEngine: SQLEngine {
+    /// Writes that may wait; one more is refused with `busy`.
+    static let writersWaitingMax = 2048
+    /// Writes that share one commit.
+    static let groupMax = 64
+    /// To what the write-ahead log is cut when it begins again: a long read lets it grow, and nothing else shrinks it.
+    static let walBytesKept = 64 << 20
+
+    private struct Job: Sendable {
+        let track: CallTrack?
+        let body: @Sendable (Transaction) throws -> Void
+        let finish: @Sendable ((any Error)?, Bool) -> Void
+    }
+
+    private struct Queue: Sendable {
+        var jobs: [Job] = []
+        var draining = false
+        var closed = false
+    }
+
+    let dialect = Dialect.sqlite
+    private let writer: DatabasePool
+    private let readers: SQLiteReaders
+    private let path: String
+    private let clock: any WallClock
+    private let queue = Mutex(Queue())
+    private let commits: Counter
+    private let groupSize: Telemetry.Histogram
+
+    /// Opens or creates the file at `path` and brings its schema up to date.
+    init(path: String, migrates: Bool = true, registry: MetricRegistry, clock: any WallClock) throws {
+        (self.path, self.clock) = (path, clock)
+        commits = registry.counter(.databaseCommits)
+        groupSize = registry.histogram(.databaseGroup)
+        do {
+            writer = try DatabasePool(path: path, configuration: Self.configuration)
+            readers = SQLiteReaders(path: path, configuration: Self.configuration)
+            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+            if migrates {
+                try writer.writeWithoutTransaction { connection in
+                    if try connection.tableExists(RestoreMark.table) { throw SQLError.schema(RestoreMark.sentence) }
+                    try SQLiteMigration.migrate(connection, path: path, clock: clock)
+                }
+            }
+        } catch { throw SQLError.mapped(error) }
+    }
+
+    static var configuration: GRDB.Configuration {
+        var configuration = GRDB.Configuration()
+        configuration.busyMode = .timeout(5)
+        // Reads have connections of their own.
+        configuration.maximumReaderCount = 1
+        configuration.foreignKeysEnabled = true
+        configuration.prepareDatabase { connection in
+            try connection.execute(sql: "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF")
+            _ = try Int64.fetchOne(connection, sql: "PRAGMA journal_size_limit = \(walBytesKept)")
+        }
+        return configuration
+    }
+
+    var figures: EngineFigures {
+        var figures = readers.figures
+        figures.connections += 1
+        figures.connectionsMax += 1
+        let (waiting, isWriting) = queue.withLock { ($0.jobs.count, $0.draining) }
+        figures.waiting += waiting
+        figures.busy += isWriting ? 1 : 0
+        let attributes = try? FileManager.default.attributesOfItem(atPath: path + "-wal")
+        figures.walBytes = (attributes?[.size] as? NSNumber)?.intValue ?? 0
+        return figures
+    }
+
+    func read<Value: Sendable>(
+        _ request: SQLRequest, _ body: @Sendable @escaping (Transaction) throws -> Value
+    ) async throws -> Value {
+        let clock = clock
+        return try await readers.read(limit: request.limit.duration) { connection, reader in
+            let transaction = Transaction(SQLiteSession(connection, reader), clock: clock, track: request.track)
+            defer { transaction.end() }
+            let value = try body(transaction)
+            try transaction.check()
+            return value
+        }
+    }
+
+    func write(
+        _ request: SQLRequest, ticket: WriteTicket, _ body: @Sendable @escaping (Transaction) throws -> Void,
+        finish: @Sendable @escaping ((any Error)?, Bool) -> Void
+    ) {
+        let job = Job(track: request.track, body: body, finish: finish)
+        let refusal: SQLError? = queue.withLock { queue in
+            if queue.closed { return .closed }
+            if queue.jobs.count >= Self.writersWaitingMax { return .busy }
+            queue.jobs.append(job)
+            if queue.draining { return nil }
+            queue.draining = true
+            writer.asyncWriteWithoutTransaction { [self] connection in drain(connection) }
+            return nil
+        }
+        if let refusal { finish(refusal, false) }
+    }
+
+    /// Commits waiting jobs in groups until none is left. Runs on the writer's own queue.
+    private func drain(_ connection: GRDB.Database) {
+        while true {
+            let group: [Job] = queue.withLock { queue in
+                let group = Array(queue.jobs.prefix(Self.groupMax))
+                queue.jobs.removeFirst(group.count)
+                if group.isEmpty { queue.draining = false }
+                return group
+            }
+            if group.isEmpty { return }
+            commit(group, connection)
+        }
+    }
+
+    private func commit(_ group: [Job], _ connection: GRDB.Database) {
+        var failures: [(any Error)?] = []
+        var emitted: [Bool] = []
+        do {
+            try connection.beginTransaction(.immediate)
+            for job in group {
+                let transaction = Transaction(SQLiteSession(connection), clock: clock, track: job.track)
+                defer { transaction.end() }
+                do {
+                    try connection.inSavepoint {
+                        try job.body(transaction)
+                        try transaction.check()
+                        return .commit
+                    }
+                    failures.append(nil)
+                    emitted.append(transaction.emitted)
+                } catch {
+                    failures.append(SQLError.mapped(error))
+                    emitted.append(false)
+                    // A full disk makes SQLite undo everything: what ran now would be committed by itself.
+                    guard connection.isInsideTransaction else { throw error }
+                }
+            }
+            try connection.commit()
+            commits.increment()
+            groupSize.observe(Double(group.count))
+        } catch {
+            if connection.isInsideTransaction { try? connection.rollback() }
+            let mapped = SQLError.mapped(error)
+            failures = group.indices.map { ($0 < failures.count ? failures[$0] : nil) ?? mapped }
+            emitted = group.map { _ in false }
+        }
+        for (index, job) in group.enumerated() { job.finish(failures[index], emitted[index]) }
+    }
+
+    /// Its threads end with the last read under way; this may be one of them.
+    deinit { readers.end() }
+
+    func close() throws {
+        queue.withLock { $0.closed = true }
+        readers.close()
+        writer.writeWithoutTransaction { _ in }
+        try writer.close()
+    }
+}
+
+/// The statements of one transaction on a SQLite connection.
+final class SQLiteSession: SQLSession {
+    let dialect = Dialect.sqlite
+    private let connection: GRDB.Database
+    /// Holds statements to their limit; nil for writes.
+    private let reader: SQLiteReader?
+
+    init(_ connection: GRDB.Database, _ reader: SQLiteReader? = nil) {
+        (self.connection, self.reader) = (connection, reader)
+    }
+
+    func run(_ statement: SQLStatement) throws -> Int {
+        try limited {
+            try prepared(statement).execute()
+            return connection.changesCount
+        }
+    }
+
+    func query(_ statement: SQLStatement, _ visit: (Row) throws -> Bool) throws {
+        try limited {
+            let rows = try GRDB.Row.fetchCursor(try prepared(statement))
+            while let row = try rows.next() { guard try visit(Row(.sqlite(row))) else { return } }
+        }
+    }
+
+    private func limited<Value>(_ body: () throws -> Value) throws -> Value {
+        if let reader { return try reader.statement(body) }
+        do { return try body() } catch { throw SQLError.mapped(error) }
+    }
+
+    private func prepared(_ sql: SQLStatement) throws -> Statement {
+        let sql = sql.resolved(for: .sqlite)
+        try sql.checkValues()
+        let statement = try connection.cachedStatement(sql: sql.text)
+        try statement.setArguments(StatementArguments(sql.values.map(\.databaseValue)))
+        return statement
+    }
+}
+
+extension SQLValue {
+    var databaseValue: DatabaseValue {
+        switch self {
+        case .null: .null
+        case .integer(let value): value.databaseValue
+        case .real(let value): value.databaseValue
+        case .text(let value): value.databaseValue
+        case .bytes(let value): Data(value).databaseValue
+        }
+    }
+
+    init(_ stored: DatabaseValue) {
+        self =
+            switch stored.storage {
+            case .null: .null
+            case .int64(let value): .integer(value)
+            case .double(let value): .real(value)
+            case .string(let value): .text(value)
+            case .blob(let value): .bytes(Array(value))
+            }
+    }
+}

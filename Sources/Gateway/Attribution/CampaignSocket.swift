@@ -1,0 +1,120 @@
+internal import Accounts
+internal import Attribution
+internal import AurumCore
+internal import Foundation
+internal import NIOCore
+internal import NIOHTTP1
+internal import Synchronization
+
+/// Campaign reports that are watched: each made once however many watch it.
+final class CampaignFeed: Sendable {
+    struct Watch: Hashable, Sendable {
+        var org: String
+        var question: CampaignQuestion
+        /// The model that others are compared with; nil for a report of one model.
+        var base: CreditModel?
+    }
+
+    private struct Kept: Sendable {
+        let at: ContinuousClock.Instant
+        let revision: UInt64
+        let text: String
+    }
+
+    /// Reports kept; with more, the oldest leave.
+    private static let keptMax = 64
+    /// Clicks and what other processes change are seen after this long at the latest.
+    static let freshFor: Duration = .milliseconds(900)
+    private let reports: CampaignReports
+    private let kept = Mutex<[Watch: Kept]>([:])
+
+    init(_ reports: CampaignReports) { self.reports = reports }
+
+    /// Grows with every change that this process makes.
+    var revision: UInt64 { reports.attribution.revision.value }
+
+    func document(_ watch: Watch) async throws -> String {
+        let (now, revision) = (ContinuousClock.now, revision)
+        if let known = kept.withLock({ $0[watch] }), known.revision == revision, now - known.at < Self.freshFor {
+            return known.text
+        }
+        let report = try await reports.report(org: watch.org, watch.question)
+        let text = (watch.base.map { report.comparison(base: $0) } ?? report.json).canonical
+        kept.withLock { kept in
+            if kept.count >= Self.keptMax, let oldest = kept.min(by: { $0.value.at < $1.value.at })?.key {
+                kept[oldest] = nil
+            }
+            kept[watch] = Kept(at: now, revision: revision, text: text)
+        }
+        return text
+    }
+}
+
+/// The socket of the page Campaigns: the report that its address asks for, whenever it changes.
+struct CampaignSocket: Sendable {
+    static let path = "/v1/live/campaigns"
+    /// How soon a change of this process is looked for, and how often a report is made at most.
+    static let lookEvery: Duration = .milliseconds(100)
+    static let makeEvery: Duration = .milliseconds(400)
+    /// A report that takes long is rested from for so many times as long: who watches must not keep others waiting.
+    static let restShare = 4
+
+    let live: LiveSocket
+    let feed: CampaignFeed
+    let loop: SocketLoop
+
+    /// What the address asks for: the parameters of the report, `model`, and `compare=1` for all models.
+    func watch(_ head: HTTPRequestHead, _ principal: Principal) throws(Problem) -> CampaignFeed.Watch {
+        let values = Self.query(head.uri)
+        let model = try AttributionRoutes.model("model", values["model"])
+        let compares = values["compare"] == "1"
+        let question = try AttributionRoutes.question(compares ? CreditModel.allCases : [model]) { values[$0] }
+        return CampaignFeed.Watch(org: principal.org, question: question, base: compares ? model : nil)
+    }
+
+    func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {
+        guard let principal = try? live.principal(head), let watch = try? watch(head, principal) else {
+            return await loop.turnAway(socket)
+        }
+        let (outgoing, send) = AsyncStream<SocketLoop.Output>.makeStream(bufferingPolicy: .bufferingNewest(4))
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await push(watch, send) }
+            await loop.run(
+                socket,
+                SocketLoop.Peer(
+                    receive: { _ in },
+                    shutDown: { send.yield(.close(code: 1012, reason: "server restarts")) },
+                    disconnect: { send.finish() }),
+                outgoing: outgoing)
+            group.cancelAll()
+        }
+    }
+
+    private func push(_ watch: CampaignFeed.Watch, _ send: AsyncStream<SocketLoop.Output>.Continuation) async {
+        var seen: UInt64?
+        var made = ContinuousClock.now
+        var took = Duration.zero
+        while !Task.isCancelled {
+            let (now, revision) = (ContinuousClock.now, feed.revision)
+            let pause = seen == revision ? CampaignFeed.freshFor : Self.makeEvery
+            if seen == nil || now - made >= max(pause, took * Self.restShare) {
+                seen = revision
+                if let document = try? await feed.document(watch) { send.yield(.text(document)) }
+                made = .now
+                took = made - now
+            }
+            try? await Task.sleep(for: Self.lookEvery)
+        }
+    }
+
+    private static func query(_ uri: String) -> [String: String] {
+        guard let mark = uri.firstIndex(of: "?") else { return [:] }
+        var values: [String: String] = [:]
+        for pair in uri[uri.index(after: mark)...].split(separator: "&") {
+            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
+            guard parts.count == 2, let value = String(parts[1]).removingPercentEncoding else { continue }
+            values[String(parts[0])] = value
+        }
+        return values
+    }
+}

@@ -1,0 +1,126 @@
+internal import AurumCore
+internal import Logging
+internal import Synchronization
+internal import Telemetry
+
+/// What the queue says about itself: metrics, log lines, health.
+struct JobReport: Sendable {
+    let reads: JobReads?
+    let clock: any WallClock
+    let registry: MetricRegistry
+    let health: HealthRegistry
+    let logger: Logger
+
+    /// A job that is due for so long without a worker makes the queue `degraded`.
+    private static let lateAfter: Duration = .seconds(60)
+
+    func note(_ ends: [JobEnd], _ result: JobTurnResult) {
+        for (end, job) in zip(ends, result.ended) {
+            guard let job else {
+                logger.warning("a job ended in other hands", metadata: ["code": "job_stale"])
+                continue
+            }
+            count(job, end.outcome)
+        }
+    }
+
+    private func count(_ job: JobRecord, _ outcome: JobOutcome) {
+        let event: String
+        switch job.state {
+        case .done: event = "done"
+        case .dead: event = "dead"
+        case .cancelled: event = "cancelled"
+        case .waiting, .scheduled, .parked, .running: event = outcome == .released ? "released" : "retried"
+        }
+        registry.counter(.jobs, job.type, event).increment()
+        guard case .failed(let code, _, _) = outcome else {
+            if outcome == .unknownType { logDead(job, "unknown_type") }
+            return
+        }
+        guard job.state == .scheduled else { return logDead(job, code) }
+        logger.warning(
+            "a job failed and will be tried again",
+            metadata: [
+                "code": "job_failed", "type": "\(job.type)", "job": "\(job.id)", "attempt": "\(job.attempt)",
+                "reason": "\(code)", "due_at": "\(job.dueAt.rfc3339)",
+            ])
+    }
+
+    private func logDead(_ job: JobRecord, _ code: String) {
+        guard job.state == .dead else { return }
+        logger.error(
+            "a job is dead until somebody redrives it",
+            metadata: [
+                "code": "job_dead", "type": "\(job.type)", "job": "\(job.id)", "attempt": "\(job.attempt)",
+                "reason": "\(code)",
+            ])
+    }
+
+    func note(_ upkeep: JobUpkeep) {
+        for (schedule, count) in upkeep.missedTicks {
+            registry.counter(.jobsMissedTicks, schedule).increment(by: count)
+        }
+        for (type, counts) in upkeep.events {
+            for (event, count) in counts { registry.counter(.jobs, type, event).increment(by: count) }
+        }
+        guard upkeep.rescued > 0 || upkeep.revoked > 0 else { return }
+        logger.warning(
+            "workers lost jobs",
+            metadata: [
+                "code": "jobs_lost", "rescued": "\(upkeep.rescued)", "dead": "\(upkeep.dead)",
+                "revoked": "\(upkeep.revoked)",
+            ])
+    }
+
+    func begins(_ job: JobRecord) {
+        let wait = job.startedAt.map { $0 - job.dueAt } ?? .zero
+        registry.histogram(.jobsWait, job.type, job.priority.rawValue).observe(max(wait, .zero))
+    }
+
+    func ran(_ job: JobRecord, _ duration: Duration) { registry.histogram(.jobsRun, job.type).observe(duration) }
+
+    func releases(_ count: Int) {
+        guard count > 0 else { return }
+        logger.warning("jobs were given back unfinished", metadata: ["code": "jobs_released", "count": "\(count)"])
+    }
+
+    func works() {
+        if health.snapshot["jobs"]?.reason == "jobs_failed" || health.snapshot["jobs"] == nil {
+            health.report("jobs", .ok)
+        }
+    }
+
+    func fails(_ error: any Error) {
+        logger.error("the job queue failed", metadata: ["code": "jobs_failed", "error": "\(error)"])
+        health.report("jobs", .degraded, reason: "jobs_failed")
+    }
+
+    /// Sets the gauges and the component's health.
+    func count() async throws {
+        guard let reads else { return }
+        var due: [String: Int] = [:]
+        var open: [String: Int] = [:]
+        var dead: [String: Int] = [:]
+        var lag = Duration.zero
+        let now = clock.now
+        for count in try await reads.counts(org: nil) {
+            if count.state == .dead {
+                dead[count.type, default: 0] += count.count
+            } else {
+                open[count.type, default: 0] += count.count
+                due[count.type, default: 0] += count.due
+                if count.due > 0, let first = count.firstDue { lag = max(lag, now - first) }
+            }
+        }
+        for (metric, values) in [(MetricDefinition.jobsDue, due), (.jobsOpen, open), (.jobsDead, dead)] {
+            registry.zero(metric)
+            for (type, count) in values { registry.gauge(metric, type).set(Double(count)) }
+        }
+        let numbers = [
+            "due": Double(due.values.reduce(0, +)), "open": Double(open.values.reduce(0, +)),
+            "dead": Double(dead.values.reduce(0, +)), "lag_seconds": lag.seconds,
+        ]
+        let isLate = lag > Self.lateAfter
+        health.report("jobs", isLate ? .degraded : .ok, reason: isLate ? "jobs_late" : nil, numbers: numbers)
+    }
+}

@@ -1,0 +1,297 @@
+package import AurumCore
+
+/// Jobs in memory: for tests, simulations and the benchmark of the logic alone. Nothing survives the process.
+///
+/// Unchecked because one holder at a time uses it: `MemoryJobStore` under its lock, a simulation on its one thread.
+package final class MemoryJobTable: JobTable, @unchecked Sendable {
+    private struct Key: Hashable { let org: String; let type: String; let key: String }
+    private struct Place: Hashable { let org: String; let key: String }
+    private struct Child: Hashable { let org: String; let id: UID }
+
+    private var jobs: [Int64: JobRecord] = [:]
+    private var byID: [Child: Int64] = [:]
+    private var held: [Key: Int64] = [:]
+    private var scheduled: [SortedPlaces] = Array(repeating: SortedPlaces(), count: JobPriority.allCases.count)
+    private var parkedUnder: [Place: SortedPlaces] = [:]
+    private var promised = SortedPlaces()
+    private var runningNow: Set<Int64> = []
+    private var waitingOf: [String: Int] = [:]
+    private var parentsOf: [Child: [UID]] = [:]
+    private var childrenOf: [Child: [UID]] = [:]
+    private var usages: [Place: Int] = [:]
+    private var rates: [Place: JobRateState] = [:]
+    private var schedulesByName: [String: JobSchedule] = [:]
+    private var lastSeq: Int64 = 0
+    /// What brings back the state before the transaction, newest last; nil outside of one.
+    private var undo: [() -> Void]?
+
+    package init() {}
+
+    /// Runs `body`; when it throws, nothing has happened.
+    package func transaction<Value>(_ body: (MemoryJobTable) throws -> Value) rethrows -> Value {
+        undo = []
+        defer { undo = nil }
+        do { return try body(self) } catch {
+            let steps = undo ?? []
+            undo = nil
+            for step in steps.reversed() { step() }
+            throw error
+        }
+    }
+
+    /// Every job there is, by place in the table.
+    package var all: [JobRecord] { jobs.values.sorted { $0.seq < $1.seq } }
+
+    // MARK: rows
+
+    package func insert(_ job: JobRecord) -> Bool {
+        if job.isUniqueHeld, let key = job.uniqueKey, held[Key(org: job.org, type: job.type, key: key)] != nil {
+            return false
+        }
+        if let tick = job.tick, jobs.values.contains(where: { $0.schedule == job.schedule && $0.tick == tick }) {
+            return false
+        }
+        lastSeq += 1
+        var job = job
+        job.seq = lastSeq
+        replace(nil, with: job)
+        return true
+    }
+
+    package func update(_ job: JobRecord) { replace(jobs[job.seq], with: job) }
+
+    package func updateClaimed(_ job: JobRecord) { update(job) }
+
+    package func updatePlace(_ job: JobRecord) { update(job) }
+
+    package func finish(_ job: JobRecord, _ claim: JobClaim) -> Bool {
+        guard var row = jobs[claim.seq], row.state == .running, row.fence == claim.fence, row.children == 0 else {
+            return false
+        }
+        (row.state, row.worker, row.leaseUntil) = (job.state, nil, nil)
+        (row.isUniqueHeld, row.finishedAt, row.keepUntil) = (job.isUniqueHeld, job.finishedAt, job.keepUntil)
+        update(row)
+        return true
+    }
+
+    package func remove(_ job: JobRecord) { replace(jobs[job.seq], with: nil) }
+
+    private func replace(_ old: JobRecord?, with new: JobRecord?) {
+        if undo != nil { undo?.append { [unowned self] in replace(new, with: old) } }
+        if let old { drop(old) }
+        if let new { add(new) }
+    }
+
+    private func drop(_ job: JobRecord) {
+        jobs[job.seq] = nil
+        byID[Child(org: job.org, id: job.id)] = nil
+        if job.isUniqueHeld, let key = job.uniqueKey { held[Key(org: job.org, type: job.type, key: key)] = nil }
+        if job.state.isWaiting { waitingOf[job.org, default: 0] -= 1 }
+        switch job.state {
+        case .scheduled: scheduled[job.priority.rank].remove(job.dueAt.microseconds, job.seq)
+        case .parked:
+            if let ready = job.readyAt {
+                promised.remove(ready.microseconds, job.seq)
+            } else if let key = job.concurrency?.key {
+                parkedUnder[Place(org: job.org, key: key)]?.remove(job.place, job.seq)
+            }
+        case .running: runningNow.remove(job.seq)
+        case .waiting, .done, .dead, .cancelled: break
+        }
+    }
+
+    private func add(_ job: JobRecord) {
+        jobs[job.seq] = job
+        byID[Child(org: job.org, id: job.id)] = job.seq
+        if job.isUniqueHeld, let key = job.uniqueKey { held[Key(org: job.org, type: job.type, key: key)] = job.seq }
+        if job.state.isWaiting { waitingOf[job.org, default: 0] += 1 }
+        switch job.state {
+        case .scheduled: scheduled[job.priority.rank].insert(job.dueAt.microseconds, job.seq)
+        case .parked:
+            if let ready = job.readyAt {
+                promised.insert(ready.microseconds, job.seq)
+            } else if let key = job.concurrency?.key {
+                parkedUnder[Place(org: job.org, key: key), default: SortedPlaces()].insert(job.place, job.seq)
+            }
+        case .running: runningNow.insert(job.seq)
+        case .waiting, .done, .dead, .cancelled: break
+        }
+    }
+
+    // MARK: look-ups
+
+    package func job(seq: Int64) -> JobRecord? { jobs[seq] }
+
+    package func job(id: UID, org: String) -> JobRecord? { byID[Child(org: org, id: id)].flatMap { jobs[$0] } }
+
+    package func holder(of key: String, type: String, org: String) -> JobRecord? {
+        held[Key(org: org, type: type, key: key)].flatMap { jobs[$0] }
+    }
+
+    package func due(_ priority: JobPriority, at now: Timestamp, limit: Int) -> [JobRecord] {
+        scheduled[priority.rank].first(limit, through: now.microseconds).compactMap { jobs[$0] }
+    }
+
+    package func ready(at now: Timestamp, limit: Int) -> [JobRecord] {
+        promised.first(limit, through: now.microseconds).compactMap { jobs[$0] }
+    }
+
+    package func parked(under key: String, org: String, limit: Int) -> [JobRecord] {
+        parkedUnder[Place(org: org, key: key)]?.first(limit, through: .max).compactMap { jobs[$0] } ?? []
+    }
+
+    private func running(_ limit: Int, _ isWanted: (JobRecord) -> Bool) -> [JobRecord] {
+        Array(runningNow.sorted().compactMap { jobs[$0] }.filter(isWanted).prefix(limit))
+    }
+
+    package func lost(before now: Timestamp, limit: Int) -> [JobRecord] {
+        running(limit) { $0.leaseUntil.map { $0 < now } ?? true }
+    }
+
+    package func running(limit: Int) -> [JobRecord] { running(limit) { _ in true } }
+
+    package func disobedient(since moment: Timestamp, limit: Int) -> [JobRecord] {
+        running(limit) { $0.cancelAt.map { $0 <= moment } ?? false }
+    }
+
+    package func renew(_ claims: [JobClaim], worker: UID, until: Timestamp) -> [HeldJob] {
+        claims.compactMap { claim in
+            guard var job = jobs[claim.seq], job.state == .running, job.fence == claim.fence else { return nil }
+            job.leaseUntil = until
+            update(job)
+            return HeldJob(claim: claim, isCancelled: job.cancelAt != nil)
+        }
+    }
+
+    package func children(of parent: UID, org: String) -> [JobRecord] {
+        (childrenOf[Child(org: org, id: parent)] ?? []).compactMap { job(id: $0, org: org) }
+    }
+
+    package func addParent(_ parent: UID, of child: UID, org: String) {
+        childrenOf[Child(org: org, id: parent), default: []].append(child)
+        parentsOf[Child(org: org, id: child), default: []].append(parent)
+        undo?.append { [unowned self] in
+            childrenOf[Child(org: org, id: parent)]?.removeLast()
+            parentsOf[Child(org: org, id: child)]?.removeLast()
+        }
+    }
+
+    package func parents(of child: UID, org: String) -> [JobState] {
+        (parentsOf[Child(org: org, id: child)] ?? []).compactMap { job(id: $0, org: org)?.state }
+    }
+
+    // MARK: keys
+
+    package func usage(of key: String, org: String) -> Int { usages[Place(org: org, key: key)] ?? 0 }
+
+    package func setUsage(_ count: Int, of key: String, org: String) {
+        let place = Place(org: org, key: key)
+        let old = usages[place]
+        undo?.append { [unowned self] in usages[place] = old }
+        usages[place] = count
+    }
+
+    package func leaveKey(_ key: String, org: String) {
+        setUsage(max(0, usage(of: key, org: org) - 1), of: key, org: org)
+    }
+
+    package func rateState(of key: String, org: String) -> JobRateState? { rates[Place(org: org, key: key)] }
+
+    package func setRateState(_ state: JobRateState, of key: String, org: String) {
+        let place = Place(org: org, key: key)
+        let old = rates[place]
+        undo?.append { [unowned self] in rates[place] = old }
+        rates[place] = state
+    }
+
+    package func waiting(org: String, limit: Int) -> Int { min(limit, waitingOf[org] ?? 0) }
+
+    package func dead(org: String, type: String?, after: DeadPlace, limit: Int) -> [JobRecord] {
+        func place(_ job: JobRecord) -> (Timestamp, Int64) { (job.finishedAt ?? after.finishedAt, job.seq) }
+        let dead = jobs.values.filter {
+            $0.state == .dead && $0.org == org && (type == nil || $0.type == type)
+                && place($0) > (after.finishedAt, after.seq)
+        }
+        return Array(dead.sorted { place($0) < place($1) }.prefix(limit))
+    }
+
+    package func purge(before now: Timestamp, limit: Int) -> Int {
+        let old = jobs.values.filter { $0.keepUntil.map { $0 < now } ?? false }.sorted { $0.seq < $1.seq }
+        for job in old.prefix(limit) { remove(job) }
+        for (place, state) in rates where max(state.used, state.promised) <= now {
+            undo?.append { [unowned self] in rates[place] = state }
+            rates[place] = nil
+        }
+        return min(old.count, limit)
+    }
+
+    // MARK: schedules
+
+    package func schedule(_ name: String) -> JobSchedule? { schedulesByName[name] }
+
+    package func schedules() -> [JobSchedule] { schedulesByName.values.sorted { $0.name < $1.name } }
+
+    package func save(_ schedule: JobSchedule) { set(schedule.name, schedule) }
+
+    package func move(_ schedule: JobSchedule, to next: Timestamp) -> Bool {
+        guard var stored = schedulesByName[schedule.name], stored.next == schedule.next else { return false }
+        stored.next = next
+        set(schedule.name, stored)
+        return true
+    }
+
+    package func removeSchedule(_ name: String) { set(name, nil) }
+
+    private func set(_ name: String, _ schedule: JobSchedule?) {
+        let old = schedulesByName[name]
+        undo?.append { [unowned self] in schedulesByName[name] = old }
+        schedulesByName[name] = schedule
+    }
+}
+
+/// Numbers with a job each, in order. Nearly all come at the end and go at the front.
+private struct SortedPlaces {
+    private struct Entry { let place: Int64; let seq: Int64 }
+
+    private var entries: [Entry] = []
+    /// Entries before it are gone.
+    private var head = 0
+
+    private func index(_ place: Int64, _ seq: Int64) -> Int {
+        if let last = entries.last, head < entries.count, (last.place, last.seq) < (place, seq) { return entries.count }
+        var (low, high) = (head, entries.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if (entries[middle].place, entries[middle].seq) < (place, seq) { low = middle + 1 } else { high = middle }
+        }
+        return low
+    }
+
+    mutating func insert(_ place: Int64, _ seq: Int64) {
+        entries.insert(Entry(place: place, seq: seq), at: index(place, seq))
+    }
+
+    mutating func remove(_ place: Int64, _ seq: Int64) {
+        let at = index(place, seq)
+        guard at < entries.count, entries[at].seq == seq else { return }
+        guard at == head else {
+            entries.remove(at: at)
+            return
+        }
+        head += 1
+        if head > 1024, head * 2 > entries.count {
+            entries.removeFirst(head)
+            head = 0
+        }
+    }
+
+    func first(_ limit: Int, through place: Int64) -> [Int64] {
+        var found: [Int64] = []
+        var at = head
+        while at < entries.count, found.count < limit, entries[at].place <= place {
+            found.append(entries[at].seq)
+            at += 1
+        }
+        return found
+    }
+}

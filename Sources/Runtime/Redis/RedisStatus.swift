@@ -1,0 +1,107 @@
+internal import Logging
+internal import Synchronization
+internal import Telemetry
+
+/// What is known of the connections: for callers, health, metrics and logs.
+final class RedisStatus: Sendable, RedisConnectionObserver {
+    private struct State: Sendable {
+        /// Connections that are up.
+        var ready: [RedisConfiguration.Address: Int] = [:]
+        /// Commands need one connection to each of these.
+        var needed: [RedisConfiguration.Address] = []
+        var sentence: String?
+        var isAvailable = false
+        var hasEnded = false
+        var listeners: [UInt64: AsyncStream<Bool>.Continuation] = [:]
+        var nextListener: UInt64 = 0
+    }
+
+    static let component = "redis"
+    private let state = Mutex(State())
+    private let available = Atomic<Bool>(false)
+    private let health: HealthRegistry
+    private let registry: MetricRegistry
+    private let logger: Logger
+    private let reconnects: Counter
+    private let connections: Gauge
+
+    init(registry: MetricRegistry, health: HealthRegistry, logger: Logger) {
+        self.health = health
+        self.registry = registry
+        self.logger = logger
+        reconnects = registry.counter(.redisReconnects)
+        connections = registry.gauge(.redisConnections)
+        health.report(Self.component, .down, required: false, reason: "redis_connecting")
+    }
+
+    var isAvailable: Bool { available.load(ordering: .acquiring) }
+
+    func changes() -> AsyncStream<Bool> {
+        let (stream, continuation) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
+        let id = state.withLock { state in
+            state.nextListener += 1
+            state.listeners[state.nextListener] = continuation
+            continuation.yield(state.isAvailable)
+            return state.nextListener
+        }
+        continuation.onTermination = { [weak self] _ in
+            self?.state.withLock { $0.listeners[id] = nil }
+        }
+        return stream
+    }
+
+    /// Says which servers commands need.
+    func need(_ addresses: [RedisConfiguration.Address]) { update { $0.needed = addresses } }
+
+    /// The client was stopped: nobody has to be told of anything more.
+    func end() {
+        let listeners = state.withLock { state in
+            defer { state.listeners = [:] }
+            state.hasEnded = true
+            state.isAvailable = false
+            available.store(false, ordering: .releasing)
+            return Array(state.listeners.values)
+        }
+        for one in listeners { one.finish() }
+    }
+
+    func count(_ error: RedisError) { registry.counter(.redisErrors, error.tag).increment() }
+
+    func connectionChanged(_ address: RedisConfiguration.Address, _ change: RedisConnectionChange) {
+        update { state in
+            switch change {
+            case .ready(let isAgain):
+                if isAgain { reconnects.increment() }
+                state.ready[address, default: 0] += 1
+            case .lost:
+                // A node that left a cluster does not stay in the books.
+                let left = state.ready[address, default: 0] - 1
+                state.ready[address] = left > 0 ? left : nil
+            case .failed(let sentence): state.sentence = "\(address): \(sentence)"
+            }
+        }
+    }
+
+    private func update(_ change: (inout State) -> Void) {
+        let (was, now, sentence, count) = state.withLock { state in
+            change(&state)
+            let was = state.isAvailable
+            if state.hasEnded { return (false, false, state.sentence, state.ready.values.reduce(0, +)) }
+            state.isAvailable = !state.needed.isEmpty && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
+            available.store(state.isAvailable, ordering: .releasing)
+            if was != state.isAvailable { for one in state.listeners.values { one.yield(state.isAvailable) } }
+            return (was, state.isAvailable, state.sentence, state.ready.values.reduce(0, +))
+        }
+        connections.set(Double(count))
+        let details = now ? nil : sentence.map { [$0] }
+        health.report(
+            Self.component, now ? .ok : .down, required: false, reason: now ? nil : "redis_unreachable",
+            numbers: ["connections": Double(count)], details: details)
+        guard was != now else { return }
+        if now {
+            logger.info("redis is available")
+        } else {
+            logger.warning("redis is unavailable", metadata: ["reason": "\(sentence ?? "connections were lost")"])
+        }
+    }
+}

@@ -1,0 +1,79 @@
+internal import NIOCore
+internal import Synchronization
+
+/// What a subscriber is told.
+package enum RedisMessage: Sendable, Equatable {
+    /// - Parameter pattern: the pattern that matched; nil for a channel that was named.
+    case message(channel: String, pattern: String?, payload: [UInt8])
+    /// Messages may be missing between the last one and the next one; the subscription is live again.
+    case gap(RedisGap)
+}
+
+package enum RedisGap: String, Sendable, Equatable, CaseIterable {
+    /// The connection was lost and made again.
+    case reconnected
+    /// The subscriber did not take its messages: more than `RedisLimits.subscriberMessagesMax` waited.
+    case overflow
+    /// The channel, or the node that was listened to, moved within the cluster.
+    case moved
+}
+
+/// The messages of some channels and patterns, in the order in which the server sent them. It subscribes again by
+/// itself whenever the connection was lost; what was published meanwhile is lost, and said so by `.gap`. Iterate once;
+/// ending the iteration or dropping the value unsubscribes. It ends when the client stops.
+package struct RedisSubscription: AsyncSequence, Sendable {
+    package typealias Element = RedisMessage
+    package typealias Failure = Never
+
+    let messages: AsyncStream<RedisMessage>
+    let activity: RedisActivity
+
+    package func makeAsyncIterator() -> AsyncStream<RedisMessage>.AsyncIterator { messages.makeAsyncIterator() }
+
+    /// Waits until the server has confirmed the subscription, so that a message published now will come.
+    /// - Returns: false when that takes longer than `limit`, or when the client was stopped.
+    package func waitUntilActive(within limit: Duration) async -> Bool { await activity.wait(within: limit) }
+}
+
+/// A switch that goes on once the server has confirmed a subscription, and whoever waits for it.
+final class RedisActivity: Sendable {
+    private struct State: Sendable {
+        var isActive = false
+        var hasEnded = false
+        var waiting: [UInt64: UnsafeContinuation<Bool, Never>] = [:]
+        var next: UInt64 = 0
+    }
+
+    private let state = Mutex(State())
+    private let eventLoop: any EventLoop
+
+    init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
+
+    func activate() { tell(true) { $0.isActive = true } }
+    func deactivate() { state.withLock { $0.isActive = false } }
+    func end() { tell(false) { $0.hasEnded = true } }
+
+    private func tell(_ answer: Bool, _ change: (inout State) -> Void) {
+        let waiting = state.withLock { state in
+            change(&state)
+            defer { state.waiting = [:] }
+            return state.waiting.values.map { $0 }
+        }
+        for one in waiting { one.resume(returning: answer) }
+    }
+
+    func wait(within limit: Duration) async -> Bool {
+        await withUnsafeContinuation { continuation in
+            let id: UInt64? = state.withLock { state in
+                if state.isActive || state.hasEnded { return nil }
+                state.next += 1
+                state.waiting[state.next] = continuation
+                return state.next
+            }
+            guard let id else { return continuation.resume(returning: state.withLock { $0.isActive }) }
+            eventLoop.scheduleTask(in: TimeAmount(limit)) {
+                self.state.withLock { $0.waiting.removeValue(forKey: id) }?.resume(returning: false)
+            }
+        }
+    }
+}

@@ -1,0 +1,140 @@
+internal import AurumCore
+internal import Synchronization
+
+/// Why a call did not go out: nothing was sent.
+package enum GuardRefusal: Error, Sendable, Equatable {
+    case breakerOpen(retryAfter: Duration)
+    case bulkheadFull
+
+    /// A stable code.
+    package var reason: String {
+        switch self {
+        case .breakerOpen: "breaker_open"
+        case .bulkheadFull: "bulkhead_full"
+        }
+    }
+}
+
+/// What a caller makes of an answer.
+package enum GuardJudgement: Sendable {
+    case good
+    case bad
+    /// Bad, and nothing was changed by it: may be tried again.
+    case badAndSafe
+}
+
+/// How calls of one kind are guarded.
+package struct GuardOptions: Sendable {
+    /// Tries in all.
+    package var triesMax = 3
+    package var backoffFirst: Duration = .milliseconds(100)
+    package var backoffMax: Duration = .seconds(5)
+    /// Whether slowness counts against the dependency.
+    package var judgesSlowness = true
+
+    package init() {}
+}
+
+/// Stands before one dependency: retry within the budget, breaker, bulkhead, from the outside in. Timeouts are the
+/// call's own.
+package final class Guard: Sendable {
+    package static let runningMax = 64
+    package static let waitingMax = 64
+    package static let waitMax: Duration = .milliseconds(500)
+    /// A caller that gave up after so much of a call's time waited for the dependency, which counts as bad.
+    private static let patience = 0.9
+
+    package let name: String
+    private let breaker: Mutex<BreakerMachine>
+    private let bulkhead: Bulkhead
+    private let budget: RetryBudget
+    private let clock: any WallClock
+    private let onChange: @Sendable (BreakerMachine.State) -> Void
+
+    init(
+        name: String, rules: BreakerMachine.Rules, budget: RetryBudget, clock: any WallClock,
+        onChange: @escaping @Sendable (BreakerMachine.State) -> Void
+    ) {
+        self.name = name
+        self.budget = budget
+        self.clock = clock
+        self.onChange = onChange
+        breaker = Mutex(BreakerMachine(rules: rules))
+        bulkhead = Bulkhead(runningMax: Self.runningMax, waitingMax: Self.waitingMax, waitMax: Self.waitMax)
+    }
+
+    package var state: BreakerMachine.State { breaker.withLock { $0.state } }
+
+    package func isolate() { change { $0.isolate() } }
+    package func release() { change { $0.release() } }
+
+    /// Makes the call, if the dependency is not given up.
+    /// - Parameters:
+    ///   - total: no try begins when its waiting would end later.
+    ///   - call: one try with the time that is left; its own timeout is not longer.
+    package func call<Answer: Sendable>(
+        within total: Duration, _ options: GuardOptions = GuardOptions(),
+        judge: @Sendable (Answer) -> GuardJudgement, _ call: @Sendable (_ left: Duration) async -> Answer
+    ) async throws(GuardRefusal) -> Answer {
+        let start = ContinuousClock.now
+        budget.begin()
+        defer { budget.end() }
+        var answer = try await attempt(options, judge, left: total, call)
+        var backoff = options.backoffFirst
+        var tries = 1
+        while case .badAndSafe = judge(answer), tries < options.triesMax, !Task.isCancelled {
+            let pause = backoff * Double.random(in: 0...1)
+            let left = total - (ContinuousClock.now - start) - pause
+            guard left > .zero, budget.beginRetry() else { return answer }
+            defer { budget.endRetry() }
+            try? await Task.sleep(for: pause)
+            // The first answer is worth more than a refusal by the breaker it has just opened.
+            do throws(GuardRefusal) { answer = try await attempt(options, judge, left: left, call) } catch {
+                return answer
+            }
+            backoff = min(backoff * 2, options.backoffMax)
+            tries += 1
+        }
+        return answer
+    }
+
+    private func attempt<Answer: Sendable>(
+        _ options: GuardOptions, _ judge: @Sendable (Answer) -> GuardJudgement, left: Duration,
+        _ call: @Sendable (_ left: Duration) async -> Answer
+    ) async throws(GuardRefusal) -> Answer {
+        if let wait = change({ $0.admit(at: clock.now) }) { throw .breakerOpen(retryAfter: wait) }
+        let asked = ContinuousClock.now
+        let isIn = await bulkhead.enter(within: left)
+        defer { if isIn { bulkhead.leave() } }
+        let sent = ContinuousClock.now
+        // What was spent waiting is not there for the call.
+        let remaining = left - (sent - asked)
+        guard isIn, remaining > .zero else {
+            change { $0.withdraw() }
+            throw .bulkheadFull
+        }
+        let began = clock.now
+        let answer = await call(remaining)
+        let now = clock.now
+        let isGood = if case .good = judge(answer) { true } else { false }
+        // A caller that gave up early says nothing about the dependency.
+        guard isGood || !Task.isCancelled || ContinuousClock.now - sent >= remaining * Self.patience else {
+            change { $0.withdraw() }
+            return answer
+        }
+        let took = options.judgesSlowness ? max(.zero, now - began) : .zero
+        change { $0.record(isGood: isGood, took: took, at: now) }
+        return answer
+    }
+
+    @discardableResult
+    private func change<Result: Sendable>(_ body: (inout BreakerMachine) -> Result) -> Result {
+        let (result, changed) = breaker.withLock { breaker in
+            let before = breaker.state
+            let result = body(&breaker)
+            return (result, breaker.state == before ? nil : breaker.state)
+        }
+        if let changed { onChange(changed) }
+        return result
+    }
+}

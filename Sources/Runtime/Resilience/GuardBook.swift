@@ -1,0 +1,76 @@
+package import AurumCore
+internal import Synchronization
+package import Telemetry
+
+/// The guards of a process by the name of what they stand before.
+package final class GuardBook: Sendable {
+    /// Dependencies with a guard of their own; those beyond share one.
+    package static let guardsMax = 1000
+    private static let rest = "others"
+
+    private struct State: Sendable {
+        var guards: [String: Guard] = [:]
+    }
+
+    private let state = Mutex(State())
+    private let budget: RetryBudget
+    private let rules: BreakerMachine.Rules
+    private let registry: MetricRegistry
+    private let health: HealthRegistry
+    private let clock: any WallClock
+
+    package init(
+        registry: MetricRegistry, health: HealthRegistry, clock: any WallClock,
+        rules: BreakerMachine.Rules = BreakerMachine.Rules()
+    ) {
+        budget = RetryBudget(registry: registry)
+        self.rules = rules
+        self.registry = registry
+        self.health = health
+        self.clock = clock
+    }
+
+    /// The guard before `name`, which comes from a bounded set of our own.
+    package func `guard`(_ name: String) -> Guard {
+        state.withLock { state in
+            if let known = state.guards[name] { return known }
+            let name = state.guards.count < Self.guardsMax ? name : Self.rest
+            if let known = state.guards[name] { return known }
+            let made = Guard(name: name, rules: rules, budget: budget, clock: clock) { [registry, health] state in
+                Self.show(name, state, registry, health)
+            }
+            state.guards[name] = made
+            Self.show(name, .closed, registry, health)
+            return made
+        }
+    }
+
+    /// Names and states, in order.
+    package var states: [(name: String, state: BreakerMachine.State)] {
+        state.withLock { $0.guards.values.map { ($0.name, $0.state) } }.sorted { $0.name < $1.name }
+    }
+
+    /// Holds a breaker open until it is released. False when nothing of that name was ever called.
+    package func isolate(_ name: String) -> Bool {
+        guard let known = state.withLock({ $0.guards[name] }) else { return false }
+        known.isolate()
+        return true
+    }
+
+    package func release(_ name: String) -> Bool {
+        guard let known = state.withLock({ $0.guards[name] }) else { return false }
+        known.release()
+        return true
+    }
+
+    private static func show(
+        _ name: String, _ state: BreakerMachine.State, _ registry: MetricRegistry, _ health: HealthRegistry
+    ) {
+        for each in BreakerMachine.State.allCases {
+            registry.gauge(.breakerState, name, each.rawValue).set(each == state ? 1 : 0)
+        }
+        let isOff = state == .open || state == .isolated || state == .halfOpen
+        health.report(
+            name, isOff ? .degraded : .ok, required: false, reason: isOff ? "breaker_\(state.rawValue)" : nil)
+    }
+}

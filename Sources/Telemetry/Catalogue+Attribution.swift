@@ -1,0 +1,15 @@
+/// Metrics of attribution, spend and campaign reports.
+extension MetricDefinition {
+    package static let attributionSpend = MetricDefinition(
+        "aurum_attribution_spend_minor_units_total", .counter, labels: ["currency"],
+        "Spend of imported files that changed something, in minor units, as it came in.")
+    package static let attributionJourneyTouches = MetricDefinition(
+        "aurum_attribution_journey_touches", .histogram, "Touchpoints that a credited lead or sale had.")
+    package static let attributionFreshness = MetricDefinition(
+        "aurum_attribution_freshness_seconds", .gauge, "From the newest credited sale to its credit.")
+    package static let attributionRestatements = MetricDefinition(
+        "aurum_attribution_restatements_total", .counter, labels: ["cause"],
+        "Credits that changed after they were given.")
+    package static let attributionReportDuration = MetricDefinition(
+        "aurum_attribution_report_seconds", .histogram, "One campaign report.")
+}

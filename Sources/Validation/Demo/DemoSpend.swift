@@ -1,0 +1,48 @@
+package import AurumCore
+
+/// What the demo's campaigns cost, as their networks would report it: a month up to today, through the public API.
+package struct DemoSpend: Sendable {
+    private let baseURL: String
+    private let key: String
+    private let seed: UInt64
+
+    /// Days that are imported, today's included.
+    package static let days = 30
+
+    /// - Parameter key: with `campaigns:write`.
+    package init(baseURL: String, key: String, seed: UInt64) {
+        (self.baseURL, self.key, self.seed) = (baseURL, key, seed)
+    }
+
+    /// Sends the month. The same day and seed give the same rows, so that a second start changes nothing.
+    /// - Throws: when the server cannot be reached or refuses.
+    package func send(today: CivilDate) async throws {
+        let answer = try await APIClient(baseURL, key: key).send(
+            "POST", "/v1/spend?timezone=UTC", body: Array(Self.csv(today: today, seed: seed).utf8),
+            contentType: "text/csv")
+        guard answer.status == 200 else { throw DemoError.refused(status: answer.status, code: answer.code) }
+    }
+
+    /// A month of rows: cost in proportion to visitors, clicks a bit more, impressions by a click rate of each network.
+    package static func csv(today: CivilDate, seed: UInt64) -> String {
+        var text = "date,network,campaign,country,currency,spend,impressions,clicks\n"
+        for back in (0..<days).reversed() {
+            let date = CivilDate(daysSince1970: today.daysSince1970 - back)
+            // Each day is drawn by itself: tomorrow, today's rows are the same.
+            var random = SeededRandom(seed: seed &+ UInt64(bitPattern: Int64(date.daysSince1970)))
+            let isWeekend = [2, 3].contains((date.daysSince1970 % 7 + 7) % 7)
+            for campaign in DemoCampaign.all {
+                guard let name = campaign.campaign, let price = campaign.clickPriceCents else { continue }
+                let usual = Double(campaign.weight) * (isWeekend ? 0.7 : 1)
+                let clicks = Int(usual * Double.random(in: 0.8...1.2, using: &random) / 8) + 1
+                let cents = (0..<clicks).reduce(Int64(0)) { sum, _ in
+                    sum + Int64.random(in: (price * 7 / 10)...(price * 13 / 10), using: &random)
+                }
+                let impressions = clicks * Int.random(in: 28...60, using: &random)
+                text += "\(date),\(campaign.network ?? campaign.source ?? "other"),\(name),US,USD,"
+                text += "\(Money.usd(cents: cents).decimal),\(impressions),\(clicks)\n"
+            }
+        }
+        return text
+    }
+}

@@ -1,0 +1,64 @@
+internal import ArgumentParser
+internal import AurumCore
+internal import Foundation
+
+/// Shows which outside systems are given up, and stops or allows calls to one.
+struct BreakersCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "breakers", abstract: "Show the breakers before outside systems; isolate or release one.",
+        discussion: """
+            A breaker opens by itself when a system fails half of its calls, and tries again after a while. isolate
+            holds it open until release. Names are those of `aurum breakers list`, for example buyer:acme.
+            """,
+        subcommands: [List.self, Isolate.self, Release.self], defaultSubcommand: List.self)
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Every system that was called, and its breaker.")
+        @OptionGroup var options: ConfigurationOptions
+        @Flag(name: .long, help: "Print JSON.")
+        var json = false
+
+        func run() async throws {
+            let answer = try await BreakersCommand.client(options).call("GET", "/v1/breakers")
+            if json { return Output.line(answer.canonical) }
+            let rows = answer["breakers"]?.array ?? []
+            if rows.isEmpty { return Output.line("Nothing has been called since the start.") }
+            for row in rows {
+                let state = row["state"]?.string ?? ""
+                Output.line(
+                    state + String(repeating: " ", count: max(1, 14 - state.count)) + (row["name"]?.string ?? ""))
+            }
+        }
+    }
+
+    struct Isolate: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Stop calls to a system until it is released.")
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "A name of the list.")
+        var name: String
+
+        func run() async throws { try await BreakersCommand.turn("isolate", name, options) }
+    }
+
+    struct Release: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Let calls to an isolated system out again.")
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "A name of the list.")
+        var name: String
+
+        func run() async throws { try await BreakersCommand.turn("release", name, options) }
+    }
+
+    private static func client(_ options: ConfigurationOptions) async throws -> ServerClient {
+        let configuration = try await options.read()
+        guard let contact = ServerContact.read(folder: configuration.dataDirectory) else {
+            throw CommandFailure("no server runs on \(configuration.dataDirectory)")
+        }
+        return ServerClient(contact: contact)
+    }
+
+    private static func turn(_ word: String, _ name: String, _ options: ConfigurationOptions) async throws {
+        _ = try await client(options).call("POST", "/v1/breakers/\(ServerClient.escaped(name))/\(word)")
+        Output.line("\(name): \(word)d")
+    }
+}

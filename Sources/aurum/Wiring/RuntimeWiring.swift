@@ -1,0 +1,52 @@
+internal import AurumCore
+internal import Database
+internal import Logging
+internal import Runtime
+internal import ServiceLifecycle
+internal import Telemetry
+
+/// The roles of the floor of limits, locks and caches: of this process, or of the Redis that all nodes use.
+struct RuntimeWiring: Sendable {
+    let roles: RuntimeRoles
+    /// Start order.
+    let services: [any Service]
+
+    static func open(
+        _ configuration: AurumConfiguration, database: Database, fences: SQLFences, registry: MetricRegistry,
+        health: HealthRegistry, clock: any WallClock
+    ) async throws -> RuntimeWiring {
+        let meters = LockMeters(registry: registry)
+        // SQLite has one writing process: whatever shares its Redis, its records and its outbox are of this node alone.
+        let isShared = database.dialect == .postgres
+        let sessions = try await Sessions(database: database, clock: clock, isShared: isShared)
+        let guards = GuardBook(registry: registry, health: health, clock: clock)
+        guard let redis = try configuration.redis else {
+            health.report(
+                "redis", .unconfigured, required: false, details: ["limits, locks and caches of this process"])
+            let cache = MemoryCache(registry: registry)
+            return RuntimeWiring(
+                roles: RuntimeRoles(
+                    limiter: MemoryRateLimiter(clock: clock, meters: RateMeters(registry: registry)), cache: cache,
+                    pubSub: MemoryPubSub(registry: registry), lock: MemoryLock(fences: fences, meters: meters),
+                    sessions: sessions, guards: guards),
+                services: [cache])
+        }
+        let client = try RedisClient(
+            configuration: redis, registry: registry, health: health, logger: Logger(label: "redis"))
+        let nodes = NodePresence(client: client, clock: clock)
+        let pubSub = RedisPubSub(client: client, clock: clock, registry: registry)
+        let shared = isShared ? RedisLock(client: client, pubSub: pubSub, fences: fences, meters: meters) : nil
+        let lock: any Lock = if let shared { shared } else { MemoryLock(fences: fences, meters: meters) }
+        let cache = RedisCache(client: client, pubSub: pubSub, clock: clock, registry: registry)
+        var services: [any Service] = [
+            client, RedisWatch(client: client, sharesLocks: isShared, registry: registry, health: health), nodes,
+            pubSub, cache,
+        ]
+        if let shared { services.append(shared) }
+        return RuntimeWiring(
+            roles: RuntimeRoles(
+                limiter: RedisRateLimiter(client: client, clock: clock, registry: registry) { nodes.count },
+                cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards),
+            services: services)
+    }
+}

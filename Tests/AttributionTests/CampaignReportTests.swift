@@ -1,0 +1,251 @@
+import Attribution
+import AurumCore
+import Database
+import Events
+import Logging
+import Telemetry
+import TestSupport
+import Testing
+
+/// What campaigns cost and earned, over a real log and real tables, against arithmetic by hand.
+struct CampaignReportTests {
+    private struct World {
+        let open: OpenDatabase
+        let log: EventLog
+        let reports: CampaignReports
+        var attribution: AttributionService { reports.attribution }
+
+        init(on engine: Dialect) throws {
+            open = try OpenDatabase(clock: ManualWallClock(), on: engine)
+            let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            log = try EventLog.open(
+                directory: open.folder.file("events"), registry: open.registry,
+                health: HealthRegistry(clock: open.clock), clock: open.clock, logger: quiet)
+            let attribution = AttributionService(
+                database: open.database, events: log.store, registry: open.registry)
+            reports = CampaignReports(
+                attribution: attribution,
+                spend: SpendStore(
+                    database: open.database, clock: open.clock, registry: open.registry,
+                    revision: attribution.revision),
+                engine: QueryEngine(source: log.store, registry: open.registry, clock: open.clock, logger: quiet),
+                clock: open.clock, registry: open.registry)
+        }
+
+        func send(_ members: String, by person: String) async throws {
+            let line = """
+                {"id":"\(UID(now: open.clock.now).hex)","anonymous_id":"\(person)","session_id":"s-\(person)",\(members)}
+                """
+            let receipt = try await log.capture.submit(
+                Array((line + "\n").utf8), format: .ndjson, source: CaptureSource(org: "o", app: "site"),
+                receivedAt: open.clock.now)
+            #expect(receipt.stored == 1)
+        }
+
+        func visit(_ query: String, by person: String) async throws {
+            try await send("\"type\":\"page\",\"url\":\"https://a.example/?\(query)\"", by: person)
+            open.clock.advance(by: .seconds(60))
+        }
+
+        func spend(_ rows: String) async throws {
+            let text = "date,network,campaign_id,campaign,currency,spend,impressions,clicks\n" + rows
+            let file = try SpendReader.csv(Array(text.utf8), latest: reports.spend.latestDay)
+            _ = try await reports.spend.store(file, org: "o")
+        }
+
+        @discardableResult
+        func sell(_ low: UInt64, _ cents: Int64, to person: String, currency: Currency = .usd) async throws -> UID {
+            let leg = UID(high: 9, low: low)
+            try await attribution.credit(
+                NewLead(org: "o", lead: UID(high: 8, low: low), traceID: nil, visitorID: person, at: open.clock.now))
+            try await attribution.credit(
+                Sale(
+                    org: "o", leg: leg, traceID: nil, visitorID: person,
+                    price: Money(minorUnits: cents, currency: currency), at: open.clock.now))
+            return leg
+        }
+
+        func report(
+            _ model: CreditModel, _ change: (inout CampaignQuestion) -> Void = { _ in }
+        ) async throws -> CampaignReport {
+            var question = CampaignQuestion(models: [model])
+            change(&question)
+            return try await reports.report(org: "o", question)
+        }
+
+        /// The line of a key in a currency.
+        func line(_ report: CampaignReport, _ key: String, _ currency: Currency = .usd) throws -> CampaignLine {
+            try #require(
+                report.models[0].lines.first { $0.key == key && $0.currency == currency }, "\(key) in \(report.models)")
+        }
+    }
+
+    private static let spring = "utm_source=google&utm_medium=cpc&utm_campaign=Spring&utm_id=c-1"
+    private static let video = "utm_source=facebook&utm_medium=paid_social&utm_campaign=video"
+
+    @Test(arguments: Dialect.allCases)
+    func `spend, touches, leads and revenue meet by campaign, and every figure is as by hand`(engine: Dialect)
+        async throws
+    {
+        let world = try World(on: engine)
+        for person in ["ann", "bob"] { try await world.visit(Self.spring, by: person) }
+        try await world.visit(Self.video, by: "cyd")
+        try await world.visit(Self.spring, by: "cyd")
+        try await world.send(
+            "\"type\":\"install\",\"device_id\":\"d-1\",\"campaign\":{\"name\":\"video\",\"network\":\"meta\"}",
+            by: "dan")
+        try await world.sell(1, 10_000, to: "ann")
+        let second = try await world.sell(2, 5_001, to: "cyd")
+        try await world.sell(3, 7_000, to: "bob", currency: try #require(Currency("EUR")))
+        try await world.attribution.credit(
+            NewLead(
+                org: "o", lead: UID(high: 7, low: 1), traceID: nil, visitorID: "nobody", at: world.open.clock.now))
+        // By its id, though its name is another; by its name in another case; never seen.
+        try await world.spend(
+            """
+            2026-11-20,google,c-1,Spring (renamed),USD,30.00,1000,50
+            2026-11-21,google,c-1,Spring (renamed),USD,10.00,500,10
+            2026-11-21,google,c-1,Spring (renamed),EUR,2.00,,
+            2026-11-21,meta,,VIDEO,USD,5.00,300,
+            2026-11-21,meta,,ghost,USD,1.11,,
+
+            """)
+
+        let last = try await world.report(.last)
+        let spring = try world.line(last, "Spring")
+        #expect(spring.spendMinor == 4000 && spring.impressions == 1500 && spring.clicks == 60)
+        #expect(spring.bookedMinor == 15_001 && spring.sales == 2 && spring.salesMillionths == 2_000_000)
+        #expect(spring.leadsMillionths == 3_000_000 && spring.visits == 3)
+        // 60/1500, 2/60, 40/2, 40/3, 150.01/40.
+        #expect(spring.clickRate == 40_000 && spring.conversionRate == 33_333)
+        #expect(spring.costPerConversionMinor == 2000 && spring.costPerLeadMinor == 1333)
+        #expect(spring.returnOnSpend(.booked) == 3_750_250 && spring.returnOnSpend(.recognised) == 0)
+        let euro = try world.line(last, "Spring", try #require(Currency("EUR")))
+        #expect(euro.spendMinor == 200 && euro.bookedMinor == 7000 && euro.returnOnSpend(.booked) == 35_000_000)
+        let video = try world.line(last, "video")
+        #expect(
+            video.spendMinor == 500 && video.bookedMinor == 0 && video.installs == 1 && video.costPerInstallMinor == 500
+        )
+        #expect(video.clicksFrom == "visits" && video.clicks == 1 && video.costPerConversionMinor == nil)
+        let ghost = try world.line(last, "unmatched")
+        #expect(ghost.spendMinor == 111 && ghost.conversionRate == nil && ghost.clickRate == nil)
+        #expect(last.unmatched.map(\.campaign.name) == ["ghost"])
+        let organic = try world.line(last, Credit.organic)
+        #expect(organic.leadsMillionths == 1_000_000 && organic.returnOnSpend(.booked) == nil)
+        #expect(last.models[0].totals.map(\.currency.code) == ["EUR", "USD"])
+        #expect(last.models[0].totals.map(\.bookedMinor) == [7000, 15_001])
+        #expect(
+            last.models[0].totals.map(\.spendMinor) == [200, 4611] && last.models[0].totals.map(\.sales) == [1, 2])
+
+        let linear = try await world.report(.linear)
+        #expect(try world.line(linear, "video").bookedMinor == 2500)
+        #expect(try world.line(linear, "Spring").bookedMinor == 12_501)
+        #expect(try world.line(linear, "video").salesMillionths == 500_000)
+        #expect(try world.line(linear, "video").costPerConversionMinor == 1000)
+
+        // A return restates at once, and what was returned stays to be seen.
+        try await world.attribution.recognise(org: "o", leg: second, at: world.open.clock.now)
+        #expect(try world.line(try await world.report(.linear), "video").recognisedMinor == 2500)
+        try await world.attribution.reverse(org: "o", leg: second)
+        let after = try await world.report(.linear)
+        #expect(try world.line(after, "video").bookedMinor == 0)
+        #expect(try world.line(after, "video").returnedMinor == 2500)
+        #expect(try world.line(after, "Spring").recognisedMinor == 0)
+        #expect(after.models[0].totals.map(\.bookedMinor) == [7000, 10_000])
+        #expect(world.open.registry.counter(.attributionRestatements, "return").value == 1)
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `every model and every dimension adds up to the same money`(engine: Dialect) async throws {
+        let world = try World(on: engine)
+        let seed: UInt64 = 2026
+        print("campaign report seed \(seed)")
+        var random = SeededRandom(seed: seed)
+        var (revenue, spend, rows): (Int64, Int64, String) = (0, 0, "")
+        for number in 0..<12 {
+            let person = "p\(number)"
+            for _ in 0..<Int.random(in: 0...3, using: &random) {
+                try await world.visit(Bool.random(using: &random) ? Self.spring : Self.video, by: person)
+                world.open.clock.advance(by: .seconds(Int.random(in: 0...40_000, using: &random)))
+            }
+            let cents = Int64.random(in: 1...30_000, using: &random)
+            let leg = try await world.sell(UInt64(number), cents, to: person)
+            if number % 4 == 3 { try await world.attribution.reverse(org: "o", leg: leg) } else { revenue += cents }
+        }
+        for day in 10...21 {
+            let minor = Int64.random(in: 0...9999, using: &random)
+            spend += minor
+            let name = ["Spring", "video", "ghost"][day % 3]
+            rows +=
+                "2026-11-\(day),\(name == "Spring" ? "google" : "meta"),,\(name),USD,"
+                + Money.usd(cents: minor).decimal + ",,\n"
+        }
+        try await world.spend(rows)
+        for model in CreditModel.allCases {
+            for dimension in CreditQuestion.Dimension.allCases {
+                let report = try await world.report(model) { $0.dimension = dimension }
+                let lines = report.models[0].lines
+                let name = Comment(rawValue: "\(model) by \(dimension)")
+                #expect(lines.reduce(0) { $0 + $1.bookedMinor } == revenue, name)
+                #expect(lines.reduce(0) { $0 + $1.spendMinor } == spend, name)
+                #expect(lines.reduce(0) { $0 + $1.salesMillionths } == 9_000_000, name)
+                #expect(lines.reduce(0) { $0 + $1.leadsMillionths } == 12_000_000, name)
+                #expect(report.models[0].totals.map(\.sales) == [9], name)
+            }
+        }
+        let question = CampaignQuestion(models: CreditModel.allCases)
+        let compared = try await world.reports.report(org: "o", question).comparison(base: .last)
+        for model in CreditModel.allCases {
+            let total = compared["totals"]?.array?.first?["models"]?[model.rawValue]
+            #expect(total?["revenue_minor"]?.integer == revenue && total?["difference_minor"] == 0, "\(model)")
+            let parts = (compared["rows"]?.array ?? []).compactMap { row in
+                row["models"]?[model.rawValue]?["difference_minor"]?.integer
+            }
+            #expect(parts.reduce(0, +) == 0, "\(model)")
+        }
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `days are those of the accounts' calendar, for spend and sales alike`(engine: Dialect) async throws {
+        let world = try World(on: engine)
+        let text =
+            "date,network,campaign,currency,spend\n2026-11-20,google,Spring,USD,1\n2026-11-21,google,Spring,USD,2\n"
+        let file = try SpendReader.csv(Array(text.utf8), latest: world.reports.spend.latestDay)
+        _ = try await world.reports.spend.store(file, org: "o", timezone: "America/New_York")
+        try await world.visit(Self.spring, by: "ann")
+        // The clock stands at 2026-11-21 12:01 UTC; 16 h later it is still the 21st in New York.
+        world.open.clock.advance(by: .seconds(57_600))
+        try await world.sell(1, 900, to: "ann")
+        let days = try await world.report(.last) { $0.dimension = .day }
+        #expect(days.timezone == "America/New_York" && !days.isTimezoneMixed)
+        #expect(try world.line(days, "2026-11-21").bookedMinor == 900)
+        #expect(try world.line(days, "2026-11-21").spendMinor == 200)
+        let utc = try await world.report(.last) { ($0.dimension, $0.timezone) = (.day, "UTC") }
+        #expect(try world.line(utc, "2026-11-22").bookedMinor == 900)
+        let today = try await world.report(.last) { $0.days = 1 }
+        #expect(today.models[0].totals.map(\.spendMinor) == [200] && today.models[0].totals.map(\.bookedMinor) == [900])
+        let past = try await world.report(.last) {
+            $0.from = .date(CivilDate(daysSince1970: 0))
+            $0.to = CivilDate("2026-11-21").map { .date($0) }
+        }
+        #expect(past.models[0].totals.map(\.spendMinor) == [100] && past.models[0].totals.map(\.bookedMinor) == [0])
+        // Noon is no day's beginning: the day of the 20th begins before it.
+        let noon = try await world.report(.last) { question in
+            question.from = Timestamp(rfc3339: "2026-11-20T17:00:00Z").map { .moment($0) }
+        }
+        #expect(noon.models[0].totals.map(\.spendMinor) == [200])
+        let csv = days.csv.split(separator: "\r\n")
+        #expect(csv[0].hasPrefix("day,currency,spend,") && csv[1].hasPrefix("2026-11-21,USD,2.00,"))
+        await world.log.close()
+    }
+
+    @Test func `a ratio is rounded to the nearest, and nil where it has no divisor`() {
+        #expect(Ratio.of(1, by: 0) == nil && Ratio.of(0, by: 5) == 0)
+        #expect(
+            Ratio.of(1, by: 2) == 1 && Ratio.of(-1, by: 2) == -1 && Ratio.of(2, by: 3) == 1 && Ratio.of(1, by: 3) == 0)
+        #expect(Ratio.of(.max, by: 1, scale: 1_000_000) == nil)
+        #expect(Ratio.of(.max, by: .max, scale: 1_000_000) == 1_000_000)
+    }
+}

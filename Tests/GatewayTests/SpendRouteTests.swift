@@ -1,0 +1,170 @@
+internal import Accounts
+internal import Attribution
+internal import AurumCore
+internal import Database
+internal import Events
+internal import Gateway
+internal import HTTPTypes
+internal import Logging
+internal import Telemetry
+internal import TestSupport
+import Testing
+
+/// Spend and campaign reports over the real routes, a real log and a real database.
+struct SpendRouteTests {
+    private static let header = "date,network,campaign,currency,spend,impressions,clicks\n"
+    private static let csv = ["content-type": "text/csv; charset=utf-8"]
+
+    private struct Gateway {
+        let open: OpenDatabase
+        let harness: CaptureHarness
+        let writer: String
+        let reader: String
+
+        init() async throws {
+            let open = try OpenDatabase()
+            let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            harness = try await CaptureHarness(register: { book, access, log in
+                let attribution = AttributionService(database: open.database, events: log.store)
+                let reports = CampaignReports(
+                    attribution: attribution,
+                    spend: SpendStore(
+                        database: open.database, clock: open.clock, registry: open.registry,
+                        revision: attribution.revision),
+                    engine: QueryEngine(
+                        source: log.store, registry: open.registry, clock: open.clock, logger: quiet),
+                    clock: open.clock, registry: open.registry)
+                AttributionRoutes(access: access, reports: reports).register(in: book)
+                SpendRoutes(access: access, reports: reports, clock: open.clock, logger: quiet).register(in: book)
+            })
+            self.open = open
+            writer = try await harness.key(scopes: [.campaignsWrite])
+            reader = try await harness.key(scopes: [.analyticsRead])
+        }
+
+        func send(_ rows: String, _ query: String = "") async throws -> CaptureHarness.Answer {
+            try await harness.post("/v1/spend" + query, SpendRouteTests.header + rows, SpendRouteTests.csv, key: writer)
+        }
+
+        func get(_ path: String) async throws -> CaptureHarness.Answer {
+            try await harness.call(.get, path, key: reader)
+        }
+    }
+
+    @Test func `a file is imported once, bad rows are named, and the report has the file's sum`() async throws {
+        let gateway = try await Gateway()
+        let rows = "2026-11-19,google,spring,USD,12.34,100,10\n2026-11-20,google,spring,USD,0.66,,\n"
+        let first = try await gateway.send(rows)
+        #expect(first.status == 200 && first.json["inserted"]?.integer == 2, "\(first.text)")
+        #expect(
+            first.json["unmatched_count"]?.integer == 1 && first.json["totals"]?.array?.first?["spend_minor"] == 1300)
+        let again = try await gateway.send(rows)
+        #expect(again.json["unchanged"]?.integer == 2 && again.json["inserted"]?.integer == 0)
+        let bad =
+            "x,google,spring,USD,1,,\n2026-11-18,google,spring,USD,1,,\n2026-11-17,google,spring,US,1,,\n"
+            + "2026-11-16,google,spring,USD,a,,\n"
+        let refused = try await gateway.send(bad)
+        #expect(refused.status == 422 && refused.code == "spend_refused" && refused.json["refused"]?.integer == 3)
+        let places = (refused.json["problems"]?.array ?? []).map {
+            "\($0["line"]?.integer ?? 0) \($0["column"]?.string ?? "")"
+        }
+        #expect(places == ["2 date", "4 currency", "5 spend"], "\(refused.text)")
+        let report = try await gateway.get("/v1/attribution/report")
+        #expect(report.json["totals"]?.array?.first?["spend_minor"] == 1300, "\(report.text)")
+        let skipped = try await gateway.send(bad, "?on_error=skip&timezone=America/New_York")
+        #expect(skipped.status == 200 && skipped.json["inserted"]?.integer == 1, "\(skipped.text)")
+        #expect(skipped.json["problems"]?.array?.count == 3)
+
+        let list = try await gateway.get("/v1/spend?from=2026-11-19&to=2026-11-20")
+        #expect(list.json["rows"]?.array?.map { $0["spend_minor"]?.integer } == [1234], "\(list.text)")
+        let file = try await gateway.get("/v1/spend?format=csv")
+        #expect(
+            file.text.contains("2026-11-20,google,,,spring,,,,USD,0.66,,,,")
+                && file.header("content-disposition") != nil)
+        let json = try await gateway.harness.post(
+            "/v1/spend",
+            #"{"rows":[{"date":"2026-11-20","network":"meta","campaign":"v","currency":"USD","spend":1.5}]}"#,
+            ["content-type": "application/json"], key: gateway.writer)
+        #expect(json.json["inserted"]?.integer == 1, "\(json.text)")
+        let table = try await gateway.get("/v1/attribution/report?group_by=network&format=csv")
+        #expect(table.text.contains("\r\nmeta,USD,1.50,"), "\(table.text)")
+        #expect(try await gateway.get("/v1/spend/template.csv").text.hasPrefix("date,network,account_id,"))
+        await gateway.harness.log.close()
+    }
+
+    @Test func `wrong requests are refused with a reason, and each route has its scope`() async throws {
+        let gateway = try await Gateway()
+        let harness = gateway.harness
+        #expect(try await harness.post("/v1/spend", Self.header, Self.csv).status == 401)
+        #expect(try await harness.post("/v1/spend", Self.header, Self.csv, key: gateway.reader).status == 403)
+        for path in ["/v1/spend", "/v1/spend/template.csv", "/v1/attribution/report", "/v1/attribution/models/compare"]
+        {
+            #expect(try await harness.call(.get, path, key: gateway.writer).status == 403, "\(path)")
+            #expect(try await gateway.get(path).status == 200, "\(path)")
+        }
+        for query in ["?on_error=maybe", "?timezone=Mars/Base"] {
+            let answer = try await gateway.send("2026-11-19,google,spring,USD,1,,\n", query)
+            #expect(answer.status == 400, "\(query) \(answer.text)")
+        }
+        let type = try await harness.post("/v1/spend", "x", ["content-type": "text/plain"], key: gateway.writer)
+        #expect(type.status == 400)
+        let broken = try await harness.post(
+            "/v1/spend", "[{", ["content-type": "application/json"], key: gateway.writer)
+        #expect(broken.status == 400 && broken.code == "malformed_body")
+        let header = try await harness.post("/v1/spend", "date,spend\n", Self.csv, key: gateway.writer)
+        #expect(header.status == 400 && header.code == "bad_spend_file" && header.text.contains("network"))
+        let large = try await harness.call(
+            .post, "/v1/spend", [UInt8](repeating: 32, count: SpendFile.bytesMax + 1), Self.csv, key: gateway.writer)
+        #expect(large.status == 413)
+        for query in [
+            "model=none", "group_by=x", "basis=x", "days=0", "days=5&from=2026-01-01", "from=yesterday", "format=xml",
+            "timezone=Mars/Base",
+        ] {
+            let answer = try await gateway.get("/v1/attribution/report?\(query)")
+            #expect(answer.status == 400, "\(query) \(answer.text)")
+        }
+        #expect(try await gateway.get("/v1/spend?network=%00").status == 400)
+        await harness.log.close()
+    }
+
+    /// `count` sales of one dollar under one model, each of a campaign of its own.
+    private static func fill(_ open: OpenDatabase, _ model: CreditModel, _ count: Int) async throws {
+        try await open.database.write("test.fill") { transaction in
+            for index in 0..<count {
+                let (leg, campaign) = (UID(high: 9, low: UInt64(index)), "c\(index)")
+                _ = try transaction.run(
+                    """
+                    INSERT INTO attribution_credits
+                        (org, leg, model, position, event_id, campaign, source, medium, channel, touched_at,
+                         share_ppm, amount_minor, currency, sold_at, created_at)
+                    VALUES ('acme', \(leg), \(model.rawValue), 0, NULL, \(campaign), 's', 'm', 'email',
+                            \(transaction.now), 1000000, 100, 'USD', \(transaction.now), \(transaction.now))
+                    """)
+            }
+        }
+    }
+
+    @Test func `totals count every line, also those that are cut`() async throws {
+        let gateway = try await Gateway()
+        let count = CampaignReport.linesMax + 1
+        try await Self.fill(gateway.open, .linear, count)
+        let report = try await gateway.get("/v1/attribution/report?model=linear")
+        #expect(report.status == 200 && report.json["truncated"] == true, "\(report.text.prefix(200))")
+        #expect(report.json["rows"]?.array?.count == CampaignReport.linesMax)
+        #expect(report.json["totals"]?.array?.first?["revenue_minor"]?.integer == Int64(count) * 100)
+        let both = try await gateway.get("/v1/attribution/models/compare?compare_to=linear")
+        #expect(both.json["truncated"] == true && both.json["rows"]?.array?.count == CampaignReport.linesMax)
+        let other = try await gateway.get("/v1/attribution/report?model=last&group_by=day")
+        #expect(other.json["rows"]?.array?.isEmpty == true && other.json["truncated"] == false)
+        await gateway.harness.log.close()
+    }
+
+    @Test func `a question that is not supported is refused and not passed over`() async throws {
+        let gateway = try await Gateway()
+        for query in ["as_of=2026-11-01T00:00:00Z", "compare=last", "model=x", "from=x", "basis=x"] {
+            let answer = try await gateway.get("/v1/attribution/report?\(query)")
+            #expect(answer.status == 400 && answer.code == "bad_query", "\(query) \(answer.text)")
+        }
+        await gateway.harness.log.close()
+    }
+}

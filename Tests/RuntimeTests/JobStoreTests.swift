@@ -1,0 +1,335 @@
+import AurumCore
+import Database
+import Foundation
+import Logging
+import Runtime
+import ServiceLifecycle
+import Synchronization
+import Telemetry
+import TestSupport
+import Testing
+
+/// What only jobs in the database promise, and the queue that runs them.
+struct JobStoreTests {
+    private struct Stop: Error {}
+
+    private func queue(
+        _ test: JobHarness, _ handlers: [JobHandler], schedules: [JobSchedule] = [],
+        configuration: JobQueue.Configuration = .init()
+    ) throws -> JobQueue {
+        let open = try #require(test.open)
+        return JobQueue(
+            store: test.store, handlers: handlers, schedules: schedules, reads: JobReads(database: open.database),
+            clock: test.clock, registry: open.registry, health: HealthRegistry(clock: test.clock),
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), configuration: configuration)
+    }
+
+    private func sql(_ test: JobHarness) throws -> (SQLJobStore, Database) {
+        (try #require(test.store as? SQLJobStore), try #require(test.open).database)
+    }
+
+    @Test func `a job of a transaction that is undone never was`() async throws {
+        let test = try JobHarness(.sql)
+        let (store, database) = try sql(test)
+        let job = test.new()
+        await #expect(throws: Stop.self) {
+            try await database.write("test.undone") { tx in
+                try store.enqueue(job, in: tx)
+                throw Stop()
+            }
+        }
+        #expect(try await test.claim().isEmpty)
+        try await database.write("test.kept") { try store.enqueue(job, in: $0) }
+        #expect(try await test.claim().count == 1)
+        #expect(test.open?.registry.counter(.jobs, "test.work", "enqueued").value == 1)
+    }
+
+    @Test func `effects commit with the end of their job, and a stale worker's do not`() async throws {
+        let test = try JobHarness(.sql)
+        let (store, database) = try sql(test)
+        try await database.write("test.table") { try $0.run("CREATE TABLE effects (id BLOB NOT NULL)") }
+        let id = try await test.add(test.new())
+        let first = try #require(try await test.claim().first)
+        test.clock.advance(by: .seconds(31))
+        _ = try await test.store.tend()
+        let second = try #require(try await test.claim(test.two).first)
+        @Sendable func effect(_ job: JobRecord) async throws {
+            try await database.write("test.effect") { tx in
+                try tx.run("INSERT INTO effects (id) VALUES (\(job.id))")
+                try store.complete(job.claim, in: tx)
+            }
+        }
+        await #expect(throws: JobError.staleFence) { try await effect(first) }
+        try await effect(second)
+        await #expect(throws: JobError.staleFence) { try await effect(second) }
+        let count = try await database.read("test.count") { try $0.value(Int.self, "SELECT COUNT(*) FROM effects") }
+        #expect(count == 1)
+        #expect(try await test.job(id).state == .done)
+    }
+
+    @Test func `columns are read in the order of the table`() async throws {
+        let open = try OpenDatabase(on: .sqlite)
+        let names = try await open.database.read("test.columns") { tx in
+            try tx.values(String.self, "SELECT name FROM pragma_table_info('jobs') ORDER BY cid")
+        }
+        #expect(names == JobColumn.allCases.map(\.name))
+    }
+
+    @Test func `memory and table do the same to the same words`() async throws {
+        for seed in UInt64(1)...6 {
+            let (memory, table) = (try JobHarness(.memory), try JobHarness(.sql))
+            var random = SeededRandom(seed: seed)
+            var (mine, theirs) = ([UID](), [UID]())
+            var (claims, tableClaims) = ([JobRecord](), [JobRecord]())
+            for step in 0..<250 {
+                let second = Int.random(in: 0...6, using: &random)
+                memory.clock.advance(by: .seconds(second))
+                table.clock.advance(by: .seconds(second))
+                let roll = Int.random(in: 0..<100, using: &random)
+                if roll < 40 {
+                    let number = Int.random(in: 0..<8, using: &random)
+                    let priority = JobPriority.allCases.randomElement(using: &random) ?? .low
+                    let parent = mine.isEmpty ? nil : mine.indices.randomElement(using: &random)
+                    func job(_ ids: [UID]) -> NewJob {
+                        memory.new(
+                            "\(step)", priority: priority,
+                            unique: number == 1 ? ("u", .untilDone) : number == 2 ? ("v", .untilStarted) : nil,
+                            concurrency: number == 3 ? JobConcurrency("c", limit: 2) : nil,
+                            rate: number == 4 ? JobRate("r", count: 2, per: .seconds(20)) : nil,
+                            after: number == 5 ? parent.map { [ids[$0]] } ?? [] : [])
+                    }
+                    mine.append(try await memory.add(job(mine)))
+                    theirs.append(try await table.add(job(theirs)))
+                } else if roll < 65 {
+                    let limit = Int.random(in: 1...4, using: &random)
+                    claims += try await memory.claim(limit: limit)
+                    tableClaims += try await table.claim(limit: limit)
+                } else if roll < 88, !claims.isEmpty {
+                    let at = Int.random(in: 0..<claims.count, using: &random)
+                    let outcomes: [JobOutcome] = [
+                        .done, .done, .released, .failed(code: "no", detail: "", retry: .after(.seconds(5))),
+                        .failed(code: "never", detail: "", retry: .never),
+                    ]
+                    let outcome = outcomes.randomElement(using: &random) ?? .done
+                    try await memory.end(claims.remove(at: at), outcome)
+                    try await table.end(tableClaims.remove(at: at), outcome)
+                } else if roll < 94 {
+                    let (left, right) = (try await memory.store.tend(), try await table.store.tend())
+                    #expect(left == right, "seed \(seed)")
+                } else if let at = mine.indices.randomElement(using: &random) {
+                    let left = try? await memory.store.cancel(mine[at], org: "acme").state
+                    let right = try? await table.store.cancel(theirs[at], org: "acme").state
+                    #expect(left == right, "seed \(seed)")
+                }
+                #expect(claims.map(\.payload) == tableClaims.map(\.payload), "seed \(seed) step \(step)")
+            }
+            for (left, right) in zip(mine, theirs) {
+                let (a, b) = (try await memory.job(left), try await table.job(right))
+                #expect(a.json(now: memory.clock.now)["state"] == b.json(now: table.clock.now)["state"])
+                #expect((a.attempt, a.dueAt, a.failures.count) == (b.attempt, b.dueAt, b.failures.count))
+            }
+        }
+    }
+
+    @Test func `the queue runs what is due and says how it ended`() async throws {
+        let test = try JobHarness(.sql)
+        let (store, database) = try sql(test)
+        let seen = Mutex<[String]>([])
+        let follow = JobKind("test.follow")
+        let queue = try queue(
+            test,
+            [
+                JobHandler(JobHarness.kind) { job in
+                    let name = try job.payload()["name"]?.string ?? ""
+                    seen.withLock { $0.append(name) }
+                    if name == "bad" { throw JobFault("bad", "as always", retry: .never) }
+                    if name == "odd" { throw Stop() }
+                    try await database.write("test.follow") { tx in
+                        try store.enqueue(NewJob(follow, org: job.org), in: tx)
+                        try job.complete(in: tx)
+                    }
+                },
+                JobHandler(follow) { _ in seen.withLock { $0.append("follow") } },
+            ])
+        let good = try await test.add(test.new("good"))
+        let bad = try await test.add(test.new("bad"))
+        let odd = try await test.add(test.new("odd"))
+        let unknown = try await test.add(test.new(kind: JobKind("test.unknown")))
+        let newer = try await test.add(test.new(kind: JobKind("test.work", version: 2)))
+        try await queue.runDue()
+        #expect(seen.withLock { $0.sorted() } == ["bad", "follow", "good", "odd"])
+        #expect(try await test.job(good).state == .done)
+        #expect(try await test.job(bad).deadReason == .doNotRetry)
+        #expect(try await test.job(odd).state == .scheduled)
+        #expect(try await test.job(unknown).deadReason == .unknownType)
+        #expect(try await test.job(newer).deadReason == .unknownType)
+    }
+
+    @Test func `a stop lets running jobs finish, interrupts those that keep their place, and charges nobody`()
+        async throws
+    {
+        let test = try JobHarness(.sql)
+        let (slow, kept) = (JobKind("test.slow"), JobKind("test.kept"))
+        let (begun, begin) = AsyncStream<Void>.makeStream()
+        let (stopping, stop) = AsyncStream<Void>.makeStream()
+        let queue = try queue(
+            test,
+            [
+                JobHandler(slow) { _ in
+                    begin.yield()
+                    for await _ in stopping { break }
+                },
+                JobHandler(kept, stopping: .interrupt) { _ in
+                    begin.yield()
+                    try await Task.sleep(for: .seconds(3600))
+                },
+            ])
+        let (first, second) = (
+            try await test.add(test.new(kind: slow)), try await test.add(test.new(kind: kept))
+        )
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: queue)],
+                logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })))
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            var count = 0
+            for await _ in begun {
+                count += 1
+                if count == 2 { break }
+            }
+            await group.triggerGracefulShutdown()
+            stop.yield()
+            try await tasks.waitForAll()
+        }
+        #expect(try await test.job(first).state == .done)
+        let back = try await test.job(second)
+        #expect(back.state == .scheduled && back.attempt == 0)
+    }
+
+    @Test func `a full queue takes what ends work under way, and answers duplicates`() async throws {
+        let test = try JobHarness(.sql, waitingMax: 2)
+        let (store, database) = try sql(test)
+        let (unique, job) = (test.new(unique: ("k", .untilDone)), test.new())
+        let id = try await test.add(unique)
+        try await test.add(job)
+        await #expect(throws: JobError.queueFull) { try await test.add(job) }
+        #expect(try await store.enqueue([unique]) == [JobReceipt(id: id, isDuplicate: true)])
+        let receipt = try await database.write("test.followUp") { try store.enqueue(job, in: $0, isFollowUp: true) }
+        #expect(!receipt.isDuplicate)
+        await #expect(throws: JobError.queueFull) { try await test.add(job) }
+        #expect(try await test.claim().count == 3)
+    }
+
+    @Test func `a rate that is used no more leaves nothing behind`() async throws {
+        let test = try JobHarness(.sql)
+        let (_, database) = try sql(test)
+        try await test.add(test.new(rate: JobRate("vendor", count: 1, per: .seconds(10))))
+        for job in try await test.claim() { try await test.end(job, .done) }
+        func rates() async throws -> Int? {
+            try await database.read("test.rates") { try $0.value(Int.self, "SELECT COUNT(*) FROM job_rates") }
+        }
+        #expect(try await rates() == 1)
+        test.clock.advance(by: .seconds(2 * 86_400))
+        _ = try await test.store.tend()
+        #expect(try await rates() == 0)
+    }
+
+    @Test func `a stop ends the turns although there is always more to do`() async throws {
+        let test = try JobHarness(.sql)
+        let (begun, begin) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let (store, job) = (test.store, test.new())
+        let queue = try queue(
+            test,
+            [
+                JobHandler(JobHarness.kind) { _ in
+                    begin.yield()
+                    _ = try await store.enqueue([job])
+                }
+            ])
+        for _ in 0..<8 { try await test.add(job) }
+        let group = ServiceGroup(
+            configuration: .init(
+                services: [.init(service: queue)],
+                logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })))
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            var count = 0
+            for await _ in begun {
+                count += 1
+                if count == 20 { break }
+            }
+            await group.triggerGracefulShutdown()
+            try await tasks.waitForAll()
+        }
+        #expect(try await test.store.hasDue())
+    }
+
+    @Test func `a running job is told of its cancellation`() async throws {
+        let test = try JobHarness(.sql)
+        let (begun, begin) = AsyncStream<Void>.makeStream()
+        let queue = try queue(
+            test,
+            [
+                JobHandler(JobHarness.kind) { _ in
+                    begin.yield()
+                    try await Task.sleep(for: .seconds(3600))
+                }
+            ])
+        let id = try await test.add(test.new())
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await queue.runDue() }
+            for await _ in begun { break }
+            #expect(try await queue.cancel(id, org: "acme").state == .running)
+            try await tasks.waitForAll()
+        }
+        #expect(try await test.job(id).state == .cancelled)
+    }
+
+    @Test func `a cancellation tells the owner in its transaction, or is refused`() async throws {
+        let test = try JobHarness(.sql)
+        let (_, database) = try sql(test)
+        try await database.write("test.table") { try $0.run("CREATE TABLE told (id BLOB NOT NULL)") }
+        let kept = JobKind("test.kept")
+        let queue = try queue(
+            test,
+            [
+                JobHandler(
+                    JobHarness.kind, onCancel: { job, tx in try tx.run("INSERT INTO told (id) VALUES (\(job.id))") },
+                    body: { _ in }),
+                JobHandler(kept, onCancel: { job, _ in throw JobError.notCancellable(job.type) }, body: { _ in }),
+            ])
+        let id = try await test.add(test.new())
+        #expect(try await queue.cancel(id, org: "acme").state == .cancelled)
+        let told = try await database.read("test.told") { try $0.value(Int.self, "SELECT COUNT(*) FROM told") }
+        #expect(told == 1)
+        let other = try await test.add(test.new(kind: kept))
+        await #expect(throws: JobError.notCancellable("test.kept")) { try await queue.cancel(other, org: "acme") }
+        #expect(try await test.job(other).state == .scheduled)
+    }
+
+    @Test func `what people see is counted by type and state`() async throws {
+        let test = try JobHarness(.sql)
+        let reads = JobReads(database: try #require(test.open).database)
+        for _ in 0..<3 { try await test.add(test.new()) }
+        try await test.add(test.new(due: test.clock.now + .seconds(60)))
+        let running = try #require(try await test.claim(limit: 1).first)
+        let dead = try #require(try await test.claim(limit: 1).first)
+        try await test.end(dead, .failed(code: "no", detail: "", retry: .never))
+        let counts = try await reads.counts(org: "acme")
+        #expect(counts.first { $0.state == .scheduled }?.due == 1)
+        #expect(counts.reduce(0) { $0 + $1.count } == 4)
+        #expect(try await reads.counts(org: "other").isEmpty)
+        #expect(try await reads.list(org: "acme", state: "due", type: nil, before: nil, limit: 10).count == 1)
+        #expect(try await reads.list(org: "acme", state: "scheduled", type: nil, before: nil, limit: 10).count == 1)
+        #expect(
+            try await reads.list(org: "acme", state: "running", type: "test.work", before: nil, limit: 10).map(\.id)
+                == [running.id])
+        let page = try await reads.list(org: "acme", state: nil, type: nil, before: nil, limit: 3)
+        let rest = try await reads.list(org: "acme", state: nil, type: nil, before: page.last?.id, limit: 3)
+        #expect(page.count == 3 && rest.count == 1)
+        let overview = try await reads.overview(org: "acme", now: test.clock.now)
+        #expect(overview["queues"]?.array?.first?["dead"] == 1)
+        #expect(overview["workers"]?.array?.count == 1)
+    }
+}

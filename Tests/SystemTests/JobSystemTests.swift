@@ -1,0 +1,64 @@
+import AurumCore
+import Benchmarks
+import Foundation
+import TestSupport
+import Testing
+import Validation
+
+/// Jobs of real processes: killed workers, the command and the page.
+@Suite(.serialized) struct JobSystemTests {
+    @Test func `ten thousand jobs whose workers are killed twenty times have each effect once`() async throws {
+        var crash = JobCrash()
+        crash.executable = AurumBinary.path
+        crash.seed = UInt64.random(in: 0...1_000_000)
+        print("jobs: workers killed with seed \(crash.seed)")
+        let result = try await crash.run()
+        #expect(result.kills == 20 && result.repeated > 0, "\(result)")
+        #expect(result.effects == 10_000 && result.distinct == 10_000, "\(result)")
+    }
+
+    @Test func `the command shows jobs with and without a server, and the page is there`() async throws {
+        let folder = TemporaryFolder()
+        let server = SpawnedServer(
+            executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error"],
+            dataDirectory: folder.file("data"))
+        let target = try await server.start()
+        let admin = TestClient(url: target.url, key: target.adminToken)
+        let made = try await admin.post("/v1/exports", ["format": "ndjson"])
+        #expect(made.status == 201, "\(made.text)")
+        let deadline = ContinuousClock.now + .seconds(60)
+        var done: [JSONValue] = []
+        while done.isEmpty, ContinuousClock.now < deadline {
+            done = try await admin.get("/v1/jobs?type=events.export&state=done").body["jobs"]?.array ?? []
+        }
+        let id = try #require(done.first?["id"]?.string)
+        // Without a session it asks for one, and leads back.
+        let page = try await admin.get("/jobs")
+        #expect(page.status == 200 && page.text.contains("/jobs\""), "\(page.text)")
+        let script = try await admin.get("/assets/jobs.js")
+        #expect(script.status == 200 && script.text.contains("/v1/jobs/overview"))
+        let environment = ["AURUM_DATA_DIR": folder.file("data")]
+        for _ in 0..<2 {
+            let list = try await AurumBinary.run(["jobs", "list", "--type", "events.export"], environment: environment)
+            #expect(list.status == 0 && list.output.contains(id) && list.output.contains("  done  "), "\(list.output)")
+            let shown = try await AurumBinary.run(["jobs", "show", id], environment: environment)
+            #expect(shown.status == 0 && shown.output.contains("\"type\" : \"events.export\""), "\(shown.output)")
+            let refused = try await AurumBinary.run(["jobs", "cancel", id], environment: environment)
+            #expect(refused.status != 0 && refused.output.contains("the job is done"), "\(refused.output)")
+            let none = try await AurumBinary.run(
+                ["jobs", "redrive", "--all", "--rate", "5/s"], environment: environment)
+            #expect(none.status == 0 && none.output.contains("redriven 0"), "\(none.output)")
+            await server.stop()
+        }
+        let overview = try await AurumBinary.run(["jobs", "overview"], environment: environment)
+        #expect(overview.output.contains("schedule quarantine.tend  every 3600s"), "\(overview.output)")
+        for arguments in [
+            ["redrive"], ["redrive", id, "--all"], ["show", "x"], ["list", "--state", "lost"],
+            ["redrive", "--all", "--rate", "0"], ["redrive", "--all", "--rate", "1e-13"],
+            ["redrive", "--all", "--since", "yesterday"],
+        ] {
+            let answer = try await AurumBinary.run(["jobs"] + arguments, environment: environment)
+            #expect(answer.status != 0, "\(arguments)")
+        }
+    }
+}
