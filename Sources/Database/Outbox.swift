@@ -208,7 +208,7 @@ extension Database {
                 Timestamp.self, "SELECT created_at FROM outbox ORDER BY seq LIMIT 1")
             let most = DatabaseJudge.outboxRowsMax
             let rows = try transaction.value(
-                Int.self, "SELECT COUNT(*) FROM (SELECT 1 AS one FROM outbox LIMIT \(most)) AS some")
+                Int.self, "SELECT COUNT(*) FROM (SELECT 1 AS one FROM outbox LIMIT \(most)) AS counted")
             return OutboxFigures(rows: rows ?? 0, oldestAt: oldest)
         }
     }
