@@ -44,7 +44,7 @@ struct EventCommandTests {
     @Test func `an import says in one sentence what is wrong with its file or its server`() async throws {
         let file = try write("events.ndjson", Self.shop())
         for (arguments, sentence) in [
-            ([folder.file("none")], "there is no file"), ([folder.path], "is a folder; give a file of NDJSON"),
+            ([folder.file("none")], "cannot be read: No such file"), ([folder.path], "is a folder; name a file"),
             ([file], "no server runs on"),
             ([file, "--key", "sk_x", "--target", "http://127.0.0.1:1"], "cannot be reached; is it running?"),
             ([file, "--key", "sk_x", "--target", "localhost"], "localhost is no address of a server"),

@@ -16,15 +16,7 @@ struct BehaviourOptions: ParsableArguments {
 
     /// Asks the server that runs, or the stopped server's log.
     func ask(_ kind: BehaviourKind) async throws -> JSONValue {
-        let data: Data
-        if file == "-" {
-            data = try FileHandle.standardInput.readToEnd() ?? Data()
-        } else {
-            guard let contents = FileManager.default.contents(atPath: file) else {
-                throw CommandFailure("\(file) cannot be read; give a file with the question as JSON, or -")
-            }
-            data = contents
-        }
+        let data = try InputFile.content(file)
         guard let body = try? JSONDecoder().decode(JSONValue.self, from: data), body.object != nil else {
             throw CommandFailure("\(file == "-" ? "standard input" : file) is not one JSON object")
         }

@@ -35,24 +35,13 @@ extension EventsCommand {
         }
 
         func run() async throws {
-            var batches = LineBatches(try open())
+            var batches = LineBatches(try InputFile.handle(file))
             let contact = try await contact()
             var account = Account()
             while let batch = try batches.next() { try await send(batch, contact, &account) }
             let names = ["received", "stored", "duplicate", "quarantined", "bot", "late"]
             Output.line(names.map { "\(account.counts[$0] ?? 0) \($0)" }.joined(separator: ", "))
             if (account.counts["quarantined"] ?? 0) > 0 { throw ExitCode(1) }
-        }
-
-        private func open() throws -> FileHandle {
-            if file == "-" { return .standardInput }
-            var isFolder: ObjCBool = false
-            guard FileManager.default.fileExists(atPath: file, isDirectory: &isFolder) else {
-                throw CommandFailure("there is no file \(file)")
-            }
-            guard !isFolder.boolValue else { throw CommandFailure("\(file) is a folder; give a file of NDJSON") }
-            guard let input = FileHandle(forReadingAtPath: file) else { throw CommandFailure("\(file) cannot be read") }
-            return input
         }
 
         private func contact() async throws -> ServerContact {

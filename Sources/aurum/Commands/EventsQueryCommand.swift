@@ -48,17 +48,8 @@ struct EventsQueryCommand: AsyncParsableCommand {
 
     /// What is sent: the JSON form, or the text under `q`.
     private func document() throws -> JSONValue {
-        let data: Data
-        if query == "-" {
-            data = FileHandle.standardInput.readDataToEndOfFile()
-        } else if query.hasSuffix(".json") {
-            guard let content = FileManager.default.contents(atPath: query) else {
-                throw CommandFailure("\(query) cannot be read")
-            }
-            data = content
-        } else {
-            return ["q": .string(query)]
-        }
+        guard query == "-" || query.hasSuffix(".json") else { return ["q": .string(query)] }
+        let data = try InputFile.content(query)
         let text = String(decoding: data, as: UTF8.self).trimmingCharacters(in: .whitespacesAndNewlines)
         if !text.hasPrefix("{") { return ["q": .string(text)] }
         guard let document = try? JSONDecoder().decode(JSONValue.self, from: data) else {

@@ -69,15 +69,7 @@ struct SpendCommand: AsyncParsableCommand {
         }
 
         private func body() throws -> ByteBuffer {
-            let data: Data
-            if file == "-" {
-                data = try FileHandle.standardInput.read(upToCount: SpendCommand.bytesMax + 1) ?? Data()
-            } else {
-                guard let handle = FileHandle(forReadingAtPath: file),
-                    let content = try? handle.read(upToCount: SpendCommand.bytesMax + 1) ?? Data()
-                else { throw CommandFailure("\(file) cannot be read") }
-                data = content
-            }
+            let data = try InputFile.content(file, bytesMax: SpendCommand.bytesMax + 1)
             guard data.count <= SpendCommand.bytesMax else {
                 throw CommandFailure("\(file) is larger than \(SpendCommand.bytesMax) bytes; import it in parts")
             }

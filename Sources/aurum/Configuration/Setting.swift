@@ -1,3 +1,5 @@
+internal import Database
+
 /// One configuration value: what it is called everywhere, its kind, its default and its bounds.
 struct Setting: Sendable {
     enum Kind: Sendable {
@@ -89,7 +91,7 @@ extension Setting {
         key: ["database", "tls"], kind: .choice(["verify-full", "prefer"]), standard: "verify-full",
         help: "Encryption to a PostgreSQL server on another machine; prefer takes what the URL asks for.")
     static let databaseConnectionsMax = Setting(
-        key: ["database", "connectionsMax"], kind: .integer(1...300), standard: "20",
+        key: ["database", "connectionsMax"], kind: .integer(PostgresPoolSettings.connectionsRange), standard: "20",
         help: "Connections to PostgreSQL at once.")
     static let databaseSlow = Setting(
         key: ["database", "slowMs"], kind: .integer(1...600_000), standard: "100",
