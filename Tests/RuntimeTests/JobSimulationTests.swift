@@ -51,7 +51,7 @@ struct JobSimulationTests {
         func desk(_ now: Int64) -> JobDesk<MemoryJobTable> {
             JobDesk(table, now: Timestamp(microseconds: now)) { number in
                 defer { fence += Int64(number) }
-                return fence + 1
+                return (0..<number).map { fence + 1 + Int64($0) }
             }
         }
         _ = try desk(start).enqueue(NewJob(idle, org: "acme"), id: UID(high: 0, low: 1))

@@ -1,0 +1,1 @@
+-- The index stays: there is no longer one here.
