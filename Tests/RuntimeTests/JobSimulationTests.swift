@@ -15,6 +15,7 @@ struct JobSimulationTests {
             let seed = Self.seed &+ UInt64(number)
             var settings = JobSimulation.Settings()
             if number.isMultiple(of: 2) { settings.skew = 0 }
+            settings.isShared = seed % 4 >= 2
             var simulation = JobSimulation(seed: seed, settings: settings)
             let wrong = simulation.run()
             guard wrong.isEmpty else {

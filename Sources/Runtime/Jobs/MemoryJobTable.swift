@@ -19,7 +19,8 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
     private var usages: [JobKeyPlace: Int] = [:]
     private var rates: [JobKeyPlace: JobRateState] = [:]
     private var schedulesByName: [String: JobSchedule] = [:]
-    private var left: [JobLeaving] = []
+    /// What guests left to be done.
+    package private(set) var left: [JobLeaving] = []
     private var lastSeq: Int64 = 0
     /// As if there were others: for simulations of what a transaction may do beside them.
     package var sharing = JobSharing.alone
