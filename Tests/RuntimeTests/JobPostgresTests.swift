@@ -35,7 +35,15 @@ struct JobPostgresTests {
     private static let kind = JobKind("test.work", attemptsMax: JobLimits.attemptsMax)
 
     /// What runs now, as the workers know it.
-    private struct Watch {
+    private final class Watch: Sendable {
+        private let seen = Mutex(Seen())
+
+        func withLock<Value: Sendable>(_ body: (inout Seen) -> Value) -> Value {
+            seen.withLock { body(&$0) }
+        }
+    }
+
+    private struct Seen: Sendable {
         var running: [String: Int] = [:]
         var claims: Set<JobClaim> = []
         var done: [UID: Int] = [:]
@@ -76,7 +84,7 @@ struct JobPostgresTests {
             wanted += 1
         }
         let total = wanted
-        let watch = Mutex(Watch())
+        let watch = Watch()
         try await withThrowingTaskGroup(of: Void.self) { group in
             for worker in 0..<6 {
                 let store = fleet.stores[worker % fleet.stores.count]
@@ -97,7 +105,7 @@ struct JobPostgresTests {
 
     /// One worker until all jobs are done: claims some, ends them in one of four ways.
     private func work(
-        _ store: SQLJobStore, _ database: Database, _ watch: borrowing Mutex<Watch>, _ total: Int,
+        _ store: SQLJobStore, _ database: Database, _ watch: Watch, _ total: Int,
         _ start: SeededRandom
     ) async throws {
         var random = start
