@@ -146,7 +146,8 @@ extension SQLJobTable {
 
     // MARK: ends
 
-    /// Locks row by row in the order of `seq`, as everybody does.
+    /// Locks row by row in the order of `seq`, as everybody does. A lease says that a job runs, as the table itself
+    /// demands; were its state asked for, the planner would look for each row among all that run.
     func finishTogether(_ ends: [JobFinish]) throws -> Set<Int64> {
         let seqs = ends.map(\.claim.seq)
         return Set(
@@ -162,7 +163,7 @@ extension SQLJobTable {
                         AS list (seq, fence, state, unique_held, finished_at, keep_until) ORDER BY seq) AS given
                     CROSS JOIN LATERAL (
                         SELECT jobs.seq FROM jobs
-                        WHERE jobs.seq = given.seq AND jobs.state = 'running' AND jobs.fence = given.fence
+                        WHERE jobs.seq = given.seq AND jobs.lease_until IS NOT NULL AND jobs.fence = given.fence
                             AND jobs.children = 0 FOR UPDATE) AS held)
                 UPDATE jobs SET state = ended.state, worker = NULL, lease_until = NULL,
                     unique_held = ended.unique_held, finished_at = ended.finished_at, keep_until = ended.keep_until
@@ -203,6 +204,17 @@ extension SQLJobTable {
                     \(array: jobs.map { $0.keepUntil?.microseconds }))
                 ON CONFLICT DO NOTHING RETURNING id
                 """))
+    }
+
+    /// Neither running nor over, in the words of the index `jobs_counted`.
+    func countWaiting(org: String, limit: Int) throws -> Int {
+        try tx.value(
+            Int.self,
+            """
+            SELECT COUNT(*) FROM (
+                SELECT 1 FROM jobs WHERE org = \(org) AND finished_at IS NULL AND lease_until IS NULL
+                LIMIT \(limit)) AS counted
+            """) ?? 0
     }
 
     /// Each key is looked up by itself: `OFFSET 0` keeps the planner from reading the whole index instead.

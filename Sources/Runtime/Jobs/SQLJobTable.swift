@@ -83,12 +83,13 @@ package struct SQLJobTable: JobTable {
         return written
     }
 
+    /// A lease says that a job runs, as the table itself demands.
     private func finish(_ job: JobRecord, _ claim: JobClaim) throws -> Bool {
         try tx.run(
             """
             UPDATE jobs SET state = \(job.state.rawValue), worker = NULL, lease_until = NULL,
                 unique_held = \(job.heldKey), finished_at = \(job.finishedAt), keep_until = \(job.keepUntil)
-            WHERE seq = \(claim.seq) AND state = 'running' AND fence = \(claim.fence) AND children = 0
+            WHERE seq = \(claim.seq) AND lease_until IS NOT NULL AND fence = \(claim.fence) AND children = 0
             """) == 1
     }
 
@@ -104,7 +105,7 @@ package struct SQLJobTable: JobTable {
         try tx.run(
             """
             UPDATE jobs SET fence = \(claim.fence)
-            WHERE seq = \(claim.seq) AND state = 'running' AND fence = \(claim.fence)
+            WHERE seq = \(claim.seq) AND lease_until IS NOT NULL AND fence = \(claim.fence)
             """) == 1
     }
 
@@ -339,7 +340,8 @@ package struct SQLJobTable: JobTable {
     }
 
     package func waiting(org: String, limit: Int) throws -> Int {
-        try tx.value(
+        if isPostgres { return try countWaiting(org: org, limit: limit) }
+        return try tx.value(
             Int.self,
             """
             SELECT COUNT(*) FROM (

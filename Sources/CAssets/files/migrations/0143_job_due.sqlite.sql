@@ -1,1 +1,1 @@
--- The index stays: there is no longer one here.
+-- The indexes stay: there are no longer ones here.
