@@ -92,8 +92,8 @@ package final class KeyStore: Sendable {
         }
     }
 
-    /// Reloads whenever another process on the database made or revoked a key; returns when the database is closed or the
-    /// task cancelled, at once on SQLite.
+    /// Reloads whenever another process on the database made or revoked a key; returns when the database is closed or
+    /// the task cancelled, at once on SQLite.
     /// - Parameter failed: called when the keys could not be read; they are read again at the next word.
     package func follow(failed: @Sendable (any Error) -> Void) async {
         for await _ in database.announcements(.keys) {

@@ -6,8 +6,8 @@ internal import Runtime
 internal import Synchronization
 internal import Telemetry
 
-/// The job queue from enqueue to done, with empty bodies, on databases of its own: a SQLite file, and a PostgreSQL server
-/// that is started for it where its programs are installed.
+/// The job queue from enqueue to done, with empty bodies, on databases of its own: a SQLite file, and a PostgreSQL
+/// server that is started for it where its programs are installed.
 package func jobBench(tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
     let jobs = tiny ? 400 : 100_000
     let memory = try JobLoad.logic(jobs: jobs)

@@ -91,8 +91,8 @@ package struct TableShape: Sendable, Equatable {
     }
 }
 
-/// The sequence that fences come from on PostgreSQL. In a backup the row of the table `fences` says how far it has come,
-/// as that row does on SQLite; so a site goes from either engine to either and no fence comes twice.
+/// The sequence that fences come from on PostgreSQL. In a backup the row of the table `fences` says how far it has
+/// come, as that row does on SQLite; so a site goes from either engine to either and no fence comes twice.
 enum FenceSequenceState {
     static let table = "fences"
     /// A sequence stands beside every snapshot: what it says now is never less than what the snapshot's rows hold.

@@ -5,8 +5,8 @@ internal import Synchronization
     internal import Glibc
 #endif
 
-/// A PostgreSQL server of this process's own, for benchmarks and tests: on a Unix socket in a temporary folder, with the
-/// programs of this machine, ended with the process whatever ends that.
+/// A PostgreSQL server of this process's own, for benchmarks and tests: on a Unix socket in a temporary folder, with
+/// the programs of this machine, ended with the process whatever ends that.
 package final class LocalPostgres: Sendable {
     package struct Failure: Error, CustomStringConvertible {
         package let description: String

@@ -17,10 +17,10 @@ package enum DatabaseTopic: String, Sendable, CaseIterable {
 /// `LISTEN` and `NOTIFY` on one connection of its own, on one thread, which lives while somebody listens or has
 /// something to say.
 ///
-/// A notification is only a hint: whoever needs what it hints at also looks by itself now and then. Therefore it is sent
-/// after the commit and not in it: inside, it would hold a lock that all committing transactions with a notification
-/// share, during their write to disk. What is announced within `spacing` is sent once. A lost connection is made again,
-/// and everybody is then told of every topic, for what was said meanwhile is lost.
+/// A notification is only a hint: whoever needs what it hints at also looks by itself now and then. Therefore it is
+/// sent after the commit and not in it: inside, it would hold a lock that all committing transactions with a
+/// notification share, during their write to disk. What is announced within `spacing` is sent once. A lost connection
+/// is made again, and everybody is then told of every topic, for what was said meanwhile is lost.
 final class PostgresBell: Sendable {
     /// Between two notifications of one process.
     static let spacing: Duration = .milliseconds(10)

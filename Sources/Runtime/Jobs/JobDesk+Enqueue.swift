@@ -3,8 +3,8 @@ package import AurumCore
 extension JobDesk {
     /// A job as it is asked for, and the id that it will have.
     package typealias Wish = (new: NewJob, id: UID)
-    /// Called for each row that will be added, with its organisation and how many rows of that one are decided on and not
-    /// in the table yet. Throws where there is no room.
+    /// Called for each row that will be added, with its organisation and how many rows of that one are decided on and
+    /// not in the table yet. Throws where there is no room.
     package typealias TakeRoom = (_ org: String, _ pending: Int) throws -> Void
 
     /// Adds a job, or answers the one that holds its unique key.

@@ -147,11 +147,20 @@ package struct JobDesk<Table: JobTable> {
         // In one order for everybody, also where some are then read and others just written.
         if table.sharing == .whole { try table.lock(seqs: ends.map(\.claim.seq)) }
         let finished = try finish(ends.filter(Self.mayFinish))
-        guard finished.count < ends.count else { return ends.map { finished[$0.claim] } }
-        if table.sharing == .short { throw JobTurnIsLong() }
+        let rest = ends.filter { finished[$0.claim] == nil }
+        if rest.isEmpty { return ends.map { finished[$0.claim] } }
+        // Most of them ended in the transaction of their effects. What a claim lost it never gets back, so that a look
+        // without a lock is enough to know that nothing is to be done.
+        let rows = try table.jobs(seqs: rest.map(\.claim.seq))
+        let holds = rest.contains { JobMachine.standing(rows[$0.claim.seq], $0.claim) == .holds }
+        if holds, table.sharing == .short { throw JobTurnIsLong() }
+        var told: Set<JobClaim> = []
         return try ends.map { end in
             if let job = finished[end.claim] { return job }
-            return try self.end(end.claim, end.outcome, random: Double.random(in: 0...1, using: &random))
+            let draw = Double.random(in: 0...1, using: &random)
+            // Told twice in one turn: what the first word did counts.
+            guard told.insert(end.claim).inserted else { return try self.end(end.claim, end.outcome, random: draw) }
+            return try self.end(rows[end.claim.seq], end.claim, end.outcome, random: draw)
         }
     }
 
@@ -174,7 +183,12 @@ package struct JobDesk<Table: JobTable> {
     /// Ends an attempt; nil when the claim is stale. The job that this claim has already ended is answered unchanged.
     func end(_ claim: JobClaim, _ outcome: JobOutcome, random: Double) throws -> JobRecord? {
         try table.lock(seqs: [claim.seq])
-        let job = try table.job(seq: claim.seq)
+        return try end(try table.job(seq: claim.seq), claim, outcome, random: random)
+    }
+
+    private func end(
+        _ job: JobRecord?, _ claim: JobClaim, _ outcome: JobOutcome, random: Double
+    ) throws -> JobRecord? {
         switch JobMachine.standing(job, claim) {
         case .stale: return nil
         case .isSettled: return outcome == .done ? job : nil

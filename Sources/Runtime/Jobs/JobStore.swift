@@ -7,7 +7,8 @@ package protocol JobStore: Sendable {
     /// A value arrives when there may be something to claim. One reader.
     var wakes: AsyncStream<Void> { get }
     func wake()
-    /// Wakes the queue for what other processes enqueue, until the task is cancelled. Returns at once where there are none.
+    /// Wakes the queue for what other processes enqueue, until the task is cancelled. Returns at once where there are
+    /// none.
     func listen() async
     /// All or none of them.
     /// - Throws: `JobError.queueFull` and what `JobDesk.enqueue` throws.

@@ -7,10 +7,11 @@ package enum JobSharing: Sendable {
     /// Others, and none of them is asked to wait. Only the short ways may be gone: jobs without keys are claimed, and
     /// what nobody waits for ends well. For the rest `JobDesk` throws `JobTurnIsLong`.
     case short
-    /// Others, but nobody else touches keys, rates and children: the transaction waited for that before it took anything.
+    /// Others, but nobody else touches keys, rates and children: the transaction waited for that before it took
+    /// anything.
     case whole
-    /// A transaction of somebody else, who may hold anything and so must wait for nothing here: what an end means to keys
-    /// and children is written down (`leaveLater`) and done by the next turn.
+    /// A transaction of somebody else, who may hold anything and so must wait for nothing here: what an end means to
+    /// keys and children is written down (`leaveLater`) and done by the next turn.
     case guest
 }
 
@@ -85,13 +86,15 @@ package protocol JobTable {
     func lock(seqs: [Int64]) throws
     func lock(ids: [UID], org: String) throws
     func job(seq: Int64) throws -> JobRecord?
+    /// Those that there are, by place.
+    func jobs(seqs: [Int64]) throws -> [Int64: JobRecord]
     func job(id: UID, org: String) throws -> JobRecord?
     /// Who holds unique keys.
     func holders(of keys: [JobUniqueKey]) throws -> [JobUniqueKey: JobRecord]
     /// Scheduled jobs of one priority whose time has come, by time.
     func due(_ priority: JobPriority, at now: Timestamp, limit: Int) throws -> [JobRecord]
-    /// The first due jobs over all priorities, in the order of their places; without those that somebody else is about to
-    /// claim, and with more than `limit` where that is no dearer.
+    /// The first due jobs over all priorities, in the order of their places; without those that somebody else is about
+    /// to claim, and with more than `limit` where that is no dearer.
     func front(at now: Timestamp, limit: Int) throws -> [JobRecord]
     /// Jobs whose rate lets them begin by now.
     func ready(at now: Timestamp, limit: Int) throws -> [JobRecord]

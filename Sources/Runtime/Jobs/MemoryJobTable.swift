@@ -146,6 +146,8 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     package func job(seq: Int64) -> JobRecord? { jobs[seq] }
 
+    package func jobs(seqs: [Int64]) -> [Int64: JobRecord] { seqs.reduce(into: [:]) { $0[$1] = jobs[$1] } }
+
     package func job(id: UID, org: String) -> JobRecord? { byID[Child(org: org, id: id)].flatMap { jobs[$0] } }
 
     package func holders(of keys: [JobUniqueKey]) -> [JobUniqueKey: JobRecord] {

@@ -6,8 +6,8 @@ package import Telemetry
 /// Jobs as rows of the database. What is enqueued in a transaction will run if, and only if, that commits; what is
 /// completed in one commits with its effects, or not at all when somebody else holds the job by then.
 ///
-/// On PostgreSQL any number of processes work on the same rows, in transactions that are `READ COMMITTED` and lock every
-/// row that they read in order to write it. Why that loses nothing, and who waits for whom, is in
+/// On PostgreSQL any number of processes work on the same rows, in transactions that are `READ COMMITTED` and lock
+/// every row that they read in order to write it. Why that loses nothing, and who waits for whom, is in
 /// docs/decisions/0012-jobs-on-postgresql.md. What callers do in transactions of their own is right at every isolation.
 package final class SQLJobStore: JobStore {
     package let wakes: AsyncStream<Void>
@@ -127,8 +127,8 @@ package final class SQLJobStore: JobStore {
         try await database.write("jobs.enqueue", isolation: .readCommitted) { try self.enqueue(jobs, in: $0) }
     }
 
-    /// A turn that touches no key and no child waits for nobody on PostgreSQL. Whether it is one is seen before it locks
-    /// anything; one that finds out later begins again.
+    /// A turn that touches no key and no child waits for nobody on PostgreSQL. Whether it is one is seen before it
+    /// locks anything; one that finds out later begins again.
     package func turn(_ turn: JobTurn) async throws -> JobTurnResult {
         let isShort = database.dialect == .postgres && JobDesk<SQLJobTable>.isShort(turn)
         if isShort {
@@ -194,8 +194,8 @@ package final class SQLJobStore: JobStore {
         try await cancel(id, org: org) { _, _ in }
     }
 
-    /// What the job's type does about it may be anything, so this is a guest's transaction: jobs that wait for this one,
-    /// or for its room, are told by the next turn of any worker.
+    /// What the job's type does about it may be anything, so this is a guest's transaction: jobs that wait for this
+    /// one, or for its room, are told by the next turn of any worker.
     /// - Parameter onCancel: what the job's type does about it: `JobHandler.onCancel`.
     /// - Throws: `JobError.unknownJob`, `wrongState`, and what `onCancel` throws.
     package func cancel(

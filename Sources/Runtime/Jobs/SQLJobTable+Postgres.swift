@@ -1,16 +1,20 @@
 package import AurumCore
 internal import Database
 
-/// Whole batches in one statement each, and the locks that several processes need (docs/decisions/0012). Lists travel as
-/// one parameter, so that a statement has one text whatever their lengths.
+/// Whole batches in one statement each, and the locks that several processes need (docs/decisions/0012). Lists travel
+/// as one parameter, so that a statement has one text whatever their lengths.
 extension SQLJobTable {
     // MARK: locks
 
     /// Waits until no other transaction of the store does more than claim unkeyed jobs and end those that nobody waits
-    /// for. Before any row is locked, so that nobody waits for one who waits here.
+    /// for. Before any row is locked, so that nobody waits for one who waits here. See `needsWhole` for the settings.
     func waitForOthers() throws {
         guard isPostgres else { return }
-        try tx.run("SELECT pg_advisory_xact_lock(hashtextextended('aurum jobs ' || current_schema(), 0))")
+        try tx.run(
+            """
+            SELECT pg_advisory_xact_lock(hashtextextended('aurum jobs ' || current_schema(), 0)),
+                set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)
+            """)
     }
 
     package func lock(seqs: [Int64]) throws {
@@ -48,8 +52,8 @@ extension SQLJobTable {
     // MARK: claims
 
     /// Whether the jobs that a turn may claim have keys, times have come, or a guest has left something: then the turn
-    /// must be a whole one. Locks nothing. For the rest of the transaction the planner does without reading whole tables,
-    /// which it would remember from the day when they were empty.
+    /// must be a whole one. Locks nothing. For the rest of the transaction the planner does without reading whole
+    /// tables, which it would remember from the day when they were empty.
     func needsWhole(at now: Timestamp, limit: Int) throws -> Bool {
         try tx.value(
             Int.self,
@@ -78,8 +82,8 @@ extension SQLJobTable {
             """) == 1
     }
 
-    /// The first due jobs that no other transaction has locked, locked for this one. How many come from each priority is
-    /// decided on what is due, whoever holds it; so no more rows are locked than are wanted.
+    /// The first due jobs that no other transaction has locked, locked for this one. How many come from each priority
+    /// is decided on what is due, whoever holds it; so no more rows are locked than are wanted.
     func lockedFront(at now: Timestamp, limit: Int) throws -> [JobRecord] {
         try tx.all(
             JobRecord.self,
@@ -204,6 +208,11 @@ extension SQLJobTable {
                     \(array: jobs.map { $0.keepUntil?.microseconds }))
                 ON CONFLICT DO NOTHING RETURNING id
                 """))
+    }
+
+    func jobsTogether(seqs: [Int64]) throws -> [Int64: JobRecord] {
+        let rows = try tx.all(JobRecord.self, "SELECT * FROM jobs WHERE seq = ANY(\(array: seqs))")
+        return Dictionary(rows.map { ($0.seq, $0) }, uniquingKeysWith: { $1 })
     }
 
     /// Neither running nor over, in the words of the index `jobs_counted`.

@@ -117,6 +117,11 @@ package struct SQLJobTable: JobTable {
         try tx.one(JobRecord.self, "SELECT * FROM jobs WHERE seq = \(seq)")
     }
 
+    package func jobs(seqs: [Int64]) throws -> [Int64: JobRecord] {
+        if isPostgres { return try jobsTogether(seqs: seqs) }
+        return try seqs.reduce(into: [:]) { $0[$1] = try job(seq: $1) }
+    }
+
     package func job(id: UID, org: String) throws -> JobRecord? {
         try tx.one(JobRecord.self, "SELECT * FROM jobs WHERE org = \(org) AND id = \(id)")
     }

@@ -2,8 +2,8 @@ internal import Accounts
 internal import Logging
 internal import ServiceLifecycle
 
-/// Takes over keys that other processes on the same PostgreSQL make and revoke: when they say so, and every `interval` in
-/// case nobody heard it. Not for SQLite, where this process is the only one.
+/// Takes over keys that other processes on the same PostgreSQL make and revoke: when they say so, and every `interval`
+/// in case nobody heard it. Not for SQLite, where this process is the only one.
 struct KeyFollowing: Service {
     /// Longest life of a key that another process has revoked.
     static let interval: Duration = .seconds(5)

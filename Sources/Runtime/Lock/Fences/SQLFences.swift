@@ -3,9 +3,9 @@ internal import Synchronization
 
 /// Fences of a database.
 ///
-/// On PostgreSQL they come from the sequence `fence`, which no transaction locks: each call to it answers a larger number
-/// than every call that ended before, in whichever process. A crash of the server may take numbers back that no durable
-/// transaction drew; so whoever tells a fence to others commits something durable first, and `next()` does.
+/// On PostgreSQL they come from the sequence `fence`, which no transaction locks: each call to it answers a larger
+/// number than every call that ended before, in whichever process. A crash of the server may take numbers back that no
+/// durable transaction drew; so whoever tells a fence to others commits something durable first, and `next()` does.
 ///
 /// On SQLite, where one process writes, they come from blocks that were made durable before the first of their numbers
 /// is used, so a crash leaves a gap and never a repetition. Owners that share such a file use blocks of one: a block in
@@ -34,8 +34,8 @@ package final class SQLFences: FenceSequence {
         }
     }
 
-    /// `nextval` alone writes to the log of the server only now and then, and a commit that wrote nothing there waits for
-    /// no disk. The empty message makes this one wait for everything before it.
+    /// `nextval` alone writes to the log of the server only now and then, and a commit that wrote nothing there waits
+    /// for no disk. The empty message makes this one wait for everything before it.
     private func nextOfSequence() async throws -> Fence {
         let number = try await database.write("fences.next", isolation: .readCommitted) { transaction in
             try transaction.value(
