@@ -53,6 +53,7 @@ package final class SQLJobStore: JobStore {
     /// A desk that may do everything, once others are through with what only one may do. The first of its transaction.
     private func wholeDesk(_ tx: Transaction) throws -> JobDesk<SQLJobTable> {
         let desk = desk(tx, .whole)
+        try desk.table.preferIndexes()
         try desk.table.waitForOthers()
         return desk
     }
@@ -134,9 +135,11 @@ package final class SQLJobStore: JobStore {
         if isShort {
             do {
                 return try await database.write("jobs.turn.short", isolation: .readCommitted) { tx in
+                    let desk = self.desk(tx, .short)
+                    try desk.table.preferIndexes()
                     let limit = min(turn.limit, JobLimits.batch)
-                    let needsWhole = try SQLJobTable(tx, sharing: .short).needsWhole(at: tx.now, limit: limit)
-                    return try self.turn(turn, needsWhole ? self.wholeDesk(tx) : self.desk(tx, .short))
+                    guard try desk.table.needsWhole(at: tx.now, limit: limit) else { return try self.turn(turn, desk) }
+                    return try self.turn(turn, self.wholeDesk(tx))
                 }
             } catch is JobTurnIsLong {}
         }

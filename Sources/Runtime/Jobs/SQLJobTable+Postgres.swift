@@ -7,14 +7,10 @@ extension SQLJobTable {
     // MARK: locks
 
     /// Waits until no other transaction of the store does more than claim unkeyed jobs and end those that nobody waits
-    /// for. Before any row is locked, so that nobody waits for one who waits here. See `needsWhole` for the settings.
+    /// for. Before any row is locked, so that nobody waits for one who waits here.
     func waitForOthers() throws {
         guard isPostgres else { return }
-        try tx.run(
-            """
-            SELECT pg_advisory_xact_lock(hashtextextended('aurum jobs ' || current_schema(), 0)),
-                set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)
-            """)
+        try tx.run("SELECT pg_advisory_xact_lock(hashtextextended('aurum jobs ' || current_schema(), 0))")
     }
 
     package func lock(seqs: [Int64]) throws {
@@ -51,16 +47,21 @@ extension SQLJobTable {
 
     // MARK: claims
 
+    /// For the rest of the transaction the planner does without reading whole tables. A prepared statement keeps its
+    /// plan, and a table of jobs is empty on the day when that is made.
+    func preferIndexes() throws {
+        guard isPostgres else { return }
+        try tx.run(
+            "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)")
+    }
+
     /// Whether the jobs that a turn may claim have keys, times have come, or a guest has left something: then the turn
-    /// must be a whole one. Locks nothing. For the rest of the transaction the planner does without reading whole
-    /// tables, which it would remember from the day when they were empty.
+    /// must be a whole one. Locks nothing.
     func needsWhole(at now: Timestamp, limit: Int) throws -> Bool {
         try tx.value(
             Int.self,
             """
-            SELECT CASE WHEN set_config('enable_seqscan', 'off', true) <> 'off'
-                    OR set_config('enable_bitmapscan', 'off', true) <> 'off'
-                    OR EXISTS (SELECT 1 FROM job_leavings)
+            SELECT CASE WHEN EXISTS (SELECT 1 FROM job_leavings)
                     OR EXISTS (
                         SELECT 1 FROM jobs WHERE state = 'parked' AND ready_at IS NOT NULL AND ready_at <= \(now))
                     OR EXISTS (

@@ -154,7 +154,8 @@ package struct SQLJobTable: JobTable {
 
     /// Whether a turn would find something to claim or to do.
     func hasDue(at now: Timestamp) throws -> Bool {
-        try tx.value(
+        try preferIndexes()
+        return try tx.value(
             Int.self,
             """
             SELECT CASE WHEN
