@@ -162,8 +162,8 @@ var targets: [Target] = [
     .testTarget(
         name: "SystemTests",
         dependencies: [
-            "AurumCore", "Benchmarks", "Events", "Telemetry", "TestSupport", "Validation", asyncHTTPClient, nioCore,
-            nioHTTP1,
+            "AurumCore", "Benchmarks", "Database", "Events", "Telemetry", "TestSupport", "Validation", asyncHTTPClient,
+            nioCore, nioHTTP1,
             "aurum",
         ]),
 ]

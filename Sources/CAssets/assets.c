@@ -53,6 +53,27 @@ static const unsigned char migration_0122_database_incarnation_postgres[] = {
 static const unsigned char migration_0123_idempotency_expiry[] = {
 #embed "files/migrations/0123_idempotency_expiry.sql"
 };
+static const unsigned char migration_0140_fence_sequence_postgres[] = {
+#embed "files/migrations/0140_fence_sequence.postgres.sql"
+};
+static const unsigned char migration_0140_fence_sequence_sqlite[] = {
+#embed "files/migrations/0140_fence_sequence.sqlite.sql"
+};
+static const unsigned char migration_0141_job_leavings[] = {
+#embed "files/migrations/0141_job_leavings.sql"
+};
+static const unsigned char migration_0142_job_order_postgres[] = {
+#embed "files/migrations/0142_job_order.postgres.sql"
+};
+static const unsigned char migration_0142_job_order_sqlite[] = {
+#embed "files/migrations/0142_job_order.sqlite.sql"
+};
+static const unsigned char migration_0143_job_due_postgres[] = {
+#embed "files/migrations/0143_job_due.postgres.sql"
+};
+static const unsigned char migration_0143_job_due_sqlite[] = {
+#embed "files/migrations/0143_job_due.sqlite.sql"
+};
 static const unsigned char migration_0011_sessions[] = {
 #embed "files/migrations/0011_sessions.sql"
 };
@@ -217,6 +238,13 @@ static const aurum_asset table[] = {
     ROW("migrations/0120_outbox_order.sqlite.sql", migration_0120_outbox_order_sqlite),
     ROW("migrations/0120_outbox_order.postgres.sql", migration_0120_outbox_order_postgres),
     ROW("migrations/0121_database_probe.sql", migration_0121_database_probe),
+    ROW("migrations/0140_fence_sequence.postgres.sql", migration_0140_fence_sequence_postgres),
+    ROW("migrations/0140_fence_sequence.sqlite.sql", migration_0140_fence_sequence_sqlite),
+    ROW("migrations/0141_job_leavings.sql", migration_0141_job_leavings),
+    ROW("migrations/0142_job_order.postgres.sql", migration_0142_job_order_postgres),
+    ROW("migrations/0142_job_order.sqlite.sql", migration_0142_job_order_sqlite),
+    ROW("migrations/0143_job_due.postgres.sql", migration_0143_job_due_postgres),
+    ROW("migrations/0143_job_due.sqlite.sql", migration_0143_job_due_sqlite),
     ROW("migrations/0011_sessions.sql", migration_0011_sessions),
     ROW("migrations/0130_attribution_models.sql", migration_0130_attribution_models),
     ROW("migrations/0131_postbacks.sql", migration_0131_postbacks),

@@ -157,6 +157,16 @@ package final class Database: Sendable {
         }
     }
 
+    /// Tells other processes on this database, soon after, that there may be something new; on SQLite there are none.
+    /// To be called after the commit. A hint that a crash may lose.
+    package func announce(_ topic: DatabaseTopic) { engine.bell?.announce(topic) }
+
+    /// A value whenever another process announced the topic, and whenever it may have while nobody could hear it. Ends
+    /// at once on SQLite, and when the database is closed.
+    package func announcements(_ topic: DatabaseTopic) -> AsyncStream<Void> {
+        engine.bell?.listen(topic) ?? AsyncStream { $0.finish() }
+    }
+
     /// Refuses further writes, waits for those under way, and closes.
     package func close() throws {
         outboxWake.finish()

@@ -55,6 +55,9 @@ protocol SQLEngine: Sendable {
     /// Figures for health: connections, waiting calls.
     var figures: EngineFigures { get }
 
+    /// Speaks with other processes on the same database; nil where there are none.
+    var bell: PostgresBell? { get }
+
     /// Refuses further calls, waits for writes under way, and closes.
     func close() throws
 }

@@ -84,6 +84,24 @@ package struct SQLStatement: ExpressibleByStringInterpolation, Sendable {
             values += list.map(\.sqlValue)
         }
 
+        /// A list of numbers as one parameter of a statement for PostgreSQL, whatever its length.
+        package mutating func appendInterpolation(array: [Int64?]) {
+            text += "CAST(? AS BIGINT[])"
+            values.append(.text(PostgresArray.text(array)))
+        }
+
+        /// A list of texts as one parameter of a statement for PostgreSQL.
+        package mutating func appendInterpolation(array: [String?]) {
+            text += "CAST(? AS TEXT[])"
+            values.append(.text(PostgresArray.text(array)))
+        }
+
+        /// A list of ids as one parameter of a statement for PostgreSQL.
+        package mutating func appendInterpolation(array: [UID?]) {
+            text += "CAST(? AS BYTEA[])"
+            values.append(.text(PostgresArray.text(array)))
+        }
+
         /// A value as an engine gave it.
         mutating func appendInterpolation(value: SQLValue) {
             text += "?"

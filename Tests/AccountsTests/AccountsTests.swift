@@ -2,6 +2,7 @@ import Accounts
 import AurumCore
 import Database
 import Foundation
+import Telemetry
 import TestSupport
 import Testing
 
@@ -21,6 +22,40 @@ struct AccountsTests {
         try await reopened.revoke(id: made.summary.id, org: "default")
         #expect(reopened.principal(forKey: made.text.exposed) == nil)
         await #expect(throws: KeyError.unknownKey) { try await reopened.revoke(id: made.summary.id, org: "default") }
+    }
+
+    @Test func `a key that one process revokes works in no other for long`() async throws {
+        let folder = TemporaryFolder()
+        let clock = ManualWallClock()
+        let databases = try (0..<2).map { _ in
+            try Database.forTest(at: folder.file("keys.db"), on: .postgres, registry: MetricRegistry(), clock: clock)
+        }
+        let mine = try await KeyStore(database: databases[0], clock: clock)
+        let other = try await KeyStore(database: databases[1], clock: clock)
+        let own = KeyText(kind: .admin)
+        other.addForThisRun(
+            own,
+            principal: Principal(
+                org: "default", app: "default", keyID: own.id, kind: .admin, scopes: [.eventsRead], origins: [],
+                historical: false))
+        let made = try await mine.create(KeyRequest(scopes: [.eventsWrite]))
+        #expect(other.principal(forKey: made.text.exposed) == nil)
+        try await other.reload()
+        #expect(other.principal(forKey: made.text.exposed) != nil)
+        #expect(other.principal(forKey: own.exposed) != nil, "a key of this run is lost")
+        let deadline = ContinuousClock.now + .seconds(20)
+        await withTaskGroup(of: Void.self) { group in
+            group.addTask { await other.follow { Issue.record($0) } }
+            do {
+                try await mine.revoke(id: made.summary.id, org: "default")
+                while other.principal(forKey: made.text.exposed) != nil {
+                    guard ContinuousClock.now < deadline else { throw KeyError.unknownKey }
+                    await Task.yield()
+                }
+            } catch { Issue.record(error, "the key still works") }
+            group.cancelAll()
+        }
+        #expect(other.principal(forKey: own.exposed) != nil)
     }
 
     @Test func `a wrong secret, a wrong kind and noise are nobody`() async throws {

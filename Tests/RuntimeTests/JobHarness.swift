@@ -7,7 +7,10 @@ import Testing
 
 /// Which store a test runs on.
 enum JobStoreKind: String, CaseIterable, CustomTestStringConvertible, Sendable {
-    case memory, sql
+    case memory, sql, postgres
+
+    /// Those in a database.
+    static let inDatabase: [JobStoreKind] = [.sql, .postgres]
 
     var testDescription: String { rawValue }
 }
@@ -30,8 +33,8 @@ struct JobHarness: Sendable {
         case .memory:
             open = nil
             store = MemoryJobStore(clock: clock, waitingMax: waitingMax)
-        case .sql:
-            let open = try OpenDatabase(clock: clock)
+        case .sql, .postgres:
+            let open = try OpenDatabase(clock: clock, on: kind == .postgres ? .postgres : .ofTestRun)
             self.open = open
             store = SQLJobStore(
                 database: open.database, fences: SQLFences(database: open.database), registry: open.registry,

@@ -15,6 +15,7 @@ struct JobSimulationTests {
             let seed = Self.seed &+ UInt64(number)
             var settings = JobSimulation.Settings()
             if number.isMultiple(of: 2) { settings.skew = 0 }
+            settings.isShared = seed % 4 >= 2
             var simulation = JobSimulation(seed: seed, settings: settings)
             let wrong = simulation.run()
             guard wrong.isEmpty else {
@@ -51,7 +52,7 @@ struct JobSimulationTests {
         func desk(_ now: Int64) -> JobDesk<MemoryJobTable> {
             JobDesk(table, now: Timestamp(microseconds: now)) { number in
                 defer { fence += Int64(number) }
-                return fence + 1
+                return (0..<number).map { fence + 1 + Int64($0) }
             }
         }
         _ = try desk(start).enqueue(NewJob(idle, org: "acme"), id: UID(high: 0, low: 1))

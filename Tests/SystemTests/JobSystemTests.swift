@@ -1,5 +1,6 @@
 import AurumCore
 import Benchmarks
+import Database
 import Foundation
 import TestSupport
 import Testing
@@ -7,8 +8,13 @@ import Validation
 
 /// Jobs of real processes: killed workers, the command and the page.
 @Suite(.serialized) struct JobSystemTests {
-    @Test func `ten thousand jobs whose workers are killed twenty times have each effect once`() async throws {
+    @Test(arguments: Dialect.allCases)
+    func `ten thousand jobs whose workers are killed twenty times have each effect once`(
+        _ engine: Dialect
+    ) async throws {
         var crash = JobCrash()
+        if engine == .postgres { crash.server = try await LocalPostgres.start(isDurable: false) }
+        defer { crash.server?.end() }
         crash.executable = AurumBinary.path
         crash.seed = UInt64.random(in: 0...1_000_000)
         print("jobs: workers killed with seed \(crash.seed)")

@@ -52,7 +52,7 @@ package struct KeySummary: Sendable, Codable, Equatable {
 }
 
 /// Keys by id, held in memory beside the table: a request finds its key without touching the disk, and a revocation
-/// acts on the next request.
+/// acts on the next request; in other processes on the same PostgreSQL once they have heard of it (`follow`).
 package final class KeyStore: Sendable {
     private struct Entry: Sendable {
         var hash: [UInt8]
@@ -64,10 +64,16 @@ package final class KeyStore: Sendable {
     private let clock: any WallClock
     private let keys: Mutex<[String: Entry]>
 
-    /// Loads all keys that were not revoked.
+    /// Loads all keys.
     package init(database: Database, clock: any WallClock) async throws {
         self.database = database
         self.clock = clock
+        keys = Mutex([:])
+        try await reload()
+    }
+
+    /// Takes over what other processes made and revoked. What this one knows to be revoked stays so.
+    package func reload() async throws {
         let rows = try await database.read("keys.all", limit: .report) { transaction in
             try transaction.all(
                 KeyRow.self,
@@ -76,10 +82,23 @@ package final class KeyStore: Sendable {
                 FROM api_keys
                 """)
         }
-        keys = Mutex(
-            Dictionary(
-                rows.map { ($0.summary.id, Entry(hash: $0.hash, principal: $0.principal, summary: $0.summary)) },
-                uniquingKeysWith: { $1 }))
+        keys.withLock { keys in
+            for row in rows {
+                var entry = Entry(hash: row.hash, principal: row.principal, summary: row.summary)
+                // The rows may have been read before a revocation of this process was committed.
+                entry.summary.revokedAt = entry.summary.revokedAt ?? keys[entry.summary.id]?.summary.revokedAt
+                keys[entry.summary.id] = entry
+            }
+        }
+    }
+
+    /// Reloads whenever another process on the database made or revoked a key; returns when the database is closed or
+    /// the task cancelled, at once on SQLite.
+    /// - Parameter failed: called when the keys could not be read; they are read again at the next word.
+    package func follow(failed: @Sendable (any Error) -> Void) async {
+        for await _ in database.announcements(.keys) {
+            do { try await reload() } catch { failed(error) }
+        }
     }
 
     /// The principal of a key as sent by a client; nil when it is unknown, revoked or wrong. Compares in constant time.
@@ -124,6 +143,7 @@ package final class KeyStore: Sendable {
             org: request.org, app: request.app, keyID: text.id, kind: request.kind, scopes: request.scopes,
             origins: request.origins, historical: request.historical)
         keys.withLock { $0[text.id] = Entry(hash: hash, principal: principal, summary: summary) }
+        database.announce(.keys)
         return (text, summary)
     }
 
@@ -136,6 +156,7 @@ package final class KeyStore: Sendable {
         }
         guard changed == 1 else { throw KeyError.unknownKey }
         keys.withLock { $0[id]?.summary.revokedAt = now }
+        database.announce(.keys)
     }
 
     /// Keys of one organisation, oldest first.

@@ -6,57 +6,93 @@ internal import Runtime
 internal import Synchronization
 internal import Telemetry
 
-/// The job queue from enqueue to done, with empty bodies, on a database file of its own.
+/// The job queue from enqueue to done, with empty bodies, on databases of its own: a SQLite file, and a PostgreSQL
+/// server that is started for it where its programs are installed.
 package func jobBench(tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
     let jobs = tiny ? 400 : 100_000
-    var rows: [BenchRow] = []
     let memory = try JobLoad.logic(jobs: jobs)
-    rows.append(
+    var rows = [
         BenchRow(
             name: "runtime.jobs.memory", value: memory, unit: "jobs/s", bar: 100_000, higherIsBetter: true, n: jobs,
-            note: "enqueue to done in batches of \(JobLimits.batch), the logic alone: no handler, no disk"))
-    let count = tiny ? 400 : 30_000
-    let load = JobLoad(jobs: count)
-    let plain = try await load.run()
-    rows.append(
-        BenchRow(
-            name: "runtime.jobs.sqlite", value: plain, unit: "jobs/s", bar: 5000, higherIsBetter: true, n: count,
-            note: "enqueue to done, durable, in batches of \(JobLimits.batch); one fdatasync takes "
-                + String(format: "%.2f ms (median)", try JobLoad.syncSeconds() * 1000)))
-    let keyed = try await JobLoad(jobs: tiny ? 400 : 10_000, keys: 100).run()
-    rows.append(
-        BenchRow(
-            name: "runtime.jobs.keys", value: keyed / plain, unit: "of the rate without", bar: 0.5,
-            higherIsBetter: true, n: tiny ? 400 : 10_000,
-            note: String(format: "%.0f jobs/s with 100 keys of one job at a time", keyed)))
-    let waits = try await JobLoad(jobs: tiny ? 50 : 5000).waits(perSecond: 500)
-    let late = waits.sorted()[min(waits.count - 1, waits.count * 95 / 100)]
-    rows.append(
-        BenchRow(
-            name: "runtime.jobs.wait_p95", value: late * 1000, unit: "ms", bar: 50, n: waits.count,
-            note: "at 500 jobs a second, from due to its handler",
-            notJudged: waits.count < 100 ? "fewer than 100 samples" : nil))
+            note: "enqueue to done in batches of \(JobLimits.batch), the logic alone: no handler, no disk")
+    ]
+    rows += try await jobRows(
+        ("runtime.jobs.sqlite", "runtime.jobs.keys", "runtime.jobs.wait_p95"), on: .sqlite, tiny: tiny)
+    let names = ("runtime.jobs.postgres", "runtime.jobs.postgres.keys", "runtime.jobs.postgres.wait_p95")
+    guard LocalPostgres.isInstalled else {
+        let why = "not measured: PostgreSQL's programs (initdb, postgres, psql) are not installed"
+        return rows
+            + [(names.0, 5000.0, "jobs/s"), (names.1, 0.5, "of the rate without"), (names.2, 50.0, "ms")].map {
+                BenchRow(
+                    name: $0, value: 0, unit: $2, bar: $1, higherIsBetter: $2 != "ms", n: 0, notJudged: why)
+            }
+    }
+    let server = try await LocalPostgres.start(isDurable: true)
+    do {
+        rows += try await jobRows(names, on: .postgres(server), tiny: tiny)
+    } catch {
+        server.end()
+        throw error
+    }
+    server.end()
     return rows
+}
+
+/// Rate, rate with keys, and wait on one engine.
+private func jobRows(
+    _ names: (rate: String, keys: String, wait: String), on place: JobLoad.Place, tiny: Bool
+) async throws -> [BenchRow] {
+    let count = tiny ? 400 : 30_000
+    let sync = String(format: "%.2f ms (median)", try JobLoad.syncSeconds() * 1000)
+    let plain = try await JobLoad(jobs: count, place: place).run()
+    let keyed = try await JobLoad(jobs: tiny ? 400 : 10_000, keys: 100, place: place).run()
+    let waits = try await JobLoad(jobs: tiny ? 50 : 5000, place: place).waits(perSecond: 500)
+    let late = waits.sorted()[min(waits.count - 1, waits.count * 95 / 100)]
+    return [
+        BenchRow(
+            name: names.rate, value: plain, unit: "jobs/s", bar: 5000, higherIsBetter: true, n: count,
+            note: "enqueue to done, durable, in batches of \(JobLimits.batch); one fdatasync takes \(sync)"),
+        BenchRow(
+            name: names.keys, value: keyed / plain, unit: "of the rate without", bar: 0.5, higherIsBetter: true,
+            n: tiny ? 400 : 10_000, note: String(format: "%.0f jobs/s with 100 keys of one job at a time", keyed)),
+        BenchRow(
+            name: names.wait, value: late * 1000, unit: "ms", bar: 50, n: waits.count,
+            note: "at 500 jobs a second, from due to its handler",
+            notJudged: waits.count < 100 ? "fewer than 100 samples" : nil),
+    ]
 }
 
 /// One run over a store.
 private struct JobLoad {
+    enum Place {
+        case sqlite
+        case postgres(LocalPostgres)
+    }
+
     let jobs: Int
     var keys = 0
+    var place = Place.sqlite
 
     private static let kind = JobKind("bench.empty")
+    private static let schemas = Atomic<Int>(0)
 
     private struct Site {
         let store: SQLJobStore
         let close: () -> Void
     }
 
-    private func open(_ registry: MetricRegistry) throws -> Site {
+    private func open(_ registry: MetricRegistry) async throws -> Site {
         let clock = SystemWallClock()
         let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-bench-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
-        let database = try Database.openSQLite(
-            at: folder.appending(path: "records.sqlite").path, registry: registry, clock: clock)
+        let location: DatabaseLocation
+        switch place {
+        case .sqlite:
+            try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+            location = .sqlite(path: folder.appending(path: "records.sqlite").path)
+        case .postgres(let server):
+            location = try await server.newSchema("jobs_\(Self.schemas.add(1, ordering: .relaxed).newValue)")
+        }
+        let database = try await Database.open(location, registry: registry, clock: clock)
         return Site(
             store: SQLJobStore(database: database, fences: SQLFences(database: database), registry: registry),
             close: {
@@ -86,7 +122,7 @@ private struct JobLoad {
     /// Jobs a second, from the first enqueue until the last is durably done.
     func run() async throws -> Double {
         let registry = MetricRegistry()
-        let site = try open(registry)
+        let site = try await open(registry)
         defer { site.close() }
         let queue = queue(site, registry) { _ in }
         let started = ContinuousClock.now
@@ -122,7 +158,7 @@ private struct JobLoad {
     /// How long jobs wait that come one by one, in seconds.
     func waits(perSecond: Int) async throws -> [Double] {
         let registry = MetricRegistry()
-        let site = try open(registry)
+        let site = try await open(registry)
         defer { site.close() }
         let clock = SystemWallClock()
         let found = Mutex<[Double]>([])

@@ -1,5 +1,5 @@
 internal import AurumCore
-internal import Database
+package import Database
 internal import Foundation
 internal import Logging
 internal import Runtime
@@ -17,7 +17,9 @@ package struct JobCrash: Sendable {
     package var kills = 20
     package var workers = 3
     package var seed: UInt64 = 7
-    /// Starts a worker on a database file: `executable` with these arguments and the file's path.
+    /// Where the jobs are; nil for a SQLite file in a temporary folder.
+    package var server: LocalPostgres?
+    /// Starts a worker on a database: `executable` with these arguments and the file's path or the URL.
     package var executable = "/proc/self/exe"
     package var arguments = ["bench", "runtime", "--jobs-worker"]
 
@@ -49,11 +51,19 @@ package struct JobCrash: Sendable {
         let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-crash-\(UUID().uuidString)")
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
-        let path = folder.appending(path: "records.sqlite").path
-        let site = try Self.open(path)
+        var path = folder.appending(path: "records.sqlite").path
+        if let server {
+            let schema = "crash_\(folder.lastPathComponent.suffix(8).lowercased())"
+            _ = try await server.newSchema(schema)
+            path = server.url(schema: schema)
+        }
+        let site = try await Self.open(path)
         defer { try? site.database.close() }
         try await site.database.write("bench.effects") { tx in
-            try tx.run("CREATE TABLE effects (job BLOB NOT NULL, worker BLOB NOT NULL)")
+            try tx.run(
+                .dialect(
+                    sqlite: "CREATE TABLE effects (job BLOB NOT NULL, worker BLOB NOT NULL)",
+                    postgres: "CREATE TABLE effects (job BYTEA NOT NULL, worker BYTEA NOT NULL)"))
         }
         let started = ContinuousClock.now
         var result = Result(
@@ -130,7 +140,7 @@ package struct JobCrash: Sendable {
 
     /// Works on the jobs of a database until it is killed.
     package static func work(_ path: String) async throws {
-        let site = try open(path)
+        let site = try await open(path)
         let (database, store, worker) = (site.database, site.store, UID(now: SystemWallClock().now))
         var configuration = JobQueue.Configuration()
         configuration.lease = lease
@@ -142,7 +152,7 @@ package struct JobCrash: Sendable {
             handlers: [
                 JobHandler(kind) { job in
                     let id = job.id
-                    try await database.write("bench.effect") { tx in
+                    try await database.write("bench.effect", isolation: .readCommitted) { tx in
                         try tx.run("INSERT INTO effects (job, worker) VALUES (\(id), \(worker))")
                         try job.complete(in: tx)
                     }
@@ -194,9 +204,11 @@ package struct JobCrash: Sendable {
         }
     }
 
-    private static func open(_ path: String) throws -> Site {
+    private static func open(_ path: String) async throws -> Site {
         let registry = MetricRegistry()
-        let database = try Database.openSQLite(at: path, registry: registry, clock: SystemWallClock())
+        let location: DatabaseLocation =
+            path.hasPrefix("/") ? .sqlite(path: path) : try DatabaseLocation(url: path, requireTLS: true)
+        let database = try await Database.open(location, registry: registry, clock: SystemWallClock())
         return Site(
             database: database,
             store: SQLJobStore(
@@ -205,14 +217,30 @@ package struct JobCrash: Sendable {
 }
 
 extension JobCrash {
-    /// The run as a figure: effects that are missing or doubled.
-    package func row() async throws -> BenchRow {
+    /// The runs as figures: effects that are missing or doubled, on SQLite and on PostgreSQL.
+    package func rows() async throws -> [BenchRow] {
+        let first = try await row("runtime.jobs.crash")
+        let name = "runtime.jobs.postgres.crash"
+        guard LocalPostgres.isInstalled else {
+            return [
+                first,
+                BenchRow(
+                    name: name, value: 0, unit: "effects wrong", bar: 0, n: 0,
+                    notJudged: "not measured: PostgreSQL's programs (initdb, postgres, psql) are not installed"),
+            ]
+        }
+        var other = self
+        let server = try await LocalPostgres.start(isDurable: true)
+        defer { server.end() }
+        other.server = server
+        return [first, try await other.row(name)]
+    }
+
+    private func row(_ name: String) async throws -> BenchRow {
         let result = try await run()
         return BenchRow(
-            name: "runtime.jobs.crash",
-            value: Double(abs(result.effects - result.jobs) + abs(result.distinct - result.jobs)),
-            unit: "effects wrong",
-            bar: 0, n: result.jobs,
+            name: name, value: Double(abs(result.effects - result.jobs) + abs(result.distinct - result.jobs)),
+            unit: "effects wrong", bar: 0, n: result.jobs,
             note: "\(result.jobs) jobs, \(result.kills) workers killed, \(result.repeated) attempts repeated, "
                 + "\(result.redriven) redriven, \(String(format: "%.1f", result.seconds)) s, seed \(seed)")
     }

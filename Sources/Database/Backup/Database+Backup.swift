@@ -72,7 +72,7 @@ extension Database {
         let columns = table.columns.map(quoted).joined(separator: ", ")
         let key = table.key.map(quoted).joined(separator: ", ")
         var text = SQLStatement.StringInterpolation(literalCapacity: 200, interpolationCount: last.count + 1)
-        text.appendInterpolation(unsafe: "SELECT \(columns) FROM \(quoted(table.name))")
+        text.appendInterpolation(unsafe: "SELECT \(columns) FROM \(table.source)")
         if !last.isEmpty {
             text.appendInterpolation(unsafe: " WHERE (\(key)) > (")
             for (index, value) in last.enumerated() {
@@ -240,6 +240,7 @@ package struct RestoreTarget: Sendable {
                                 unsafe: "SELECT MAX(\(Database.quoted(column))) FROM \(Database.quoted(table))")) ?? 0
                     _ = try transaction.value(Int64.self, "SELECT setval(\(counter)::regclass, \(highest + 1), false)")
                 }
+                try FenceSequenceState.raise(transaction)
             }
         }
         try database.close()

@@ -8,6 +8,8 @@ package struct TableShape: Sendable, Equatable {
     package let key: [String]
     /// Tables that must be filled before this one.
     package let references: Set<String>
+    /// What its rows are read from: the table, or words that add what the engine keeps beside it.
+    let source: String
 
     /// Tables whose rows belong to one place and not to the site.
     private static let local: Set<String> = [
@@ -62,10 +64,13 @@ package struct TableShape: Sendable, Equatable {
                     WHERE conrelid = to_regclass(\(name)) AND contype = 'f'
                     """))
         guard !key.isEmpty else { throw SQLError.schema("the table \(name) has no primary key") }
+        let isFences = name == FenceSequenceState.table
+        let hasSequence = try isFences && FenceSequenceState.exists(transaction)
         let own = engineColumns[name] ?? []
         return TableShape(
             name: name, columns: columns.filter { !own.contains($0) }, key: key,
-            references: Set(references).subtracting([name]))
+            references: Set(references).subtracting([name]),
+            source: hasSequence ? FenceSequenceState.rows : Database.quoted(name))
     }
 
     /// Each behind those it refers to; names decide where nothing else does.
@@ -83,6 +88,39 @@ package struct TableShape: Sendable, Equatable {
             waiting.removeAll { names.contains($0.name) }
         }
         return done
+    }
+}
+
+/// The sequence that fences come from on PostgreSQL. In a backup the row of the table `fences` says how far it has
+/// come, as that row does on SQLite; so a site goes from either engine to either and no fence comes twice.
+enum FenceSequenceState {
+    static let table = "fences"
+    /// A sequence stands beside every snapshot: what it says now is never less than what the snapshot's rows hold.
+    static let rows = """
+        (SELECT name, CASE WHEN reserved < (SELECT last_value FROM fence) THEN (SELECT last_value FROM fence)
+            ELSE reserved END AS reserved FROM fences) AS fences
+        """
+
+    /// False on SQLite, and in a schema that is older than the sequence.
+    static func exists(_ transaction: Transaction) throws -> Bool {
+        guard transaction.dialect == .postgres else { return false }
+        let count = try transaction.value(
+            Int.self,
+            """
+            SELECT COUNT(*) FROM pg_class
+            WHERE relkind = 'S' AND relname = 'fence' AND relnamespace = current_schema()::regnamespace
+            """)
+        return count ?? 0 > 0
+    }
+
+    /// Lets the sequence go on above what the table holds, and never below where it is.
+    static func raise(_ transaction: Transaction) throws {
+        guard try exists(transaction) else { return }
+        _ = try transaction.value(
+            Int64.self,
+            """
+            SELECT setval('fence', GREATEST((SELECT MAX(reserved) FROM fences), (SELECT last_value FROM fence)), true)
+            """)
     }
 }
 

@@ -24,12 +24,14 @@ final class PostgresEngine: SQLEngine {
     let dialect = Dialect.postgres
     private let pool: PostgresPool
     private let clock: any WallClock
+    let bell: PostgresBell?
     private let gate = WriteGate()
     private let commits: Counter
     private let reruns: Counter
 
     init(address: PostgresAddress, settings: PostgresPoolSettings, registry: MetricRegistry, clock: any WallClock) {
         pool = PostgresPool(address: address, settings: settings, registry: registry)
+        bell = PostgresBell(address)
         self.clock = clock
         commits = registry.counter(.databaseCommits)
         reruns = registry.counter(.databaseReruns)
@@ -37,7 +39,10 @@ final class PostgresEngine: SQLEngine {
 
     var figures: EngineFigures { pool.figures }
 
-    func close() { pool.close() }
+    func close() {
+        bell?.close()
+        pool.close()
+    }
 
     /// Its threads end with the last call under way; this may be one of them.
     deinit { pool.end() }

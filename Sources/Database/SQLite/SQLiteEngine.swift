@@ -67,6 +67,9 @@ final class SQLiteEngine: SQLEngine {
         return configuration
     }
 
+    /// One process writes here.
+    var bell: PostgresBell? { nil }
+
     var figures: EngineFigures {
         var figures = readers.figures
         figures.connections += 1

@@ -49,63 +49,27 @@ package struct JobUpkeep: Sendable, Equatable {
 
 /// Everything that is done to jobs, once for every table: reads rows, lets `JobMachine` decide, writes rows. One value
 /// is one transaction; when a method throws, the caller must undo what it wrote.
+///
+/// Batches are read and written with one statement each. What may be done beside whom is `JobSharing`.
 package struct JobDesk<Table: JobTable> {
     package let table: Table
     let now: Timestamp
-    /// The first of so many fences in a row.
-    let fences: (Int) throws -> Int64
+    /// So many fences, each larger than the one before.
+    let fences: (Int) throws -> [Int64]
 
-    package init(_ table: Table, now: Timestamp, fences: @escaping (Int) throws -> Int64) {
+    package init(_ table: Table, now: Timestamp, fences: @escaping (Int) throws -> [Int64]) {
         (self.table, self.now, self.fences) = (table, now, fences)
-    }
-
-    // MARK: Enqueue
-
-    /// Adds a job, or answers the one that holds its unique key.
-    /// - Parameter takeRoom: called when a row will be added; throws where there is no room for it.
-    /// - Throws: `JobError.unknownParent`, and what `JobMachine.admit` and `takeRoom` throw.
-    package func enqueue(_ new: NewJob, id: UID, takeRoom: () throws -> Void = {}) throws -> JobReceipt {
-        if let unique = new.unique, let holder = try holder(unique.key, new) {
-            return JobReceipt(id: holder, isDuplicate: true)
-        }
-        try takeRoom()
-        let parents = Set(new.after)
-        var (open, isLost) = (0, false)
-        for parent in parents {
-            guard var job = try table.job(id: parent, org: new.org) else { throw JobError.unknownParent(parent) }
-            job.children += 1
-            try table.update(job)
-            if job.state == .dead || job.state == .cancelled { isLost = true }
-            if job.state != .done { open += 1 }
-        }
-        let job = try JobMachine.admit(new, id: id, parentsOpen: open, now: now)
-        guard try table.insert(isLost ? JobMachine.parentDied(job, now: now) : job) else {
-            guard let unique = new.unique, let holder = try holder(unique.key, new) else { throw JobError.staleFence }
-            return JobReceipt(id: holder, isDuplicate: true)
-        }
-        for parent in parents { try table.addParent(parent, of: id, org: new.org) }
-        return JobReceipt(id: id, isDuplicate: false)
-    }
-
-    private func holder(_ key: String, _ new: NewJob) throws -> UID? {
-        guard var holder = try table.holder(of: key, type: new.kind.name, org: new.org) else { return nil }
-        guard JobMachine.isUniqueOver(holder, now: now) else { return holder.id }
-        holder.isUniqueHeld = false
-        try table.update(holder)
-        return nil
     }
 
     // MARK: Claim
 
     /// Ends attempts, then claims. An outcome that came too late is skipped, not thrown.
+    /// - Throws: `JobTurnIsLong` in a short transaction: do it again in a whole one.
     package func turn(_ turn: JobTurn, random: inout some RandomNumberGenerator) throws -> JobTurnResult {
+        if table.sharing == .short, !Self.isShort(turn) { throw JobTurnIsLong() }
+        if table.sharing == .whole { try settle() }
         var result = JobTurnResult()
-        for end in turn.ends {
-            let job =
-                try finish(end)
-                ?? self.end(end.claim, end.outcome, random: Double.random(in: 0...1, using: &random))
-            result.ended.append(job)
-        }
+        result.ended = try end(turn.ends, random: &random)
         let found = try claim(turn)
         (result.claimed, result.parked) = (found.claimed, found.parked)
         return result
@@ -115,68 +79,116 @@ package struct JobDesk<Table: JobTable> {
     func claim(_ turn: JobTurn) throws -> (claimed: [JobRecord], parked: Int) {
         let limit = min(turn.limit, JobLimits.batch)
         guard limit > 0 else { return ([], 0) }
-        for job in try table.ready(at: now, limit: JobLimits.batch) { try table.updatePlace(JobMachine.unpark(job)) }
+        let found = table.sharing == .short ? try chooseUnkeyed(limit) : try choose(limit)
+        guard !found.chosen.isEmpty else { return ([], found.parked) }
+        let fences = try fences(found.chosen.count)
+        let claimed = zip(found.chosen, fences).map { job, fence in
+            JobMachine.claim(job, worker: turn.worker, fence: fence, lease: turn.lease, now: now)
+        }
+        try table.updateClaimed(claimed)
+        return (claimed, found.parked)
+    }
+
+    /// Jobs with keys are left where they are, and counted: the next turn finds them and is a whole one.
+    private func chooseUnkeyed(_ limit: Int) throws -> (chosen: [JobRecord], parked: Int) {
+        let front = try table.front(at: now, limit: limit).prefix(limit)
+        let chosen = front.filter { !$0.hasKeys }
+        return (chosen, front.count - chosen.count)
+    }
+
+    private func choose(_ limit: Int) throws -> (chosen: [JobRecord], parked: Int) {
+        let ready = try table.ready(at: now, limit: JobLimits.batch)
+        if !ready.isEmpty { try table.updatePlaces(ready.map(JobMachine.unpark)) }
         var keys = JobKeys(table: table)
         var chosen: [JobRecord] = []
         var parked = 0
         for _ in 0..<JobLimits.parkRounds {
             let taken = Set(chosen.map(\.seq))
-            let wanted = limit + taken.count
-            let candidates = try candidates(limit: wanted).filter { !taken.contains($0.seq) }
-            var moved = false
-            for job in candidates.prefix(limit - chosen.count) {
-                if let park = try keys.admit(job, now: now) {
-                    try table.updatePlace(JobMachine.park(job, until: park.until))
-                    moved = true
-                    parked += 1
+            let candidates = try table.front(at: now, limit: limit + taken.count).filter { !taken.contains($0.seq) }
+                .prefix(limit - chosen.count)
+            try keys.load(candidates)
+            var aside: [JobRecord] = []
+            for job in candidates {
+                if let park = keys.admit(job, now: now) {
+                    aside.append(JobMachine.park(job, until: park.until))
                 } else {
                     chosen.append(job)
                 }
             }
-            if chosen.count >= limit || !moved { break }
+            if !aside.isEmpty { try table.updatePlaces(aside) }
+            parked += aside.count
+            if chosen.count >= limit || aside.isEmpty { break }
         }
         try keys.store()
-        guard !chosen.isEmpty else { return ([], parked) }
-        let first = try fences(chosen.count)
-        let records: [JobRecord] = try chosen.enumerated().map { index, job in
-            let claimed = JobMachine.claim(
-                job, worker: turn.worker, fence: first + Int64(index), lease: turn.lease, now: now)
-            try table.updateClaimed(claimed)
-            return claimed
-        }
-        return (records, parked)
-    }
-
-    /// The first due jobs over all priorities, in the order of their places.
-    private func candidates(limit: Int) throws -> [JobRecord] {
-        var all: [JobRecord] = []
-        var lists = 0
-        for priority in JobPriority.allCases {
-            let some = try table.due(priority, at: now, limit: limit)
-            if !some.isEmpty { lists += 1 }
-            all += some
-        }
-        if lists > 1 { all.sort { ($0.place, $0.seq) < ($1.place, $1.seq) } }
-        return all
+        return (chosen, parked)
     }
 
     // MARK: End
 
-    /// The short way of nearly every job: done by the worker that still holds it, with nobody waiting for it. What the
-    /// worker was given is what the machine decides on; the write holds only if the row is still that claim's.
-    private func finish(_ end: JobEnd) throws -> JobRecord? {
-        guard end.outcome == .done, let job = end.job, job.keepsDone > .zero else { return nil }
+    /// Whether the short way of nearly every job may be tried: done by the worker that still holds it. What the worker
+    /// was given is what the machine decides on; the write holds only if the row is still that claim's.
+    private static func mayFinish(_ end: JobEnd) -> Bool {
+        guard end.outcome == .done, let job = end.job, job.keepsDone > .zero else { return false }
         // Its key may have run out, and another job may have it.
-        if case .lasting = job.uniqueness { return nil }
-        let next = JobMachine.end(job, .done, now: now, random: 0)
-        guard try table.finish(next, end.claim) else { return nil }
-        try makeRoom(job)
-        return next
+        if case .lasting = job.uniqueness { return false }
+        return true
+    }
+
+    /// Whether a turn touches nothing but the jobs that it ends and claims, as far as its worker knows.
+    package static func isShort(_ turn: JobTurn) -> Bool {
+        turn.ends.allSatisfy { end in
+            mayFinish(end) && end.job?.concurrency == nil && end.job?.children == 0
+        }
+    }
+
+    /// The jobs after their ends, in that order; nil where the word came too late.
+    private func end(_ ends: [JobEnd], random: inout some RandomNumberGenerator) throws -> [JobRecord?] {
+        guard !ends.isEmpty else { return [] }
+        // In one order for everybody, also where some are then read and others just written.
+        if table.sharing == .whole { try table.lock(seqs: ends.map(\.claim.seq)) }
+        let finished = try finish(ends.filter(Self.mayFinish))
+        let rest = ends.filter { finished[$0.claim] == nil }
+        if rest.isEmpty { return ends.map { finished[$0.claim] } }
+        // Most of them ended in the transaction of their effects. What a claim lost it never gets back, so that a look
+        // without a lock is enough to know that nothing is to be done.
+        let rows = try table.jobs(seqs: rest.map(\.claim.seq))
+        let holds = rest.contains { JobMachine.standing(rows[$0.claim.seq], $0.claim) == .holds }
+        if holds, table.sharing == .short { throw JobTurnIsLong() }
+        var told: Set<JobClaim> = []
+        return try ends.map { end in
+            if let job = finished[end.claim] { return job }
+            let draw = Double.random(in: 0...1, using: &random)
+            // Told twice in one turn: what the first word did counts.
+            guard told.insert(end.claim).inserted else { return try self.end(end.claim, end.outcome, random: draw) }
+            return try self.end(rows[end.claim.seq], end.claim, end.outcome, random: draw)
+        }
+    }
+
+    /// Those that could be ended in the short way, by claim.
+    private func finish(_ ends: [JobEnd]) throws -> [JobClaim: JobRecord] {
+        guard !ends.isEmpty else { return [:] }
+        var before: [JobRecord] = []
+        var after: [JobClaim: JobRecord] = [:]
+        for end in ends where after[end.claim] == nil {
+            guard let job = end.job else { continue }
+            before.append(job)
+            after[end.claim] = JobMachine.end(job, .done, now: now, random: 0)
+        }
+        let written = try table.finish(after.map { JobFinish(job: $1, claim: $0) })
+        guard !written.isEmpty else { return [:] }
+        try makeRoom(before.filter { written.contains($0.seq) })
+        return after.filter { written.contains($0.key.seq) }
     }
 
     /// Ends an attempt; nil when the claim is stale. The job that this claim has already ended is answered unchanged.
     func end(_ claim: JobClaim, _ outcome: JobOutcome, random: Double) throws -> JobRecord? {
-        let job = try table.job(seq: claim.seq)
+        try table.lock(seqs: [claim.seq])
+        return try end(try table.job(seq: claim.seq), claim, outcome, random: random)
+    }
+
+    private func end(
+        _ job: JobRecord?, _ claim: JobClaim, _ outcome: JobOutcome, random: Double
+    ) throws -> JobRecord? {
         switch JobMachine.standing(job, claim) {
         case .stale: return nil
         case .isSettled: return outcome == .done ? job : nil
@@ -191,14 +203,17 @@ package struct JobDesk<Table: JobTable> {
     /// Ends an attempt well, inside the transaction of its effects.
     /// - Throws: `JobError.staleFence`: the effects must not be kept.
     package func complete(_ claim: JobClaim, job: JobRecord? = nil) throws {
-        if try finish(JobEnd(claim, .done, job: job)) != nil { return }
+        let end = JobEnd(claim, .done, job: job)
+        if Self.mayFinish(end), try !finish([end]).isEmpty { return }
+        try table.lock(seqs: [claim.seq])
         guard JobMachine.standing(try table.job(seq: claim.seq), claim) == .holds,
-            try end(claim, .done, random: 0) != nil
+            try self.end(claim, .done, random: 0) != nil
         else { throw JobError.staleFence }
     }
 
     /// - Throws: `JobError.staleFence`.
     package func progress(_ claim: JobClaim, fraction: Double, note: String) throws {
+        try table.lock(seqs: [claim.seq])
         guard let job = try table.job(seq: claim.seq), JobMachine.standing(job, claim) == .holds else {
             throw JobError.staleFence
         }
@@ -206,34 +221,74 @@ package struct JobDesk<Table: JobTable> {
     }
 
     /// Writes a job that stops running or waiting, makes room under its key, and tells those that wait for it.
-    private func leave(_ job: JobRecord, to next: JobRecord) throws {
+    func leave(_ job: JobRecord, to next: JobRecord) throws {
         if next.state == .done, next.keepsDone <= .zero, next.children == 0, !next.isUniqueHeld {
             try table.remove(next)
         } else {
             try table.update(next)
         }
-        try makeRoom(job)
-        if next.state.isOver, next.children > 0 { try tellChildren(next) }
-    }
-
-    /// A job that runs no more, or will not, leaves its room under its key to the next.
-    private func makeRoom(_ job: JobRecord) throws {
-        // One that was let back and then put aside by its rate has its room still.
-        let isLetIn = job.state == .running || job.state == .scheduled || (job.state == .parked && job.readyAt != nil)
-        guard let key = job.concurrency?.key, isLetIn else { return }
-        if job.state == .running { try table.leaveKey(key, org: job.org) }
-        for parked in try table.parked(under: key, org: job.org, limit: 1) {
-            try table.updatePlace(JobMachine.unpark(parked))
+        try makeRoom([job])
+        guard next.state.isOver, next.children > 0 else { return }
+        if table.sharing == .guest {
+            try table.leaveLater([JobLeaving(org: next.org, key: nil, isRunning: false, job: next.id)])
+        } else {
+            try tellChildren(next)
         }
     }
 
-    /// Done: those that wait for it come nearer. Dead or cancelled: they die, and so do theirs.
+    /// Jobs that run no more, or will not, leave their room under their keys to the next.
+    private func makeRoom(_ jobs: [JobRecord]) throws {
+        let leavings: [JobLeaving] = jobs.compactMap { job in
+            // One that was let back and then put aside by its rate has its room still.
+            let isLetIn =
+                job.state == .running || job.state == .scheduled || (job.state == .parked && job.readyAt != nil)
+            guard let key = job.concurrency?.key, isLetIn else { return nil }
+            return JobLeaving(org: job.org, key: key, isRunning: job.state == .running, job: nil)
+        }
+        guard !leavings.isEmpty else { return }
+        if table.sharing == .guest { try table.leaveLater(leavings) } else { try giveRoom(leavings) }
+    }
+
+    private func giveRoom(_ leavings: [JobLeaving]) throws {
+        var rooms: [JobKeyPlace: JobRoom] = [:]
+        for leaving in leavings {
+            guard let key = leaving.key else { continue }
+            let place = JobKeyPlace(org: leaving.org, key: key)
+            rooms[place, default: JobRoom()].leaves += leaving.isRunning ? 1 : 0
+            rooms[place, default: JobRoom()].looks += 1
+        }
+        guard !rooms.isEmpty else { return }
+        let leaves = rooms.mapValues(\.leaves).filter { $0.value > 0 }
+        if !leaves.isEmpty { try table.leaveKeys(leaves) }
+        let parked = try table.parked(under: rooms.mapValues(\.looks))
+        if !parked.isEmpty { try table.updatePlaces(parked.map(JobMachine.unpark)) }
+    }
+
+    /// Does what ends in the transactions of others have left to be done.
+    func settle() throws {
+        while true {
+            let leavings = try table.leavings(limit: JobLimits.purgeBatch)
+            try giveRoom(leavings)
+            for leaving in leavings {
+                if let id = leaving.job, let job = try table.job(id: id, org: leaving.org), job.state.isOver {
+                    try tellChildren(job)
+                }
+            }
+            if leavings.count < JobLimits.purgeBatch { return }
+        }
+    }
+
+    /// Done: those that wait for it come nearer. Dead or cancelled: they die, and so do theirs. Saying it twice does no
+    /// harm: a child counts the parents that are still open.
     private func tellChildren(_ job: JobRecord) throws {
         var open = [job]
         while let parent = open.popLast() {
             for child in try table.children(of: parent.id, org: parent.org) where child.state == .waiting {
                 guard parent.state != .done else {
-                    try table.update(JobMachine.parentDone(child, now: now))
+                    let left = try table.parents(of: child.id, org: child.org).filter { $0 != .done }.count
+                    if left != child.parentsOpen {
+                        try table.update(JobMachine.parentDone(child, open: left, now: now))
+                    }
                     continue
                 }
                 let dead = JobMachine.parentDied(child, now: now)
@@ -241,165 +296,5 @@ package struct JobDesk<Table: JobTable> {
                 if dead.children > 0 { open.append(dead) }
             }
         }
-    }
-
-    // MARK: People
-
-    /// The job after it: cancelled, or running and told to stop.
-    /// - Throws: `JobError.unknownJob`, `wrongState`.
-    package func cancel(_ id: UID, org: String) throws -> JobRecord {
-        guard let job = try table.job(id: id, org: org) else { throw JobError.unknownJob }
-        let next = try JobMachine.cancel(job, now: now)
-        if next.state.isOver { try leave(job, to: next) } else { try table.update(next) }
-        return next
-    }
-
-    /// - Throws: `JobError.unknownJob`, `wrongState`, `uniqueKeyHeld`, `parentDead`.
-    package func redrive(_ id: UID, org: String, due: Timestamp? = nil) throws -> JobRecord {
-        guard let job = try table.job(id: id, org: org) else { throw JobError.unknownJob }
-        let parents = try table.parents(of: id, org: org)
-        if parents.contains(where: { $0 == .dead || $0 == .cancelled }) { throw JobError.parentDead }
-        let next = try JobMachine.redrive(job, due: due ?? now, parentsOpen: parents.filter { $0 != .done }.count)
-        if let key = next.uniqueKey, let holder = try table.holder(of: key, type: next.type, org: org), holder.id != id
-        {
-            throw JobError.uniqueKeyHeld(holder.id)
-        }
-        try table.update(next)
-        return next
-    }
-
-    /// Redrives dead letters, oldest first, spread over time by `rate` a second; those whose unique key is held by
-    /// another job, or whose parent is dead, stay. Answers how many came back, and where to go on; nil at the end.
-    package func redrive(
-        org: String, type: String?, after: DeadPlace, rate: Double?, already: Int
-    ) throws -> (redriven: Int, next: DeadPlace?) {
-        let dead = try table.dead(org: org, type: type, after: after, limit: JobLimits.redriveBatch)
-        var redriven = 0
-        for job in dead {
-            let delay = rate.map { JobMachine.redriveDelay(after: already + redriven, rate: $0) } ?? .zero
-            do {
-                _ = try redrive(job.id, org: org, due: now + delay)
-                redriven += 1
-            } catch JobError.uniqueKeyHeld { continue } catch JobError.parentDead { continue }
-        }
-        guard dead.count == JobLimits.redriveBatch, let last = dead.last, let died = last.finishedAt else {
-            return (redriven, nil)
-        }
-        return (redriven, DeadPlace(finishedAt: died, seq: last.seq))
-    }
-
-    // MARK: Upkeep
-
-    /// What time has done: lost leases, cancellations that were not obeyed, ticks, and what is kept no longer.
-    package func tend() throws -> JobUpkeep {
-        var upkeep = JobUpkeep()
-        for job in try table.lost(before: now, limit: JobLimits.batch) { try rescue(job, &upkeep) }
-        for job in try table.disobedient(since: now - JobLimits.cancelGrace, limit: JobLimits.batch) {
-            try leave(job, to: JobMachine.revoke(job, now: now))
-            upkeep.revoked += 1
-            upkeep.count(job, "cancelled")
-        }
-        upkeep.purged = try table.purge(before: now, limit: JobLimits.purgeBatch)
-        for schedule in try table.schedules() where schedule.next <= now { try fire(schedule, &upkeep) }
-        return upkeep
-    }
-
-    /// Every running job belongs to a process that is gone: only for a database that one process uses.
-    package func recover() throws -> JobUpkeep {
-        var upkeep = JobUpkeep()
-        while true {
-            let jobs = try table.running(limit: JobLimits.purgeBatch)
-            for job in jobs { try rescue(job, &upkeep) }
-            if jobs.count < JobLimits.purgeBatch { return upkeep }
-        }
-    }
-
-    private func rescue(_ job: JobRecord, _ upkeep: inout JobUpkeep) throws {
-        let next = JobMachine.loseLease(job, now: now)
-        try leave(job, to: next)
-        upkeep.rescued += 1
-        upkeep.count(job, "lost")
-        if next.state == .dead {
-            upkeep.dead += 1
-            upkeep.count(job, "dead")
-        } else if next.state == .cancelled {
-            upkeep.count(job, "cancelled")
-        }
-    }
-
-    // MARK: Schedules
-
-    private func fire(_ schedule: JobSchedule, _ upkeep: inout JobUpkeep) throws {
-        let ticks = schedule.ticks(upTo: now)
-        guard try table.move(schedule, to: ticks.next) else { return }
-        if ticks.missed > 0 { upkeep.missedTicks[schedule.name, default: 0] += ticks.missed }
-        for tick in ticks.fire {
-            var job = try JobMachine.admit(schedule.job(due: tick), id: UID(now: now), parentsOpen: 0, now: now)
-            job.schedule = schedule.name
-            job.tick = tick
-            if try table.insert(job) {
-                upkeep.fired += 1
-                upkeep.count(job, "enqueued")
-            }
-        }
-    }
-
-    /// Removes the schedules that are not among `names`: no program declares them any more.
-    package func keepOnly(_ names: Set<String>) throws {
-        for schedule in try table.schedules() where !names.contains(schedule.name) {
-            try table.removeSchedule(schedule.name)
-        }
-    }
-
-    /// Adds or changes a schedule. The next tick stays where it is unless the times have changed.
-    package func keep(_ schedule: JobSchedule) throws {
-        if var old = try table.schedule(schedule.name) {
-            let isSame = old.plan == schedule.plan
-            let next = old.next
-            guard old != schedule else { return }
-            old = schedule
-            if isSame { old.next = next }
-            return try table.save(old)
-        }
-        try table.save(schedule)
-    }
-}
-
-/// Counts of keys during one claim: read once, written once.
-struct JobKeys<Table: JobTable> {
-    struct Place: Hashable { let org: String; let key: String }
-    struct Park { let until: Timestamp? }
-
-    let table: Table
-    private var usage: [Place: Int] = [:]
-    private var rates: [Place: JobRateState] = [:]
-
-    init(table: Table) { self.table = table }
-
-    /// nil when the job may begin; its keys are then counted.
-    mutating func admit(_ job: JobRecord, now: Timestamp) throws -> Park? {
-        var place: Place?
-        if let concurrency = job.concurrency {
-            let here = Place(org: job.org, key: concurrency.key)
-            let count = try usage[here] ?? table.usage(of: concurrency.key, org: job.org)
-            guard count < concurrency.limit else { return Park(until: nil) }
-            usage[here] = count
-            place = here
-        }
-        if let rate = job.rate {
-            let here = Place(org: job.org, key: rate.key)
-            let known = try rates[here] ?? table.rateState(of: rate.key, org: job.org)
-            var state = known ?? JobRateState(used: now, promised: now)
-            let until = state.ask(rate, wasPromised: job.readyAt != nil, now: now)
-            rates[here] = state
-            if let until { return Park(until: until) }
-        }
-        if let place { usage[place, default: 0] += 1 }
-        return nil
-    }
-
-    func store() throws {
-        for (place, count) in usage { try table.setUsage(count, of: place.key, org: place.org) }
-        for (place, state) in rates { try table.setRateState(state, of: place.key, org: place.org) }
     }
 }

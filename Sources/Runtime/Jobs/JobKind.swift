@@ -163,7 +163,8 @@ package enum JobLimits {
     package static let failuresKept = 100
     /// Rounds of one claim that only moved jobs aside whose key was at its limit.
     package static let parkRounds = 20
-    package static let redriveBatch = 1000
+    /// Dead letters of one transaction, which others may have to wait for.
+    package static let redriveBatch = 200
     /// Dead letters redriven a second.
     package static let redriveRates: ClosedRange<Double> = 0.001...10_000
     package static let listMax = 200

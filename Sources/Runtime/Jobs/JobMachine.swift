@@ -165,10 +165,10 @@ package enum JobMachine {
         finish(job, .cancelled, now: now, keep: JobLimits.keepCancelled)
     }
 
-    /// One parent is done.
-    package static func parentDone(_ job: JobRecord, now: Timestamp) -> JobRecord {
+    /// A parent is done, and so many are not.
+    package static func parentDone(_ job: JobRecord, open: Int, now: Timestamp) -> JobRecord {
         var job = job
-        job.parentsOpen = max(0, job.parentsOpen - 1)
+        job.parentsOpen = max(0, open)
         if job.parentsOpen == 0, job.state == .waiting {
             job.state = .scheduled
             job.dueAt = max(job.dueAt, now)

@@ -71,6 +71,7 @@ package final class JobQueue: Service {
         try await start()
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.keepTime() }
+            group.addTask { await self.store.listen() }
             await withDiscardingTaskGroup { jobs in
                 for await _ in store.wakes.cancelOnGracefulShutdown() { await self.turns(in: &jobs) }
                 await self.drain()

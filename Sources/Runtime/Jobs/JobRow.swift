@@ -179,6 +179,38 @@ struct RateRow: RowDecodable {
     }
 }
 
+struct UsageRow: RowDecodable {
+    let place: JobKeyPlace
+    let running: Int
+
+    init(row: Row) throws {
+        place = JobKeyPlace(org: try row.get("org"), key: try row.get("key"))
+        running = try row.get("running")
+    }
+}
+
+struct KeyedRateRow: RowDecodable {
+    let place: JobKeyPlace
+    let state: JobRateState
+
+    init(row: Row) throws {
+        place = JobKeyPlace(org: try row.get("org"), key: try row.get("key"))
+        state = try RateRow(row: row).state
+    }
+}
+
+struct LeavingRow: RowDecodable {
+    let seq: Int64
+    let leaving: JobLeaving
+
+    init(row: Row) throws {
+        seq = try row.get("seq")
+        leaving = JobLeaving(
+            org: try row.get("org"), key: try row.optional("key"), isRunning: try row.get("leaves"),
+            job: try row.optional("job"))
+    }
+}
+
 struct PurgedRow: RowDecodable {
     let seq: Int64
     let org: String

@@ -7,6 +7,9 @@ package protocol JobStore: Sendable {
     /// A value arrives when there may be something to claim. One reader.
     var wakes: AsyncStream<Void> { get }
     func wake()
+    /// Wakes the queue for what other processes enqueue, until the task is cancelled. Returns at once where there are
+    /// none.
+    func listen() async
     /// All or none of them.
     /// - Throws: `JobError.queueFull` and what `JobDesk.enqueue` throws.
     func enqueue(_ jobs: [NewJob]) async throws -> [JobReceipt]
@@ -53,6 +56,8 @@ package final class MemoryJobStore: JobStore {
 
     package func wake() { waker.yield() }
 
+    package func listen() async {}
+
     private func desk<Value: Sendable>(
         _ body: (JobDesk<MemoryJobTable>, inout SeededRandom) throws -> Value
     ) rethrows -> Value {
@@ -71,11 +76,10 @@ package final class MemoryJobStore: JobStore {
         let now = clock.now
         defer { wake() }
         return try desk { desk, random in
-            try jobs.map { job in
-                try desk.enqueue(job, id: UID(now: now, random: &random)) {
-                    guard desk.table.waiting(org: job.org, limit: waitingMax) < waitingMax else {
-                        throw JobError.queueFull
-                    }
+            let wishes = jobs.map { ($0, UID(now: now, random: &random)) }
+            return try desk.enqueue(wishes) { org, pending in
+                guard desk.table.waiting(org: org, limit: waitingMax) + pending < waitingMax else {
+                    throw JobError.queueFull
                 }
             }
         }
@@ -139,8 +143,8 @@ package final class MemoryJobStore: JobStore {
 private final class MemoryFenceCount: @unchecked Sendable {
     private var last: Int64 = 0
 
-    func draw(_ count: Int) -> Int64 {
+    func draw(_ count: Int) -> [Int64] {
         defer { last += Int64(count) }
-        return last + 1
+        return (0..<count).map { last + 1 + Int64($0) }
     }
 }

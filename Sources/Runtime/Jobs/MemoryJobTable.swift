@@ -4,24 +4,26 @@ package import AurumCore
 ///
 /// Unchecked because one holder at a time uses it: `MemoryJobStore` under its lock, a simulation on its one thread.
 package final class MemoryJobTable: JobTable, @unchecked Sendable {
-    private struct Key: Hashable { let org: String; let type: String; let key: String }
-    private struct Place: Hashable { let org: String; let key: String }
     private struct Child: Hashable { let org: String; let id: UID }
 
     private var jobs: [Int64: JobRecord] = [:]
     private var byID: [Child: Int64] = [:]
-    private var held: [Key: Int64] = [:]
+    private var held: [JobUniqueKey: Int64] = [:]
     private var scheduled: [SortedPlaces] = Array(repeating: SortedPlaces(), count: JobPriority.allCases.count)
-    private var parkedUnder: [Place: SortedPlaces] = [:]
+    private var parkedUnder: [JobKeyPlace: SortedPlaces] = [:]
     private var promised = SortedPlaces()
     private var runningNow: Set<Int64> = []
     private var waitingOf: [String: Int] = [:]
     private var parentsOf: [Child: [UID]] = [:]
     private var childrenOf: [Child: [UID]] = [:]
-    private var usages: [Place: Int] = [:]
-    private var rates: [Place: JobRateState] = [:]
+    private var usages: [JobKeyPlace: Int] = [:]
+    private var rates: [JobKeyPlace: JobRateState] = [:]
     private var schedulesByName: [String: JobSchedule] = [:]
+    /// What guests left to be done.
+    package private(set) var left: [JobLeaving] = []
     private var lastSeq: Int64 = 0
+    /// As if there were others: for simulations of what a transaction may do beside them.
+    package var sharing = JobSharing.alone
     /// What brings back the state before the transaction, newest last; nil outside of one.
     private var undo: [() -> Void]?
 
@@ -44,8 +46,11 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     // MARK: rows
 
-    package func insert(_ job: JobRecord) -> Bool {
-        if job.isUniqueHeld, let key = job.uniqueKey, held[Key(org: job.org, type: job.type, key: key)] != nil {
+    package func insert(_ jobs: [JobRecord]) -> Set<UID> { Set(jobs.filter(insert).map(\.id)) }
+
+    private func insert(_ job: JobRecord) -> Bool {
+        if job.isUniqueHeld, let key = job.uniqueKey, held[JobUniqueKey(org: job.org, type: job.type, key: key)] != nil
+        {
             return false
         }
         if let tick = job.tick, jobs.values.contains(where: { $0.schedule == job.schedule && $0.tick == tick }) {
@@ -60,19 +65,34 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     package func update(_ job: JobRecord) { replace(jobs[job.seq], with: job) }
 
-    package func updateClaimed(_ job: JobRecord) { update(job) }
+    package func updateClaimed(_ jobs: [JobRecord]) { for job in jobs { update(job) } }
 
-    package func updatePlace(_ job: JobRecord) { update(job) }
+    package func updatePlaces(_ jobs: [JobRecord]) { for job in jobs { update(job) } }
 
-    package func finish(_ job: JobRecord, _ claim: JobClaim) -> Bool {
-        guard var row = jobs[claim.seq], row.state == .running, row.fence == claim.fence, row.children == 0 else {
-            return false
+    package func finish(_ ends: [JobFinish]) -> Set<Int64> {
+        var written: Set<Int64> = []
+        for end in ends {
+            let (job, claim) = (end.job, end.claim)
+            guard var row = jobs[claim.seq], row.state == .running, row.fence == claim.fence, row.children == 0 else {
+                continue
+            }
+            (row.state, row.worker, row.leaseUntil) = (job.state, nil, nil)
+            (row.isUniqueHeld, row.finishedAt, row.keepUntil) = (job.isUniqueHeld, job.finishedAt, job.keepUntil)
+            update(row)
+            written.insert(claim.seq)
         }
-        (row.state, row.worker, row.leaseUntil) = (job.state, nil, nil)
-        (row.isUniqueHeld, row.finishedAt, row.keepUntil) = (job.isUniqueHeld, job.finishedAt, job.keepUntil)
-        update(row)
-        return true
+        return written
     }
+
+    package func releaseUnique(_ holder: JobRecord) {
+        guard var row = jobs[holder.seq] else { return }
+        row.isUniqueHeld = false
+        update(row)
+    }
+
+    package func lock(seqs: [Int64]) {}
+
+    package func lock(ids: [UID], org: String) {}
 
     package func remove(_ job: JobRecord) { replace(jobs[job.seq], with: nil) }
 
@@ -85,7 +105,9 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
     private func drop(_ job: JobRecord) {
         jobs[job.seq] = nil
         byID[Child(org: job.org, id: job.id)] = nil
-        if job.isUniqueHeld, let key = job.uniqueKey { held[Key(org: job.org, type: job.type, key: key)] = nil }
+        if job.isUniqueHeld, let key = job.uniqueKey {
+            held[JobUniqueKey(org: job.org, type: job.type, key: key)] = nil
+        }
         if job.state.isWaiting { waitingOf[job.org, default: 0] -= 1 }
         switch job.state {
         case .scheduled: scheduled[job.priority.rank].remove(job.dueAt.microseconds, job.seq)
@@ -93,7 +115,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
             if let ready = job.readyAt {
                 promised.remove(ready.microseconds, job.seq)
             } else if let key = job.concurrency?.key {
-                parkedUnder[Place(org: job.org, key: key)]?.remove(job.place, job.seq)
+                parkedUnder[JobKeyPlace(org: job.org, key: key)]?.remove(job.place, job.seq)
             }
         case .running: runningNow.remove(job.seq)
         case .waiting, .done, .dead, .cancelled: break
@@ -103,7 +125,9 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
     private func add(_ job: JobRecord) {
         jobs[job.seq] = job
         byID[Child(org: job.org, id: job.id)] = job.seq
-        if job.isUniqueHeld, let key = job.uniqueKey { held[Key(org: job.org, type: job.type, key: key)] = job.seq }
+        if job.isUniqueHeld, let key = job.uniqueKey {
+            held[JobUniqueKey(org: job.org, type: job.type, key: key)] = job.seq
+        }
         if job.state.isWaiting { waitingOf[job.org, default: 0] += 1 }
         switch job.state {
         case .scheduled: scheduled[job.priority.rank].insert(job.dueAt.microseconds, job.seq)
@@ -111,7 +135,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
             if let ready = job.readyAt {
                 promised.insert(ready.microseconds, job.seq)
             } else if let key = job.concurrency?.key {
-                parkedUnder[Place(org: job.org, key: key), default: SortedPlaces()].insert(job.place, job.seq)
+                parkedUnder[JobKeyPlace(org: job.org, key: key), default: SortedPlaces()].insert(job.place, job.seq)
             }
         case .running: runningNow.insert(job.seq)
         case .waiting, .done, .dead, .cancelled: break
@@ -122,22 +146,28 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     package func job(seq: Int64) -> JobRecord? { jobs[seq] }
 
+    package func jobs(seqs: [Int64]) -> [Int64: JobRecord] { seqs.reduce(into: [:]) { $0[$1] = jobs[$1] } }
+
     package func job(id: UID, org: String) -> JobRecord? { byID[Child(org: org, id: id)].flatMap { jobs[$0] } }
 
-    package func holder(of key: String, type: String, org: String) -> JobRecord? {
-        held[Key(org: org, type: type, key: key)].flatMap { jobs[$0] }
+    package func holders(of keys: [JobUniqueKey]) -> [JobUniqueKey: JobRecord] {
+        keys.reduce(into: [:]) { holders, key in holders[key] = held[key].flatMap { jobs[$0] } }
     }
 
     package func due(_ priority: JobPriority, at now: Timestamp, limit: Int) -> [JobRecord] {
         scheduled[priority.rank].first(limit, through: now.microseconds).compactMap { jobs[$0] }
     }
 
+    package func front(at now: Timestamp, limit: Int) throws -> [JobRecord] { try mergedFront(at: now, limit: limit) }
+
     package func ready(at now: Timestamp, limit: Int) -> [JobRecord] {
         promised.first(limit, through: now.microseconds).compactMap { jobs[$0] }
     }
 
-    package func parked(under key: String, org: String, limit: Int) -> [JobRecord] {
-        parkedUnder[Place(org: org, key: key)]?.first(limit, through: .max).compactMap { jobs[$0] } ?? []
+    package func parked(under keys: [JobKeyPlace: Int]) -> [JobRecord] {
+        keys.sorted { ($0.key.org, $0.key.key) < ($1.key.org, $1.key.key) }.flatMap { place, count in
+            parkedUnder[place]?.first(count, through: .max).compactMap { jobs[$0] } ?? []
+        }
     }
 
     private func running(_ limit: Int, _ isWanted: (JobRecord) -> Bool) -> [JobRecord] {
@@ -182,26 +212,45 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     // MARK: keys
 
-    package func usage(of key: String, org: String) -> Int { usages[Place(org: org, key: key)] ?? 0 }
-
-    package func setUsage(_ count: Int, of key: String, org: String) {
-        let place = Place(org: org, key: key)
-        let old = usages[place]
-        undo?.append { [unowned self] in usages[place] = old }
-        usages[place] = count
+    package func usages(of keys: Set<JobKeyPlace>) -> [JobKeyPlace: Int] {
+        keys.reduce(into: [:]) { $0[$1] = usages[$1] }
     }
 
-    package func leaveKey(_ key: String, org: String) {
-        setUsage(max(0, usage(of: key, org: org) - 1), of: key, org: org)
+    package func setUsages(_ counts: [JobKeyPlace: Int]) {
+        for (place, count) in counts {
+            let old = usages[place]
+            undo?.append { [unowned self] in usages[place] = old }
+            usages[place] = count
+        }
     }
 
-    package func rateState(of key: String, org: String) -> JobRateState? { rates[Place(org: org, key: key)] }
+    package func leaveKeys(_ counts: [JobKeyPlace: Int]) {
+        setUsages(Dictionary(uniqueKeysWithValues: counts.map { ($0, max(0, (usages[$0] ?? 0) - $1)) }))
+    }
 
-    package func setRateState(_ state: JobRateState, of key: String, org: String) {
-        let place = Place(org: org, key: key)
-        let old = rates[place]
-        undo?.append { [unowned self] in rates[place] = old }
-        rates[place] = state
+    package func rateStates(of keys: Set<JobKeyPlace>) -> [JobKeyPlace: JobRateState] {
+        keys.reduce(into: [:]) { $0[$1] = rates[$1] }
+    }
+
+    package func setRateStates(_ states: [JobKeyPlace: JobRateState]) {
+        for (place, state) in states {
+            let old = rates[place]
+            undo?.append { [unowned self] in rates[place] = old }
+            rates[place] = state
+        }
+    }
+
+    package func leaveLater(_ leavings: [JobLeaving]) {
+        let old = left
+        undo?.append { [unowned self] in left = old }
+        left += leavings
+    }
+
+    package func leavings(limit: Int) -> [JobLeaving] {
+        let old = left
+        undo?.append { [unowned self] in left = old }
+        left.removeFirst(min(limit, left.count))
+        return Array(old.prefix(limit))
     }
 
     package func waiting(org: String, limit: Int) -> Int { min(limit, waitingOf[org] ?? 0) }

@@ -5,6 +5,10 @@ package import Telemetry
 
 /// Jobs as rows of the database. What is enqueued in a transaction will run if, and only if, that commits; what is
 /// completed in one commits with its effects, or not at all when somebody else holds the job by then.
+///
+/// On PostgreSQL any number of processes work on the same rows, in transactions that are `READ COMMITTED` and lock
+/// every row that they read in order to write it. Why that loses nothing, and who waits for whom, is in
+/// docs/decisions/0012-jobs-on-postgresql.md. What callers do in transactions of their own is right at every isolation.
 package final class SQLJobStore: JobStore {
     package let wakes: AsyncStream<Void>
     let database: Database
@@ -40,8 +44,18 @@ package final class SQLJobStore: JobStore {
 
     package func wake() { waker.yield() }
 
-    private func desk(_ tx: Transaction) -> JobDesk<SQLJobTable> {
-        JobDesk(SQLJobTable(tx), now: tx.now) { [fences] in try fences.draw($0, in: tx).rawValue }
+    private func desk(_ tx: Transaction, _ sharing: JobSharing = .guest) -> JobDesk<SQLJobTable> {
+        JobDesk(SQLJobTable(tx, sharing: sharing), now: tx.now) { [fences] in
+            try fences.draw($0, in: tx).map(\.rawValue)
+        }
+    }
+
+    /// A desk that may do everything, once others are through with what only one may do. The first of its transaction.
+    private func wholeDesk(_ tx: Transaction) throws -> JobDesk<SQLJobTable> {
+        let desk = desk(tx, .whole)
+        try desk.table.preferIndexes()
+        try desk.table.waitForOthers()
+        return desk
     }
 
     // MARK: inside the caller's transaction
@@ -55,18 +69,17 @@ package final class SQLJobStore: JobStore {
     }
 
     package func enqueue(_ jobs: [NewJob], in tx: Transaction, isFollowUp: Bool = false) throws -> [JobReceipt] {
-        let desk = desk(tx)
-        let receipts = try jobs.map { job in
-            try desk.enqueue(job, id: UID(now: tx.now)) {
-                if isFollowUp { return addToRoom(job.org) }
-                try takeRoom(job.org, in: tx)
-            }
+        let now = tx.now
+        let receipts = try desk(tx).enqueue(jobs.map { ($0, UID(now: now)) }) { org, pending in
+            if isFollowUp { return addToRoom(org) }
+            try takeRoom(org, pending: pending, in: tx)
         }
         var counts: [String: Int] = [:]
         for (job, receipt) in zip(jobs, receipts) where !receipt.isDuplicate { counts[job.kind.name, default: 0] += 1 }
-        tx.afterCommit { [registry, waker, counts] in
+        tx.afterCommit { [registry, waker, counts, database] in
             for (type, count) in counts { registry.counter(.jobs, type, "enqueued").increment(by: count) }
             waker.yield()
+            if !counts.isEmpty { database.announce(.jobs) }
         }
         return receipts
     }
@@ -85,11 +98,11 @@ package final class SQLJobStore: JobStore {
         guard try SQLJobTable(tx).hold(claim) else { throw JobError.staleFence }
     }
 
-    private func takeRoom(_ org: String, in tx: Transaction) throws {
+    private func takeRoom(_ org: String, pending: Int, in tx: Transaction) throws {
         var known = room.withLock { $0[org] }
         if let fullAt = known?.fullAt, tx.now - fullAt < Self.fullFor { throw JobError.queueFull }
         if known == nil || known.map({ $0.atMost >= waitingMax }) == true {
-            known = Room(atMost: try SQLJobTable(tx).waiting(org: org, limit: waitingMax))
+            known = Room(atMost: try SQLJobTable(tx).waiting(org: org, limit: waitingMax) + pending)
         }
         guard var known else { return }
         let isFull = known.atMost >= waitingMax
@@ -112,61 +125,80 @@ package final class SQLJobStore: JobStore {
     // MARK: JobStore
 
     package func enqueue(_ jobs: [NewJob]) async throws -> [JobReceipt] {
-        try await database.write("jobs.enqueue") { try self.enqueue(jobs, in: $0) }
+        try await database.write("jobs.enqueue", isolation: .readCommitted) { try self.enqueue(jobs, in: $0) }
     }
 
+    /// A turn that touches no key and no child waits for nobody on PostgreSQL. Whether it is one is seen before it
+    /// locks anything; one that finds out later begins again.
     package func turn(_ turn: JobTurn) async throws -> JobTurnResult {
-        try await database.write("jobs.turn") { tx in
-            var random = SystemRandomNumberGenerator()
-            return try self.desk(tx).turn(turn, random: &random)
+        let isShort = database.dialect == .postgres && JobDesk<SQLJobTable>.isShort(turn)
+        if isShort {
+            do {
+                return try await database.write("jobs.turn.short", isolation: .readCommitted) { tx in
+                    let desk = self.desk(tx, .short)
+                    try desk.table.preferIndexes()
+                    let limit = min(turn.limit, JobLimits.batch)
+                    guard try desk.table.needsWhole(at: tx.now, limit: limit) else { return try self.turn(turn, desk) }
+                    return try self.turn(turn, self.wholeDesk(tx))
+                }
+            } catch is JobTurnIsLong {}
         }
+        return try await database.write("jobs.turn", isolation: .readCommitted) { tx in
+            try self.turn(turn, self.wholeDesk(tx))
+        }
+    }
+
+    private func turn(_ turn: JobTurn, _ desk: JobDesk<SQLJobTable>) throws -> JobTurnResult {
+        var random = SystemRandomNumberGenerator()
+        return try desk.turn(turn, random: &random)
     }
 
     package func hasDue() async throws -> Bool {
-        try await database.read("jobs.hasDue") { tx in
-            let table = SQLJobTable(tx)
-            for priority in JobPriority.allCases where !(try table.due(priority, at: tx.now, limit: 1).isEmpty) {
-                return true
-            }
-            return try !table.ready(at: tx.now, limit: 1).isEmpty
-        }
+        try await database.read("jobs.hasDue") { try SQLJobTable($0).hasDue(at: $0.now) }
+    }
+
+    /// Wakes its queue whenever another process has enqueued something, until the task is cancelled.
+    package func listen() async {
+        for await _ in database.announcements(.jobs) { wake() }
     }
 
     package func renew(_ claims: [JobClaim], worker: UID, lease: Duration) async throws -> [HeldJob] {
-        try await database.write("jobs.renew") { tx in
+        try await database.write("jobs.renew", isolation: .readCommitted) { tx in
             try SQLJobTable(tx).renew(claims, worker: worker, until: tx.now + lease)
         }
     }
 
     package func progress(_ claim: JobClaim, fraction: Double, note: String) async throws {
-        try await database.write("jobs.progress") { tx in
+        try await database.write("jobs.progress", isolation: .readCommitted) { tx in
             try self.desk(tx).progress(claim, fraction: fraction, note: note)
         }
     }
 
     package func tend() async throws -> JobUpkeep {
-        try await database.write("jobs.tend") { tx in
+        try await database.write("jobs.tend", isolation: .readCommitted) { tx in
             self.forgetRoom(tx.now)
-            return try self.desk(tx).tend()
+            return try self.wholeDesk(tx).tend()
         }
     }
 
     package func recover() async throws -> JobUpkeep {
-        try await database.write("jobs.recover") { try self.desk($0).recover() }
+        try await database.write("jobs.recover", isolation: .readCommitted) { try self.wholeDesk($0).recover() }
     }
 
     package func keep(_ schedule: JobSchedule) async throws {
-        try await database.write("jobs.schedule") { try self.desk($0).keep(schedule) }
+        try await database.write("jobs.schedule", isolation: .readCommitted) { try self.wholeDesk($0).keep(schedule) }
     }
 
     package func keepOnly(_ names: Set<String>) async throws {
-        try await database.write("jobs.keepOnly") { try self.desk($0).keepOnly(names) }
+        try await database.write("jobs.keepOnly", isolation: .readCommitted) { try self.wholeDesk($0).keepOnly(names) }
     }
 
     package func cancel(_ id: UID, org: String) async throws -> JobRecord {
         try await cancel(id, org: org) { _, _ in }
     }
 
+    /// What the job's type does about it may be anything, so this is a guest's transaction: jobs that wait for this
+    /// one, or for its room, are told by the next turn of any worker.
     /// - Parameter onCancel: what the job's type does about it: `JobHandler.onCancel`.
     /// - Throws: `JobError.unknownJob`, `wrongState`, and what `onCancel` throws.
     package func cancel(
@@ -178,14 +210,18 @@ package final class SQLJobStore: JobStore {
             return job
         }
         if job.state == .cancelled { registry.counter(.jobs, job.type, "cancelled").increment() }
-        wake()
+        wakeAll()
         return job
     }
 
     package func redrive(_ id: UID, org: String) async throws -> JobRecord {
-        let job = try await database.write("jobs.redrive") { try self.desk($0).redrive(id, org: org) }
+        let job = try await unlessTaken {
+            try await self.database.write("jobs.redrive", isolation: .readCommitted) {
+                try self.wholeDesk($0).redrive(id, org: org)
+            }
+        }
         registry.counter(.jobs, job.type, "redriven").increment()
-        wake()
+        wakeAll()
         return job
     }
 
@@ -194,15 +230,34 @@ package final class SQLJobStore: JobStore {
         var next: DeadPlace? = DeadPlace(since: since)
         while let after = next {
             let already = total
-            let batch = try await database.write("jobs.redriveAll") { tx in
-                try self.desk(tx).redrive(org: org, type: type, after: after, rate: rate, already: already)
+            let batch = try await unlessTaken {
+                try await self.database.write("jobs.redriveAll", isolation: .readCommitted) { tx in
+                    try self.wholeDesk(tx).redrive(org: org, type: type, after: after, rate: rate, already: already)
+                }
             }
             total += batch.redriven
             registry.counter(.jobs, type ?? "all", "redriven").increment(by: batch.redriven)
-            wake()
+            wakeAll()
             next = batch.next
         }
         return total
+    }
+
+    /// How often a redrive is tried whose unique key a new job took between the look and the row.
+    private static let redriveTries = 5
+
+    /// Once more for those: then the look finds the new job.
+    private func unlessTaken<Value: Sendable>(_ redrive: () async throws -> Value) async throws -> Value {
+        for _ in 1..<Self.redriveTries {
+            do { return try await redrive() } catch SQLError.constraint { continue }
+        }
+        return try await redrive()
+    }
+
+    /// The queue of this process, and those of others.
+    private func wakeAll() {
+        wake()
+        database.announce(.jobs)
     }
 
     package func job(_ id: UID, org: String) async throws -> JobRecord? {

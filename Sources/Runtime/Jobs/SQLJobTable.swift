@@ -1,15 +1,29 @@
 package import AurumCore
 package import Database
 
-/// The job tables inside one transaction.
+/// The job tables inside one transaction. On SQLite a batch is one prepared statement run again and again, for there is
+/// no way to the engine to be saved; on PostgreSQL it is one statement (`SQLJobTable+Postgres.swift`).
 package struct SQLJobTable: JobTable {
     let tx: Transaction
+    package let sharing: JobSharing
+    var isPostgres: Bool { tx.dialect == .postgres }
 
-    package init(_ tx: Transaction) { self.tx = tx }
+    /// - Parameter sharing: what the transaction may do beside others; without a word it is somebody else's. On SQLite
+    ///   there are no others.
+    package init(_ tx: Transaction, sharing: JobSharing = .guest) {
+        self.tx = tx
+        self.sharing = tx.dialect == .postgres ? sharing : .alone
+    }
 
     // MARK: rows
 
-    package func insert(_ job: JobRecord) throws -> Bool {
+    package func insert(_ jobs: [JobRecord]) throws -> Set<UID> {
+        // One row needs no lists.
+        if isPostgres, jobs.count > 1 { return try insertTogether(jobs) }
+        return Set(try jobs.filter(insert).map(\.id))
+    }
+
+    private func insert(_ job: JobRecord) throws -> Bool {
         try tx.run(
             """
             INSERT INTO jobs (org, id, type, version, payload, priority, state, due_at, place, attempt, attempts_max,
@@ -41,28 +55,49 @@ package struct SQLJobTable: JobTable {
             """)
     }
 
-    package func updateClaimed(_ job: JobRecord) throws {
-        try tx.run(
-            """
-            UPDATE jobs SET state = 'running', attempt = \(job.attempt), fence = \(job.fence), worker = \(job.worker),
-                lease_until = \(job.leaseUntil), started_at = \(job.startedAt), ready_at = NULL,
-                unique_held = \(job.heldKey)
-            WHERE seq = \(job.seq)
-            """)
+    package func updateClaimed(_ jobs: [JobRecord]) throws {
+        if isPostgres { return try updateClaimedTogether(jobs) }
+        for job in jobs {
+            try tx.run(
+                """
+                UPDATE jobs SET state = 'running', attempt = \(job.attempt), fence = \(job.fence),
+                    worker = \(job.worker), lease_until = \(job.leaseUntil), started_at = \(job.startedAt),
+                    ready_at = NULL, unique_held = \(job.heldKey)
+                WHERE seq = \(job.seq)
+                """)
+        }
     }
 
-    package func updatePlace(_ job: JobRecord) throws {
-        try tx.run(
-            "UPDATE jobs SET state = \(job.state.rawValue), ready_at = \(job.readyAt) WHERE seq = \(job.seq)")
+    package func updatePlaces(_ jobs: [JobRecord]) throws {
+        if isPostgres { return try updatePlacesTogether(jobs) }
+        for job in jobs {
+            try tx.run(
+                "UPDATE jobs SET state = \(job.state.rawValue), ready_at = \(job.readyAt) WHERE seq = \(job.seq)")
+        }
     }
 
-    package func finish(_ job: JobRecord, _ claim: JobClaim) throws -> Bool {
+    package func finish(_ ends: [JobFinish]) throws -> Set<Int64> {
+        if isPostgres, ends.count > 1 { return try finishTogether(ends) }
+        var written: Set<Int64> = []
+        for end in ends where try finish(end.job, end.claim) { written.insert(end.claim.seq) }
+        return written
+    }
+
+    /// A lease says that a job runs, as the table itself demands.
+    private func finish(_ job: JobRecord, _ claim: JobClaim) throws -> Bool {
         try tx.run(
             """
             UPDATE jobs SET state = \(job.state.rawValue), worker = NULL, lease_until = NULL,
                 unique_held = \(job.heldKey), finished_at = \(job.finishedAt), keep_until = \(job.keepUntil)
-            WHERE seq = \(claim.seq) AND state = 'running' AND fence = \(claim.fence) AND children = 0
+            WHERE seq = \(claim.seq) AND lease_until IS NOT NULL AND fence = \(claim.fence) AND children = 0
             """) == 1
+    }
+
+    package func releaseUnique(_ holder: JobRecord) throws {
+        try tx.run(
+            """
+            UPDATE jobs SET unique_held = NULL WHERE seq = \(holder.seq) AND unique_held = \(holder.uniqueKey)
+            """)
     }
 
     /// Locks the row of a claim; false when it does not hold in the sense of `JobMachine.standing`.
@@ -70,7 +105,7 @@ package struct SQLJobTable: JobTable {
         try tx.run(
             """
             UPDATE jobs SET fence = \(claim.fence)
-            WHERE seq = \(claim.seq) AND state = 'running' AND fence = \(claim.fence)
+            WHERE seq = \(claim.seq) AND lease_until IS NOT NULL AND fence = \(claim.fence)
             """) == 1
     }
 
@@ -82,13 +117,26 @@ package struct SQLJobTable: JobTable {
         try tx.one(JobRecord.self, "SELECT * FROM jobs WHERE seq = \(seq)")
     }
 
+    package func jobs(seqs: [Int64]) throws -> [Int64: JobRecord] {
+        if isPostgres { return try jobsTogether(seqs: seqs) }
+        return try seqs.reduce(into: [:]) { $0[$1] = try job(seq: $1) }
+    }
+
     package func job(id: UID, org: String) throws -> JobRecord? {
         try tx.one(JobRecord.self, "SELECT * FROM jobs WHERE org = \(org) AND id = \(id)")
     }
 
-    package func holder(of key: String, type: String, org: String) throws -> JobRecord? {
-        try tx.one(
-            JobRecord.self, "SELECT * FROM jobs WHERE org = \(org) AND type = \(type) AND unique_held = \(key)")
+    package func holders(of keys: [JobUniqueKey]) throws -> [JobUniqueKey: JobRecord] {
+        if isPostgres, keys.count > 1 { return try holdersTogether(keys) }
+        var holders: [JobUniqueKey: JobRecord] = [:]
+        for key in keys {
+            holders[key] = try tx.one(
+                JobRecord.self,
+                """
+                SELECT * FROM jobs WHERE org = \(key.org) AND type = \(key.type) AND unique_held = \(key.key)
+                """)
+        }
+        return holders
     }
 
     package func due(_ priority: JobPriority, at now: Timestamp, limit: Int) throws -> [JobRecord] {
@@ -100,31 +148,59 @@ package struct SQLJobTable: JobTable {
             """)
     }
 
-    package func ready(at now: Timestamp, limit: Int) throws -> [JobRecord] {
-        try tx.all(
-            JobRecord.self,
-            """
-            SELECT * FROM jobs WHERE state = 'parked' AND ready_at IS NOT NULL AND ready_at <= \(now)
-            ORDER BY ready_at, seq LIMIT \(limit)
-            """)
+    package func front(at now: Timestamp, limit: Int) throws -> [JobRecord] {
+        isPostgres ? try lockedFront(at: now, limit: limit) : try mergedFront(at: now, limit: limit)
     }
 
-    package func parked(under key: String, org: String, limit: Int) throws -> [JobRecord] {
-        try tx.all(
-            JobRecord.self,
+    /// Whether a turn would find something to claim or to do.
+    func hasDue(at now: Timestamp) throws -> Bool {
+        try preferIndexes()
+        return try tx.value(
+            Int.self,
             """
-            SELECT * FROM jobs WHERE state = 'parked' AND ready_at IS NULL AND org = \(org)
-                AND concurrency_key = \(key) ORDER BY place, seq LIMIT \(limit)
-            """)
+            SELECT CASE WHEN
+                EXISTS (SELECT 1 FROM jobs WHERE state = 'scheduled' AND priority = 0 AND due_at <= \(now))
+                OR EXISTS (SELECT 1 FROM jobs WHERE state = 'scheduled' AND priority = 1 AND due_at <= \(now))
+                OR EXISTS (SELECT 1 FROM jobs WHERE state = 'scheduled' AND priority = 2 AND due_at <= \(now))
+                OR EXISTS (SELECT 1 FROM jobs WHERE state = 'scheduled' AND priority = 3 AND due_at <= \(now))
+                OR EXISTS (SELECT 1 FROM jobs WHERE state = 'parked' AND ready_at IS NOT NULL AND ready_at <= \(now))
+                OR EXISTS (SELECT 1 FROM job_leavings)
+                THEN 1 ELSE 0 END
+            """) == 1
+    }
+
+    package func ready(at now: Timestamp, limit: Int) throws -> [JobRecord] {
+        try unlocked {
+            try tx.all(
+                JobRecord.self,
+                """
+                SELECT * FROM jobs WHERE state = 'parked' AND ready_at IS NOT NULL AND ready_at <= \(now)
+                ORDER BY ready_at, seq LIMIT \(limit)
+                """)
+        }
+    }
+
+    package func parked(under keys: [JobKeyPlace: Int]) throws -> [JobRecord] {
+        if isPostgres { return try parkedTogether(keys) }
+        return try keys.flatMap { place, limit in
+            try tx.all(
+                JobRecord.self,
+                """
+                SELECT * FROM jobs WHERE state = 'parked' AND ready_at IS NULL AND org = \(place.org)
+                    AND concurrency_key = \(place.key) ORDER BY place, seq LIMIT \(limit)
+                """)
+        }
     }
 
     package func lost(before now: Timestamp, limit: Int) throws -> [JobRecord] {
-        try tx.all(
-            JobRecord.self,
-            """
-            SELECT * FROM jobs WHERE state = 'running' AND lease_until < \(now) ORDER BY lease_until, seq
-            LIMIT \(limit)
-            """)
+        try unlocked {
+            try tx.all(
+                JobRecord.self,
+                """
+                SELECT * FROM jobs WHERE state = 'running' AND lease_until < \(now) ORDER BY lease_until, seq
+                LIMIT \(limit)
+                """)
+        }
     }
 
     package func running(limit: Int) throws -> [JobRecord] {
@@ -133,16 +209,20 @@ package struct SQLJobTable: JobTable {
     }
 
     package func disobedient(since moment: Timestamp, limit: Int) throws -> [JobRecord] {
-        try tx.all(
-            JobRecord.self,
-            """
-            SELECT * FROM jobs WHERE state = 'running' AND lease_until >= 0 AND cancel_at <= \(moment)
-            ORDER BY lease_until, seq LIMIT \(limit)
-            """)
+        try unlocked {
+            try tx.all(
+                JobRecord.self,
+                """
+                SELECT * FROM jobs WHERE state = 'running' AND lease_until >= 0 AND cancel_at <= \(moment)
+                ORDER BY lease_until, seq LIMIT \(limit)
+                """)
+        }
     }
 
     package func renew(_ claims: [JobClaim], worker: UID, until: Timestamp) throws -> [HeldJob] {
         let seqs = claims.map(\.seq)
+        // In the order in which turns end them.
+        try lock(seqs: seqs)
         let rows = try tx.all(
             HeldRow.self,
             """
@@ -160,6 +240,11 @@ package struct SQLJobTable: JobTable {
     }
 
     package func children(of parent: UID, org: String) throws -> [JobRecord] {
+        if isPostgres { try lockChildren(of: parent, org: org) }
+        return try childRows(of: parent, org: org)
+    }
+
+    private func childRows(of parent: UID, org: String) throws -> [JobRecord] {
         try tx.all(
             JobRecord.self,
             """
@@ -184,39 +269,85 @@ package struct SQLJobTable: JobTable {
 
     // MARK: keys
 
-    package func usage(of key: String, org: String) throws -> Int {
-        try tx.value(Int.self, "SELECT running FROM job_keys WHERE org = \(org) AND key = \(key)") ?? 0
+    package func usages(of keys: Set<JobKeyPlace>) throws -> [JobKeyPlace: Int] {
+        if isPostgres { return try usagesTogether(keys) }
+        var usages: [JobKeyPlace: Int] = [:]
+        for place in keys {
+            usages[place] = try tx.value(
+                Int.self, "SELECT running FROM job_keys WHERE org = \(place.org) AND key = \(place.key)")
+        }
+        return usages
     }
 
-    package func setUsage(_ count: Int, of key: String, org: String) throws {
-        try tx.run(
-            """
-            INSERT INTO job_keys (org, key, running) VALUES (\(org), \(key), \(count))
-            ON CONFLICT (org, key) DO UPDATE SET running = excluded.running
-            """)
+    package func setUsages(_ counts: [JobKeyPlace: Int]) throws {
+        if isPostgres { return try setUsagesTogether(counts) }
+        for (place, count) in counts {
+            try tx.run(
+                """
+                INSERT INTO job_keys (org, key, running) VALUES (\(place.org), \(place.key), \(count))
+                ON CONFLICT (org, key) DO UPDATE SET running = excluded.running
+                """)
+        }
     }
 
-    package func leaveKey(_ key: String, org: String) throws {
-        try tx.run(
-            "UPDATE job_keys SET running = running - 1 WHERE org = \(org) AND key = \(key) AND running > 0")
+    package func leaveKeys(_ counts: [JobKeyPlace: Int]) throws {
+        if isPostgres { return try leaveKeysTogether(counts) }
+        for (place, count) in counts {
+            try tx.run(
+                """
+                UPDATE job_keys SET running = CASE WHEN running > \(count) THEN running - \(count) ELSE 0 END
+                WHERE org = \(place.org) AND key = \(place.key)
+                """)
+        }
     }
 
-    package func rateState(of key: String, org: String) throws -> JobRateState? {
-        try tx.one(
-            RateRow.self, "SELECT used_at, promised_at FROM job_rates WHERE org = \(org) AND key = \(key)")?.state
+    package func rateStates(of keys: Set<JobKeyPlace>) throws -> [JobKeyPlace: JobRateState] {
+        if isPostgres { return try rateStatesTogether(keys) }
+        var states: [JobKeyPlace: JobRateState] = [:]
+        for place in keys {
+            states[place] =
+                try tx.one(
+                    RateRow.self,
+                    "SELECT used_at, promised_at FROM job_rates WHERE org = \(place.org) AND key = \(place.key)"
+                )?.state
+        }
+        return states
     }
 
-    package func setRateState(_ state: JobRateState, of key: String, org: String) throws {
-        try tx.run(
-            """
-            INSERT INTO job_rates (org, key, used_at, promised_at)
-            VALUES (\(org), \(key), \(state.used), \(state.promised))
-            ON CONFLICT (org, key) DO UPDATE SET used_at = excluded.used_at, promised_at = excluded.promised_at
-            """)
+    package func setRateStates(_ states: [JobKeyPlace: JobRateState]) throws {
+        if isPostgres { return try setRateStatesTogether(states) }
+        for (place, state) in states {
+            try tx.run(
+                """
+                INSERT INTO job_rates (org, key, used_at, promised_at)
+                VALUES (\(place.org), \(place.key), \(state.used), \(state.promised))
+                ON CONFLICT (org, key) DO UPDATE SET used_at = excluded.used_at, promised_at = excluded.promised_at
+                """)
+        }
+    }
+
+    package func leaveLater(_ leavings: [JobLeaving]) throws {
+        for leaving in leavings {
+            try tx.run(
+                """
+                INSERT INTO job_leavings (org, key, leaves, job, created_at)
+                VALUES (\(leaving.org), \(leaving.key), \(leaving.isRunning), \(leaving.job), \(tx.now))
+                """)
+        }
+    }
+
+    /// Nobody else takes any meanwhile: this is done by whole transactions, one at a time.
+    package func leavings(limit: Int) throws -> [JobLeaving] {
+        let rows = try tx.all(
+            LeavingRow.self, "SELECT seq, org, key, leaves, job FROM job_leavings ORDER BY seq LIMIT \(limit)")
+        guard !rows.isEmpty else { return [] }
+        try tx.run("DELETE FROM job_leavings WHERE seq IN (\(list: rows.map(\.seq)))")
+        return rows.map(\.leaving)
     }
 
     package func waiting(org: String, limit: Int) throws -> Int {
-        try tx.value(
+        if isPostgres { return try countWaiting(org: org, limit: limit) }
+        return try tx.value(
             Int.self,
             """
             SELECT COUNT(*) FROM (

@@ -132,7 +132,7 @@ struct BenchCommand: AsyncParsableCommand {
         var crash = JobCrash()
         crash.seed = seed
         if tiny { (crash.jobs, crash.kills) = (300, 2) }
-        return try await jobBench(tiny: tiny, seed: seed) + [try await crash.row()]
+        return try await jobBench(tiny: tiny, seed: seed) + crash.rows()
     }
 
     private func database() async throws -> [BenchRow] {

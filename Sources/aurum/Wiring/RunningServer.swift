@@ -70,6 +70,9 @@ struct RunningServer {
             StatementWatch(database: stores.database),
             CreditCompletion(attribution: attribution, leads: leads, logger: Logger(label: "attribution")),
         ]
+        if stores.database.dialect == .postgres {
+            services.append(KeyFollowing(keys: stores.keys, logger: Logger(label: "keys")))
+        }
         services += metrics(configuration, stores)
         services.append(gateway)
         return RunningServer(

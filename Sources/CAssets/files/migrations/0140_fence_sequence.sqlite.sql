@@ -1,0 +1,1 @@
+-- One process writes here and takes fences in blocks from the table: nothing has to be added.

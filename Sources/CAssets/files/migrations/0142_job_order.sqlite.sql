@@ -1,0 +1,1 @@
+-- Every index ends with seq by itself here: nothing has to be added.

@@ -1,0 +1,1 @@
+-- The indexes stay: there are no longer ones here.
