@@ -121,9 +121,10 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     package var sentence: String {
         switch self {
         case .invalid(let member, let detail): "\(member) \(detail)"
-        case .unknownConversion(let name): "There is no conversion named \(name)."
-        case .noResult(let name):
-            "Nothing was computed for \(name) yet; run it with POST /v1/attribution/recompute or aurum attribution run."
+        case .unknownConversion: "There is no conversion of this name."
+        case .noResult:
+            "Nothing was computed for this conversion yet, or not under this version; "
+                + "POST /v1/attribution/recompute or aurum attribution run computes it."
         case .tooLarge(let sentence): sentence
         case .storage(let sentence): sentence
         case .cancelled: "The run was given up before its end; the result before it stays."
@@ -154,8 +155,8 @@ extension ConversionDefinition {
             "name", "app", "where", "value", "repeat", "preset", "click_hours", "view_hours", "half_life_hours",
             "starts_at", "version", "built_in",
         ]
-        if let other = members.keys.sorted().first(where: { !known.contains($0) }) {
-            throw .invalid(other, "is no member of a conversion.")
+        guard known.isSuperset(of: members.keys) else {
+            throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
         }
         guard Self.isName(name) else {
             throw .invalid("name", "must be 1 to \(Self.nameBytesMax) of a-z, 0-9, _ and -.")
