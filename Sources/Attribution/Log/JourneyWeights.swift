@@ -2,8 +2,8 @@ internal import Foundation
 
 /// The weights of `JourneyCredit` and the parts of `Apportionment` in buffers that are reused, for runs over millions
 /// of journeys. The sums are the same in the same order, so that the results are the same to the last bit.
-struct JourneyWeights: ~Copyable {
-    static let touchesMax = Journey.touchesMax
+package struct JourneyWeights: ~Copyable {
+    package static let touchesMax = Journey.touchesMax
     private let weights: UnsafeMutablePointer<Double>
     private let shares: UnsafeMutablePointer<UInt64>
     private let remainders: UnsafeMutablePointer<UInt64>
@@ -12,7 +12,7 @@ struct JourneyWeights: ~Copyable {
     private let counts: UnsafeMutablePointer<Int32>
     private static let unitsOfOne = 1_099_511_627_776.0
 
-    init() {
+    package init() {
         weights = .allocate(capacity: Self.touchesMax)
         weights.initialize(repeating: 0, count: Self.touchesMax)
         (shares, remainders) = (.allocate(capacity: Self.touchesMax), .allocate(capacity: Self.touchesMax))
@@ -33,20 +33,24 @@ struct JourneyWeights: ~Copyable {
     }
 
     /// A journey of `count` touches, 1 to `touchesMax`, oldest first.
-    struct Facts {
-        var count: Int
+    package struct Facts {
+        package var count: Int
         /// Microseconds since 1970.
-        var times: UnsafePointer<Int64>
-        var labels: UnsafePointer<UInt32>
+        package var times: UnsafePointer<Int64>
+        package var labels: UnsafePointer<UInt32>
         /// The last touch at or before the milestone; -1 without one.
-        var milestone = -1
+        package var milestone = -1
         /// Seconds.
-        var halfLife = JourneyCredit.halfLifeSeconds
+        package var halfLife = JourneyCredit.halfLifeSeconds
+
+        package init(count: Int, times: UnsafePointer<Int64>, labels: UnsafePointer<UInt32>) {
+            (self.count, self.times, self.labels) = (count, times, labels)
+        }
     }
 
     /// The weights of a model; valid until the next call.
     @discardableResult
-    mutating func weigh(_ model: CreditModel, _ facts: Facts) -> UnsafePointer<Double> {
+    package mutating func weigh(_ model: CreditModel, _ facts: Facts) -> UnsafePointer<Double> {
         let n = facts.count
         for index in 0..<n { weights[index] = 0 }
         switch model {
@@ -137,7 +141,7 @@ struct JourneyWeights: ~Copyable {
     }
 
     /// `total` divided by the weights that were asked for last; valid until the next call.
-    mutating func divide(_ total: Int64, count n: Int) -> UnsafePointer<Int64> {
+    package mutating func divide(_ total: Int64, count n: Int) -> UnsafePointer<Int64> {
         var whole: UInt64 = 0
         for index in 0..<n {
             shares[index] = UInt64(Int64((weights[index] * Self.unitsOfOne).rounded()))

@@ -56,13 +56,13 @@ struct LogRecord: Equatable, Sendable {
 }
 
 /// Campaign and channel of a touch in one number.
-enum TouchLabel {
+package enum TouchLabel {
     static let channelBits: UInt32 = 5
     /// Campaigns that are told apart in one run; what comes when so many are known is all one campaign.
     static let campaignsMax = 50_000
 
     @inline(__always)
-    static func of(campaign: UInt32, channel: UInt8) -> UInt32 { campaign &<< channelBits | UInt32(channel) }
+    package static func of(campaign: UInt32, channel: UInt8) -> UInt32 { campaign &<< channelBits | UInt32(channel) }
     @inline(__always)
     static func channel(_ label: UInt32) -> UInt8 { UInt8(truncatingIfNeeded: label & (1 << channelBits - 1)) }
     @inline(__always)
@@ -70,14 +70,14 @@ enum TouchLabel {
 }
 
 /// The channels of a run, in the order of their names, so that no fit depends on which was met first.
-enum TouchChannel {
+package enum TouchChannel {
     static let names = Channel.allCases.map(\.rawValue).sorted()
     static let direct = UInt8(truncatingIfNeeded: names.firstIndex(of: Channel.direct.rawValue) ?? 0)
     static let other = UInt8(truncatingIfNeeded: names.firstIndex(of: Channel.other.rawValue) ?? 0)
     /// The label of conversions without touchpoints: no channel of a path.
     static let organic = UInt8(truncatingIfNeeded: names.count)
 
-    static func number(_ name: String) -> UInt8 {
+    package static func number(_ name: String) -> UInt8 {
         names.firstIndex(of: name).map { UInt8(truncatingIfNeeded: $0) } ?? other
     }
 

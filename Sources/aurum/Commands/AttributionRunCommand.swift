@@ -4,6 +4,7 @@ internal import AurumCore
 internal import Database
 internal import Events
 internal import Foundation
+internal import Logging
 internal import Telemetry
 
 extension AttributionCommand {
