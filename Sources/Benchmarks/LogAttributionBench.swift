@@ -7,10 +7,6 @@ internal import Logging
 internal import Synchronization
 internal import Telemetry
 
-#if canImport(Glibc)
-    internal import Glibc
-#endif
-
 /// Attribution from the event log: made-up touchpoints are sent through capture into a log on disk, the log is opened
 /// anew, and every conversion is credited under all models and stored. Persons have 1 to 20 touchpoints over 30 days in
 /// 12 channels, 7 % convert; the events of a person lie far apart in the log.
@@ -260,9 +256,6 @@ private struct LogTraffic: Sendable {
 /// The largest resident memory of this process since it was asked to forget what was before.
 enum PeakMemory {
     static func reset() {
-        #if canImport(Glibc)
-            malloc_trim(0)
-        #endif
         guard let file = FileHandle(forWritingAtPath: "/proc/self/clear_refs") else { return }
         try? file.write(contentsOf: Data("5".utf8))
         try? file.close()

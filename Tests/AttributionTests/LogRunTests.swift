@@ -218,7 +218,7 @@ struct LogRunTests {
             "{\"id\":\"1\",\"anonymous_id\":\"a\"," + line, "{\"id\":\"2\",\"anonymous_id\":\"b\"," + line,
         ])
         #expect(try await world.run().result.touches == 2)
-        _ = try await world.log.identity.erase(org: "o", PersonIdentifier(.anonymous, "a"), actor: "test")
+        _ = try await world.log.upkeep.erase(org: "o", [PersonIdentifier(.anonymous, "a")], actor: "test")
         #expect(try await world.run().result.touches == 1)
         await world.log.close()
     }

@@ -173,7 +173,8 @@ struct NaiveLogRun {
     private mutating func credit(_ event: NaiveEvent, _ journey: [Touch], milestone: Int64?) {
         conversions += 1
         let day = Int((Double(event.time) / 86_400_000).rounded(.down))
-        let value = event.value.map { (minor: $0.cents, currency: $0.currency) } ?? (0, "")
+        var value: (minor: Int64, currency: String) = (0, "")
+        if let stated = event.value { value = (stated.cents, stated.currency) }
         guard let newest = journey.last else {
             for model in LogModel.allCases {
                 add(model.name, "(organic)", "organic", day, value.currency, 1_000_000, value.minor)
@@ -182,7 +183,7 @@ struct NaiveLogRun {
         }
         var facts = JourneyFacts()
         facts.count = journey.count
-        facts.ages = journey.map { Double(newest.time - $0.time) / 1000 }
+        facts.ages = journey.map { Duration.milliseconds(newest.time - $0.time).seconds }
         facts.isDirect = journey.map { $0.channel == "direct" }
         if let milestone, milestone <= event.time {
             facts.milestone = journey.lastIndex { $0.time <= milestone }
@@ -190,7 +191,7 @@ struct NaiveLogRun {
         for model in CreditModel.allCases {
             var weights: [Double] = []
             JourneyCredit.weights(model, facts, halfLife: definition.halfLifeHours * 3600, into: &weights)
-            share(model.name, journey, weights, day, value)
+            share(model.rawValue, journey, weights, day, value)
         }
         paths.append((journey.map(\.channel), 1, 0))
         fitted.append((journey, day, value))

@@ -220,10 +220,9 @@ struct PersonWalk: ~Copyable {
 
     private mutating func convert(_ records: UnsafeBufferPointer<LogRecord>) throws(LogAttributionError) {
         if !orders.isEmpty { orders.removeAll(keepingCapacity: true) }
-        var milestone: Int64?
+        let milestone = records.first { $0.kind == LogRecord.Kind.milestone }?.time
         for index in records.indices {
             let record = records[index]
-            if record.kind == LogRecord.Kind.milestone, milestone == nil { milestone = record.time }
             guard record.kind == LogRecord.Kind.conversion else { continue }
             let number = Int(record.label & 0xffff)
             let name = plan.conversions[number].name
@@ -283,7 +282,7 @@ struct PersonWalk: ~Copyable {
         var known = JourneyWeights.Facts(
             count: journey.count, times: UnsafePointer(journey.times), labels: UnsafePointer(journey.labels))
         known.halfLife = conversion.halfLifeSeconds
-        if let milestone {
+        if let milestone, milestone <= record.time {
             var place = journey.count - 1
             while place >= 0, journey.times[place] > milestone { place -= 1 }
             known.milestone = place
