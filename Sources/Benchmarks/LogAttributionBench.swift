@@ -116,14 +116,14 @@ package struct LogAttributionBench: Sendable {
     private func fill(_ folder: String, _ data: LogTraffic) async throws {
         let log = try open(folder)
         let (source, clock) = (CaptureSource(org: Self.org, app: "shop"), SystemWallClock())
-        let next = Atomic(0)
+        let next = NextChunk()
         let progress = progress
         do {
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for _ in 0..<Self.senders {
                     group.addTask {
                         while true {
-                            let chunk = next.add(1, ordering: .relaxed).oldValue
+                            let chunk = next.take()
                             guard chunk < data.chunks else { return }
                             let body = data.body(chunk)
                             if !body.isEmpty {
@@ -144,6 +144,12 @@ package struct LogAttributionBench: Sendable {
     }
 
     private static let senders = 4
+}
+
+/// Numbers that are given out once each.
+private final class NextChunk: Sendable {
+    private let next = Atomic(0)
+    func take() -> Int { next.add(1, ordering: .relaxed).oldValue }
 }
 
 /// Touchpoints and conversions of made-up persons, any part of which can be made by itself.
