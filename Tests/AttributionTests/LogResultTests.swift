@@ -33,8 +33,9 @@ struct LogResultTests {
                 for touch in 0..<(1 + person % 4) {
                     let at = LogResultTests.start + Int64(touch) * 86_400_000 + Int64(person)
                     lines.append(
-                        "{\"id\":\"t\(person)-\(touch)\",\"type\":\"click\",\"ts\":\(at),\"anonymous_id\":\"a\(person)\","
-                            + "\"campaign\":{\"name\":\"c\(touch)\",\"source\":\"google\",\"medium\":\"cpc\"}}")
+                        "{\"id\":\"t\(person)-\(touch)\",\"type\":\"click\",\"ts\":\(at),"
+                            + "\"anonymous_id\":\"a\(person)\",\"campaign\":{\"name\":\"c\(touch)\",\"source\":\"google\",\"medium\":\"cpc\"}}"
+                    )
                 }
                 let at = LogResultTests.start + 5 * 86_400_000
                 lines.append(

@@ -127,7 +127,8 @@ struct LogRunTests {
         // Half of the visitors are known to be users.
         let merged = Set((0..<8).filter { _ in random.next() % 2 == 0 })
         let links = merged.sorted().map {
-            "{\"id\":\"i\($0)\",\"type\":\"identify\",\"anonymous_id\":\"a\($0)\",\"user_id\":\"u\($0)\",\"ts\":\(Self.start)}"
+            "{\"id\":\"i\($0)\",\"type\":\"identify\",\"anonymous_id\":\"a\($0)\","
+                + "\"user_id\":\"u\($0)\",\"ts\":\(Self.start)}"
         }
         func person(_ event: NaiveEvent) -> String {
             if let user = event.user { return user }

@@ -43,8 +43,8 @@ struct NaiveEvent {
         }
         if let campaign, let source {
             members.append(
-                "\"campaign\":{\"name\":\"\(campaign)\",\"source\":\"\(source.source)\",\"medium\":\"\(source.medium)\"}"
-            )
+                "\"campaign\":{\"name\":\"\(campaign)\",\"source\":\"\(source.source)\","
+                    + "\"medium\":\"\(source.medium)\"}")
         }
         if isBot { members.append("\"context\":{\"user_agent\":\"Googlebot/2.1\"}") }
         if refuses { members.append("\"consent\":{\"ads\":\"denied\"}") }
