@@ -34,7 +34,8 @@ struct LogResultTests {
                     let at = LogResultTests.start + Int64(touch) * 86_400_000 + Int64(person)
                     lines.append(
                         "{\"id\":\"t\(person)-\(touch)\",\"type\":\"click\",\"ts\":\(at),"
-                            + "\"anonymous_id\":\"a\(person)\",\"campaign\":{\"name\":\"c\(touch)\",\"source\":\"google\",\"medium\":\"cpc\"}}"
+                            + "\"anonymous_id\":\"a\(person)\",\"campaign\":"
+                            + "{\"name\":\"c\(touch)\",\"source\":\"google\",\"medium\":\"cpc\"}}"
                     )
                 }
                 let at = LogResultTests.start + 5 * 86_400_000
