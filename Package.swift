@@ -66,7 +66,8 @@ var targets: [Target] = [
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),
     // Floor 4: touchpoints, journeys, credit.
-    .target(name: "Attribution", dependencies: ["AurumCore", "Telemetry", "Database", "Events", crypto]),
+    .target(
+        name: "Attribution", dependencies: ["AurumCore", "Telemetry", "Database", "Events", crypto, logging]),
     // Floor 4: the dialogue engine.
     .target(
         name: "Conversation", dependencies: ["AurumCore", "Telemetry", "Database", "Runtime", yams, logging, crypto]),

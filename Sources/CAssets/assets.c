@@ -89,6 +89,9 @@ static const unsigned char migration_0132_spend[] = {
 static const unsigned char migration_0133_campaign_results[] = {
 #embed "files/migrations/0133_campaign_results.sql"
 };
+static const unsigned char migration_0150_attribution_log[] = {
+#embed "files/migrations/0150_attribution_log.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -250,6 +253,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0131_postbacks.sql", migration_0131_postbacks),
     ROW("migrations/0132_spend.sql", migration_0132_spend),
     ROW("migrations/0133_campaign_results.sql", migration_0133_campaign_results),
+    ROW("migrations/0150_attribution_log.sql", migration_0150_attribution_log),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),

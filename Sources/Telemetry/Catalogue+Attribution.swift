@@ -12,4 +12,11 @@ extension MetricDefinition {
         "Credits that changed after they were given.")
     package static let attributionReportDuration = MetricDefinition(
         "aurum_attribution_report_seconds", .histogram, "One campaign report.")
+    package static let attributionLogRuns = MetricDefinition(
+        "aurum_attribution_log_runs_total", .counter, labels: ["outcome"],
+        "Runs over the event log that credit conversions, by how they ended.")
+    package static let attributionLogSeconds = MetricDefinition(
+        "aurum_attribution_log_run_seconds", .histogram, "One run over the event log, storing included.")
+    package static let attributionLogTouches = MetricDefinition(
+        "aurum_attribution_log_touchpoints_total", .counter, "Touchpoints that runs over the event log made.")
 }

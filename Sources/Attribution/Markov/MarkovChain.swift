@@ -70,9 +70,24 @@ package struct MarkovChain: Sendable {
             }
             throw .tooLarge(order: order, states: codes.count, fitting: fitting ?? 0)
         }
-        self.order = order
-        channels = table.channels
-        let base = UInt64(table.channels.count + 1)
+        self.init(counts, codes, channels: table.channels)
+    }
+
+    /// - Parameters:
+    ///   - counts: of journeys that were counted one by one.
+    ///   - channels: names by number.
+    init(_ counts: Counts, channels: [String]) throws(MarkovError) {
+        let codes = counts.stateCodes
+        guard codes.count <= Self.statesMax else {
+            throw .tooLarge(order: counts.order, states: codes.count, fitting: 0)
+        }
+        self.init(counts, codes, channels: channels)
+    }
+
+    private init(_ counts: Counts, _ codes: [UInt64], channels: [String]) {
+        order = counts.order
+        self.channels = channels
+        let base = UInt64(channels.count + 1)
         members = Self.members(of: codes, order, base)
         var number: [UInt64: Int32] = [:]
         number.reserveCapacity(codes.count)
@@ -145,6 +160,8 @@ struct RunCounts: Sendable {
         if dense.isEmpty { sparse[code, default: 0] += weight } else { dense[Int(code)] += weight }
     }
 
+    mutating func add(_ other: RunCounts) { other.forEach { add($0, $1) } }
+
     /// Every code with a weight, in rising order.
     func forEach(_ body: (UInt64, Double) -> Void) {
         for (code, weight) in dense.enumerated() where weight != 0 { body(UInt64(code), weight) }
@@ -164,42 +181,68 @@ extension MarkovChain {
         private(set) var total = 0.0
         /// Runs of `order` digits are numbers below this.
         let space: UInt64
+        let order: Int
+        private let base: UInt64
 
-        init(_ table: PathTable, order: Int, collapse: Bool) {
+        /// Nothing counted yet, over so many channels.
+        init(channels: Int, order: Int) {
             precondition((1...3).contains(order))
-            let base = UInt64(table.channels.count + 1)
+            let base = UInt64(channels + 1)
+            (self.base, self.order) = (base, order)
             space = (0..<order).reduce(UInt64(1)) { power, _ in power * base }
             (starts, ends) = (RunCounts(codes: space), RunCounts(codes: space))
             (conversions, values) = (RunCounts(codes: space), RunCounts(codes: space))
             transitions = RunCounts(codes: space * base)
-            var begin = 0
-            for row in 0..<table.count {
-                let end = table.ends[row]
-                let weight = table.conversions[row] + table.nulls[row]
-                if weight > 0 { add(table, begin..<end, row, weight, order, base, collapse) }
-                begin = end
+        }
+
+        init(_ table: PathTable, order: Int, collapse: Bool) {
+            self.init(channels: table.channels.count, order: order)
+            table.tokens.withUnsafeBufferPointer { tokens in
+                var begin = 0
+                for row in 0..<table.count {
+                    let end = table.ends[row]
+                    if table.conversions[row] + table.nulls[row] > 0 {
+                        add(
+                            UnsafeBufferPointer(rebasing: tokens[begin..<end]), conversions: table.conversions[row],
+                            value: table.values[row], nulls: table.nulls[row], collapse: collapse)
+                    }
+                    begin = end
+                }
             }
         }
 
-        private mutating func add(
-            _ table: PathTable, _ path: Range<Int>, _ row: Int, _ weight: Double, _ order: Int, _ base: UInt64,
-            _ collapse: Bool
+        /// Counts one path of channel numbers, oldest first, that is not empty.
+        @inline(__always)
+        mutating func add(
+            _ path: UnsafeBufferPointer<UInt16>, conversions converted: Double, value: Double, nulls: Double,
+            collapse: Bool = true
         ) {
+            let weight = converted + nulls
             var code: UInt64 = 0
             let head = min(order, path.count)
-            for index in path.prefix(head) { code = code * base + UInt64(table.tokens[index]) + 1 }
+            for index in 0..<head { code = code &* base &+ UInt64(path[index]) &+ 1 }
             total += weight
             starts.add(code, weight)
-            for index in path.dropFirst(head) {
-                let wide = code * base + UInt64(table.tokens[index]) + 1
-                let next = wide - (UInt64(table.tokens[index - order]) + 1) * space
+            for index in head..<path.count {
+                let wide = code &* base &+ UInt64(path[index]) &+ 1
+                let next = wide &- (UInt64(path[index &- order]) &+ 1) &* space
                 if collapse, next == code { continue }
                 transitions.add(wide, weight)
                 code = next
             }
             ends.add(code, weight)
-            if table.conversions[row] > 0 { conversions.add(code, table.conversions[row]) }
-            if table.values[row] != 0 { values.add(code, table.values[row]) }
+            if converted > 0 { conversions.add(code, converted) }
+            if value != 0 { values.add(code, value) }
+        }
+
+        /// Adds what another thread counted over the same channels.
+        mutating func add(_ other: Counts) {
+            starts.add(other.starts)
+            transitions.add(other.transitions)
+            ends.add(other.ends)
+            conversions.add(other.conversions)
+            values.add(other.values)
+            total += other.total
         }
 
         /// Every state, in rising order of its code.

@@ -27,7 +27,16 @@ package struct MarkovModel: Sendable {
         _ table: PathTable, order: Int, collapse: Bool = true, onSweep: @escaping @Sendable (Int) -> Void = { _ in }
     ) throws(MarkovError) {
         guard table.hasNulls else { throw .needsNullColumn }
-        let chain = try MarkovChain(table, order: order, collapse: collapse)
+        try self.init(
+            try MarkovChain(table, order: order, collapse: collapse), conversions: table.totalConversions,
+            value: table.totalValue, onSweep: onSweep)
+    }
+
+    /// The model of a chain, with what all its paths led to.
+    init(
+        _ chain: MarkovChain, conversions total: Double, value totalValue: Double,
+        onSweep: @escaping @Sendable (Int) -> Void = { _ in }
+    ) throws(MarkovError) {
         let solution =
             try chain.count <= DenseSolver.statesMax
             ? DenseSolver().solve(chain) : SparseSolver(onSweep: onSweep).solve(chain)
@@ -35,9 +44,9 @@ package struct MarkovModel: Sendable {
         let (p, e) = (solution.conversion, solution.value)
         removalEffects = solution.through.map { min(1, max(0, $0 / p)) }
         removalEffectsValue = solution.valueThrough.map { e == 0 ? 0 : $0 / e }
-        conversions = Self.shared(table.totalConversions, removalEffects)
-        values = Self.shared(table.totalValue, removalEffectsValue)
-        self.order = order
+        conversions = Self.shared(total, removalEffects)
+        values = Self.shared(totalValue, removalEffectsValue)
+        order = chain.order
         states = chain.count
         (conversion, value) = (p, e)
         residual = solution.residual

@@ -106,7 +106,7 @@ extension DecodedBlock {
     // MARK: straight from one column
 
     /// The columns that feed a field in some shape of this block, and whether shape 0 plays a part.
-    private func feeding(_ fields: [EventField]) throws -> (columns: [UInt16], hasWhole: Bool) {
+    func feeding(_ fields: [EventField]) throws -> (columns: [UInt16], hasWhole: Bool) {
         let rows = try rowsOfShapes()
         return (shapeIndex.columns(of: fields, rows: rows), (rows.first ?? 0) > 0)
     }

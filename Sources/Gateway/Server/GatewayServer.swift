@@ -32,6 +32,7 @@ package struct GatewayParts: Sendable {
     package var buyers: BuyerRegistry
     package var ledger: LedgerReport
     package var attribution: AttributionService
+    package var logAttribution: LogAttributionParts
     package var postbacks: PostbackStore
     package var campaigns: CampaignReports
     package var behaviour: BehaviourParts
@@ -54,7 +55,8 @@ package struct GatewayParts: Sendable {
         eventPolicies: EventPolicies, quarantine: QuarantineDesk, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        behaviour: BehaviourParts, jobs: JobParts, site: ChatSiteSettings, registry: MetricRegistry,
+        logAttribution: LogAttributionParts, behaviour: BehaviourParts, jobs: JobParts, site: ChatSiteSettings,
+        registry: MetricRegistry,
         health: HealthRegistry, clock: any WallClock, logger: Logger, runtime: RuntimeRoles
     ) {
         self.keys = keys
@@ -72,6 +74,7 @@ package struct GatewayParts: Sendable {
         self.buyers = buyers
         self.ledger = ledger
         self.attribution = attribution
+        self.logAttribution = logAttribution
         postbacks = PostbackStore(database: database, clock: clock)
         campaigns = CampaignReports(
             attribution: attribution,
@@ -181,6 +184,7 @@ package struct GatewayServer: Service {
         SolarRoutes(access: access, limiter: parts.runtime.limiter).register(in: book)
         OverviewRoutes(access: access, feed: overview, explainer: Explainer(parts)).register(in: book)
         AttributionRoutes(access: access, reports: parts.campaigns).register(in: book)
+        LogAttributionRoutes(access: access, parts: parts.logAttribution, clock: parts.clock).register(in: book)
         SpendRoutes(access: access, reports: parts.campaigns, clock: parts.clock, logger: parts.logger)
             .register(in: book)
         PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)

@@ -4,10 +4,11 @@ internal import AurumCore
 internal import Foundation
 
 /// Tools around attribution.
-struct AttributionCommand: ParsableCommand {
+struct AttributionCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "attribution", abstract: "Verify a postback of Apple's ad networks.",
-        subcommands: [PostbackCommand.self])
+        commandName: "attribution",
+        abstract: "Credit the conversions of the event log, or verify a postback of Apple's ad networks.",
+        subcommands: [Run.self, Report.self, Conversions.self, PostbackCommand.self])
 
     struct PostbackCommand: ParsableCommand {
         static let configuration = CommandConfiguration(

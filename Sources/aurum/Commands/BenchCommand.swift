@@ -27,6 +27,8 @@ struct BenchCommand: AsyncParsableCommand {
     var identifiers: Int?
     @Option(name: .long, help: "Paths to measure with (attribution).")
     var paths: Int?
+    @Option(name: .long, help: "Touchpoints of the log to credit (attribution); 2 million unless told.")
+    var touchpoints: Int?
     @Option(name: .long, help: "Write the data into this folder (events) or file (attribution), and end.")
     var write: String?
     @Option(name: .long, help: "standard or harsh, for --write.")
@@ -64,6 +66,7 @@ struct BenchCommand: AsyncParsableCommand {
             throw ValidationError("unknown area \(area); areas are \(areas.joined(separator: ", "))")
         }
         if let paths, paths < 1 { throw ValidationError("--paths must be at least 1") }
+        if let touchpoints, touchpoints < 1 { throw ValidationError("--touchpoints must be at least 1") }
         if let identifiers, identifiers < 1 { throw ValidationError("--identifiers must be at least 1") }
         if let events, events < 1 { throw ValidationError("--events must be at least 1") }
         guard EventProfile(rawValue: profile) != nil else { throw ValidationError("--profile is standard or harsh") }
@@ -113,7 +116,9 @@ struct BenchCommand: AsyncParsableCommand {
         if area == "conversation" || area == "all" {
             report.rows += try await conversationBench(tiny: tiny, seed: seed)
         }
-        if area == "attribution" || area == "all" { report.rows += try await attribution.run() + campaigns.run() }
+        if area == "attribution" || area == "all" {
+            report.rows += try await attribution.run() + logAttribution.run() + campaigns.run()
+        }
         if area == "database" || area == "all" { report.rows += try await database() }
         if area == "runtime" || area == "all" {
             var options = RuntimeBenchOptions()
@@ -159,6 +164,14 @@ struct BenchCommand: AsyncParsableCommand {
         var bench = AttributionBench()
         bench.rows = paths ?? bench.rows
         (bench.tiny, bench.seed) = (tiny, seed)
+        return bench
+    }
+
+    private var logAttribution: LogAttributionBench {
+        var bench = LogAttributionBench()
+        bench.touchpoints = touchpoints ?? bench.touchpoints
+        (bench.tiny, bench.seed) = (tiny, seed)
+        if !json { bench.progress = { Output.error($0) } }
         return bench
     }
 

@@ -38,6 +38,8 @@ final class DataFolder: Sendable {
     var datacentrePath: String { path + "/" + Self.keyNames[3] }
     var personalKeyPath: String { path + "/" + Self.keyNames[1] }
     var exportsPath: String { path + "/exports" }
+    /// Temporary files of runs over the log.
+    static func attributionPath(in folder: String) -> String { folder + "/attribution-runs" }
     var siteKeyPath: String { path + "/" + Self.keyNames[2] }
     var contactPath: String { DataFolder.contactPath(in: path) }
 

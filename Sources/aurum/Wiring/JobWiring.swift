@@ -1,3 +1,4 @@
+internal import Attribution
 internal import AurumCore
 internal import Database
 internal import Events
@@ -11,6 +12,7 @@ enum JobWiring {
     /// The organisation that the installation's own jobs belong to.
     private static let org = "default"
     private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
+    private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 5)
     private static let expireExports = JobKind("events.expireExports", priority: .idle)
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
@@ -29,7 +31,8 @@ enum JobWiring {
     /// The queue of a server, and what an earlier release left behind given its jobs.
     static func queue(
         _ jobs: SQLJobStore, _ database: Database, market: Marketplace, exports: ExportService,
-        quarantine: QuarantineDesk, clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
+        quarantine: QuarantineDesk, attribution: LogAttribution, clock: any WallClock, registry: MetricRegistry,
+        health: HealthRegistry
     ) async throws -> JobQueue {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
@@ -42,6 +45,8 @@ enum JobWiring {
                         try await job.progress(0, note: "\(rows) rows")
                     }
                 },
+                // It begins again in the next process: what it wrote is not seen before it is done.
+                JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
                 JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
@@ -61,6 +66,29 @@ enum JobWiring {
         try await market.adopt()
         try await exports.adopt()
         return queue
+    }
+
+    /// Credits every conversion of the log that the job names.
+    private static func credit(_ job: RunningJob, _ attribution: LogAttribution) async throws {
+        do {
+            try await attribution.run(try LogAttribution.Wish(try job.payload()), org: job.org, id: job.id)
+        } catch LogAttributionError.cancelled {
+            throw CancellationError()
+        } catch let error as LogAttributionError {
+            // Temporary files may find room later; nothing else gets better by itself.
+            if case .storage = error { throw JobFault(error.tag, error.sentence) }
+            throw JobFault(error.tag, error.sentence, retry: .never)
+        }
+    }
+
+    /// Runs over the log come one after another; one that waits stands for all that ask for the same.
+    static func enqueueAttribution(
+        _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore
+    ) async throws -> JobReceipt? {
+        let job = NewJob(
+            attributionRun, org: org, payload: wish.json, unique: (wish.key, .untilStarted),
+            concurrency: JobConcurrency("attribution.run", limit: 1))
+        return try await jobs.enqueue([job]).first
     }
 
     /// Exports are written one after another.

@@ -116,9 +116,12 @@ struct RunningServer {
         let behaviour = BehaviourWiring.parts(
             configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies.apps,
             stores.jobs)
+        let logAttribution = AttributionWiring.attribution(
+            stores.folder.path, stores.events, database, stores.policies.apps, registry: registry)
+        logAttribution.clean()
         let queue = try await JobWiring.queue(
             stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
-            clock: clock, registry: registry, health: stores.health)
+            attribution: logAttribution, clock: clock, registry: registry, health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -132,6 +135,9 @@ struct RunningServer {
             attribution: AttributionService(
                 database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine),
                 registry: registry),
+            logAttribution: LogAttributionParts(logAttribution) { [jobs = stores.jobs] wish, org in
+                try await JobWiring.enqueueAttribution(wish, org: org, jobs)?.id
+            },
             behaviour: behaviour,
             jobs: JobParts(queue: queue, store: stores.jobs, reads: JobReads(database: database)),
             site: ChatSiteSettings(

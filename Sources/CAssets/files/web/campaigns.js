@@ -318,6 +318,88 @@
     }
   });
 
+  // ---- conversions of the event log
+
+  const LOG_POLLS_MAX = 900;
+  let computed = {};
+  function logRows(report) {
+    const result = report.result;
+    $('log-by-name').textContent = $('log-by').selectedOptions[0].textContent;
+    $('log-rows').replaceChildren(...report.lines.map((line) => {
+      const made = element('tr');
+      const first = element('th', '', line.key === '(organic)' || line.key === 'organic' ? 'No touch known' : line.key);
+      first.scope = 'row';
+      made.append(first, cell(number(line.conversions)),
+        cell(line.currency ? money(line.amount_minor, line.currency) : '—'));
+      return made;
+    }));
+    $('log-note').textContent = `${number(result.facts.conversions)} conversions, ${number(result.facts.organic)} of them `
+      + `without a touch; version ${result.version} of ${new Date(result.finished_at).toLocaleString('en-US')}`;
+  }
+  async function logReport() {
+    const name = $('log-conversion').value;
+    const isKnown = Boolean(computed[name]);
+    $('log-table').hidden = !isKnown;
+    if (!isKnown) {
+      $('log-note').textContent = 'Not computed yet.';
+      return;
+    }
+    const asked = new URLSearchParams({
+      conversion: name, model: $('log-model').value, group_by: $('log-by').value });
+    try {
+      logRows(await (await answer(`/v1/attribution/log-report?${asked}`)).json());
+    } catch (refusal) {
+      if (refusal.name !== 'AbortError') $('log-state').textContent = refusal.message;
+    }
+  }
+  async function logResults() {
+    const { runs } = await (await answer('/v1/attribution/runs?limit=1000')).json();
+    computed = {};
+    for (const run of [...runs].reverse()) computed[run.conversion] = run;
+    return runs;
+  }
+  async function logStart() {
+    try {
+      const { conversions } = await (await answer('/v1/attribution/conversions')).json();
+      $('log-conversion').replaceChildren(...conversions.map((one) => new Option(one.name, one.name)));
+      await logResults();
+      const first = conversions.find((one) => computed[one.name]) || conversions.find((one) => one.name === 'purchase');
+      if (first) $('log-conversion').value = first.name;
+      await logReport();
+    } catch (refusal) {
+      if (refusal.name !== 'AbortError') $('log-state').textContent = refusal.message;
+    }
+  }
+  // The run of a job bears the job's id: it is done when its result is there.
+  async function logWait(job, polls) {
+    try {
+      const runs = await logResults();
+      if (runs.some((run) => run.run === job)) {
+        $('log-state').textContent = '';
+        await logReport();
+      } else if (polls < LOG_POLLS_MAX) {
+        setTimeout(() => logWait(job, polls + 1), POLL_MILLISECONDS);
+      } else {
+        $('log-state').textContent = 'Still at work; the page Jobs says how far it is.';
+      }
+    } catch (refusal) {
+      if (refusal.name !== 'AbortError') $('log-state').textContent = refusal.message;
+    }
+  }
+  $('log-wish').addEventListener('submit', async (submit) => {
+    submit.preventDefault();
+    $('log-state').textContent = 'At work…';
+    try {
+      const body = { conversion: $('log-conversion').value, reason: 'asked on the page' };
+      const reply = await answer('/v1/attribution/recompute', {
+        method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
+      await logWait((await reply.json()).job, 0);
+    } catch (refusal) {
+      if (refusal.name !== 'AbortError') $('log-state').textContent = refusal.message;
+    }
+  });
+  for (const id of ['log-conversion', 'log-model', 'log-by']) $(id).addEventListener('change', logReport);
+
   $('wish').addEventListener('submit', (submit) => submit.preventDefault());
   for (const id of Object.keys(FIELDS)) $(id).addEventListener('change', changed);
   window.addEventListener('popstate', () => {
@@ -331,4 +413,5 @@
   });
   restore();
   ask();
+  logStart();
 })();

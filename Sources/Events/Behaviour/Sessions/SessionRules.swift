@@ -13,7 +13,7 @@ package struct SessionRules: Sendable, Equatable {
         for state in states { apps[state.app] = SessionRule(state.settings) }
     }
 
-    func rule(_ app: String) -> SessionRule { apps[app] ?? standard }
+    package func rule(_ app: String) -> SessionRule { apps[app] ?? standard }
 
     /// The rules of some apps, or of all.
     func rules(of names: [String]) -> Set<SessionRule> {

@@ -1,0 +1,176 @@
+/// A model of a run over the log: a rule, or one that is fitted to all journeys of the run.
+package enum LogModel: Sendable, Hashable, CaseIterable {
+    case rule(CreditModel)
+    case markov(Int)
+    case shapley
+
+    package static let allCases: [LogModel] =
+        CreditModel.allCases.map { .rule($0) } + [.markov(1), .markov(2), .markov(3), .shapley]
+
+    /// The word in answers and tables.
+    package var name: String {
+        switch self {
+        case .rule(let model): model.rawValue
+        case .markov(let order): "markov\(order)"
+        case .shapley: "shapley"
+        }
+    }
+
+    package init?(name: String) {
+        guard let model = LogModel.allCases.first(where: { $0.name == name }) else { return nil }
+        self = model
+    }
+
+    static let rules = CreditModel.allCases
+    static let fitted: [LogModel] = [.markov(1), .markov(2), .markov(3), .shapley]
+    static let ordersMax = 3
+}
+
+/// Credits of one conversion by campaign, channel, currency and day under every model, as whole numbers, so that no sum
+/// depends on the order in which journeys were met. One a thread.
+struct CreditTally: Sendable {
+    /// Packed: 6 bits conversion, 10 currency, 16 day, 32 campaign and channel.
+    struct Key: Hashable, Sendable {
+        var bits: UInt64
+
+        init(name: Int, currency: UInt32, day: Int32, label: UInt32) {
+            let when = UInt64(UInt16(clamping: Int(day)))
+            bits = UInt64(name & 63) << 58 | UInt64(min(1023, currency)) << 48 | when << 32 | UInt64(label)
+        }
+
+        var name: Int { Int(bits >> 58) }
+        var currency: UInt32 { UInt32(truncatingIfNeeded: bits >> 48) & 1023 }
+        /// Days since 1970.
+        var day: Int { Int(bits >> 32 & 0xffff) }
+        var label: UInt32 { UInt32(truncatingIfNeeded: bits) }
+    }
+
+    static let models = LogModel.allCases
+    static let stride = models.count * 2
+    private(set) var slots: [Key: Int32] = [:]
+    /// For each slot and model: millionths of conversions, then minor units.
+    private var sums: ContiguousArray<Int64> = []
+    private let rowsMax: Int
+
+    init(rowsMax: Int) { self.rowsMax = rowsMax }
+
+    var count: Int { slots.count }
+
+    /// The slot of a key.
+    /// - Throws: `tooLarge`.
+    @inline(__always)
+    mutating func slot(_ key: Key) throws(LogAttributionError) -> Int {
+        if let known = slots[key] { return Int(known) }
+        guard slots.count < rowsMax else {
+            throw .tooLarge(
+                "The result has more than \(rowsMax) combinations of campaign, channel, currency and day; "
+                    + "take a shorter range or one conversion.")
+        }
+        let slot = slots.count
+        slots[key] = Int32(slot)
+        sums.append(contentsOf: repeatElement(0, count: Self.stride))
+        return slot
+    }
+
+    @inline(__always)
+    mutating func add(_ slot: Int, model: Int, credit: Int64, minor: Int64) {
+        let place = slot &* Self.stride &+ model &* 2
+        sums[place] &+= credit
+        sums[place &+ 1] &+= minor
+    }
+
+    func sum(_ slot: Int, model: Int) -> (credit: Int64, minor: Int64) {
+        let place = slot * Self.stride + model * 2
+        return (sums[place], sums[place + 1])
+    }
+
+    mutating func add(_ other: CreditTally) throws(LogAttributionError) {
+        for (key, from) in other.slots {
+            let slot = try slot(key)
+            for model in 0..<Self.models.count {
+                let part = other.sum(Int(from), model: model)
+                add(slot, model: model, credit: part.credit, minor: part.minor)
+            }
+        }
+    }
+}
+
+/// Journeys that converted by the channels they went through, and how often. Bounded: what comes when it is full is
+/// counted together.
+struct PathTally: Sendable {
+    static let stepsMax = 12
+    private static let more: UInt64 = 31
+    static let other = UInt64.max
+    /// By the packed channels, one a step of five bits, the oldest highest.
+    private(set) var counts: [UInt64: Int] = [:]
+    private let pathsMax: Int
+
+    init(pathsMax: Int = 100_000) { self.pathsMax = pathsMax }
+
+    mutating func add(_ path: UnsafeBufferPointer<UInt16>) {
+        var (packed, steps): (UInt64, Int) = (0, 0)
+        for index in path.indices where index == 0 || path[index] != path[index &- 1] {
+            steps &+= 1
+            if steps > Self.stepsMax { break }
+            packed = packed << 5 | UInt64(path[index]) &+ 1
+        }
+        // The last step of what is longer says that there is more.
+        if steps > Self.stepsMax { packed = packed & ~31 | Self.more }
+        add(packed, 1)
+    }
+
+    private mutating func add(_ path: UInt64, _ count: Int) {
+        if counts[path] == nil, counts.count >= pathsMax { return counts[Self.other, default: 0] += count }
+        counts[path, default: 0] += count
+    }
+
+    mutating func add(_ other: PathTally) {
+        for (path, count) in other.counts { add(path, count) }
+    }
+
+    /// The paths in words, most frequent first, those of equal counts by their words.
+    func top(_ most: Int) -> [(path: String, count: Int)] {
+        Array(
+            counts.map { (Self.text($0.key), $0.value) }.sorted { ($1.1, $0.0) < ($0.1, $1.0) }.prefix(most)
+        ).map { (path: $0.0, count: $0.1) }
+    }
+
+    static func text(_ packed: UInt64) -> String {
+        guard packed != other else { return "(other paths)" }
+        var steps: [String] = []
+        var rest = packed
+        while rest != 0 {
+            let step = rest & 31
+            steps.append(step == more ? "…" : TouchChannel.name(UInt8(step - 1)))
+            rest >>= 5
+        }
+        return steps.reversed().joined(separator: " > ")
+    }
+}
+
+/// What happened in a run besides the credits, by conversion.
+struct ConversionTally: Sendable, Equatable {
+    var conversions = 0
+    /// Conversions that no touchpoint led to.
+    var organic = 0
+    /// Journeys that kept their newest touches only.
+    var truncated = 0
+    /// Events that a repeat rule left out.
+    var repeated = 0
+    /// Journeys that led to nothing.
+    var nulls = 0
+    /// Touches of all credited journeys.
+    var touches = 0
+    /// Journeys that a fitted model had to split equally.
+    var flat = 0
+
+    mutating func add(_ other: ConversionTally) {
+        conversions += other.conversions
+        organic += other.organic
+        truncated += other.truncated
+        repeated += other.repeated
+        nulls += other.nulls
+        touches += other.touches
+        flat += other.flat
+    }
+}

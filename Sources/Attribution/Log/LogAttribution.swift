@@ -1,0 +1,277 @@
+package import AurumCore
+package import Database
+package import Events
+internal import Foundation
+package import Logging
+package import Telemetry
+
+/// Attribution from the event log: what counts as a conversion, runs over the log, and what they found.
+package struct LogAttribution: Sendable {
+    package let definitions: DefinitionStore
+    private let results: LogResultStore
+    private let source: any ColumnSource
+    private let persons: @Sendable (_ org: String) -> any PersonResolver
+    private let sessions: @Sendable (_ org: String) -> SessionRules
+    private let folder: String
+    private let clock: any WallClock
+    private let registry: MetricRegistry
+    private let logger: Logger
+    package var settings = LogRunSettings()
+
+    /// - Parameters:
+    ///   - persons: who is who in an organisation at the moment of the call, after merges.
+    ///   - sessions: what an organisation's apps call a session.
+    ///   - folder: for temporary files, which no other process uses.
+    package init(
+        database: Database, source: any ColumnSource, persons: @escaping @Sendable (String) -> any PersonResolver,
+        sessions: @escaping @Sendable (String) -> SessionRules = { _ in SessionRules() }, folder: String,
+        clock: any WallClock, registry: MetricRegistry, logger: Logger
+    ) {
+        definitions = DefinitionStore(database: database)
+        results = LogResultStore(database: database)
+        (self.source, self.persons, self.sessions, self.folder) = (source, persons, sessions, folder)
+        (self.clock, self.registry, self.logger) = (clock, registry, logger)
+    }
+
+    /// Removes the temporary files of a process that ended in the middle of a run. Before the first run only.
+    package func clean() { SpillFiles.clean(folder) }
+
+    // MARK: runs
+
+    /// What is asked of a run: read and checked.
+    package struct Wish: Sendable, Equatable {
+        /// nil means all.
+        package var conversion: String?
+        package var from: Timestamp?
+        package var to: Timestamp?
+        package var reason = "asked"
+        package static let reasonBytesMax = 200
+
+        package init(conversion: String? = nil, from: Timestamp? = nil, to: Timestamp? = nil, reason: String = "asked")
+        {
+            (self.conversion, self.from, self.to, self.reason) = (conversion, from, to, reason)
+        }
+
+        /// - Throws: `LogAttributionError.invalid`.
+        package init(_ body: JSONValue) throws(LogAttributionError) {
+            guard let members = body.object else { throw .invalid("body", "must be an object.") }
+            let known: Set = ["from", "to", "conversion", "reason"]
+            guard known.isSuperset(of: members.keys) else {
+                throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
+            }
+            func text(_ name: String) throws(LogAttributionError) -> String? {
+                guard let member = members[name], member != .null else { return nil }
+                guard let text = member.string else { throw .invalid(name, "must be text.") }
+                return text
+            }
+            conversion = try text("conversion")
+            (from, to) = (try Self.moment("from", try text("from")), try Self.moment("to", try text("to")))
+            if let from, let to, from >= to { throw .invalid("to", "must be later than from.") }
+            reason = try text("reason") ?? reason
+            guard reason.utf8.count <= Self.reasonBytesMax, !reason.utf8.contains(0) else {
+                throw .invalid("reason", "must have at most \(Self.reasonBytesMax) bytes.")
+            }
+        }
+
+        /// A date, midnight UTC, or RFC 3339.
+        package static func moment(_ name: String, _ text: String?) throws(LogAttributionError) -> Timestamp? {
+            guard let text else { return nil }
+            guard let time = DefinitionStore.midnight(text) ?? Timestamp(rfc3339: text) else {
+                throw .invalid(name, "must be a date or RFC 3339.")
+            }
+            return time
+        }
+
+        /// The same for wishes that compute the same, whatever their reason.
+        package var key: String {
+            [conversion ?? "", from?.rfc3339 ?? "", to?.rfc3339 ?? ""].joined(separator: "|")
+        }
+
+        package var json: JSONValue {
+            var members: [String: JSONValue] = ["reason": .string(reason)]
+            if let conversion { members["conversion"] = .string(conversion) }
+            if let from { members["from"] = .string(from.rfc3339) }
+            if let to { members["to"] = .string(to.rfc3339) }
+            return .object(members)
+        }
+    }
+
+    /// Whether there is such a conversion.
+    /// - Throws: `unknownConversion`; database errors.
+    package func check(_ wish: Wish, org: String) async throws {
+        _ = try await definitions.inForce(org: org, names: wish.conversion.map { [$0] })
+    }
+
+    /// Computes and stores: what was there before answers until all of it is done.
+    /// - Parameter id: of the run; its temporary files bear it.
+    /// - Returns: what was found, by conversion.
+    /// - Throws: `LogAttributionError`; database errors, and what the log throws.
+    @discardableResult
+    package func run(
+        _ wish: Wish, org: String, id: UID, control: LogRunControl = LogRunControl()
+    ) async throws -> LogRunSummary {
+        let began = ContinuousClock.now
+        do {
+            let summary = try await compute(wish, org: org, id: id, control)
+            registry.counter(.attributionLogRuns, "done").increment()
+            registry.histogram(.attributionLogSeconds).observe(ContinuousClock.now - began)
+            registry.counter(.attributionLogTouches).increment(by: summary.result.touches)
+            log(summary, org, ContinuousClock.now - began)
+            return summary
+        } catch {
+            registry.counter(.attributionLogRuns, "failed").increment()
+            let tag = (error as? LogAttributionError)?.tag ?? "attribution_failed"
+            logger.error("attribution from the log failed", metadata: ["code": "\(tag)", "org": "\(org)"])
+            throw error
+        }
+    }
+
+    private func compute(
+        _ wish: Wish, org: String, id: UID, _ control: LogRunControl
+    ) async throws -> LogRunSummary {
+        let inForce = try await definitions.inForce(org: org, names: wish.conversion.map { [$0] })
+        var request = LogRunRequest(org: org, definitions: inForce, from: wish.from, to: wish.to)
+        let milestones = try await definitions.inForce(org: org, names: nil)
+        request.milestone = milestones.last { $0.definition.name == ConversionDefinition.milestone }?.definition
+        request.sessions = sessions(org)
+        request.settings = settings
+        let (asked, persons, source) = (request, persons(org), source)
+        let (place, now) = (folder + "/" + id.hex, clock.now)
+        let result = try await withTaskCancellationHandler {
+            try await BlockingWork.value {
+                try LogRun(
+                    asked, segments: try source.segments(), resolver: persons, folder: place, now: now, control: control
+                ).run()
+            }
+        } onCancel: {
+            control.cancel()
+        }
+        let used: JSONValue = .array(
+            inForce.map { known in
+                var members = known.definition.json.object ?? [:]
+                members["version"] = .integer(Int64(known.version))
+                return .object(members)
+            })
+        let facts = Dictionary(uniqueKeysWithValues: result.results.map { ($0.name, $0.facts(result)) })
+        let versions = try await results.store(
+            result, org: org,
+            LogResultStore.Occasion(run: id, cause: wish.reason, from: wish.from, to: wish.to, settings: used),
+            facts: facts)
+        return LogRunSummary(result: result, versions: versions)
+    }
+
+    private func log(_ summary: LogRunSummary, _ org: String, _ elapsed: Duration) {
+        let result = summary.result
+        logger.info(
+            "attribution from the log is done",
+            metadata: [
+                "code": "attribution_run", "org": "\(org)", "milliseconds": "\(Int(elapsed.seconds * 1000))",
+                "rows": "\(result.rowsScanned)", "touchpoints": "\(result.touches)", "persons": "\(result.persons)",
+                "conversions": "\(result.results.reduce(0) { $0 + $1.conversions })",
+                "spilled_bytes": "\(result.spilledBytes)", "partitions": "\(result.partitions)",
+            ])
+    }
+
+    // MARK: reports
+
+    /// Results that can be asked for, newest first.
+    package func runs(org: String, conversion: String? = nil, limit: Int = 100) async throws -> [LogResultHead] {
+        try await results.heads(org: org, conversion: conversion, limit: limit)
+    }
+
+    /// The newest result of a conversion, or an older one.
+    /// - Throws: `noResult`; database errors.
+    package func head(org: String, conversion: String, version: Int? = nil) async throws -> LogResultHead {
+        let heads = try await results.heads(org: org, conversion: conversion, limit: LogResultStore.versionsKept + 1)
+        let found = version.map { version in heads.first { $0.version == version } }
+        guard let head = version == nil ? heads.max(by: { $0.version < $1.version }) : found ?? nil else {
+            throw LogAttributionError.noResult(conversion)
+        }
+        return head
+    }
+
+    /// Credit of a conversion under one model by channel, campaign or day.
+    /// - Parameters:
+    ///   - from: days since 1970 of conversions, UTC.
+    ///   - to: the day that they lie before.
+    /// - Throws: `noResult`; database errors.
+    package func report(
+        org: String, conversion: String, model: LogModel, by dimension: LogDimension, version: Int? = nil,
+        from: Timestamp? = nil, to: Timestamp? = nil
+    ) async throws -> JSONValue {
+        let head = try await head(org: org, conversion: conversion, version: version)
+        let lines = try await results.lines(
+            head, org: org, model: model.name, by: dimension, from: from.map { Int($0.microseconds.flooredDay) },
+            to: to.map { Int($0.microseconds.flooredDay) })
+        return [
+            "model": .string(model.name), "group_by": .string(dimension.rawValue), "result": head.json,
+            "split": "per_conversion", "lines": .array(lines.map(\.json)),
+            "totals": .object(Self.totals(lines)),
+        ]
+    }
+
+    private static func totals(_ lines: [LogReportLine]) -> [String: JSONValue] {
+        var amounts: [String: Int64] = [:]
+        for line in lines where !line.currency.isEmpty { amounts[line.currency, default: 0] += line.amountMinor }
+        return [
+            "conversions": .number(Double(lines.reduce(0) { $0 + $1.creditPPM }) / 1_000_000),
+            "amount_minor": .object(amounts.mapValues { .integer($0) }),
+        ]
+    }
+
+    /// The most frequent journeys that converted.
+    /// - Throws: `noResult`; database errors.
+    package func journeys(org: String, conversion: String, version: Int? = nil, limit: Int) async throws -> JSONValue {
+        let head = try await head(org: org, conversion: conversion, version: version)
+        let paths = try await results.paths(head, org: org, limit: limit)
+        return [
+            "result": head.json,
+            "journeys": .array(
+                paths.map { ["path": .string($0.path), "conversions": .integer(Int64($0.conversions))] }),
+        ]
+    }
+}
+
+/// What a run found and under which version it is stored.
+package struct LogRunSummary: Sendable {
+    package var result: LogRunResult
+    package var versions: [String: Int]
+
+    package var json: JSONValue {
+        let results = result.results.map { found -> JSONValue in
+            var members = found.facts(result).object ?? [:]
+            members["conversion"] = .string(found.name)
+            members["version"] = .integer(Int64(versions[found.name] ?? 0))
+            return .object(members)
+        }
+        return [
+            "results": .array(results), "rows_scanned": .integer(Int64(result.rowsScanned)),
+            "touchpoints": .integer(Int64(result.touches)), "persons": .integer(Int64(result.persons)),
+            "position": result.position.map { .string($0) } ?? .null,
+            "seconds": .array(result.seconds.map { .number($0) }),
+        ]
+    }
+}
+
+extension LogConversionResult {
+    func facts(_ result: LogRunResult) -> JSONValue {
+        var members: [String: JSONValue] = [
+            "conversions": .integer(Int64(conversions)), "organic": .integer(Int64(organic)),
+            "repeated": .integer(Int64(repeated)), "journeys_without_conversion": .integer(Int64(nulls)),
+            "truncated": .integer(Int64(truncated)), "touches": .integer(Int64(touches)),
+            "split_equally": .integer(Int64(flat)), "refused_consent": .integer(Int64(result.refusedConsent)),
+            "notes": .array(result.notes.map { .string($0) }),
+        ]
+        var models: [String: JSONValue] = [:]
+        for fit in fits {
+            models[fit.model.name] = [
+                "conversion_probability": fit.conversion.map { .number($0) } ?? .null,
+                "states": fit.states.map { .integer(Int64($0)) } ?? .null,
+                "removal_effects": .object(fit.effects.mapValues { .number($0) }),
+                "totals": .object(fit.totals.mapValues { .number($0) }),
+            ]
+        }
+        members["fits"] = .object(models)
+        return .object(members)
+    }
+}

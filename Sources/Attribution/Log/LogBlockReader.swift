@@ -1,0 +1,204 @@
+internal import Events
+
+/// Turns blocks of the log into records. One a thread.
+final class LogBlockReader {
+    private let plan: LogRunPlan
+    private let touches: RowScanner
+    private let milestone: RowScanner?
+    private let conversions: [RowScanner]
+    private var campaigns: TextNumbers
+    private var currencies: TextNumbers
+    private var channels = TextNumbers { UInt32(TouchChannel.number($0)) + 1 }
+    private var refusals = TextNumbers { ["denied", "false"].contains($0) ? 2 : 1 }
+    private var signals = TextNumbers { $0 == "true" ? 2 : 1 }
+    private let isMerged: Bool
+    /// Rows that were read, and touches among them.
+    private(set) var rows = 0
+    private(set) var touchRows = 0
+    private(set) var refused = 0
+
+    init(_ plan: LogRunPlan) {
+        self.plan = plan
+        touches = RowScanner(plan.touches)
+        milestone = plan.milestone.map { RowScanner($0) }
+        conversions = plan.conversions.map { RowScanner($0.filter) }
+        let (campaignTable, currencyTable) = (plan.campaigns, plan.currencies)
+        campaigns = TextNumbers { campaignTable.code($0) }
+        currencies = TextNumbers { currencyTable.code($0) }
+        isMerged = plan.resolver.version != 0
+    }
+
+    func read(_ bare: any ColumnBlock, into spill: inout SpillWriter) throws {
+        let block = MemoBlock(bare)
+        rows += block.rowCount
+        try readTouches(block, into: &spill)
+        if let milestone {
+            let rows = try milestone.select(block).rows(of: block.rowCount)
+            for record in try records(rows, block, LogRecord.Kind.milestone) where record.person != 0 {
+                try spill.add(record)
+            }
+        }
+        for (number, scanner) in conversions.enumerated() {
+            let rows = try scanner.select(block).rows(of: block.rowCount)
+            if !rows.isEmpty { try readConversions(number, rows, block, into: &spill) }
+        }
+    }
+
+    @inline(__always)
+    private func person(_ key: UInt64) -> UInt64 { isMerged && key != 0 ? plan.resolver.person(key) : key }
+
+    // MARK: touches
+
+    private func readTouches(_ block: MemoBlock, into spill: inout SpillWriter) throws {
+        let selection = try touches.select(block)
+        guard selection != .none else { return }
+        let types = try block.types()
+        let (open, screen) = (EventType.open.rawValue, EventType.screen.rawValue)
+        let impression = EventType.impression.rawValue
+        let rows = selection.rows(of: block.rowCount).filter { row in
+            let type = types[Int(row)]
+            return type != 0 && type <= impression || type >= open && type <= screen
+        }
+        guard !rows.isEmpty else { return }
+        let facts = try block.touchRows(rows, org: plan.request.org)
+        let times = try block.times()
+        let labels = try labels(rows, block)
+        let refusing = try refusing(rows, block)
+        let apps = apps(rows, block)
+        for (index, row) in rows.enumerated() {
+            let key = facts.persons[index]
+            if key == 0 { continue }
+            if refusing?[index] == true {
+                refused += 1
+                continue
+            }
+            let type = types[Int(row)]
+            let stored = facts.kinds[index]
+            let kind = stored != 0 ? stored : type <= impression ? type : LogRecord.Kind.page
+            touchRows += 1
+            try spill.add(
+                LogRecord(
+                    person: person(key), time: times[Int(row)], id: facts.orders[index], extra: facts.clicks[index],
+                    label: kind == LogRecord.Kind.page ? UInt32(TouchChannel.direct) : labels[index],
+                    tail: facts.tails[index], kind: kind, app: apps[index]))
+        }
+    }
+
+    /// Campaign (its name, else its id) and channel of each row.
+    private func labels(_ rows: [UInt32], _ block: MemoBlock) throws -> [UInt32] {
+        var found = campaigns.numbers(try block.text(ColumnName("campaign.name")), rows: rows)
+        let unnamed = found.indices.filter { found[$0] == 0 }
+        if !unnamed.isEmpty, let ids = try block.text(ColumnName("campaign.id")) {
+            let numbers = campaigns.numbers(ids, rows: unnamed.map { rows[$0] })
+            for (place, index) in unnamed.enumerated() { found[index] = numbers[place] }
+        }
+        let marks = channels.numbers(try block.text(.channel), rows: rows)
+        for index in found.indices {
+            let channel = marks[index] == 0 ? TouchChannel.other : UInt8(truncatingIfNeeded: marks[index] - 1)
+            found[index] = TouchLabel.of(campaign: found[index], channel: channel)
+        }
+        return found
+    }
+
+    /// Which rows refuse advertising; nil where the block says nothing of it.
+    private func refusing(_ rows: [UInt32], _ block: MemoBlock) throws -> [Bool]? {
+        let ads = try block.text(ColumnName("consent.ads"))
+        let gpc = try block.text(ColumnName("consent.gpc"))
+        guard ads != nil || gpc != nil else { return nil }
+        let (denials, controls) = (refusals.numbers(ads, rows: rows), signals.numbers(gpc, rows: rows))
+        return rows.indices.map { denials[$0] == 2 || controls[$0] == 2 }
+    }
+
+    private func apps(_ rows: [UInt32], _ block: MemoBlock) -> [UInt8] {
+        let requests = block.requests.sorted { $0.firstRow < $1.firstRow }
+        var numbers = [UInt8](repeating: 0, count: rows.count)
+        var (place, known) = (0, -1)
+        var number: UInt8 = 0
+        for (index, row) in rows.enumerated() {
+            while place < requests.count, requests[place].firstRow + requests[place].rowCount <= Int(row) { place += 1 }
+            guard place < requests.count else { break }
+            if place != known {
+                known = place
+                number = UInt8(truncatingIfNeeded: min(255, plan.apps.code(requests[place].app)))
+            }
+            numbers[index] = number
+        }
+        return numbers
+    }
+
+    // MARK: conversions
+
+    private func readConversions(
+        _ number: Int, _ rows: [UInt32], _ block: MemoBlock, into spill: inout SpillWriter
+    ) throws {
+        let conversion = plan.conversions[number]
+        let values = conversion.fixed == nil ? try block.values() : nil
+        let stated = values == nil ? [] : currencies.numbers(try block.text(.currency), rows: rows)
+        let orders = conversion.definition.repeats == .perOrderID ? try block.text(ColumnName("order_id")) : nil
+        for (index, bare) in try records(rows, block, LogRecord.Kind.conversion).enumerated() where bare.person != 0 {
+            var record = bare
+            let value = values.map { $0[Int(rows[index])] } ?? .min
+            record.extra = UInt64(bitPattern: value)
+            let currency = conversion.fixed?.currency ?? (value == .min || stated.isEmpty ? 0 : stated[index])
+            record.label = currency << 16 | UInt32(number)
+            try spill.add(record)
+            guard let orders, orders.codes[Int(rows[index])] != 0 else { continue }
+            record.kind = LogRecord.Kind.order
+            record.extra = TextHash.of(orders.dictionary.text(orders.codes[Int(rows[index])]))
+            record.label = UInt32(number)
+            try spill.add(record)
+        }
+    }
+
+    /// Who, when and which event; what it means is added by the caller.
+    private func records(_ rows: [UInt32], _ block: MemoBlock, _ kind: UInt8) throws -> [LogRecord] {
+        guard !rows.isEmpty else { return [] }
+        let facts = try block.touchRows(rows, org: plan.request.org)
+        let times = try block.times()
+        return rows.indices.map { index in
+            LogRecord(
+                person: person(facts.persons[index]), time: times[Int(rows[index])], id: facts.orders[index],
+                tail: facts.tails[index], kind: kind)
+        }
+    }
+}
+
+/// The numbers of the texts of columns, each text looked at once for each dictionary it stands in. One thread.
+struct TextNumbers {
+    private static let dictionariesMax = 64
+    private static let unknown = UInt32.max
+    private let number: (String) -> UInt32
+    private var known: [Int: [UInt32]] = [:]
+
+    init(_ number: @escaping (String) -> UInt32) { self.number = number }
+
+    /// The numbers of some rows of a column, in the order of `rows`; 0 for rows without a text.
+    mutating func numbers(_ column: TextColumn?, rows: [UInt32]) -> [UInt32] {
+        guard let column else { return [UInt32](repeating: 0, count: rows.count) }
+        if known.count > Self.dictionariesMax { known = [:] }
+        let dictionary = column.dictionary
+        var numbers = known.removeValue(forKey: dictionary.id) ?? [0]
+        let found = rows.map { row -> UInt32 in
+            let code = Int(column.codes[Int(row)])
+            if code >= numbers.count {
+                let more = max(code + 1, dictionary.count + 1) - numbers.count
+                numbers.append(contentsOf: repeatElement(Self.unknown, count: more))
+            }
+            if numbers[code] == Self.unknown { numbers[code] = number(dictionary.text(UInt32(code))) }
+            return numbers[code]
+        }
+        known[dictionary.id] = numbers
+        return found
+    }
+}
+
+/// 64 bits of a text, the same in every run. Source: FNV-1a with the finaliser of MurmurHash3.
+enum TextHash {
+    static func of(_ text: String) -> UInt64 {
+        var hash: UInt64 = 0xcbf2_9ce4_8422_2325
+        for byte in text.utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
+        hash ^= hash >> 33
+        hash = hash &* 0xff51_afd7_ed55_8ccd
+        return hash ^ hash >> 33
+    }
+}

@@ -1,0 +1,317 @@
+package import AurumCore
+package import Database
+
+/// Results of runs. One is written a chunk at a time and becomes visible at once, with the row that says it is done:
+/// a run that ends half-way leaves the result before it, and what it wrote is removed by the next.
+struct LogResultStore: Sendable {
+    let database: Database
+    /// Rows of one statement.
+    static let chunkRows = 5000
+    /// Results of a conversion that can be asked for, the newest first.
+    static let versionsKept = 5
+
+    /// Why, and over what, a run was made.
+    struct Occasion: Sendable {
+        var run: UID
+        var cause: String
+        var from: Timestamp?
+        var to: Timestamp?
+        var settings: JSONValue
+    }
+
+    /// Stores a result and makes it the one that answers.
+    /// - Returns: the version of each conversion.
+    func store(
+        _ result: LogRunResult, org: String, _ occasion: Occasion, facts: [String: JSONValue]
+    ) async throws -> [String: Int] {
+        let names = result.results.map(\.name)
+        let versions = try await begin(names, org: org, occasion, position: result.position, facts: facts)
+        for found in result.results {
+            guard let version = versions[found.name] else { continue }
+            var start = 0
+            while start < found.rows.count {
+                let end = min(start + Self.chunkRows, found.rows.count)
+                let json = Self.json(found.rows[start..<end])
+                try await database.write("attribution.storeCredits") { transaction in
+                    try Self.hold(org, found.name, version, in: transaction)
+                    try transaction.run(Self.insert(json, org, found.name, version))
+                }
+                start = end
+            }
+            let paths = Self.json(found.paths)
+            try await database.write("attribution.storePaths") { transaction in
+                try Self.hold(org, found.name, version, in: transaction)
+                try transaction.run(Self.insertPaths(paths, org, found.name, version))
+            }
+        }
+        try await commit(versions, org: org)
+        return versions
+    }
+
+    private func begin(
+        _ names: [String], org: String, _ occasion: Occasion, position: String?, facts: [String: JSONValue]
+    ) async throws -> [String: Int] {
+        try await database.write("attribution.beginRun") { transaction in
+            var versions: [String: Int] = [:]
+            for name in names {
+                let unfinished = try transaction.values(
+                    Int.self,
+                    """
+                    SELECT version FROM attribution_runs
+                    WHERE org = \(org) AND conversion = \(name) AND state = 'writing'
+                    """)
+                for version in unfinished { try Self.remove(org, name, version, in: transaction) }
+                let last = try transaction.value(
+                    Int.self,
+                    "SELECT MAX(version) FROM attribution_runs WHERE org = \(org) AND conversion = \(name)")
+                let version = max(last ?? 0, unfinished.max() ?? 0) + 1
+                try transaction.run(
+                    """
+                    INSERT INTO attribution_runs
+                        (org, conversion, version, run, state, cause, from_at, to_at, position, settings, facts,
+                         created_at)
+                    VALUES (\(org), \(name), \(version), \(occasion.run), 'writing', \(occasion.cause),
+                            \(occasion.from), \(occasion.to), \(position), \(occasion.settings),
+                            \(facts[name] ?? .null), \(transaction.now))
+                    """)
+                versions[name] = version
+            }
+            return versions
+        }
+    }
+
+    private func commit(_ versions: [String: Int], org: String) async throws {
+        try await database.write("attribution.commitRun") { transaction in
+            for (name, version) in versions {
+                try Self.hold(org, name, version, in: transaction)
+                try transaction.run(
+                    """
+                    UPDATE attribution_runs SET state = 'done', finished_at = \(transaction.now)
+                    WHERE org = \(org) AND conversion = \(name) AND version = \(version)
+                    """)
+                let old = try transaction.values(
+                    Int.self,
+                    """
+                    SELECT version FROM attribution_runs WHERE org = \(org) AND conversion = \(name)
+                    AND version <= \(version - Self.versionsKept) ORDER BY version
+                    """)
+                for version in old { try Self.remove(org, name, version, in: transaction) }
+            }
+        }
+    }
+
+    /// Holds a result that is being written until the transaction ends.
+    /// - Throws: `cancelled` when a later run has taken its place.
+    private static func hold(_ org: String, _ name: String, _ version: Int, in transaction: Transaction) throws {
+        let held = try transaction.run(
+            """
+            UPDATE attribution_runs SET state = state
+            WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND state = 'writing'
+            """)
+        guard held == 1 else { throw LogAttributionError.cancelled }
+    }
+
+    private static func remove(_ org: String, _ name: String, _ version: Int, in transaction: Transaction) throws {
+        try transaction.run(
+            """
+            DELETE FROM attribution_log_credits
+            WHERE org = \(org) AND conversion = \(name) AND version = \(version)
+            """)
+        try transaction.run(
+            "DELETE FROM attribution_log_paths WHERE org = \(org) AND conversion = \(name) AND version = \(version)")
+        try transaction.run(
+            "DELETE FROM attribution_runs WHERE org = \(org) AND conversion = \(name) AND version = \(version)")
+    }
+
+    // MARK: chunks
+
+    /// `[[model, campaign, channel, day, currency, credit, amount], …]`.
+    private static func json(_ rows: ArraySlice<LogCreditRow>) -> String {
+        let items = rows.map { row in
+            "[\(JSONValue.quoted(row.model)),\(JSONValue.quoted(row.campaign)),\(JSONValue.quoted(row.channel)),"
+                + "\(row.day),\(JSONValue.quoted(row.currency)),\(row.creditPPM),\(row.amountMinor)]"
+        }
+        return "[" + items.joined(separator: ",") + "]"
+    }
+
+    private static func json(_ paths: [LogPath]) -> String {
+        let items = paths.enumerated().map { "[\($0),\(JSONValue.quoted($1.path)),\($1.conversions)]" }
+        return "[" + items.joined(separator: ",") + "]"
+    }
+
+    private static func insert(_ json: String, _ org: String, _ name: String, _ version: Int) -> SQLStatement {
+        .dialect(
+            sqlite: """
+                INSERT INTO attribution_log_credits (org, conversion, version, model, campaign, channel, day, currency,
+                    credit_ppm, amount_minor)
+                SELECT \(org), \(name), \(version), json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+                    json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
+                    json_extract(value, '$[5]'), json_extract(value, '$[6]')
+                FROM json_each(\(json))
+                """,
+            postgres: """
+                INSERT INTO attribution_log_credits (org, conversion, version, model, campaign, channel, day, currency,
+                    credit_ppm, amount_minor)
+                SELECT \(org), \(name), \(version), value->>0, value->>1, value->>2, CAST(value->>3 AS BIGINT),
+                    value->>4, CAST(value->>5 AS BIGINT), CAST(value->>6 AS BIGINT)
+                FROM jsonb_array_elements(CAST(\(json) AS JSONB))
+                """)
+    }
+
+    private static func insertPaths(_ json: String, _ org: String, _ name: String, _ version: Int) -> SQLStatement {
+        .dialect(
+            sqlite: """
+                INSERT INTO attribution_log_paths (org, conversion, version, place, path, conversions)
+                SELECT \(org), \(name), \(version), json_extract(value, '$[0]'), json_extract(value, '$[1]'),
+                    json_extract(value, '$[2]')
+                FROM json_each(\(json))
+                """,
+            postgres: """
+                INSERT INTO attribution_log_paths (org, conversion, version, place, path, conversions)
+                SELECT \(org), \(name), \(version), CAST(value->>0 AS BIGINT), value->>1, CAST(value->>2 AS BIGINT)
+                FROM jsonb_array_elements(CAST(\(json) AS JSONB))
+                """)
+    }
+}
+
+/// What is known of one result.
+package struct LogResultHead: Sendable, Equatable {
+    package var conversion: String
+    package var version: Int
+    package var run: UID
+    package var cause: String
+    package var from: Timestamp?
+    package var to: Timestamp?
+    package var position: String?
+    package var settings: JSONValue
+    package var facts: JSONValue
+    package var finishedAt: Timestamp?
+
+    package var json: JSONValue {
+        [
+            "conversion": .string(conversion), "version": .integer(Int64(version)), "run": .string(run.hex),
+            "cause": .string(cause), "from": from.map { .string($0.rfc3339) } ?? .null,
+            "to": to.map { .string($0.rfc3339) } ?? .null, "position": position.map { .string($0) } ?? .null,
+            "settings": settings, "facts": facts, "finished_at": finishedAt.map { .string($0.rfc3339) } ?? .null,
+        ]
+    }
+}
+
+extension LogResultHead: RowDecodable {
+    package init(row: Row) throws {
+        (conversion, version, run) = (try row.get("conversion"), try row.get("version"), try row.get("run"))
+        (cause, from, to) = (try row.get("cause"), try row.optional("from_at"), try row.optional("to_at"))
+        (position, settings) = (try row.optional("position"), try row.get("settings"))
+        (facts, finishedAt) = (try row.get("facts"), try row.optional("finished_at"))
+    }
+}
+
+/// What a report over results is grouped by.
+package enum LogDimension: String, Sendable, CaseIterable { case channel, campaign, day }
+
+/// Credit of one group.
+package struct LogReportLine: Sendable, Equatable {
+    package var key: String
+    package var currency: String
+    package var creditPPM: Int64
+    package var amountMinor: Int64
+
+    package var json: JSONValue {
+        [
+            "key": .string(key), "currency": .string(currency),
+            "conversions": .number(Double(creditPPM) / 1_000_000), "amount_minor": .integer(amountMinor),
+        ]
+    }
+}
+
+extension LogResultStore {
+    static let linesMax = 10_000
+
+    /// Results that are done, newest first.
+    func heads(org: String, conversion: String? = nil, limit: Int) async throws -> [LogResultHead] {
+        try await database.read("attribution.runs") { transaction in
+            if let conversion {
+                return try transaction.all(
+                    LogResultHead.self,
+                    """
+                    SELECT conversion, version, run, cause, from_at, to_at, position, settings, facts, finished_at
+                    FROM attribution_runs
+                    WHERE org = \(org) AND conversion = \(conversion) AND state = 'done'
+                    ORDER BY version DESC LIMIT \(limit)
+                    """)
+            }
+            return try transaction.all(
+                LogResultHead.self,
+                """
+                SELECT conversion, version, run, cause, from_at, to_at, position, settings, facts, finished_at
+                FROM attribution_runs WHERE org = \(org) AND state = 'done'
+                ORDER BY finished_at DESC, conversion, version DESC LIMIT \(limit)
+                """)
+        }
+    }
+
+    /// Credits by group, the largest first; days in their order.
+    func lines(
+        _ head: LogResultHead, org: String, model: String, by dimension: LogDimension, from: Int?, to: Int?
+    ) async throws -> [LogReportLine] {
+        let (name, version) = (head.conversion, head.version)
+        let rows = try await database.read("attribution.logReport", limit: .report) { transaction in
+            try transaction.all(
+                CreditSum.self,
+                """
+                SELECT campaign, channel, day, currency, credit_ppm, amount_minor FROM attribution_log_credits
+                WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
+                """)
+        }
+        var sums: [[String]: (Int64, Int64)] = [:]
+        for row in rows where row.day >= from ?? .min && row.day < to ?? .max {
+            let key =
+                switch dimension {
+                case .channel: row.channel
+                case .campaign: row.campaign
+                case .day: CivilDate(daysSince1970: row.day).description
+                }
+            let known = sums[[key, row.currency]] ?? (0, 0)
+            sums[[key, row.currency]] = (known.0 + row.creditPPM, known.1 + row.amountMinor)
+        }
+        let lines = sums.map {
+            LogReportLine(key: $0.key[0], currency: $0.key[1], creditPPM: $0.value.0, amountMinor: $0.value.1)
+        }
+        let sorted = lines.sorted { left, right in
+            if dimension != .day, left.creditPPM != right.creditPPM { return left.creditPPM > right.creditPPM }
+            return (left.key, left.currency) < (right.key, right.currency)
+        }
+        return Array(sorted.prefix(Self.linesMax))
+    }
+
+    func paths(_ head: LogResultHead, org: String, limit: Int) async throws -> [LogPath] {
+        let (name, version) = (head.conversion, head.version)
+        return try await database.read("attribution.logPaths") { transaction in
+            try transaction.all(
+                LogPath.self,
+                """
+                SELECT path, conversions FROM attribution_log_paths
+                WHERE org = \(org) AND conversion = \(name) AND version = \(version) ORDER BY place LIMIT \(limit)
+                """)
+        }
+    }
+}
+
+private struct CreditSum: RowDecodable, Sendable {
+    let campaign: String
+    let channel: String
+    let day: Int
+    let currency: String
+    let creditPPM: Int64
+    let amountMinor: Int64
+
+    init(row: Row) throws {
+        (campaign, channel, day) = (try row.get("campaign"), try row.get("channel"), try row.get("day"))
+        (currency, creditPPM) = (try row.get("currency"), try row.get("credit_ppm"))
+        amountMinor = try row.get("amount_minor")
+    }
+}
+
+extension LogPath: RowDecodable {
+    package init(row: Row) throws { self.init(path: try row.get("path"), conversions: try row.get("conversions")) }
+}

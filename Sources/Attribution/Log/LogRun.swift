@@ -1,0 +1,362 @@
+package import AurumCore
+internal import Dispatch
+package import Events
+internal import Foundation
+internal import Synchronization
+
+/// Credit of one campaign on one day under one model.
+package struct LogCreditRow: Sendable, Equatable {
+    package var conversion: String
+    package var model: String
+    package var campaign: String
+    package var channel: String
+    /// Days since 1970, UTC.
+    package var day: Int
+    /// Empty where the conversions have no value.
+    package var currency: String
+    /// Millionths of conversions.
+    package var creditPPM: Int64
+    package var amountMinor: Int64
+}
+
+/// What a run found out about one conversion.
+package struct LogConversionResult: Sendable, Equatable {
+    package var name: String
+    package var conversions = 0
+    package var organic = 0
+    package var truncated = 0
+    package var repeated = 0
+    package var nulls = 0
+    package var touches = 0
+    package var flat = 0
+    package var fits: [LogFit] = []
+    package var paths: [LogPath] = []
+    package var rows: [LogCreditRow] = []
+}
+
+/// Journeys that converted through the same channels.
+package struct LogPath: Sendable, Equatable {
+    package var path: String
+    package var conversions: Int
+}
+
+/// What a run answers, the same to the last byte however often it runs over one log, and on however many threads.
+package struct LogRunResult: Sendable {
+    package var results: [LogConversionResult] = []
+    package var notes: [String] = []
+    /// The last row of the log that it covers; nil for an empty log.
+    package var position: String?
+    package var rowsScanned = 0
+    package var touches = 0
+    package var persons = 0
+    package var refusedConsent = 0
+    package var damagedBlocks = 0
+    package var spilledBytes = 0
+    package var partitions = 0
+    /// Reading; sorting and walking; fitting and dividing.
+    package var seconds: [Double] = [0, 0, 0]
+}
+
+/// Credits every conversion in the log, in memory that does not depend on how many there are.
+///
+/// First every block is read once, on all cores, and what attribution needs of its events goes into files, one for each
+/// part of all persons. Then one file after another is sorted by person and time and walked: touchpoints, journeys,
+/// credits of the models that need one journey alone, and the counts that the others are fitted to. Last the
+/// converted journeys are divided under the fitted models. Blocks its thread.
+package struct LogRun: Sendable {
+    private let plan: LogRunPlan
+    private let segments: [ColumnSegment]
+    private let folder: String
+    private let control: LogRunControl
+    private let workers: Int
+    package static let pathsKept = 1000
+
+    /// - Parameters:
+    ///   - folder: of its temporary files; removed at the end.
+    /// - Throws: `LogAttributionError` for a request that is wrong.
+    package init(
+        _ request: LogRunRequest, segments: [ColumnSegment], resolver: any PersonResolver, folder: String,
+        now: Timestamp, control: LogRunControl = LogRunControl()
+    ) throws(LogAttributionError) {
+        plan = try LogRunPlan(request, resolver: resolver, now: now)
+        (self.segments, self.folder, self.control) = (segments, folder, control)
+        let cores = ProcessInfo.processInfo.activeProcessorCount
+        workers = max(1, request.settings.workers > 0 ? request.settings.workers : cores)
+    }
+
+    /// - Throws: `LogAttributionError`, and what the log throws.
+    package func run() throws -> LogRunResult {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        var result = LogRunResult()
+        let clock = ContinuousClock()
+        let began = clock.now
+        let tasks = self.tasks()
+        let bits = partitionBits(tasks)
+        let files = try SpillFiles(folder: folder + "/records", bits: bits)
+        control.begin(steps: tasks.count + files.count + workers)
+        try read(tasks, files, &result)
+        result.spilledBytes = files.bytes
+        result.partitions = files.count
+        let read = clock.now
+        let journeyBits = Int.bitWidth - (workers - 1).leadingZeroBitCount
+        let journeys = try SpillFiles(folder: folder + "/journeys", bits: workers == 1 ? 0 : journeyBits)
+        var walked = try walk(files, journeys)
+        let sorted = clock.now
+        let fits = plan.names.indices.map { name in
+            let first = name * LogModel.ordersMax
+            let facts = walked.facts[name]
+            return ConversionFits(
+                walked.counts[first..<first + LogModel.ordersMax], name: plan.names[name],
+                converted: facts.conversions - facts.organic)
+        }
+        try divide(journeys, fits, &walked)
+        collect(walked, fits, &result)
+        result.position = try LogCursor.lastPosition(of: segments).map(\.description)
+        result.seconds = [(read - began).seconds, (sorted - read).seconds, (clock.now - sorted).seconds]
+        return result
+    }
+
+    // MARK: reading
+
+    private struct Block: Sendable {
+        var segment: ColumnSegment
+        var block: Int
+    }
+
+    private func tasks() -> [Block] {
+        var tasks: [Block] = []
+        for segment in segments {
+            for (index, summary) in segment.blocks.enumerated() where plan.mayHold(summary) {
+                tasks.append(Block(segment: segment, block: index))
+            }
+        }
+        return tasks
+    }
+
+    private func partitionBits(_ tasks: [Block]) -> Int {
+        let settings = plan.request.settings
+        let rows = tasks.reduce(0) { $0 + $1.segment.blocks[$1.block].rowCount }
+        let wanted = rows * MemoryLayout<LogRecord>.stride / max(1, settings.partitionBytes) + 1
+        let count = settings.partitions > 0 ? settings.partitions : max(wanted, workers)
+        var bits = 0
+        while 1 << bits < min(count, LogRunSettings.partitionsMax) { bits += 1 }
+        return bits
+    }
+
+    private func read(_ tasks: [Block], _ files: SpillFiles, _ result: inout LogRunResult) throws {
+        let next = Atomic(0)
+        let found = Mutex((rows: 0, refused: 0, damaged: 0))
+        try share { isOver in
+            let reader = LogBlockReader(plan)
+            var spill = SpillWriter(files)
+            var damaged = 0
+            while !isOver() {
+                let index = next.add(1, ordering: .relaxed).oldValue
+                guard index < tasks.count else { break }
+                try control.step()
+                guard let block = try tasks[index].segment.read(tasks[index].block) else {
+                    damaged += 1
+                    continue
+                }
+                try reader.read(block, into: &spill)
+            }
+            try spill.finish()
+            let (rows, refused, lost) = (reader.rows, reader.refused, damaged)
+            found.withLock { $0 = ($0.rows + rows, $0.refused + refused, $0.damaged + lost) }
+        }
+        let sums = found.withLock { $0 }
+        (result.rowsScanned, result.refusedConsent, result.damagedBlocks) = (sums.rows, sums.refused, sums.damaged)
+    }
+
+    // MARK: walking
+
+    private struct Walked: Sendable {
+        var tally: CreditTally
+        var counts: [MarkovChain.Counts]
+        var paths: [PathTally]
+        var facts: [ConversionTally]
+        var touches: Int
+        var persons: Int
+    }
+
+    private func walk(_ files: SpillFiles, _ journeys: SpillFiles) throws -> Walked {
+        let next = Atomic(0)
+        let number = Atomic(0)
+        let done = Mutex<[Walked]>([])
+        try share { isOver in
+            let mine = number.add(1, ordering: .relaxed).oldValue
+            var walk = PersonWalk(plan, journeys: JourneyWriter(journeys, number: mine))
+            var sorter = LogRecordSorter()
+            var room = PartitionRoom()
+            while !isOver() {
+                let partition = next.add(1, ordering: .relaxed).oldValue
+                guard partition < files.count else { break }
+                try control.step()
+                let count = try room.load(files, partition, bytesMax: plan.request.settings.partitionBytesMax)
+                files.drop(partition)
+                guard count > 0 else { continue }
+                let records = UnsafeMutableBufferPointer(start: room.records, count: count)
+                sorter.sort(
+                    records, scratch: UnsafeMutableBufferPointer(start: room.scratch, count: count),
+                    skipBits: files.bits)
+                try Self.walk(UnsafeBufferPointer(records), &walk)
+            }
+            try walk.finish()
+            let all = Walked(
+                tally: walk.tally, counts: walk.counts, paths: walk.paths, facts: walk.facts, touches: walk.touches,
+                persons: walk.persons)
+            done.withLock { $0.append(all) }
+        }
+        return try done.withLock { all in
+            guard var sum = all.popLast() else { throw LogAttributionError.cancelled }
+            for other in all {
+                try sum.tally.add(other.tally)
+                for index in sum.counts.indices { sum.counts[index].add(other.counts[index]) }
+                for index in sum.paths.indices { sum.paths[index].add(other.paths[index]) }
+                for index in sum.facts.indices { sum.facts[index].add(other.facts[index]) }
+                sum.touches += other.touches
+                sum.persons += other.persons
+            }
+            return sum
+        }
+    }
+
+    private static func walk(
+        _ records: UnsafeBufferPointer<LogRecord>, _ walk: inout PersonWalk
+    ) throws(LogAttributionError) {
+        var start = 0
+        while start < records.count {
+            var end = start + 1
+            while end < records.count, records[end].person == records[start].person { end += 1 }
+            try walk.walk(UnsafeBufferPointer(rebasing: records[start..<end]))
+            start = end
+        }
+    }
+
+    // MARK: dividing
+
+    private func divide(_ journeys: SpillFiles, _ fits: [ConversionFits], _ walked: inout Walked) throws {
+        let next = Atomic(0)
+        let rowsMax = plan.request.settings.resultRowsMax
+        let done = Mutex<[(CreditTally, [ConversionTally])]>([])
+        try share { isOver in
+            var split = FittedSplit(fits, rowsMax: rowsMax)
+            while !isOver() {
+                let number = next.add(1, ordering: .relaxed).oldValue
+                guard number < journeys.count else { break }
+                try control.step()
+                try JourneyWriter.read(journeys, number: number) { name, currency, day, minor, labels in
+                    try split.add(name, currency, day, minor, labels)
+                }
+            }
+            let (tally, facts) = (split.tally, split.facts)
+            done.withLock { $0.append((tally, facts)) }
+        }
+        for (tally, facts) in done.withLock({ $0 }) {
+            try walked.tally.add(tally)
+            for index in facts.indices { walked.facts[index].add(facts[index]) }
+        }
+    }
+
+    // MARK: answer
+
+    private func collect(_ walked: Walked, _ fits: [ConversionFits], _ result: inout LogRunResult) {
+        (result.touches, result.persons) = (walked.touches, walked.persons)
+        result.notes = fits.flatMap(\.notes)
+        if plan.campaigns.isFull {
+            result.notes.append(
+                "More than \(TouchLabel.campaignsMax) campaigns were met; the rest stand under "
+                    + "\(LabelTable.otherText).")
+        }
+        if result.damagedBlocks > 0 {
+            result.notes.append("\(result.damagedBlocks) damaged blocks of the log could not be read.")
+        }
+        for (index, name) in plan.names.enumerated() {
+            let facts = walked.facts[index]
+            var found = LogConversionResult(name: name)
+            (found.conversions, found.organic, found.truncated) = (facts.conversions, facts.organic, facts.truncated)
+            (found.repeated, found.nulls, found.touches) = (facts.repeated, facts.nulls, facts.touches)
+            (found.flat, found.fits) = (facts.flat, fits[index].fits)
+            found.paths = walked.paths[index].top(Self.pathsKept).map { LogPath(path: $0.path, conversions: $0.count) }
+            result.results.append(found)
+        }
+        for (key, slot) in walked.tally.slots {
+            let (campaign, channel) = (TouchLabel.campaign(key.label), TouchLabel.channel(key.label))
+            let isOrganic = channel == TouchChannel.organic
+            for (place, model) in CreditTally.models.enumerated() {
+                let sum = walked.tally.sum(Int(slot), model: place)
+                let fitted = place - LogModel.rules.count
+                if sum == (0, 0) || fitted >= 0 && fits[key.name].effects[fitted] == nil { continue }
+                result.results[key.name].rows.append(
+                    LogCreditRow(
+                        conversion: plan.names[key.name], model: model.name,
+                        campaign: isOrganic ? Credit.organic : plan.campaigns.text(campaign)?.storable ?? Credit.none,
+                        channel: TouchChannel.name(channel), day: key.day,
+                        currency: plan.currencies.text(key.currency) ?? "", creditPPM: sum.credit,
+                        amountMinor: sum.minor))
+            }
+        }
+        for index in result.results.indices { result.results[index].rows.sort() }
+    }
+
+    /// Runs `work` on every worker, this thread among them; the first error ends all.
+    private func share(_ work: @Sendable (_ isOver: () -> Bool) throws -> Void) throws {
+        let failure = Mutex<(any Error)?>(nil)
+        let isOver = Atomic(false)
+        DispatchQueue.concurrentPerform(iterations: workers) { _ in
+            do { try work { isOver.load(ordering: .relaxed) } } catch {
+                isOver.store(true, ordering: .relaxed)
+                failure.withLock { $0 = $0 ?? error }
+            }
+        }
+        if let error = failure.withLock({ $0 }) { throw error }
+    }
+}
+
+extension LogCreditRow: Comparable {
+    package static func < (left: LogCreditRow, right: LogCreditRow) -> Bool {
+        func key(_ row: LogCreditRow) -> (String, String, String, String) {
+            (row.conversion, row.model, row.campaign, row.channel)
+        }
+        let (one, other) = (key(left), key(right))
+        return one == other ? (left.day, left.currency) < (right.day, right.currency) : one < other
+    }
+}
+
+/// Memory for one partition and for sorting it: grows to the largest. One a thread.
+private struct PartitionRoom: ~Copyable {
+    private(set) var records: UnsafeMutablePointer<LogRecord>
+    private(set) var scratch: UnsafeMutablePointer<LogRecord>
+    private var capacity = 0
+
+    init() {
+        (records, scratch) = (.allocate(capacity: 1), .allocate(capacity: 1))
+    }
+
+    deinit {
+        records.deallocate()
+        scratch.deallocate()
+    }
+
+    /// - Returns: records that it holds now.
+    mutating func load(_ files: SpillFiles, _ number: Int, bytesMax: Int) throws(LogAttributionError) -> Int {
+        let bytes = files.size(number)
+        guard bytes <= bytesMax else {
+            throw .tooLarge(
+                "The events of few persons take \(bytes) bytes, more than the \(bytesMax) of one sorting; "
+                    + "take a shorter range.")
+        }
+        let count = bytes / MemoryLayout<LogRecord>.stride
+        if count > capacity {
+            records.deallocate()
+            scratch.deallocate()
+            (records, scratch) = (.allocate(capacity: count), .allocate(capacity: count))
+            let empty = LogRecord(person: 0, time: 0, id: 0, kind: 0)
+            records.initialize(repeating: empty, count: count)
+            scratch.initialize(repeating: empty, count: count)
+            capacity = count
+        }
+        try files.read(number, at: 0, into: UnsafeMutableRawBufferPointer(start: records, count: bytes))
+        return count
+    }
+}

@@ -1,0 +1,183 @@
+package import AurumCore
+package import Events
+internal import Synchronization
+
+/// A definition with the times at which it is in force.
+package struct DefinitionInForce: Sendable, Equatable {
+    package var definition: ConversionDefinition
+    package var version: Int
+    /// Microseconds since 1970: `from` ≤ time < `to`.
+    package var from: Int64
+    package var to: Int64
+
+    package init(_ definition: ConversionDefinition, version: Int = 0, from: Int64 = .min, to: Int64 = .max) {
+        (self.definition, self.version, self.from, self.to) = (definition, version, from, to)
+    }
+}
+
+/// What one run over the log computes.
+package struct LogRunRequest: Sendable {
+    package var org: String
+    /// Every conversion that is computed, with each of its versions.
+    package var definitions: [DefinitionInForce]
+    /// The event that w-shaped models call the milestone; nil knows none.
+    package var milestone: ConversionDefinition?
+    /// Conversions with `from` ≤ time < `to`.
+    package var from: Timestamp?
+    package var to: Timestamp?
+    /// What the organisation's apps call a session.
+    package var sessions = SessionRules()
+    package var settings = LogRunSettings()
+
+    package init(org: String, definitions: [DefinitionInForce], from: Timestamp? = nil, to: Timestamp? = nil) {
+        (self.org, self.definitions, self.from, self.to) = (org, definitions, from, to)
+    }
+}
+
+/// Bounds of a run.
+package struct LogRunSettings: Sendable, Equatable {
+    /// Threads; 0 means one a core.
+    package var workers = 0
+    /// Files that persons are divided among; 0 takes as many as keep one of them in memory.
+    package var partitions = 0
+    /// Records of one partition that are sorted at a time.
+    package var partitionBytes = 48 << 20
+    /// Most bytes that one partition may have: a person whose events alone are more cannot be computed.
+    package var partitionBytesMax = 512 << 20
+    /// Rows of the result that one worker holds.
+    package var resultRowsMax = 1_000_000
+    package static let partitionsMax = 512
+    /// Conversions of one run, and versions of all of them together.
+    package static let conversionsMax = 60
+    package static let versionsMax = 1000
+
+    package init() {}
+}
+
+/// Told to stop from outside; says how far it is.
+package final class LogRunControl: Sendable {
+    private let isOver = Atomic<Bool>(false)
+    private let done = Atomic<Int>(0)
+    private let all = Atomic<Int>(1)
+
+    package init() {}
+
+    package func cancel() { isOver.store(true, ordering: .relaxed) }
+
+    /// 0…1 of the blocks and partitions.
+    package var fraction: Double {
+        min(1, Double(done.load(ordering: .relaxed)) / Double(max(1, all.load(ordering: .relaxed))))
+    }
+
+    func begin(steps: Int) { all.store(max(1, steps), ordering: .relaxed) }
+
+    /// To be called before each block and partition.
+    /// - Throws: `cancelled`.
+    func step() throws(LogAttributionError) {
+        if isOver.load(ordering: .relaxed) { throw .cancelled }
+        done.wrappingAdd(1, ordering: .relaxed)
+    }
+}
+
+/// A request with everything numbered, shared by all threads.
+final class LogRunPlan: Sendable {
+    struct Conversion: Sendable {
+        var filter: RowFilter
+        var definition: ConversionDefinition
+        /// Place in `names`.
+        var name: Int
+        /// Windows in microseconds.
+        var click: Int64
+        var view: Int64
+        var halfLifeSeconds: Double
+        /// Minor units and currency number of a fixed value.
+        var fixed: (minor: Int64, currency: UInt32)?
+    }
+
+    let request: LogRunRequest
+    let names: [String]
+    let conversions: [Conversion]
+    /// Windows of the newest version of each conversion: those of journeys that led to nothing.
+    let windows: [(click: Int64, view: Int64)?]
+    let milestone: RowFilter?
+    let touches: RowFilter
+    /// Conversions are credited from here on; earlier ones only count as repeated.
+    let from: Int64
+    let apps = LabelTable(textsMax: 250)
+    let campaigns = LabelTable(textsMax: TouchLabel.campaignsMax)
+    let currencies = LabelTable(textsMax: 1000)
+    let resolver: any PersonResolver
+
+    /// - Throws: `LogAttributionError` for conditions that cannot be read and for too many definitions.
+    init(_ request: LogRunRequest, resolver: any PersonResolver, now: Timestamp) throws(LogAttributionError) {
+        (self.request, self.resolver) = (request, resolver)
+        let names = Set(request.definitions.map(\.definition.name)).sorted()
+        guard names.count <= LogRunSettings.conversionsMax, request.definitions.count <= LogRunSettings.versionsMax
+        else {
+            throw .tooLarge("One run takes \(LogRunSettings.conversionsMax) conversions at most; name one.")
+        }
+        self.names = names
+        from = request.from?.microseconds ?? .min
+        let until = request.to?.microseconds ?? .max
+        var made: [Conversion] = []
+        var reach: Int64 = 0
+        for known in request.definitions {
+            let definition = known.definition
+            // What was repeated is only known from the beginning.
+            let first = definition.repeats == .each ? max(from, known.from) : known.from
+            let last = min(until, known.to)
+            guard first < last || last == .max else { continue }
+            let (click, view) = (definition.window.click.microseconds, definition.window.view.microseconds)
+            reach = max(reach, click, view)
+            var fixed: (minor: Int64, currency: UInt32)?
+            if case .fixed(let money) = definition.value {
+                fixed = (money.minorUnits, currencies.code(money.currency.code))
+            }
+            made.append(
+                Conversion(
+                    filter: RowFilter(
+                        try definition.filter(now: now), org: request.org,
+                        apps: definition.app.isEmpty ? [] : [definition.app], from: Self.bound(first),
+                        to: Self.bound(last)),
+                    definition: definition, name: names.firstIndex(of: definition.name) ?? 0, click: click, view: view,
+                    halfLifeSeconds: definition.halfLifeHours * 3600, fixed: fixed))
+        }
+        conversions = made
+        windows = names.indices.map { name in made.last { $0.name == name }.map { ($0.click, $0.view) } }
+        let earliest = from == .min || from < .min + reach ? Int64.min : from - reach
+        touches = RowFilter(
+            nil, org: request.org, from: Self.bound(earliest), to: Self.bound(until))
+        if let definition = request.milestone {
+            milestone = RowFilter(
+                try definition.filter(now: now), org: request.org,
+                apps: definition.app.isEmpty ? [] : [definition.app], to: Self.bound(until))
+        } else {
+            milestone = nil
+        }
+    }
+
+    private static func bound(_ time: Int64) -> Timestamp? {
+        time == .min || time == .max ? nil : Timestamp(microseconds: time)
+    }
+
+    func mayHold(_ block: BlockSummary) -> Bool {
+        touches.mayHold(block) || milestone?.mayHold(block) == true
+            || conversions.contains { $0.filter.mayHold(block) }
+    }
+
+    /// Microseconds after which the next page of an app begins another session, by the number of the app.
+    var sessionGaps: [Int64] {
+        (0..<256).map { number in
+            let name = apps.text(UInt32(number))
+            return (name.map { request.sessions.rule($0) } ?? request.sessions.standard).gap
+        }
+    }
+
+    /// Millionths in a minor unit of each currency, by its number; 10,000 where there is none.
+    var minorUnits: [Int64] {
+        (0...1001).map { number in
+            let digits = currencies.text(UInt32(number)).flatMap { Currency($0) }?.fractionDigits ?? 2
+            return (0..<max(0, 6 - digits)).reduce(Int64(1)) { unit, _ in unit * 10 }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+internal import Events
+
+/// Looks at one person after another: makes touchpoints of records, journeys of touchpoints, and divides every
+/// conversion under the models that need nothing but its journey. Everything else that a fit needs is counted on the
+/// way. One a thread; its storage is reused, so that nothing is allocated for a person.
+struct PersonWalk: ~Copyable {
+    /// A touchpoint after events that are one were taken together.
+    struct Touchpoint {
+        var time: Int64
+        var label: UInt32
+        var kind: UInt8
+        /// How strong the event was that said the label.
+        var strength: UInt8
+    }
+
+    private let plan: LogRunPlan
+    private let gaps: [Int64]
+    private let minorUnits: [Int64]
+    private var touchpoints: ContiguousArray<Touchpoint> = []
+    /// What became of each record: nothing, its own touch, or the direct visit of a session.
+    private var roles: ContiguousArray<UInt8> = []
+    private var sessions: ContiguousArray<Session>
+    private var openApps: ContiguousArray<UInt8> = []
+    private var clicks: ContiguousArray<(click: UInt64, touch: Int32)> = []
+    private var clickPlaces: [UInt64: Int32] = [:]
+    private var orders: Set<UInt64> = []
+    private var isSeen: ContiguousArray<Bool>
+    private var lastConversion: ContiguousArray<Int64>
+    private var weights = JourneyWeights()
+    private var journey = Buffers()
+    private var journeys: JourneyWriter
+    var tally: CreditTally
+    var counts: [MarkovChain.Counts]
+    var paths: [PathTally]
+    var facts: [ConversionTally]
+    private(set) var touches = 0
+    private(set) var persons = 0
+
+    private struct Session {
+        var start: Int64 = 0
+        var last: Int64 = .min
+        /// Record of its first page.
+        var first: Int32 = -1
+        var hasVisit = false
+    }
+
+    /// The touches of one journey, oldest first.
+    private struct Buffers: ~Copyable {
+        let times: UnsafeMutablePointer<Int64>
+        let labels: UnsafeMutablePointer<UInt32>
+        let channels: UnsafeMutablePointer<UInt16>
+        let slots: UnsafeMutablePointer<Int32>
+        var count = 0
+
+        init() {
+            times = .allocate(capacity: JourneyWeights.touchesMax)
+            times.initialize(repeating: 0, count: JourneyWeights.touchesMax)
+            labels = .allocate(capacity: JourneyWeights.touchesMax)
+            labels.initialize(repeating: 0, count: JourneyWeights.touchesMax)
+            channels = .allocate(capacity: JourneyWeights.touchesMax)
+            channels.initialize(repeating: 0, count: JourneyWeights.touchesMax)
+            slots = .allocate(capacity: JourneyWeights.touchesMax)
+            slots.initialize(repeating: 0, count: JourneyWeights.touchesMax)
+        }
+
+        deinit {
+            times.deallocate()
+            labels.deallocate()
+            channels.deallocate()
+            slots.deallocate()
+        }
+    }
+
+    private enum Role {
+        static let none: UInt8 = 0
+        static let touch: UInt8 = 1
+        static let direct: UInt8 = 2
+    }
+
+    /// Events of one campaign and kind within so long are one touchpoint: microseconds. Source: the specification of
+    /// attribution, section 1.
+    private static let sameTouchWithin: Int64 = 10_000_000
+    /// Clicks of one person that are looked through one by one.
+    private static let clicksLinear = 32
+    static let orderBits = 6
+
+    init(_ plan: LogRunPlan, journeys: consuming JourneyWriter) {
+        self.plan = plan
+        self.journeys = journeys
+        (gaps, minorUnits) = (plan.sessionGaps, plan.minorUnits)
+        sessions = ContiguousArray(repeating: Session(), count: 256)
+        isSeen = ContiguousArray(repeating: false, count: plan.names.count)
+        lastConversion = ContiguousArray(repeating: .min, count: plan.names.count)
+        tally = CreditTally(rowsMax: plan.request.settings.resultRowsMax)
+        counts = plan.names.flatMap { _ in
+            (1...LogModel.ordersMax).map { MarkovChain.Counts(channels: TouchChannel.names.count, order: $0) }
+        }
+        paths = plan.names.map { _ in PathTally() }
+        facts = plan.names.map { _ in ConversionTally() }
+    }
+
+    mutating func finish() throws(LogAttributionError) { try journeys.finish() }
+
+    /// All records of one person, in their order.
+    mutating func walk(_ records: UnsafeBufferPointer<LogRecord>) throws(LogAttributionError) {
+        persons += 1
+        let hasConversions = prepare(records)
+        makeTouchpoints(records)
+        touches += touchpoints.count
+        if hasConversions { try convert(records) }
+        for name in plan.names.indices {
+            countNull(name)
+            if hasConversions { (isSeen[name], lastConversion[name]) = (false, .min) }
+        }
+    }
+
+    // MARK: touchpoints
+
+    /// Gives every record its role. A session makes one visit: of its first page that carries an origin, or a direct
+    /// one of its first page.
+    /// - Returns: whether there are conversions.
+    private mutating func prepare(_ records: UnsafeBufferPointer<LogRecord>) -> Bool {
+        roles.removeAll(keepingCapacity: true)
+        openApps.removeAll(keepingCapacity: true)
+        var hasConversions = false
+        for (index, record) in records.enumerated() {
+            switch record.kind {
+            case LogRecord.Kind.click, LogRecord.Kind.view: roles.append(Role.touch)
+            case LogRecord.Kind.visit, LogRecord.Kind.page: roles.append(page(record, index))
+            default:
+                roles.append(Role.none)
+                if record.kind == LogRecord.Kind.conversion { hasConversions = true }
+            }
+        }
+        for app in openApps {
+            close(Int(app))
+            sessions[Int(app)] = Session()
+        }
+        return hasConversions
+    }
+
+    private mutating func page(_ record: LogRecord, _ index: Int) -> UInt8 {
+        let app = Int(record.app)
+        let session = sessions[app]
+        let isOpen = session.first >= 0
+        if !isOpen { openApps.append(record.app) }
+        if !isOpen || record.time - session.last > gaps[app] || record.time - session.start > SessionRule.lengthMax {
+            if isOpen { close(app) }
+            sessions[app] = Session(start: record.time, last: record.time, first: Int32(truncatingIfNeeded: index))
+        }
+        sessions[app].last = record.time
+        guard record.kind == LogRecord.Kind.visit, !sessions[app].hasVisit else { return Role.none }
+        sessions[app].hasVisit = true
+        return Role.touch
+    }
+
+    private mutating func close(_ app: Int) {
+        if !sessions[app].hasVisit { roles[Int(sessions[app].first)] = Role.direct }
+    }
+
+    private mutating func makeTouchpoints(_ records: UnsafeBufferPointer<LogRecord>) {
+        touchpoints.removeAll(keepingCapacity: true)
+        clicks.removeAll(keepingCapacity: true)
+        if !clickPlaces.isEmpty { clickPlaces.removeAll(keepingCapacity: true) }
+        for (index, record) in records.enumerated() where roles[index] != Role.none {
+            let kind = roles[index] == Role.direct ? LogRecord.Kind.visit : record.kind
+            if record.extra != 0, let touch = touch(ofClick: record.extra) {
+                strengthen(touch, record, kind)
+                continue
+            }
+            let touch: Int
+            if let same = sameTouch(record, kind) {
+                touch = same
+            } else {
+                touch = touchpoints.count
+                touchpoints.append(
+                    Touchpoint(time: record.time, label: record.label, kind: kind, strength: Self.strength(kind)))
+            }
+            if record.extra != 0 { note(click: record.extra, touch) }
+        }
+    }
+
+    private func touch(ofClick click: UInt64) -> Int? {
+        if !clickPlaces.isEmpty { return clickPlaces[click].map { Int($0) } }
+        for known in clicks where known.click == click { return Int(known.touch) }
+        return nil
+    }
+
+    private mutating func note(click: UInt64, _ touch: Int) {
+        let place = Int32(truncatingIfNeeded: touch)
+        if !clickPlaces.isEmpty { return clickPlaces[click] = place }
+        clicks.append((click, place))
+        guard clicks.count > Self.clicksLinear else { return }
+        for known in clicks { clickPlaces[known.click] = known.touch }
+    }
+
+    /// A click is stronger than a view, a view than a visit; the strongest event says kind and campaign.
+    private mutating func strengthen(_ touch: Int, _ record: LogRecord, _ kind: UInt8) {
+        let strength = Self.strength(kind)
+        guard strength > touchpoints[touch].strength else { return }
+        touchpoints[touch].strength = strength
+        (touchpoints[touch].kind, touchpoints[touch].label) = (kind, record.label)
+    }
+
+    private static func strength(_ kind: UInt8) -> UInt8 {
+        kind == LogRecord.Kind.click ? 3 : kind == LogRecord.Kind.view ? 2 : 1
+    }
+
+    /// The touchpoint of the same campaign and kind that began at most ten seconds before.
+    private func sameTouch(_ record: LogRecord, _ kind: UInt8) -> Int? {
+        var place = touchpoints.count - 1
+        while place >= 0, record.time - touchpoints[place].time <= Self.sameTouchWithin {
+            if touchpoints[place].label == record.label, touchpoints[place].kind == kind { return place }
+            place -= 1
+        }
+        return nil
+    }
+
+    // MARK: journeys
+
+    private mutating func convert(_ records: UnsafeBufferPointer<LogRecord>) throws(LogAttributionError) {
+        if !orders.isEmpty { orders.removeAll(keepingCapacity: true) }
+        let milestone = records.first { $0.kind == LogRecord.Kind.milestone }?.time
+        for index in records.indices {
+            let record = records[index]
+            guard record.kind == LogRecord.Kind.conversion else { continue }
+            let number = Int(record.label & 0xffff)
+            let name = plan.conversions[number].name
+            if isRepeated(record, number, records, after: index) {
+                facts[name].repeated += 1
+                continue
+            }
+            isSeen[name] = true
+            lastConversion[name] = record.time
+            guard record.time >= plan.from else { continue }
+            try credit(record, number, milestone: milestone)
+        }
+    }
+
+    private mutating func isRepeated(
+        _ record: LogRecord, _ number: Int, _ records: UnsafeBufferPointer<LogRecord>, after index: Int
+    ) -> Bool {
+        let conversion = plan.conversions[number]
+        switch conversion.definition.repeats {
+        case .each: return false
+        case .oncePerPerson: return isSeen[conversion.name]
+        case .perOrderID:
+            // The order stands behind the conversions of its event.
+            var place = index + 1
+            while place < records.count, records[place].time == record.time, records[place].id == record.id,
+                records[place].tail == record.tail
+            {
+                if records[place].kind == LogRecord.Kind.order, Int(records[place].label) == number {
+                    let order = records[place].extra &* 0x9e37_79b9_7f4a_7c15 ^ UInt64(conversion.name)
+                    return !orders.insert(order).inserted
+                }
+                place += 1
+            }
+            return false
+        }
+    }
+
+    private mutating func credit(
+        _ record: LogRecord, _ number: Int, milestone: Int64?
+    ) throws(LogAttributionError) {
+        let conversion = plan.conversions[number]
+        let name = conversion.name
+        gather(until: record.time, click: conversion.click, view: conversion.view, name)
+        facts[name].conversions += 1
+        facts[name].touches += journey.count
+        let money = money(record, conversion)
+        let day = Int32(clamping: Int(record.time.flooredDay))
+        guard journey.count > 0 else {
+            facts[name].organic += 1
+            let label = TouchLabel.of(campaign: 0, channel: TouchChannel.organic)
+            let slot = try tally.slot(CreditTally.Key(name: name, currency: money.currency, day: day, label: label))
+            for model in CreditTally.models.indices {
+                tally.add(slot, model: model, credit: 1_000_000, minor: money.minor)
+            }
+            return
+        }
+        var known = JourneyWeights.Facts(
+            count: journey.count, times: UnsafePointer(journey.times), labels: UnsafePointer(journey.labels))
+        known.halfLife = conversion.halfLifeSeconds
+        if let milestone, milestone <= record.time {
+            var place = journey.count - 1
+            while place >= 0, journey.times[place] > milestone { place -= 1 }
+            known.milestone = place
+        }
+        for index in 0..<journey.count {
+            let key = CreditTally.Key(name: name, currency: money.currency, day: day, label: journey.labels[index])
+            journey.slots[index] = Int32(truncatingIfNeeded: try tally.slot(key))
+        }
+        for (place, model) in LogModel.rules.enumerated() {
+            weights.weigh(model, known)
+            weights.share(
+                money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: place, &tally)
+        }
+        countPath(name, conversions: 1, nulls: 0)
+        paths[name].add(UnsafeBufferPointer(start: journey.channels, count: journey.count))
+        try journeys.add(
+            name: name, currency: money.currency, day: day, minor: money.minor,
+            labels: UnsafeBufferPointer(start: journey.labels, count: journey.count))
+    }
+
+    /// What the conversion is worth, to the nearest minor unit.
+    private func money(_ record: LogRecord, _ conversion: LogRunPlan.Conversion) -> (minor: Int64, currency: UInt32) {
+        if let fixed = conversion.fixed { return fixed }
+        let value = Int64(bitPattern: record.extra)
+        guard value != .min else { return (0, 0) }
+        let currency = record.label >> 16
+        let unit = minorUnits[Int(min(1001, currency))]
+        let (whole, rest) = value.quotientAndRemainder(dividingBy: unit)
+        let isUp = rest.magnitude &* 2 >= UInt64(unit) && rest != 0
+        return (isUp ? whole + (value < 0 ? -1 : 1) : whole, currency)
+    }
+
+    /// The newest touchpoints that are eligible at a time, oldest first.
+    private mutating func gather(until time: Int64, click: Int64, view: Int64, _ name: Int) {
+        let reach = max(click, view)
+        var place = touchpoints.count - 1
+        while place >= 0, touchpoints[place].time > time { place -= 1 }
+        var first = JourneyWeights.touchesMax
+        while place >= 0, time - touchpoints[place].time <= reach {
+            let touch = touchpoints[place]
+            place -= 1
+            let window = touch.kind == LogRecord.Kind.view ? view : click
+            guard time - touch.time <= window else { continue }
+            guard first > 0 else {
+                facts[name].truncated += 1
+                break
+            }
+            first -= 1
+            journey.times[first] = touch.time
+            journey.labels[first] = touch.label
+        }
+        journey.count = JourneyWeights.touchesMax - first
+        for index in 0..<journey.count {
+            journey.times[index] = journey.times[first + index]
+            journey.labels[index] = journey.labels[first + index]
+            journey.channels[index] = UInt16(TouchLabel.channel(journey.labels[index]))
+        }
+    }
+
+    /// The touches after the last conversion led to nothing yet: as far as they were eligible at the last of them.
+    private mutating func countNull(_ name: Int) {
+        guard let last = touchpoints.last, last.time >= plan.from, last.time > lastConversion[name] else { return }
+        guard let window = plan.windows[name] else { return }
+        let since = lastConversion[name] == .min ? Int64.max : last.time - lastConversion[name] - 1
+        let truncated = facts[name].truncated
+        gather(until: last.time, click: min(window.click, since), view: min(window.view, since), name)
+        facts[name].truncated = truncated
+        guard journey.count > 0 else { return }
+        facts[name].nulls += 1
+        countPath(name, conversions: 0, nulls: 1)
+    }
+
+    private mutating func countPath(_ name: Int, conversions: Double, nulls: Double) {
+        let path = UnsafeBufferPointer(start: UnsafePointer(journey.channels), count: journey.count)
+        for order in 0..<LogModel.ordersMax {
+            counts[name * LogModel.ordersMax + order].add(path, conversions: conversions, value: 0, nulls: nulls)
+        }
+    }
+}
+
+extension Int64 {
+    /// Days since 1970 of microseconds since 1970.
+    var flooredDay: Int64 {
+        let (days, rest) = quotientAndRemainder(dividingBy: 86_400_000_000)
+        return rest < 0 ? days - 1 : days
+    }
+}
+
+extension JourneyWeights {
+    /// Adds every touch's part of a conversion under the model whose weights were asked for last.
+    /// - Parameter slots: of each touch in the tally.
+    mutating func share(
+        _ minor: Int64, count: Int, slots: UnsafePointer<Int32>, model: Int, _ tally: inout CreditTally
+    ) {
+        let credits = divide(1_000_000, count: count)
+        for index in 0..<count { tally.add(Int(slots[index]), model: model, credit: credits[index], minor: 0) }
+        guard minor != 0 else { return }
+        let parts = divide(minor, count: count)
+        for index in 0..<count { tally.add(Int(slots[index]), model: model, credit: 0, minor: parts[index]) }
+    }
+}

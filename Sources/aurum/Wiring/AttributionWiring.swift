@@ -1,0 +1,22 @@
+internal import Attribution
+internal import AurumCore
+internal import Database
+internal import Events
+internal import Logging
+internal import Telemetry
+
+/// Attribution from one log.
+enum AttributionWiring {
+    static func attribution(
+        _ dataPath: String, _ events: EventLog, _ database: Database, _ apps: AppBook, registry: MetricRegistry,
+        logLevel: Logger.Level? = nil
+    ) -> LogAttribution {
+        var logger = Logger(label: "attribution")
+        if let logLevel { logger.logLevel = logLevel }
+        return LogAttribution(
+            database: database, source: events.store, persons: { events.store.persons(org: $0) },
+            sessions: { SessionRules(apps.list(org: $0)) }, folder: DataFolder.attributionPath(in: dataPath),
+            clock: SystemWallClock(),
+            registry: registry, logger: logger)
+    }
+}
