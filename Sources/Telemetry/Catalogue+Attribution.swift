@@ -12,4 +12,7 @@ extension MetricDefinition {
         "Credits that changed after they were given.")
     package static let attributionReportDuration = MetricDefinition(
         "aurum_attribution_report_seconds", .histogram, "One campaign report.")
+    package static let attributionClaimRatio = MetricDefinition(
+        "aurum_attribution_network_claim_ratio", .gauge, labels: ["network"],
+        "Conversions that a network claimed over those credited to it, in the newest reconciliation.")
 }
