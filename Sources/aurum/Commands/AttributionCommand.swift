@@ -4,10 +4,13 @@ internal import AurumCore
 internal import Foundation
 
 /// Tools around attribution.
-struct AttributionCommand: ParsableCommand {
+struct AttributionCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "attribution", abstract: "Verify a postback of Apple's ad networks.",
-        subcommands: [PostbackCommand.self])
+        commandName: "attribution",
+        abstract: "Saturation, cohorts, budget advice and claims of campaigns; Apple's postbacks.",
+        subcommands: [
+            Saturation.self, Cohorts.self, Retention.self, Advice.self, Claims.self, PostbackCommand.self,
+        ])
 
     struct PostbackCommand: ParsableCommand {
         static let configuration = CommandConfiguration(
