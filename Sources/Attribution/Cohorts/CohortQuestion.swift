@@ -111,6 +111,8 @@ package struct CohortReport: Sendable {
         /// nil for all keys together.
         package var key: String?
         package var currency: Currency
+
+        package init(key: String?, currency: Currency) { (self.key, self.currency) = (key, currency) }
     }
 
     /// By key and over all keys, by the place of the horizon: mature cohorts alone.
