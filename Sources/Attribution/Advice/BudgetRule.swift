@@ -86,7 +86,8 @@ package struct BudgetDecision: Sendable, Equatable {
 }
 
 /// The guard rails of budget advice. Pure; whatever the state, what it answers keeps all of them:
-/// - raise by at most 20 %, and only if ROAS ≥ 1.3 × target, saturation < 0.6 and the band's worse end meets the target;
+/// - raise by at most 20 %, and only if ROAS ≥ 1.3 × target, saturation < 0.6 and the band's worst end meets
+///   the target;
 /// - lower by 10 to 20 %, and only if ROAS < 0.85 × target on at least 30 conversions;
 /// - never above the cap, never below the floor, at most one change a day.
 package enum BudgetRule {

@@ -3,8 +3,8 @@ internal import Crypto
 internal import Database
 internal import Foundation
 
-/// Keeps whose a lead or a sale is. Two belong to one person when they have a visitor or a trace in common; a visitor's id
-/// is kept as a hash.
+/// Keeps whose a lead or a sale is. Two belong to one person when they have a visitor or a trace in common; a visitor's
+/// id is kept as a hash.
 enum CohortPeople {
     enum Kind: String { case lead, sale }
 
@@ -31,7 +31,10 @@ enum CohortPeople {
         guard let visitor else { return nil }
         return try transaction.values(
             UID.self,
-            "SELECT person FROM attribution_people WHERE org = \(org) AND visitor = \(visitor) ORDER BY at, item LIMIT 1"
+            """
+            SELECT person FROM attribution_people WHERE org = \(org) AND visitor = \(visitor)
+            ORDER BY at, item LIMIT 1
+            """
         ).first
     }
 
@@ -39,7 +42,10 @@ enum CohortPeople {
         guard let trace else { return nil }
         return try transaction.values(
             UID.self,
-            "SELECT person FROM attribution_people WHERE org = \(org) AND trace_id = \(trace) ORDER BY at, item LIMIT 1"
+            """
+            SELECT person FROM attribution_people WHERE org = \(org) AND trace_id = \(trace)
+            ORDER BY at, item LIMIT 1
+            """
         ).first
     }
 

@@ -1,8 +1,8 @@
 package import AurumCore
 package import Events
 
-/// Retention of those who came from a campaign, by the engine of behaviour: which question it is asked, and nothing of its
-/// own. Classic, rolling and unbounded mean there what they mean to `POST /v1/query/retention`.
+/// Retention of those who came from a campaign, by the engine of behaviour: which question it is asked, and nothing of
+/// its own. Classic, rolling and unbounded mean there what they mean to `POST /v1/query/retention`.
 package struct CohortRetention: Sendable, Hashable {
     /// What makes somebody a member: its first one in the range.
     package enum Entry: String, Sendable, CaseIterable {
@@ -28,8 +28,8 @@ package struct CohortRetention: Sendable, Hashable {
 
     package init() {}
 
-    /// The body of `POST /v1/query/retention`. What came from a campaign names it, so a campaign's members are those whose
-    /// first event names it; the events of their return need not.
+    /// The body of `POST /v1/query/retention`. Day 0 of a campaign's member is the first event in the range that names
+    /// the campaign; the events of its return need not.
     /// - Parameter now: the range is the days before it, whole by the time zone's calendar.
     package func body(now: Timestamp) throws(SpendError) -> JSONValue {
         guard let zone = ZoneClock(timezone) else { throw .unknownTimeZone }

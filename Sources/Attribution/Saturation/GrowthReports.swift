@@ -26,8 +26,8 @@ package enum GrowthError: Error, Sendable, Equatable {
     }
 }
 
-/// What campaigns bring over time: saturation, budget advice, cohorts and what networks claim. It never changes a budget
-/// anywhere; what a person decides on advice is kept.
+/// What campaigns bring over time: saturation, budget advice, cohorts and what networks claim. It never changes a
+/// budget anywhere; what a person decides on advice is kept.
 package struct GrowthReports: Sendable {
     package let campaigns: CampaignReports
     private let memory = SaturationMemory()
@@ -77,8 +77,8 @@ package struct GrowthReports: Sendable {
     }
 }
 
-/// Answers of the newest questions about saturation. A fit and its thousand draws take some tens of milliseconds, and the
-/// days they are made of change once a day.
+/// Answers of the newest questions about saturation. A fit and its thousand draws take some tens of milliseconds, and
+/// the days they are made of change once a day.
 private final class SaturationMemory: Sendable {
     struct Key: Hashable {
         let days: [SpendDay]

@@ -13,9 +13,9 @@ package enum SaturationModel {
     package static let emptyDaysMax = 0.2
     package static let rSquaredMin = 0.5
     package static let meanAbsoluteErrorMax = 0.4
-    /// By how much AICc must speak for the curve against one cost for all days. From 10 on the other has "essentially no
-    /// support" (Burnham and Anderson, "Model Selection and Multimodel Inference", 2002, section 2.6); at 14, of 20,000
-    /// series of pure noise about one passes.
+    /// By how much AICc must speak for the curve against one cost for all days. From 10 on the other has "essentially
+    /// no support" (Burnham and Anderson, "Model Selection and Multimodel Inference", 2002, section 2.6); at 14, of
+    /// 20,000 series of pure noise about one passes.
     package static let evidenceMin = 14.0
     package static let evaluationsMax = 1000
     package static let draws = 1000
@@ -150,9 +150,9 @@ package enum SaturationModel {
         }
 
         /// Fits of the curve's own costs with blocks of seven neighbouring days' relative errors on them, taken from
-        /// anywhere in the window and around its end. Errors are centred, made as large as those of a curve that was not
-        /// fitted to them, √(n ÷ (n − 3)), and widened by Student's t over the normal deviate, because few days tell
-        /// little about their own spread.
+        /// anywhere in the window and around its end. Errors are centred, made as large as those of a curve that was
+        /// not fitted to them, √(n ÷ (n − 3)), and widened by Student's t over the normal deviate, because few days
+        /// tell little about their own spread.
         /// Source: Politis and Romano, "A circular block-resampling procedure for stationary data", 1992; Davison and
         /// Hinkley, "Bootstrap Methods and their Application", 1997, section 6.
         private func resampled(_ fitted: [Double], draws: Int, seed: UInt64) -> [LogisticCurve] {
