@@ -23,6 +23,9 @@ extension AttributionService {
         }
         try await database.write("attribution.creditLead", isolation: .readCommitted) { transaction in
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: lead.org, in: transaction)
+            try CohortPeople.note(
+                .lead, lead.lead, org: lead.org, traceID: lead.traceID, visitorID: lead.visitorID, at: lead.at,
+                in: transaction)
             for (model, credits) in models {
                 for (position, credit) in credits.enumerated() {
                     try transaction.run(

@@ -81,6 +81,9 @@ package struct AttributionService: Sendable {
                     "SELECT DISTINCT model FROM attribution_credits WHERE org = \(sale.org) AND leg = \(sale.leg)"))
             if onlyIfCredited, stored.isEmpty { return }
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: sale.org, in: transaction)
+            try CohortPeople.note(
+                .sale, sale.leg, org: sale.org, traceID: sale.traceID, visitorID: sale.visitorID, at: sale.at,
+                in: transaction)
             for (model, credits) in models where !stored.contains(model.rawValue) {
                 for (position, credit) in credits.enumerated() {
                     _ = try transaction.run(

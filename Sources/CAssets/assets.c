@@ -92,6 +92,12 @@ static const unsigned char migration_0133_campaign_results[] = {
 static const unsigned char migration_0150_attribution_log[] = {
 #embed "files/migrations/0150_attribution_log.sql"
 };
+static const unsigned char migration_0160_attribution_people[] = {
+#embed "files/migrations/0160_attribution_people.sql"
+};
+static const unsigned char migration_0161_campaign_budgets[] = {
+#embed "files/migrations/0161_campaign_budgets.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -139,6 +145,12 @@ static const unsigned char web_campaigns[] = {
 };
 static const unsigned char web_campaigns_js[] = {
 #embed "files/web/campaigns.js"
+};
+static const unsigned char web_cohorts[] = {
+#embed "files/web/cohorts.mustache"
+};
+static const unsigned char web_cohorts_js[] = {
+#embed "files/web/cohorts.js"
 };
 static const unsigned char web_jobs[] = {
 #embed "files/web/jobs.mustache"
@@ -254,6 +266,8 @@ static const aurum_asset table[] = {
     ROW("migrations/0132_spend.sql", migration_0132_spend),
     ROW("migrations/0133_campaign_results.sql", migration_0133_campaign_results),
     ROW("migrations/0150_attribution_log.sql", migration_0150_attribution_log),
+    ROW("migrations/0160_attribution_people.sql", migration_0160_attribution_people),
+    ROW("migrations/0161_campaign_budgets.sql", migration_0161_campaign_budgets),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),
@@ -269,6 +283,8 @@ static const aurum_asset table[] = {
     ROW("web/explore.mustache", web_explore),
     ROW("web/campaigns.mustache", web_campaigns),
     ROW("web/campaigns.js", web_campaigns_js),
+    ROW("web/cohorts.mustache", web_cohorts),
+    ROW("web/cohorts.js", web_cohorts_js),
     ROW("web/jobs.mustache", web_jobs),
     ROW("web/jobs.js", web_jobs_js),
     ROW("web/database.mustache", web_database),

@@ -19,4 +19,7 @@ extension MetricDefinition {
         "aurum_attribution_log_run_seconds", .histogram, "One run over the event log, storing included.")
     package static let attributionLogTouches = MetricDefinition(
         "aurum_attribution_log_touchpoints_total", .counter, "Touchpoints that runs over the event log made.")
+    package static let attributionClaimRatio = MetricDefinition(
+        "aurum_attribution_network_claim_ratio", .gauge, labels: ["network"],
+        "Conversions that a network claimed over those credited to it, in the newest reconciliation.")
 }

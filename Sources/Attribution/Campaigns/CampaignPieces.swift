@@ -37,7 +37,7 @@ struct Pieces {
         main = uses.max { ($0.value, $1.key.code) < ($1.value, $0.key.code) }?.key ?? .usd
     }
 
-    private static func key(_ sum: SpendSum, _ dimension: CreditQuestion.Dimension, _ book: CampaignBook) -> String {
+    static func key(_ sum: SpendSum, _ dimension: CreditQuestion.Dimension, _ book: CampaignBook) -> String {
         switch dimension {
         case .day: return CivilDate(daysSince1970: sum.day ?? 0).description
         case .network: return sum.network

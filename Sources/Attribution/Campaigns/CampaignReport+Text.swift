@@ -137,10 +137,10 @@ extension CampaignLine {
 }
 
 extension JSONValue {
-    fileprivate static func whole(_ value: Int64?) -> JSONValue { value.map { .integer($0) } ?? .null }
+    static func whole(_ value: Int64?) -> JSONValue { value.map { .integer($0) } ?? .null }
 
     /// A decimal number of at most six digits after the point.
-    fileprivate static func millionths(_ value: Int64?) -> JSONValue {
+    static func millionths(_ value: Int64?) -> JSONValue {
         guard let value else { return .null }
         return value.isMultiple(of: 1_000_000) ? .integer(value / 1_000_000) : .number(Double(value) / 1_000_000)
     }

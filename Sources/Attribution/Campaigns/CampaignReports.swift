@@ -8,9 +8,9 @@ package import Telemetry
 package struct CampaignReports: Sendable {
     package let attribution: AttributionService
     package let spend: SpendStore
-    private let touches: CampaignTouches
-    private let clock: any WallClock
-    private let registry: MetricRegistry
+    let touches: CampaignTouches
+    let clock: any WallClock
+    let registry: MetricRegistry
 
     package init(
         attribution: AttributionService, spend: SpendStore, engine: QueryEngine, clock: any WallClock,
@@ -58,7 +58,7 @@ package struct CampaignReports: Sendable {
 
     // MARK: range
 
-    private struct Range {
+    struct Range {
         var from: Timestamp?
         var to: Timestamp?
         var timezone: String
@@ -66,7 +66,7 @@ package struct CampaignReports: Sendable {
         var zone: ZoneClock
     }
 
-    private func range(org: String, _ question: CampaignQuestion) async throws -> Range {
+    func range(org: String, _ question: CampaignQuestion) async throws -> Range {
         var (timezone, isMixed) = ("UTC", false)
         if let wanted = question.timezone {
             timezone = wanted
@@ -93,7 +93,7 @@ package struct CampaignReports: Sendable {
     }
 
     /// Days whose first moment lies in the range.
-    private func sums(org: String, _ question: CampaignQuestion, _ range: Range) async throws -> [SpendSum] {
+    func sums(org: String, _ question: CampaignQuestion, _ range: Range) async throws -> [SpendSum] {
         func first(_ moment: Timestamp?, none: Int32) -> Int {
             guard let moment else { return Int(none) }
             let day = Int(range.zone.key(.day, at: moment.microseconds))
@@ -106,7 +106,7 @@ package struct CampaignReports: Sendable {
 
     // MARK: campaigns
 
-    private func book(org: String, _ dimension: CreditQuestion.Dimension) async throws -> CampaignBook {
+    func book(org: String, _ dimension: CreditQuestion.Dimension) async throws -> CampaignBook {
         let sightings = try await touches.sightings(org: org, dimension)
         let credited = try await attribution.database.read("attribution.knownCampaigns") { transaction in
             try transaction.all(
@@ -117,7 +117,7 @@ package struct CampaignReports: Sendable {
     }
 
     /// The network of each campaign: the one it has most spend with, else the one that most of its events name.
-    private static func networks(_ sums: [SpendSum], _ book: CampaignBook) -> (
+    static func networks(_ sums: [SpendSum], _ book: CampaignBook) -> (
         names: [String: String], book: CampaignBook
     ) {
         var spent: [String: [String: Int64]] = [:]

@@ -104,9 +104,9 @@ struct CampaignTouches: Sendable {
 }
 
 extension QueryValue {
-    fileprivate var text: String? { if case .text(let text) = self { text } else { nil } }
+    var text: String? { if case .text(let text) = self { text } else { nil } }
 
-    fileprivate var whole: Int64 {
+    var whole: Int64 {
         switch self {
         case .integer(let value): value
         case .number(let value): Int64(value)

@@ -58,6 +58,35 @@ extension SpendStore {
         }
     }
 
+    /// Every campaign that an import ever named.
+    func campaigns(org: String) async throws -> [SpendCampaign] {
+        try await database.read("spend.campaigns", limit: .report) { transaction in
+            try transaction.all(
+                SpendCampaign.self, "SELECT DISTINCT campaign_id, campaign FROM spend_lines WHERE org = \(org)")
+        }
+    }
+
+    /// Sums of these campaigns by day, network and currency, for days with `from` ≤ day < `to`. A line that has the id
+    /// of one campaign and the name of another may be among them: look at the campaign of each sum.
+    func days(org: String, from: Int, to: Int, _ campaigns: [SpendCampaign]) async throws -> [SpendSum] {
+        let (names, ids) = (Set(campaigns.map(\.name)), Set(campaigns.map(\.id)))
+        return try await database.read("spend.days", limit: .report) { transaction in
+            try transaction.all(
+                SpendSum.self,
+                """
+                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, day AS bucket,
+                    SUM(spend_minor) AS spend_minor, SUM(impressions) AS impressions, SUM(clicks) AS clicks,
+                    SUM(conversions_millionths) AS conversions_millionths, SUM(value_minor) AS value_minor
+                FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
+                JOIN spend_lines AS lines ON lines.org = spend_rows.org AND lines.line = spend_rows.line
+                WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
+                    AND until_import > head AND lines.campaign IN (\(list: names.sorted()))
+                    AND lines.campaign_id IN (\(list: ids.sorted()))
+                GROUP BY lines.campaign_id, lines.campaign, lines.network, lines.currency, day
+                """)
+        }
+    }
+
     /// Imported rows, newest days first.
     package func rows(org: String, _ filter: SpendFilter) async throws -> [StoredSpend] {
         let from = filter.from?.daysSince1970 ?? Int(Int32.min)
@@ -96,6 +125,12 @@ extension SpendFigures {
             spendMinor: try row.get("spend_minor"), impressions: try row.optional("impressions"),
             clicks: try row.optional("clicks"), conversionsMillionths: try row.optional("conversions_millionths"),
             valueMinor: try row.optional("value_minor"))
+    }
+}
+
+extension SpendCampaign: RowDecodable {
+    package init(row: Row) throws {
+        self.init(id: try row.get("campaign_id"), name: try row.get("campaign"))
     }
 }
 

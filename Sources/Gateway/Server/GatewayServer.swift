@@ -35,6 +35,7 @@ package struct GatewayParts: Sendable {
     package var logAttribution: LogAttributionParts
     package var postbacks: PostbackStore
     package var campaigns: CampaignReports
+    package var growth: GrowthReports
     package var behaviour: BehaviourParts
     package var jobs: JobParts
     package var site: ChatSiteSettings
@@ -81,6 +82,7 @@ package struct GatewayParts: Sendable {
             spend: SpendStore(
                 database: database, clock: clock, registry: registry, revision: attribution.revision),
             engine: queries, clock: clock, registry: registry)
+        growth = GrowthReports(campaigns: campaigns)
         self.behaviour = behaviour
         self.jobs = jobs
         self.site = site
@@ -187,6 +189,10 @@ package struct GatewayServer: Service {
         LogAttributionRoutes(access: access, parts: parts.logAttribution, clock: parts.clock).register(in: book)
         SpendRoutes(access: access, reports: parts.campaigns, clock: parts.clock, logger: parts.logger)
             .register(in: book)
+        GrowthRoutes(
+            access: access, reports: parts.growth, behaviour: parts.behaviour.questions, clock: parts.clock,
+            logger: parts.logger
+        ).register(in: book)
         PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
         BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
         ExportRoutes(access: access, exports: parts.behaviour.exports, bulk: parts.bulk).register(in: book)

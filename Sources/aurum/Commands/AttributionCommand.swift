@@ -7,8 +7,11 @@ internal import Foundation
 struct AttributionCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "attribution",
-        abstract: "Credit the conversions of the event log, or verify a postback of Apple's ad networks.",
-        subcommands: [Run.self, Report.self, Conversions.self, PostbackCommand.self])
+        abstract: "Credit the conversions of the event log; saturation, cohorts, advice and claims; Apple's postbacks.",
+        subcommands: [
+            Run.self, Report.self, Conversions.self, Saturation.self, Cohorts.self, Retention.self, Advice.self,
+            Claims.self, PostbackCommand.self,
+        ])
 
     struct PostbackCommand: ParsableCommand {
         static let configuration = CommandConfiguration(

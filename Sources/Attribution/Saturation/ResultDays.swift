@@ -1,0 +1,146 @@
+internal import AurumCore
+internal import Database
+internal import Events
+
+/// What the results of a campaign are.
+package enum ResultKind: String, Sendable, CaseIterable {
+    /// Install events of the log.
+    case installs
+    /// Shares of sold legs that were not returned.
+    case conversions
+    /// Shares of leads.
+    case leads
+}
+
+/// Results of one campaign on one day.
+struct ResultDay: Sendable, Equatable {
+    var campaign: String
+    /// nil for what has no currency.
+    var currency: Currency?
+    /// Days since 1970-01-01 by the calendar that was asked for.
+    var day: Int
+    /// Millionths of results.
+    var millionths: Int64
+    /// Net of returns.
+    var revenueMinor: Int64
+}
+
+/// Which results are counted.
+struct ResultSpan: Sendable {
+    var model: CreditModel
+    /// nil for all campaigns.
+    var campaign: String?
+    /// `from` ≤ day < `to`, days since 1970-01-01.
+    var from: Int
+    var to: Int
+    var zone: ZoneClock
+    var timezone: String
+
+    var start: Timestamp { zone.start(ofDay: CivilDate(daysSince1970: from)) }
+    var end: Timestamp { zone.start(ofDay: CivilDate(daysSince1970: to)) }
+
+    /// How long the stretches are that rows are added up by before they are put into days: a day in UTC, else a quarter
+    /// of an hour, which the days of all time zones are made of.
+    var stretch: Int64 { Self.stretch(timezone) }
+
+    static func stretch(_ timezone: String) -> Int64 { timezone == "UTC" ? 86_400_000_000 : 900_000_000 }
+
+    func day(ofStretch number: Int64) -> Int { Int(zone.key(.day, at: number * stretch)) }
+}
+
+extension AttributionService {
+    /// Sold legs that were not returned, by campaign, currency and day.
+    func soldDays(org: String, _ span: ResultSpan) async throws -> [ResultDay] {
+        let (any, campaign) = (span.campaign == nil ? 1 : 0, span.campaign ?? "")
+        let rows = try await database.read("attribution.soldDays", limit: .report) { transaction in
+            try transaction.all(
+                StretchRow.self,
+                """
+                SELECT campaign, currency, sold_at / \(span.stretch) AS stretch, SUM(share_ppm) AS share,
+                    SUM(amount_minor) AS amount
+                FROM attribution_credits
+                WHERE org = \(org) AND model = \(span.model.rawValue) AND sold_at >= \(span.start)
+                    AND sold_at < \(span.end) AND (\(any) = 1 OR campaign = \(campaign))
+                GROUP BY campaign, currency, stretch
+                """)
+        }
+        return Self.days(rows, span)
+    }
+
+    /// Leads by campaign and day.
+    func leadDays(org: String, _ span: ResultSpan) async throws -> [ResultDay] {
+        let (any, campaign) = (span.campaign == nil ? 1 : 0, span.campaign ?? "")
+        let rows = try await database.read("attribution.leadDays", limit: .report) { transaction in
+            try transaction.all(
+                StretchRow.self,
+                """
+                SELECT campaign, '' AS currency, lead_at / \(span.stretch) AS stretch, SUM(share_ppm) AS share,
+                    0 AS amount
+                FROM attribution_leads
+                WHERE org = \(org) AND model = \(span.model.rawValue) AND lead_at >= \(span.start)
+                    AND lead_at < \(span.end) AND (\(any) = 1 OR campaign = \(campaign))
+                GROUP BY campaign, stretch
+                """)
+        }
+        return Self.days(rows, span)
+    }
+
+    private static func days(_ rows: [StretchRow], _ span: ResultSpan) -> [ResultDay] {
+        struct Place: Hashable {
+            let campaign: String
+            let currency: String
+            let day: Int
+        }
+        var sums: [Place: (share: Int64, amount: Int64)] = [:]
+        for row in rows {
+            let place = Place(campaign: row.campaign, currency: row.currency, day: span.day(ofStretch: row.stretch))
+            sums[place, default: (0, 0)].share += row.share
+            sums[place, default: (0, 0)].amount += row.amount
+        }
+        return sums.map { place, sum in
+            ResultDay(
+                campaign: place.campaign, currency: Currency(place.currency), day: place.day, millionths: sum.share,
+                revenueMinor: sum.amount)
+        }
+    }
+}
+
+extension CampaignTouches {
+    /// Install events of one campaign by day.
+    func installDays(org: String, _ span: ResultSpan, campaign: String) async throws(QueryError) -> [ResultDay] {
+        let (name, id) = (ColumnName("campaign.name"), ColumnName("campaign.id"))
+        var query = EventQuery()
+        (query.from, query.to, query.timezone) = (span.start, span.end, span.timezone)
+        (query.bucket, query.limit) = (.day, 10_000)
+        query.filter = .and([
+            .compare(ColumnName("type"), .equal, .text(EventType.install.name)),
+            // A campaign without a name goes by its id, as in all reports.
+            .or([
+                .compare(name, .equal, .text(campaign)),
+                .and([.not(.exists(name)), .compare(id, .equal, .text(campaign))]),
+            ]),
+        ])
+        return try await engine.answer(query, org: org).rows.compactMap { row in
+            guard let date = row.first?.text.flatMap({ CivilDate($0) }), let count = row.last?.whole else { return nil }
+            return ResultDay(
+                campaign: campaign, currency: nil, day: date.daysSince1970, millionths: count * 1_000_000,
+                revenueMinor: 0)
+        }
+    }
+}
+
+private struct StretchRow: RowDecodable {
+    let campaign: String
+    let currency: String
+    let stretch: Int64
+    let share: Int64
+    let amount: Int64
+
+    init(row: Row) throws {
+        campaign = try row.get("campaign")
+        currency = try row.get("currency")
+        stretch = try row.get("stretch")
+        share = try row.get("share")
+        amount = try row.get("amount")
+    }
+}

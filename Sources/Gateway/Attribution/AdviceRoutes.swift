@@ -1,0 +1,159 @@
+internal import Accounts
+internal import Attribution
+internal import AurumCore
+internal import Hummingbird
+internal import Logging
+
+/// Budget advice, what it may do, and what people decided on it. Nothing here changes a budget anywhere.
+struct AdviceRoutes: Sendable {
+    let access: Access
+    let reports: GrowthReports
+    let logger: Logger
+
+    private static let budgetExample: JSONValue = [
+        "campaign": "nyc-solar-brand", "currency": "USD", "target_roas": 1.5, "cap_minor": 50_000, "floor_minor": 5000,
+    ]
+    private static let decisionExample: JSONValue = [
+        "campaign": "nyc-solar-brand", "currency": "USD", "action": "raise", "to_minor": 24_000,
+        "decision": "approved",
+    ]
+
+    func register(in book: RouteBook) {
+        book.get(
+            "/v1/attribution/advice",
+            RouteDescription(
+                "What could be changed about daily budgets, with inputs, interval and expiry; it changes nothing.",
+                tag: "attribution", scope: .analyticsRead,
+                query: [
+                    "campaign": "As reports spell it; all unless told.", "model": "\(AttributionRoutes.models).",
+                    "maturity_days": "Days after which a day's earnings are taken as final; 7 unless told.",
+                    "timezone": GrowthRoutes.timezone,
+                ])
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            let question = try Self.question(request)
+            let report = try await GrowthRoutes.mapped { try await reports.advice(org: principal.org, question) }
+            return .json(report.json)
+        }
+        book.get(
+            "/v1/attribution/advice/decisions",
+            RouteDescription("What people decided on advice, newest first.", tag: "attribution", scope: .analyticsRead)
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            return .json(["decisions": .array(try await reports.decisions(org: principal.org).map(\.json))])
+        }
+        book.post(
+            "/v1/attribution/advice/decisions",
+            RouteDescription(
+                "Keeps that advice was approved or rejected; it must be what is advised now, with the same parameters.",
+                tag: "attribution", scope: .campaignsWrite, success: 201,
+                query: [
+                    "model": "As the advice was asked.", "maturity_days": "As the advice was asked.",
+                    "timezone": "As the advice was asked.",
+                ], body: Self.decisionExample)
+        ) { request, _ in
+            let principal = try access.require(.campaignsWrite, request)
+            return try await decide(request, principal)
+        }
+        book.get(
+            "/v1/attribution/budgets",
+            RouteDescription("Targets, caps and floors of campaigns.", tag: "attribution", scope: .analyticsRead)
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            return .json(["budgets": .array(try await reports.budgets(org: principal.org).map(\.json))])
+        }
+        book.put(
+            "/v1/attribution/budgets",
+            RouteDescription(
+                "Sets the target, cap and floor of one campaign in one currency; members left out have their defaults.",
+                tag: "attribution", scope: .campaignsWrite, body: Self.budgetExample)
+        ) { request, _ in
+            let principal = try access.require(.campaignsWrite, request)
+            let budget = try Self.budget(try await RequestInput.json(request))
+            try await GrowthRoutes.mapped { try await reports.set(budget, org: principal.org) }
+            return .json(budget.json)
+        }
+    }
+
+    private static func question(_ request: Request) throws(Problem) -> AdviceQuestion {
+        var question = AdviceQuestion()
+        question.model = try AttributionRoutes.model("model", RequestInput.text("model", request))
+        question.maturityDays = try RequestInput.integer("maturity_days", request, in: 0...30, standard: 7)
+        question.campaign = try GrowthRoutes.text("campaign", request)
+        question.timezone = RequestInput.text("timezone", request)
+        return question
+    }
+
+    private func decide(_ request: Request, _ principal: Principal) async throws -> Response {
+        let question = try Self.question(request)
+        let body = FieldReader(try await RequestInput.json(request))
+        let (campaign, currency) = (body.text("campaign"), body.currency())
+        let action = BudgetAction(rawValue: body.text("action") ?? "")
+        if action != .raise && action != .lower { body.refuse("action", "must be raise or lower") }
+        let toMinor = body.whole("to_minor")
+        if toMinor == nil { body.refuse("to_minor", "must be a whole number of minor units") }
+        let verdict = AdviceDecision.Verdict(rawValue: body.text("decision") ?? "")
+        if verdict == nil { body.refuse("decision", "must be approved or rejected") }
+        try body.finish()
+        guard let campaign, let currency, let action, let toMinor, let verdict else { throw Problem.internalError }
+        let decision = try await GrowthRoutes.mapped {
+            try await reports.decide(
+                org: principal.org, campaign: campaign, currency: currency, action: action, toMinor: toMinor,
+                verdict: verdict, actor: principal.keyID, question)
+        }
+        logger.info(
+            "budget advice decided",
+            metadata: [
+                "code": "advice_decided", "org": "\(principal.org)", "decision": "\(verdict.rawValue)",
+                "action": "\(action.rawValue)", "from_minor": "\(decision.fromMinor)", "to_minor": "\(toMinor)",
+                "key": "\(principal.keyID)",
+            ])
+        return .json(decision.json, status: .created)
+    }
+
+    private static func budget(_ json: JSONValue) throws(Problem) -> CampaignBudget {
+        let body = FieldReader(json)
+        let (campaign, currency) = (body.text("campaign"), body.currency())
+        var target: Int64?
+        if let value = json["target_roas"], value != .null {
+            target = value.double.flatMap { Int64(exactly: ($0 * 1_000_000).rounded()) }
+            if target == nil { body.refuse("target_roas", "must be a number") }
+        }
+        let (cap, floor) = (body.whole("cap_minor"), body.whole("floor_minor"))
+        for (name, value) in [("cap_minor", cap), ("floor_minor", floor)]
+        where value == nil && json[name] ?? .null != .null {
+            body.refuse(name, "must be a whole number of minor units")
+        }
+        try body.finish()
+        guard let campaign, let currency else { throw .internalError }
+        return CampaignBudget(
+            campaign: campaign, currency: currency, targetMillionths: target ?? CampaignBudget.standardTarget,
+            capMinor: cap, floorMinor: floor ?? 0)
+    }
+}
+
+/// Reads members of a small JSON object and says everything that is wrong at once.
+private final class FieldReader {
+    private let json: JSONValue
+    private var problems: [FieldProblem] = []
+
+    init(_ json: JSONValue) { self.json = json }
+
+    func refuse(_ field: String, _ detail: String) { problems.append(FieldProblem(field: field, detail: detail)) }
+
+    func text(_ field: String) -> String? {
+        if let text = json[field]?.string, (1...1000).contains(text.utf8.count), !text.utf8.contains(0) { return text }
+        refuse(field, "must be a text of 1 to 1000 bytes")
+        return nil
+    }
+
+    func currency() -> Currency? {
+        if let currency = json["currency"]?.string.flatMap({ Currency($0) }) { return currency }
+        refuse("currency", "must be three letters")
+        return nil
+    }
+
+    func whole(_ field: String) -> Int64? { json[field]?.integer }
+
+    func finish() throws(Problem) { if !problems.isEmpty { throw .invalid(problems) } }
+}

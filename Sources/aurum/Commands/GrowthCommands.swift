@@ -1,0 +1,260 @@
+internal import ArgumentParser
+internal import AurumCore
+
+/// What the commands about growth have in common: one question to a running server, a table or JSON.
+private struct GrowthAnswer {
+    let target: SpendCommand.Target
+    let json: Bool
+
+    /// - Parameters:
+    ///   - query: parameters in order; those without a value are left out.
+    ///   - text: the answer for people.
+    func print(_ path: String, _ query: [(String, String?)], _ text: (JSONValue) -> [String]) async throws {
+        let parameters = query.compactMap { name, value in value.map { "\(name)=\(ServerClient.escaped($0))" } }
+        let answer = try await target.client().call(
+            "GET", "/v1/attribution/\(path)" + (parameters.isEmpty ? "" : "?" + parameters.joined(separator: "&")))
+        if json { return try Output.json(answer) }
+        for line in text(answer) { Output.line(line) }
+    }
+
+    static func money(_ minor: JSONValue?, _ currency: JSONValue?) -> String {
+        guard let value = minor?.double, let currency = currency?.string.flatMap({ Currency($0) }),
+            let whole = Int64(exactly: value.rounded())
+        else { return "–" }
+        return Money(minorUnits: whole, currency: currency).decimal
+    }
+
+    static func percent(_ value: JSONValue?) -> String { TextTable.cell(value, percent: true) }
+}
+
+extension AttributionCommand {
+    struct Saturation: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "What a result of a campaign costs at which daily spend, and how near it is to its ceiling.",
+            discussion: "Example: aurum attribution saturation nyc-solar-brand --on installs")
+
+        @OptionGroup var target: SpendCommand.Target
+        @Argument(help: "The campaign's name or id.")
+        var campaign: String
+        @Option(name: .long, help: "installs, conversions or leads.")
+        var on = "conversions"
+        @Option(name: .long, help: "Credit model.")
+        var model = "last"
+        @Option(name: .long, help: "Unless told, the one with most spend.")
+        var currency: String?
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let query = [("campaign", campaign), ("on", on), ("model", model), ("currency", currency)]
+            try await GrowthAnswer(target: target, json: json).print("saturation", query, Self.text)
+        }
+
+        private static func text(_ answer: JSONValue) -> [String] {
+            let (name, currency) = (answer["campaign"]?.string ?? "", answer["currency"])
+            let code = currency?.string ?? ""
+            var lines = [
+                "\(name), \(answer["on"]?.string ?? ""): \(answer["state"]?.string ?? ""), "
+                    + "\(answer["days"]?.integer ?? 0) days of the last \(answer["window_days"]?.integer ?? 0)"
+            ]
+            let missing = (answer["missing"]?.array ?? []).compactMap(\.string)
+            if !missing.isEmpty { lines.append("missing: \(missing.joined(separator: ", "))") }
+            if answer["r_squared"]?.double != nil {
+                lines.append(
+                    "R² \(TextTable.cell(answer["r_squared"])), mean error \(GrowthAnswer.percent(answer["mape"]))")
+            }
+            if let parameters = answer["parameters"], parameters != .null {
+                let band = answer["saturation_band"]?.array ?? []
+                lines.append(
+                    "saturation \(GrowthAnswer.percent(answer["saturation"])) "
+                        + "(95 %: \(GrowthAnswer.percent(band.first)) to \(GrowthAnswer.percent(band.last))) at "
+                        + "\(GrowthAnswer.money(answer["usual_spend_minor"], currency)) \(code) a day")
+                lines.append(
+                    "a result costs at most \(GrowthAnswer.money(parameters["ceiling_minor"], currency)) \(code), half "
+                        + "of it at \(GrowthAnswer.money(parameters["midpoint_minor"], currency)) \(code) a day")
+            }
+            let curve = answer["curve"]?.array ?? []
+            var table = [["spend a day", "cost", "95 % from", "to"]]
+            for index in stride(from: 0, to: curve.count, by: 5) {
+                let point = curve[index]
+                table.append(
+                    ["spend_minor", "cost_minor", "low_minor", "high_minor"].map {
+                        GrowthAnswer.money(point[$0], currency)
+                    })
+            }
+            return lines + (curve.isEmpty ? [] : TextTable.lines(table))
+        }
+    }
+
+    struct Cohorts: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "People by the period of their first lead or sale: what they cost and earned.",
+            discussion: "Example: aurum attribution cohorts --by month --group-by channel --days 365")
+
+        @OptionGroup var target: SpendCommand.Target
+        @Option(name: .long, help: "leads or conversions.")
+        var on = "leads"
+        @Option(name: .long, help: "day, week or month.")
+        var by = "week"
+        @Option(name: .long, help: "campaign, source, medium, channel or network.")
+        var groupBy = "campaign"
+        @Option(name: .long, help: "first, last or last_non_direct.")
+        var model = "last"
+        @Option(name: .long, help: "Today and the days before it.")
+        var days = 90
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let query = [("on", on), ("by", by), ("group_by", groupBy), ("model", model), ("days", "\(days)")]
+            try await GrowthAnswer(target: target, json: json).print("cohorts", query, Self.text)
+        }
+
+        private static func text(_ answer: JSONValue) -> [String] {
+            let horizons = (answer["horizon_days"]?.array ?? []).compactMap(\.integer)
+            func figures(_ row: JSONValue) -> [String] {
+                (row["horizons"]?.array ?? []).flatMap { figure in
+                    let mark = figure["mature"]?.bool == false ? "*" : ""
+                    return [
+                        GrowthAnswer.money(figure["ltv_minor"], row["currency"]) + mark,
+                        TextTable.cell(figure["roas"]) + mark,
+                    ]
+                }
+            }
+            let titles = horizons.flatMap { ["LTV \($0) d", "ROAS \($0) d"] }
+            var table = [["from", "key", "currency", "people", "spend"] + titles]
+            for row in answer["rows"]?.array ?? [] {
+                table.append(
+                    [
+                        TextTable.cell(row["start"]), TextTable.cell(row["key"]), TextTable.cell(row["currency"]),
+                        TextTable.cell(row["size"]), GrowthAnswer.money(row["spend_minor"], row["currency"]),
+                    ] + figures(row))
+            }
+            for row in answer["averages"]?.array ?? [] where row["key"] == .null {
+                table.append(["mature", "all", TextTable.cell(row["currency"]), "", ""] + figures(row))
+            }
+            return TextTable.lines(table) + ["* not everybody is that old yet; left out of averages"]
+        }
+    }
+
+    struct Retention: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "How many of those who came from a campaign come back.",
+            discussion: "Example: aurum attribution retention nyc-solar-brand --by week")
+
+        @OptionGroup var target: SpendCommand.Target
+        @Argument(help: "The campaign's name; all unless told.")
+        var campaign: String?
+        @Option(name: .long, help: "What they began with: visit, install or conversion.")
+        var first = "visit"
+        @Option(name: .long, help: "classic, rolling or unbounded.")
+        var mode = "classic"
+        @Option(name: .long, help: "day, week or month.")
+        var by = "week"
+        @Option(name: .long, help: "Today and the days before it.")
+        var days = 90
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let query = [
+                ("campaign", campaign), ("first", first), ("mode", mode), ("by", by), ("days", "\(days)"),
+            ]
+            try await GrowthAnswer(target: target, json: json).print("retention", query, Self.text)
+        }
+
+        private static func text(_ answer: JSONValue) -> [String] {
+            func cells(_ row: JSONValue) -> [String] {
+                (row["days"]?.array ?? []).map { day in
+                    GrowthAnswer.percent(day["rate"]) + (day["mature"]?.bool == false ? "*" : "")
+                }
+            }
+            let titles = (answer["days"]?.array ?? []).map { "day \($0["day"]?.integer ?? 0)" }
+            var table = [["from", "people"] + titles]
+            for cohort in answer["cohorts"]?.array ?? [] {
+                table.append([TextTable.cell(cohort["start"]), TextTable.cell(cohort["persons"])] + cells(cohort))
+            }
+            table.append(["all", TextTable.cell(answer["persons"])] + cells(answer))
+            return TextTable.lines(table) + ["* of those who are that old"]
+        }
+    }
+
+    struct Advice: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "What could be changed about daily budgets. It changes nothing.",
+            discussion: "Example: aurum attribution advice --maturity-days 14")
+
+        @OptionGroup var target: SpendCommand.Target
+        @Option(name: .long, help: "Credit model.")
+        var model = "last"
+        @Option(name: .long, help: "Days after which a day's earnings are taken as final.")
+        var maturityDays = 7
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let query = [("model", model), ("maturity_days", "\(maturityDays)")]
+            try await GrowthAnswer(target: target, json: json).print("advice", query, Self.text)
+        }
+
+        private static func text(_ answer: JSONValue) -> [String] {
+            var table = [["campaign", "advice", "reason", "from", "to", "currency", "ROAS", "target", "alerts"]]
+            for row in answer["rows"]?.array ?? [] {
+                table.append([
+                    TextTable.cell(row["campaign"]), TextTable.cell(row["action"]), TextTable.cell(row["reason"]),
+                    GrowthAnswer.money(row["from_minor"], row["currency"]),
+                    GrowthAnswer.money(row["to_minor"], row["currency"]), TextTable.cell(row["currency"]),
+                    TextTable.cell(row["roas"]), TextTable.cell(row["target_roas"]),
+                    (row["alerts"]?.array ?? []).compactMap(\.string).joined(separator: ", "),
+                ])
+            }
+            return TextTable.lines(table) + [
+                "mature days from \(answer["mature_from"]?.string ?? "") to before "
+                    + "\(answer["mature_to"]?.string ?? ""); expires \(answer["expires_at"]?.string ?? "")"
+            ]
+        }
+    }
+
+    struct Claims: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "What networks claim beside what is credited to them.",
+            discussion: "Example: aurum attribution claims --days 30 --against leads")
+
+        @OptionGroup var target: SpendCommand.Target
+        @Option(name: .long, help: "conversions or leads.")
+        var against = "conversions"
+        @Option(name: .long, help: "Credit model.")
+        var model = "last"
+        @Option(name: .long, help: "Today and the days before it.")
+        var days = 30
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let query = [("against", against), ("model", model), ("days", "\(days)")]
+            try await GrowthAnswer(target: target, json: json).print("claims", query, Self.text)
+        }
+
+        private static func text(_ answer: JSONValue) -> [String] {
+            var table = [
+                ["date", "network", "currency", "claimed", "credited", "inflation", "value", "credited value"]
+            ]
+            let totals = (answer["totals"]?.array ?? []).map { ("all", $0) }
+            let days = (answer["rows"]?.array ?? []).map { (TextTable.cell($0["date"]), $0) }
+            for (date, row) in totals + days {
+                table.append([
+                    date, TextTable.cell(row["network"]), TextTable.cell(row["currency"]),
+                    TextTable.cell(row["claimed"]), TextTable.cell(row["credited"]), TextTable.cell(row["inflation"]),
+                    GrowthAnswer.money(row["claimed_value_minor"], row["currency"]),
+                    GrowthAnswer.money(row["credited_value_minor"], row["currency"]),
+                ])
+            }
+            let impossible = (answer["overlaps"]?.array ?? []).filter { ($0["impossible"]?.double ?? 0) > 0 }
+            return TextTable.lines(table)
+                + impossible.map {
+                    "\(TextTable.cell($0["date"])) \(TextTable.cell($0["currency"])): "
+                        + "\(TextTable.cell($0["impossible"])) claimed beyond everything that happened"
+                }
+        }
+    }
+}

@@ -1,0 +1,113 @@
+internal import Accounts
+internal import Attribution
+internal import AurumCore
+internal import Database
+internal import Events
+internal import Gateway
+internal import HTTPTypes
+internal import Logging
+internal import Telemetry
+internal import TestSupport
+import Testing
+
+/// Saturation, cohorts, retention, advice and claims over the real routes, a real log and a real database.
+struct GrowthRouteTests {
+    private struct Gateway {
+        let open: OpenDatabase
+        let harness: CaptureHarness
+        let writer: String
+        let reader: String
+
+        init() async throws {
+            let open = try OpenDatabase()
+            let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            harness = try await CaptureHarness(register: { book, access, log in
+                let attribution = AttributionService(database: open.database, events: log.store)
+                let engine = QueryEngine(
+                    source: log.store, registry: open.registry, clock: open.clock, logger: quiet)
+                let campaigns = CampaignReports(
+                    attribution: attribution,
+                    spend: SpendStore(database: open.database, clock: open.clock, registry: open.registry),
+                    engine: engine, clock: open.clock, registry: open.registry)
+                GrowthRoutes(
+                    access: access, reports: GrowthReports(campaigns: campaigns),
+                    behaviour: BehaviourService(engine: engine, clock: open.clock), clock: open.clock, logger: quiet
+                ).register(in: book)
+                SpendRoutes(access: access, reports: campaigns, clock: open.clock, logger: quiet).register(in: book)
+            })
+            self.open = open
+            writer = try await harness.key(scopes: [.campaignsWrite])
+            reader = try await harness.key(scopes: [.analyticsRead])
+        }
+
+        func get(_ path: String) async throws -> CaptureHarness.Answer {
+            try await harness.call(.get, "/v1/attribution/" + path, key: reader)
+        }
+
+        func send(_ method: HTTPRequest.Method, _ path: String, _ body: String) async throws -> CaptureHarness.Answer {
+            try await harness.call(
+                method, "/v1/attribution/" + path, Array(body.utf8), ["content-type": "application/json"], key: writer)
+        }
+    }
+
+    @Test func `each question has an answer on an empty server, and needs its scope`() async throws {
+        let gateway = try await Gateway()
+        for path in ["cohorts", "claims", "advice", "budgets", "advice/decisions", "retention?campaign=x"] {
+            let answer = try await gateway.get(path)
+            #expect(answer.status == 200, "\(path): \(answer.text)")
+            #expect(try await gateway.harness.call(.get, "/v1/attribution/" + path).status == 401, "\(path)")
+            let other = try await gateway.harness.call(.get, "/v1/attribution/" + path, key: gateway.writer)
+            #expect(other.status == 403, "\(path)")
+        }
+        let unknown = try await gateway.get("saturation?campaign=ghost")
+        #expect(unknown.status == 404 && unknown.code == "campaign_unknown", "\(unknown.text)")
+        let body = #"{"campaign":"c","currency":"USD"}"#
+        let refused = try await gateway.harness.call(
+            .put, "/v1/attribution/budgets", Array(body.utf8), ["content-type": "application/json"],
+            key: gateway.reader)
+        #expect(refused.status == 403)
+        await gateway.harness.log.close()
+    }
+
+    @Test(arguments: [
+        "saturation", "saturation?campaign=a&on=clicks", "saturation?campaign=a&currency=dollars",
+        "saturation?campaign=%00", "cohorts?by=hour", "cohorts?group_by=day", "cohorts?model=linear",
+        "cohorts?days=0", "cohorts?days=9&from=2026-01-01", "cohorts?from=2026-02-01&to=2026-01-01",
+        "cohorts?timezone=Mars/Base", "retention?mode=odd", "retention?first=click", "retention?timezone=Mars/Base",
+        "claims?days=401", "claims?against=clicks", "claims?timezone=Mars/Base", "advice?maturity_days=31",
+        "advice?model=none",
+    ])
+    func `a wrong question is refused with its reason`(path: String) async throws {
+        let gateway = try await Gateway()
+        let answer = try await gateway.get(path)
+        #expect(answer.status == 400, "\(answer.text)")
+        await gateway.harness.log.close()
+    }
+
+    @Test func `budgets are set and read, and decisions without advice are refused`() async throws {
+        let gateway = try await Gateway()
+        let set = try await gateway.send(
+            .put, "budgets",
+            #"{"campaign":"spring","currency":"usd","target_roas":1.5,"cap_minor":900,"floor_minor":5}"#)
+        #expect(set.status == 200, "\(set.text)")
+        let budgets = try await gateway.get("budgets").json["budgets"]?.array ?? []
+        #expect(budgets.count == 1 && budgets[0]["target_roas"]?.double == 1.5 && budgets[0]["cap_minor"] == 900)
+        for body in [
+            "{}", #"{"campaign":"c","currency":"U"}"#, #"{"campaign":"c","currency":"USD","target_roas":"x"}"#,
+            #"{"campaign":"c","currency":"USD","target_roas":0}"#,
+            #"{"campaign":"c","currency":"USD","cap_minor":1,"floor_minor":2}"#,
+            #"{"campaign":"c","currency":"USD","cap_minor":1.5}"#,
+        ] {
+            let answer = try await gateway.send(.put, "budgets", body)
+            #expect(answer.status == 422, "\(body): \(answer.text)")
+        }
+        #expect(try await gateway.send(.put, "budgets", "{").status == 400)
+        let wrong = try await gateway.send(.post, "advice/decisions", #"{"action":"hold","decision":"perhaps"}"#)
+        #expect(wrong.status == 422 && wrong.json["problems"]?.array?.count == 5, "\(wrong.text)")
+        let early = try await gateway.send(
+            .post, "advice/decisions",
+            #"{"campaign":"spring","currency":"USD","action":"raise","to_minor":7,"decision":"approved"}"#)
+        #expect(early.status == 404 && early.code == "campaign_unknown", "\(early.text)")
+        await gateway.harness.log.close()
+    }
+}
