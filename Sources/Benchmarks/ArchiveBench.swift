@@ -75,6 +75,6 @@ struct ArchiveBench {
         return try EventLog.open(
             directory: folder.path, configuration: configuration, registry: MetricRegistry(),
             health: HealthRegistry(clock: clock), clock: clock,
-            logger: Logger(label: "bench", factory: { _ in SwiftLogNoOpLogHandler() }))
+            logger: Logger.silent)
     }
 }

@@ -79,7 +79,7 @@ package struct CampaignBench: Sendable {
     private func monthly(_ folder: String) async throws -> [BenchRow] {
         let clock = SystemWallClock()
         let registry = MetricRegistry()
-        let quiet = Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() }
+        let quiet = Logger.silent
         let database = try Database.openSQLite(at: folder + "/reports.db", registry: registry, clock: clock)
         let log = try EventLog.open(
             directory: folder + "/events", registry: registry, health: HealthRegistry(clock: clock), clock: clock,

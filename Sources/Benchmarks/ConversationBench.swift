@@ -73,7 +73,7 @@ private final class ConversationLoad: Sendable {
         limits.messagesPer10Seconds = 10_000
         service = ConversationService(
             database: database, flows: flows, clock: clock, registry: registry,
-            logger: Logger(label: "bench", factory: { _ in SwiftLogNoOpLogHandler() }), limits: limits,
+            logger: Logger.silent, limits: limits,
             onEnd: { ended, tx in try intake.accept(ended, in: tx) })
     }
 

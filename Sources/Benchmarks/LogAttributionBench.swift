@@ -36,7 +36,7 @@ package struct LogAttributionBench: Sendable {
         let (registry, clock) = (MetricRegistry(), SystemWallClock())
         let database = try Database.openSQLite(at: folder + "/bench.db", registry: registry, clock: clock)
         let log = try open(folder)
-        let quiet = Logger(label: "bench", factory: { _ in SwiftLogNoOpLogHandler() })
+        let quiet = Logger.silent
         let attribution = LogAttribution(
             database: database, source: log.store, persons: { log.store.persons(org: $0) },
             folder: folder + "/attribution-runs", clock: clock, registry: registry, logger: quiet)
@@ -110,7 +110,7 @@ package struct LogAttributionBench: Sendable {
         return try EventLog.open(
             directory: folder + "/events", configuration: configuration, registry: MetricRegistry(),
             health: HealthRegistry(clock: clock), clock: clock,
-            logger: Logger(label: "bench", factory: { _ in SwiftLogNoOpLogHandler() }))
+            logger: Logger.silent)
     }
 
     private func fill(_ folder: String, _ data: LogTraffic) async throws {

@@ -47,7 +47,7 @@ struct LogBench: Sendable {
         return try EventLog.open(
             directory: folder.path, configuration: configuration, registry: MetricRegistry(),
             health: HealthRegistry(clock: clock), clock: clock,
-            logger: Logger(label: "bench", factory: { _ in SwiftLogNoOpLogHandler() }))
+            logger: Logger.silent)
     }
 
     /// Every body once; body k is for app k mod 200.

@@ -47,7 +47,7 @@ private enum QueryBench {
         change(&limits)
         return QueryEngine(
             source: source, limits: limits, registry: MetricRegistry(), clock: SystemWallClock(),
-            logger: Logger(label: "bench"))
+            logger: Logger.silent)
     }
 
     static func milliseconds(_ work: () async throws -> Void) async rethrows -> Double {

@@ -10,7 +10,9 @@ import Testing
     private func bench(
         _ area: String, _ arguments: [String]
     ) async throws -> (status: Int32, output: String) {
-        try await AurumBinary.run(["bench", area] + arguments, directory: AurumBinary.root, within: .seconds(180))
+        try await AurumBinary.run(
+            ["bench", area] + arguments, directory: AurumBinary.root, within: .seconds(180),
+            readsErrors: !arguments.contains("--json"))
     }
 
     private func rows(_ output: String) throws -> [String: JSONValue] {

@@ -138,7 +138,8 @@ import Validation
             "AURUM_DATA_DIR": folder.file("data"),
         ]
         let without = try await AurumBinary.run(["spend", "import", "x.csv"], environment: environment)
-        #expect(without.status != 0 && without.output.contains("x.csv cannot be read: No such file or directory"), "\(without.output)")
+        #expect(without.status != 0)
+        #expect(without.output.contains("x.csv cannot be read: No such file or directory"), "\(without.output)")
         let server = try ChildProcess(AurumBinary.path, ["serve"], environment: environment)
         _ = try await server.line(containing: "Aurum is ready at", within: .seconds(20))
         func write(_ name: String, _ text: String) throws -> String {

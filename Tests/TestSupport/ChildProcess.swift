@@ -17,9 +17,11 @@ package final class ChildProcess: Sendable {
     private let process: Process
     private let state = Mutex(State())
 
-    /// Starts `path`; standard output and error are read together.
+    /// Starts `path`; standard output and error are read together, or the output alone and errors are shown with the
+    /// test's own.
     package init(
-        _ path: String, _ arguments: [String] = [], environment: [String: String] = [:], directory: String? = nil
+        _ path: String, _ arguments: [String] = [], environment: [String: String] = [:], directory: String? = nil,
+        readsErrors: Bool = true
     ) throws {
         process = Process()
         process.executableURL = URL(fileURLWithPath: path)
@@ -28,7 +30,7 @@ package final class ChildProcess: Sendable {
         if let directory { process.currentDirectoryURL = URL(fileURLWithPath: directory) }
         let pipe = Pipe()
         process.standardOutput = pipe
-        process.standardError = pipe
+        if readsErrors { process.standardError = pipe }
         process.standardInput = FileHandle.nullDevice
         try process.run()
         PipeReader.start(pipe) { [weak self] data in
@@ -102,9 +104,10 @@ package enum AurumBinary {
     /// Runs a command to its end.
     package static func run(
         _ arguments: [String], environment: [String: String] = [:], directory: String? = nil,
-        within: Duration = .seconds(60)
+        within: Duration = .seconds(60), readsErrors: Bool = true
     ) async throws -> (status: Int32, output: String) {
-        let process = try ChildProcess(path, arguments, environment: environment, directory: directory)
+        let process = try ChildProcess(
+            path, arguments, environment: environment, directory: directory, readsErrors: readsErrors)
         let status = try await process.exit(within: within)
         return (status, process.output)
     }

@@ -109,7 +109,7 @@ private struct JobLoad {
         configuration.concurrency = 4 * JobLimits.batch
         return JobQueue(
             store: site.store, handlers: [JobHandler(Self.kind, body: body)], clock: clock, registry: registry,
-            health: HealthRegistry(clock: clock), logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() },
+            health: HealthRegistry(clock: clock), logger: Logger.silent,
             configuration: configuration)
     }
 

@@ -158,7 +158,7 @@ package struct JobCrash: Sendable {
                     }
                 }
             ], clock: clock, registry: MetricRegistry(), health: HealthRegistry(clock: clock),
-            logger: Logger(label: "worker") { _ in SwiftLogNoOpLogHandler() }, configuration: configuration)
+            logger: Logger.silent, configuration: configuration)
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await queue.run() }
             // Whoever started it may be gone.

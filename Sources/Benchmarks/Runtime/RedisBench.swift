@@ -111,7 +111,7 @@ struct RedisBench: Sendable {
             client = try RedisClient(
                 configuration: configuration, registry: MetricRegistry(),
                 health: HealthRegistry(clock: SystemWallClock()),
-                logger: Logger(label: "bench") { _ in SwiftLogNoOpLogHandler() })
+                logger: Logger.silent)
         } catch { throw BenchFailure(error.description) }
         return try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await client.run() }

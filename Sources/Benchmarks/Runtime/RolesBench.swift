@@ -167,7 +167,7 @@ struct FleetNode: Sendable {
         do {
             client = try RedisClient(
                 configuration: RedisConfiguration(url: url), registry: registry,
-                health: HealthRegistry(clock: clock), logger: Logger(label: "bench"))
+                health: HealthRegistry(clock: clock), logger: Logger.silent)
         } catch { throw BenchFailure(error.description) }
         let pubSub = RedisPubSub(client: client, clock: clock, registry: registry)
         let cache = RedisCache(client: client, pubSub: pubSub, clock: clock, registry: registry)

@@ -22,7 +22,8 @@ enum InputFile {
         }
     }
 
-    private static func explained<Result>(_ name: String, _ work: () throws -> Result) throws(CommandFailure) -> Result {
+    private static func explained<Result>(_ name: String, _ work: () throws -> Result) throws(CommandFailure) -> Result
+    {
         do { return try work() } catch let failure as CommandFailure { throw failure } catch {
             let cause = (error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError ?? error as NSError
             let reason =
