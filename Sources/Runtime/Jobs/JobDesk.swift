@@ -11,6 +11,11 @@ package struct JobTurn: Sendable {
     package init(worker: UID, ends: [JobEnd] = [], limit: Int, lease: Duration = JobLimits.lease) {
         (self.worker, self.ends, self.limit, self.lease) = (worker, ends, limit, lease)
     }
+
+    /// Whether it touches nothing but the jobs that it ends and claims, as far as its worker knows.
+    package var isShort: Bool {
+        ends.allSatisfy { $0.mayFinish && $0.job?.concurrency == nil && $0.job?.children == 0 }
+    }
 }
 
 /// What a worker says about a claim of its.
@@ -22,6 +27,15 @@ package struct JobEnd: Sendable, Equatable {
 
     package init(_ claim: JobClaim, _ outcome: JobOutcome, job: JobRecord? = nil) {
         (self.claim, self.outcome, self.job) = (claim, outcome, job)
+    }
+
+    /// Whether the short way of nearly every job may be tried: done by the worker that still holds it. What the worker
+    /// was given is what the machine decides on; the write holds only if the row is still that claim's.
+    var mayFinish: Bool {
+        guard outcome == .done, let job, job.keepsDone > .zero else { return false }
+        // Its key may have run out, and another job may have it.
+        if case .lasting = job.uniqueness { return false }
+        return true
     }
 }
 
@@ -66,7 +80,7 @@ package struct JobDesk<Table: JobTable> {
     /// Ends attempts, then claims. An outcome that came too late is skipped, not thrown.
     /// - Throws: `JobTurnIsLong` in a short transaction: do it again in a whole one.
     package func turn(_ turn: JobTurn, random: inout some RandomNumberGenerator) throws -> JobTurnResult {
-        if table.sharing == .short, !Self.isShort(turn) { throw JobTurnIsLong() }
+        if table.sharing == .short, !turn.isShort { throw JobTurnIsLong() }
         if table.sharing == .whole { try settle() }
         var result = JobTurnResult()
         result.ended = try end(turn.ends, random: &random)
@@ -125,28 +139,12 @@ package struct JobDesk<Table: JobTable> {
 
     // MARK: End
 
-    /// Whether the short way of nearly every job may be tried: done by the worker that still holds it. What the worker
-    /// was given is what the machine decides on; the write holds only if the row is still that claim's.
-    private static func mayFinish(_ end: JobEnd) -> Bool {
-        guard end.outcome == .done, let job = end.job, job.keepsDone > .zero else { return false }
-        // Its key may have run out, and another job may have it.
-        if case .lasting = job.uniqueness { return false }
-        return true
-    }
-
-    /// Whether a turn touches nothing but the jobs that it ends and claims, as far as its worker knows.
-    package static func isShort(_ turn: JobTurn) -> Bool {
-        turn.ends.allSatisfy { end in
-            mayFinish(end) && end.job?.concurrency == nil && end.job?.children == 0
-        }
-    }
-
     /// The jobs after their ends, in that order; nil where the word came too late.
     private func end(_ ends: [JobEnd], random: inout some RandomNumberGenerator) throws -> [JobRecord?] {
         guard !ends.isEmpty else { return [] }
         // In one order for everybody, also where some are then read and others just written.
         if table.sharing == .whole { try table.lock(seqs: ends.map(\.claim.seq)) }
-        let finished = try finish(ends.filter(Self.mayFinish))
+        let finished = try finish(ends.filter(\.mayFinish))
         let rest = ends.filter { finished[$0.claim] == nil }
         if rest.isEmpty { return ends.map { finished[$0.claim] } }
         // Most of them ended in the transaction of their effects. What a claim lost it never gets back, so that a look
@@ -204,7 +202,7 @@ package struct JobDesk<Table: JobTable> {
     /// - Throws: `JobError.staleFence`: the effects must not be kept.
     package func complete(_ claim: JobClaim, job: JobRecord? = nil) throws {
         let end = JobEnd(claim, .done, job: job)
-        if Self.mayFinish(end), try !finish([end]).isEmpty { return }
+        if end.mayFinish, try !finish([end]).isEmpty { return }
         try table.lock(seqs: [claim.seq])
         guard JobMachine.standing(try table.job(seq: claim.seq), claim) == .holds,
             try self.end(claim, .done, random: 0) != nil

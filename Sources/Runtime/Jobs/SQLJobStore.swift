@@ -131,7 +131,7 @@ package final class SQLJobStore: JobStore {
     /// A turn that touches no key and no child waits for nobody on PostgreSQL. Whether it is one is seen before it
     /// locks anything; one that finds out later begins again.
     package func turn(_ turn: JobTurn) async throws -> JobTurnResult {
-        let isShort = database.dialect == .postgres && JobDesk<SQLJobTable>.isShort(turn)
+        let isShort = database.dialect == .postgres && turn.isShort
         if isShort {
             do {
                 return try await database.write("jobs.turn.short", isolation: .readCommitted) { tx in
