@@ -75,6 +75,9 @@ package struct EngineFigures: Sendable, Equatable {
     package var acquireTimeouts = 0
     /// Size of the write-ahead log; nil where the engine has none of its own.
     package var walBytes: Int?
+    /// Whether announcements of other processes are heard; without, everybody looks by himself now and then. Nil where
+    /// nobody listens or there are no others.
+    package var isListening: Bool?
 }
 
 /// The statements of one open transaction, spoken to one connection.

@@ -78,6 +78,27 @@ struct JobConformance {
     }
 
     @Test(arguments: JobStoreKind.allCases)
+    func `of two claims of a job that end in one turn the newer one counts, and its key is left once`(
+        _ kind: JobStoreKind
+    ) async throws {
+        let test = try JobHarness(kind)
+        for name in ["a", "b", "c", "d"] {
+            try await test.add(test.new(name, concurrency: JobConcurrency("key", limit: 2)))
+        }
+        let first = try await test.claim()
+        #expect(first.count == 2)
+        test.clock.advance(by: .seconds(31))
+        #expect(try await test.store.tend().rescued == 2)
+        let second = try await test.claim()
+        let again = try #require(second.first { $0.id == first[0].id })
+        let ends = [first[0], again].map { JobEnd($0.claim, .done, job: $0) }
+        let result = try await test.store.turn(JobTurn(worker: test.one, ends: ends, limit: 10))
+        #expect(result.ended.map { $0?.id } == [nil, again.id])
+        // One of two places under the key is free, not both.
+        #expect(result.claimed.count == 1)
+    }
+
+    @Test(arguments: JobStoreKind.allCases)
     func `a lost lease gives the job to another, and the first holder's words count no more`(
         _ kind: JobStoreKind
     ) async throws {

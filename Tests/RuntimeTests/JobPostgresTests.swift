@@ -284,6 +284,71 @@ struct JobPostgresTests {
         #expect(rest.map(\.id) == [parent])
     }
 
+    @Test(arguments: [Isolation.serializable, .readCommitted])
+    func `a job that a caller found waiting does not start before the caller's transaction ends`(
+        _ isolation: Isolation
+    ) async throws {
+        let fleet = try Fleet(2)
+        let wish = NewJob(Self.kind, org: "acme", unique: ("once", .untilStarted))
+        let waiting = try await fleet.stores[0].enqueue([wish])[0].id
+        let (found, find) = AsyncStream<Bool>.makeStream()
+        let release = DispatchSemaphore(value: 0)
+        defer { release.signal() }
+        let turn = JobTurn(worker: UID(high: 1, low: 1), limit: 10)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                try await fleet.databases[0].write("test.finding", isolation: isolation) { tx in
+                    let receipt = try fleet.stores[0].enqueue(wish, in: tx)
+                    find.yield(receipt.isDuplicate && receipt.id == waiting)
+                    release.wait()
+                }
+            }
+            for await isFound in found {
+                #expect(isFound)
+                break
+            }
+            #expect(try await fleet.stores[1].turn(turn).claimed.isEmpty)
+            release.signal()
+            try await group.waitForAll()
+        }
+        #expect(try await fleet.stores[1].turn(turn).claimed.map(\.id) == [waiting])
+    }
+
+    /// Ten seconds, the server's limit: longer than the test's holder would have to wait for it.
+    @Test func `what a stopped process holds is free again when the server's limit is over`() async throws {
+        let fleet = try Fleet(2)
+        _ = try await fleet.stores[0].enqueue([
+            NewJob(Self.kind, org: "acme", concurrency: JobConcurrency("key", limit: 1))
+        ])
+        let (held, hold) = AsyncStream<Void>.makeStream()
+        let release = DispatchSemaphore(value: 0)
+        defer { release.signal() }
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask {
+                await #expect(throws: (any Error).self) {
+                    try await fleet.databases[0].write("test.stopped", isolation: .readCommitted) { tx in
+                        let table = SQLJobTable(tx, sharing: .whole)
+                        try table.waitForOthers()
+                        hold.yield()
+                        release.wait()
+                        _ = try table.schedules()
+                    }
+                }
+            }
+            for await _ in held { break }
+            let started = ContinuousClock.now
+            var upkeep: JobUpkeep?
+            while upkeep == nil, ContinuousClock.now - started < .seconds(30) {
+                upkeep = try? await fleet.stores[1].tend()
+            }
+            #expect(upkeep != nil && ContinuousClock.now - started < .seconds(20))
+            let claimed = try await fleet.stores[1].turn(JobTurn(worker: UID(high: 1, low: 1), limit: 10)).claimed
+            #expect(claimed.count == 1)
+            release.signal()
+            try await group.waitForAll()
+        }
+    }
+
     @Test func `lists reach the server as they are`() async throws {
         let open = try OpenDatabase(on: .postgres)
         let texts: [String?] = ["", "NULL", nil, "a,b", #"{"x":"\"}"#, "'", "\\", "\n\t", "é 🙂", "null", " "]

@@ -143,6 +143,7 @@ struct DatabaseJudge: Sendable {
     func numbers(_ sample: Sample) -> [String: Double] {
         var numbers: [String: Double] = [:]
         numbers["commit_p95_ms"] = commitP95.map { $0.seconds * 1000 }
+        numbers["listening"] = sample.engine.isListening.map { $0 ? 1 : 0 }
         numbers["wal_bytes"] = sample.engine.walBytes.map(Double.init)
         numbers["disk_free_ratio"] = sample.disk?.freeShare
         numbers["outbox_rows"] = sample.outbox.map { Double($0.rows) }

@@ -29,6 +29,10 @@ final class PostgresBell: Sendable {
     /// How often a silent connection is asked whether it still is one.
     static let testAfter: Duration = .seconds(30)
     private static let reconnects: ClosedRange<Duration> = .milliseconds(50) ... .seconds(5)
+    /// A connection that lived for less was none: the next one is not tried at once.
+    private static let provenAfter: Duration = .seconds(5)
+    /// How long an end waits for what is still to be said.
+    private static let lastWords: Duration = .milliseconds(500)
 
     private struct Listener {
         let id: Int
@@ -43,6 +47,8 @@ final class PostgresBell: Sendable {
         var lastID = 0
         var isRunning = false
         var isClosed = false
+        /// Others are heard.
+        var isListening = false
     }
 
     /// What bell and thread share; the bell alone keeps the thread going.
@@ -50,6 +56,8 @@ final class PostgresBell: Sendable {
         let address: PostgresAddress
         let state = Mutex(State())
         let wake: WakePipe
+        /// Signalled when the thread has ended after a close.
+        let ended = DispatchSemaphore(value: 0)
 
         init(_ address: PostgresAddress, _ wake: WakePipe) { (self.address, self.wake) = (address, wake) }
     }
@@ -91,15 +99,21 @@ final class PostgresBell: Sendable {
         return stream
     }
 
+    /// Whether others are heard; nil while nobody listens.
+    var isListening: Bool? {
+        core?.state.withLock { $0.listeners.isEmpty ? nil : $0.isListening }
+    }
+
+    /// Ends it. What was announced and not said yet is said before, within half a second or not at all.
     func close() {
         guard let core else { return }
-        let listeners = core.state.withLock { state in
-            defer { state.listeners = [] }
-            (state.isClosed, state.waiting) = (true, [])
-            return state.listeners
+        let (listeners, hasWords) = core.state.withLock { state in
+            defer { (state.listeners, state.isClosed) = ([], true) }
+            return (state.listeners, !state.isClosed && state.isRunning && !state.waiting.isEmpty)
         }
         for listener in listeners { listener.continuation.finish() }
         core.wake.ring()
+        if hasWords { _ = core.ended.wait(timeout: .now() + Self.lastWords.seconds) }
     }
 
     /// The thread, where there is none, or a sign to it.
@@ -115,18 +129,24 @@ final class PostgresBell: Sendable {
     // MARK: The thread
 
     private static func run(_ core: Core) {
+        defer { if core.state.withLock({ $0.isClosed }) { core.ended.signal() } }
         var pause = reconnects.lowerBound
         while true {
+            let started = ContinuousClock.now
             do {
                 let connection = try PostgresConnection(core.address)
-                pause = reconnects.lowerBound
                 if try serve(connection, core) { return }
             } catch {
+                if ContinuousClock.now - started >= provenAfter { pause = reconnects.lowerBound }
+                let isClosed = core.state.withLock { state in
+                    state.isListening = false
+                    return state.isClosed
+                }
+                if isClosed { return }
                 core.wake.wait(pause)
                 pause = min(reconnects.upperBound, pause * 2)
+                if core.state.withLock({ $0.isClosed && $0.waiting.isEmpty }) { return }
             }
-            let isClosed = core.state.withLock { $0.isClosed }
-            if isClosed { return }
         }
     }
 
@@ -136,14 +156,15 @@ final class PostgresBell: Sendable {
         let name = try connection.command("SELECT 'aurum_' || md5(current_schema())").first?.first
         guard let channel = name ?? nil else { throw PostgresConnectionLost() }
         try connection.command("LISTEN \(channel)")
+        core.state.withLock { $0.isListening = true }
         ring(core, DatabaseTopic.allCases)
         var sentAt = ContinuousClock.now - spacing
         var heardAt = ContinuousClock.now
         while true {
             let now = ContinuousClock.now
             let topics: [DatabaseTopic]? = core.state.withLock { state in
-                guard !state.isClosed else { return nil }
-                guard now - sentAt >= spacing else { return [] }
+                if state.isClosed, state.waiting.isEmpty { return nil }
+                guard state.isClosed || now - sentAt >= spacing else { return [] }
                 defer { state.waiting = [] }
                 return Array(state.waiting)
             }
@@ -180,7 +201,7 @@ final class PostgresBell: Sendable {
     private static func isNeedless(_ core: Core) -> Bool {
         core.state.withLock { state in
             guard state.listeners.isEmpty, state.waiting.isEmpty else { return false }
-            state.isRunning = false
+            (state.isRunning, state.isListening) = (false, false)
             return true
         }
     }

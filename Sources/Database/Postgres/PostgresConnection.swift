@@ -76,8 +76,8 @@ final class PostgresConnection {
         canceller = PostgresCanceller.Handle(cancel)
         aurum_pg_quiet(made)
         PQsetnonblocking(made, 1)
-        // A read is an implicit transaction: it takes its isolation from these. A pipeline counts as busy for the
-        // server, so its idle limit ends nothing within one; keepalives free what a machine that vanished held.
+        // A read is an implicit transaction: it takes its isolation from these. Keepalives free what a machine that
+        // vanished held, the idle limit what a stopped process holds.
         try command(
             """
             SET statement_timeout = 60000; SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 10000;
@@ -160,6 +160,14 @@ final class PostgresConnection {
 
     /// Reads what is left up to the synchronisation point and leaves the pipeline.
     private func drainPipeline() throws {
+        try awaitSynchronised()
+        guard PQexitPipelineMode(raw) == 1 else { throw lost() }
+        inPipeline = false
+        deallocations = 0
+    }
+
+    /// Reads, and throws away, what is left up to the last synchronisation point.
+    private func awaitSynchronised() throws {
         let deadline = ContinuousClock.now + Self.cancelGrace + statementLimit
         while pendingSyncs > 0 {
             let answer = try next(until: deadline)
@@ -170,9 +178,6 @@ final class PostgresConnection {
                 throw lost()
             }
         }
-        guard PQexitPipelineMode(raw) == 1 else { throw lost() }
-        inPipeline = false
-        deallocations = 0
     }
 
     private func synchronise() throws {
@@ -196,7 +201,10 @@ final class PostgresConnection {
             try send { PQsendPrepare(raw, entry.name, text, Int32(key.types.count), key.types) }
         }
         try send(entry.name, statement.values)
-        try send { PQsendFlushRequest(raw) }
+        // A write is told each time that the server waits for us: so its limit on idle transactions frees what a process
+        // that was stopped holds. A read is an implicit transaction, which such a word would end.
+        let isWrite = beginAwaited || transactionID != nil
+        if isWrite { try synchronise() } else { try send { PQsendFlushRequest(raw) } }
         if beginAwaited { try awaitBegin() }
         try readDeallocations()
         if known == nil {
@@ -204,6 +212,12 @@ final class PostgresConnection {
             remember(entry, key)
         }
         let answer = try one()
+        if isWrite {
+            do { try awaitSynchronised() } catch {
+                PQclear(answer)
+                throw error
+            }
+        }
         let columns = entry.columns ?? PostgresColumns(answer)
         entry.columns = columns
         return PostgresResult(answer, columns: columns)

@@ -37,7 +37,11 @@ final class PostgresEngine: SQLEngine {
         reruns = registry.counter(.databaseReruns)
     }
 
-    var figures: EngineFigures { pool.figures }
+    var figures: EngineFigures {
+        var figures = pool.figures
+        figures.isListening = bell?.isListening
+        return figures
+    }
 
     func close() {
         bell?.close()

@@ -104,9 +104,11 @@ package struct JobDesk<Table: JobTable> {
     }
 
     /// Jobs with keys are left where they are, and counted: the next turn finds them and is a whole one.
+    /// - Throws: `JobTurnIsLong` where there is nothing else: others hold what lies before them.
     private func chooseUnkeyed(_ limit: Int) throws -> (chosen: [JobRecord], parked: Int) {
         let front = try table.front(at: now, limit: limit).prefix(limit)
         let chosen = front.filter { !$0.hasKeys }
+        if chosen.isEmpty, !front.isEmpty { throw JobTurnIsLong() }
         return (chosen, front.count - chosen.count)
     }
 
@@ -174,8 +176,8 @@ package struct JobDesk<Table: JobTable> {
         }
         let written = try table.finish(after.map { JobFinish(job: $1, claim: $0) })
         guard !written.isEmpty else { return [:] }
-        try makeRoom(before.filter { written.contains($0.seq) })
-        return after.filter { written.contains($0.key.seq) }
+        try makeRoom(before.filter { written.contains(JobClaim(seq: $0.seq, fence: $0.fence)) })
+        return after.filter { written.contains($0.key) }
     }
 
     /// Ends an attempt; nil when the claim is stale. The job that this claim has already ended is answered unchanged.

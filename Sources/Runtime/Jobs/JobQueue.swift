@@ -259,7 +259,8 @@ package final class JobQueue: Service {
 
     /// Lengthens the leases of what runs; what is not ours any more is stopped.
     package func renew() async throws {
-        let mine = state.withLock { Array($0.running.keys) }
+        // Also those that are done and that nobody could be told about yet: nobody is to do them again meanwhile.
+        let mine = state.withLock { Array($0.running.keys) + $0.ends.map(\.claim) }
         guard !mine.isEmpty else { return }
         let held = Dictionary(
             try await store.renew(mine, worker: worker, lease: configuration.lease).map { ($0.claim, $0.isCancelled) },

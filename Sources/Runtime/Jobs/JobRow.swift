@@ -161,6 +161,12 @@ extension JobSchedule: RowDecodable {
     }
 }
 
+struct ClaimRow: RowDecodable {
+    let claim: JobClaim
+
+    init(row: Row) throws { claim = JobClaim(seq: try row.get("seq"), fence: try row.get("fence")) }
+}
+
 struct HeldRow: RowDecodable {
     let held: HeldJob
 

@@ -75,9 +75,9 @@ package protocol JobTable {
     func updateClaimed(_ jobs: [JobRecord]) throws
     /// Writes state and ready time only: what `park` and `unpark` changed.
     func updatePlaces(_ jobs: [JobRecord]) throws
-    /// Writes the ends of jobs whose claims still hold and that nobody waits for. The places (`seq`) of those; nothing
-    /// was written for the rest.
-    func finish(_ ends: [JobFinish]) throws -> Set<Int64>
+    /// Writes the ends of jobs whose claims still hold and that nobody waits for. Those claims; nothing was
+    /// written for the rest.
+    func finish(_ ends: [JobFinish]) throws -> Set<JobClaim>
     /// The job keeps nobody out any more.
     func releaseUnique(_ holder: JobRecord) throws
     func remove(_ job: JobRecord) throws

@@ -69,8 +69,8 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     package func updatePlaces(_ jobs: [JobRecord]) { for job in jobs { update(job) } }
 
-    package func finish(_ ends: [JobFinish]) -> Set<Int64> {
-        var written: Set<Int64> = []
+    package func finish(_ ends: [JobFinish]) -> Set<JobClaim> {
+        var written: Set<JobClaim> = []
         for end in ends {
             let (job, claim) = (end.job, end.claim)
             guard var row = jobs[claim.seq], row.state == .running, row.fence == claim.fence, row.children == 0 else {
@@ -79,7 +79,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
             (row.state, row.worker, row.leaseUntil) = (job.state, nil, nil)
             (row.isUniqueHeld, row.finishedAt, row.keepUntil) = (job.isUniqueHeld, job.finishedAt, job.keepUntil)
             update(row)
-            written.insert(claim.seq)
+            written.insert(claim)
         }
         return written
     }

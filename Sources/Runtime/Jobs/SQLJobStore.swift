@@ -58,6 +58,22 @@ package final class SQLJobStore: JobStore {
         return desk
     }
 
+    /// How often a whole transaction is tried that others keep waiting for longer than a statement may.
+    private static let wholeTries = 5
+
+    /// A transaction that may do everything. It waits for its turn first, so that one that waited too long has done
+    /// nothing, and is tried again.
+    private func whole<Value: Sendable>(
+        _ name: StaticString, _ body: @escaping @Sendable (Transaction, JobDesk<SQLJobTable>) throws -> Value
+    ) async throws -> Value {
+        for _ in 1..<Self.wholeTries {
+            do {
+                return try await database.write(name, isolation: .readCommitted) { try body($0, self.wholeDesk($0)) }
+            } catch SQLError.timeout(.lock) { continue }
+        }
+        return try await database.write(name, isolation: .readCommitted) { try body($0, self.wholeDesk($0)) }
+    }
+
     // MARK: inside the caller's transaction
 
     /// Joins the caller's transaction: committed means it will run, rolled back means it never was.
@@ -182,15 +198,15 @@ package final class SQLJobStore: JobStore {
     }
 
     package func recover() async throws -> JobUpkeep {
-        try await database.write("jobs.recover", isolation: .readCommitted) { try self.wholeDesk($0).recover() }
+        try await whole("jobs.recover") { try $1.recover() }
     }
 
     package func keep(_ schedule: JobSchedule) async throws {
-        try await database.write("jobs.schedule", isolation: .readCommitted) { try self.wholeDesk($0).keep(schedule) }
+        try await whole("jobs.schedule") { try $1.keep(schedule) }
     }
 
     package func keepOnly(_ names: Set<String>) async throws {
-        try await database.write("jobs.keepOnly", isolation: .readCommitted) { try self.wholeDesk($0).keepOnly(names) }
+        try await whole("jobs.keepOnly") { try $1.keepOnly(names) }
     }
 
     package func cancel(_ id: UID, org: String) async throws -> JobRecord {
@@ -216,9 +232,7 @@ package final class SQLJobStore: JobStore {
 
     package func redrive(_ id: UID, org: String) async throws -> JobRecord {
         let job = try await unlessTaken {
-            try await self.database.write("jobs.redrive", isolation: .readCommitted) {
-                try self.wholeDesk($0).redrive(id, org: org)
-            }
+            try await self.whole("jobs.redrive") { try $1.redrive(id, org: org) }
         }
         registry.counter(.jobs, job.type, "redriven").increment()
         wakeAll()
@@ -231,8 +245,8 @@ package final class SQLJobStore: JobStore {
         while let after = next {
             let already = total
             let batch = try await unlessTaken {
-                try await self.database.write("jobs.redriveAll", isolation: .readCommitted) { tx in
-                    try self.wholeDesk(tx).redrive(org: org, type: type, after: after, rate: rate, already: already)
+                try await self.whole("jobs.redriveAll") {
+                    try $1.redrive(org: org, type: type, after: after, rate: rate, already: already)
                 }
             }
             total += batch.redriven

@@ -7,9 +7,11 @@ extension SQLJobTable {
     // MARK: locks
 
     /// Waits until no other transaction of the store does more than claim unkeyed jobs and end those that nobody waits
-    /// for. Before any row is locked, so that nobody waits for one who waits here.
-    func waitForOthers() throws {
+    /// for. Before any row is locked, so that nobody waits for one who waits here; so it may wait for longer than for
+    /// a row, nearly as long as a statement may take.
+    package func waitForOthers() throws {
         guard isPostgres else { return }
+        try tx.run("SELECT set_config('lock_timeout', '4500', true)")
         try tx.run("SELECT pg_advisory_xact_lock(hashtextextended('aurum jobs ' || current_schema(), 0))")
     }
 
@@ -36,13 +38,17 @@ extension SQLJobTable {
     func unlocked(_ find: () throws -> [JobRecord]) throws -> [JobRecord] {
         let found = try find()
         guard isPostgres, !found.isEmpty else { return found }
-        let free = Set(
+        let free = try lockFree(seqs: found.map(\.seq))
+        return try find().filter { free.contains($0.seq) }
+    }
+
+    /// Locks those that nobody else is at, and says which.
+    func lockFree(seqs: [Int64]) throws -> Set<Int64> {
+        guard isPostgres else { return Set(seqs) }
+        return Set(
             try tx.values(
                 Int64.self,
-                """
-                SELECT seq FROM jobs WHERE seq = ANY(\(array: found.map(\.seq))) ORDER BY seq FOR UPDATE SKIP LOCKED
-                """))
-        return try find().filter { free.contains($0.seq) }
+                "SELECT seq FROM jobs WHERE seq = ANY(\(array: seqs)) ORDER BY seq FOR UPDATE SKIP LOCKED"))
     }
 
     // MARK: claims
@@ -153,28 +159,28 @@ extension SQLJobTable {
 
     /// Locks row by row in the order of `seq`, as everybody does. A lease says that a job runs, as the table itself
     /// demands; were its state asked for, the planner would look for each row among all that run.
-    func finishTogether(_ ends: [JobFinish]) throws -> Set<Int64> {
+    func finishTogether(_ ends: [JobFinish]) throws -> Set<JobClaim> {
         let seqs = ends.map(\.claim.seq)
-        return Set(
-            try tx.values(
-                Int64.self,
-                """
-                WITH ended AS MATERIALIZED (
-                    SELECT held.seq, given.state, given.unique_held, given.finished_at, given.keep_until
-                    FROM (SELECT * FROM unnest(\(array: seqs), \(array: ends.map(\.claim.fence)),
-                            \(array: ends.map(\.job.state.rawValue)), \(array: ends.map(\.job.heldKey)),
-                            \(array: ends.map { $0.job.finishedAt?.microseconds }),
-                            \(array: ends.map { $0.job.keepUntil?.microseconds }))
-                        AS list (seq, fence, state, unique_held, finished_at, keep_until) ORDER BY seq) AS given
-                    CROSS JOIN LATERAL (
-                        SELECT jobs.seq FROM jobs
-                        WHERE jobs.seq = given.seq AND jobs.lease_until IS NOT NULL AND jobs.fence = given.fence
-                            AND jobs.children = 0 FOR UPDATE) AS held)
-                UPDATE jobs SET state = ended.state, worker = NULL, lease_until = NULL,
-                    unique_held = ended.unique_held, finished_at = ended.finished_at, keep_until = ended.keep_until
-                FROM ended WHERE jobs.seq = ended.seq AND jobs.seq = ANY(ARRAY(SELECT seq FROM ended))
-                RETURNING jobs.seq
-                """))
+        let rows = try tx.all(
+            ClaimRow.self,
+            """
+            WITH ended AS MATERIALIZED (
+                SELECT held.seq, given.state, given.unique_held, given.finished_at, given.keep_until
+                FROM (SELECT * FROM unnest(\(array: seqs), \(array: ends.map(\.claim.fence)),
+                        \(array: ends.map(\.job.state.rawValue)), \(array: ends.map(\.job.heldKey)),
+                        \(array: ends.map { $0.job.finishedAt?.microseconds }),
+                        \(array: ends.map { $0.job.keepUntil?.microseconds }))
+                    AS list (seq, fence, state, unique_held, finished_at, keep_until) ORDER BY seq) AS given
+                CROSS JOIN LATERAL (
+                    SELECT jobs.seq FROM jobs
+                    WHERE jobs.seq = given.seq AND jobs.lease_until IS NOT NULL AND jobs.fence = given.fence
+                        AND jobs.children = 0 FOR UPDATE) AS held)
+            UPDATE jobs SET state = ended.state, worker = NULL, lease_until = NULL,
+                unique_held = ended.unique_held, finished_at = ended.finished_at, keep_until = ended.keep_until
+            FROM ended WHERE jobs.seq = ended.seq AND jobs.seq = ANY(ARRAY(SELECT seq FROM ended))
+            RETURNING jobs.seq, jobs.fence
+            """)
+        return Set(rows.map(\.claim))
     }
 
     // MARK: rows
@@ -227,7 +233,8 @@ extension SQLJobTable {
             """) ?? 0
     }
 
-    /// Each key is looked up by itself: `OFFSET 0` keeps the planner from reading the whole index instead.
+    /// Each key is looked up by itself: `OFFSET 0` keeps the planner from reading the whole index instead. Holders are
+    /// locked as in `SQLJobTable.holders`.
     func holdersTogether(_ keys: [JobUniqueKey]) throws -> [JobUniqueKey: JobRecord] {
         let rows = try tx.all(
             JobRecord.self,
@@ -236,7 +243,7 @@ extension SQLJobTable {
                 AS given (org, type, key)
             CROSS JOIN LATERAL (
                 SELECT * FROM jobs
-                WHERE jobs.org = given.org AND jobs.type = given.type AND jobs.unique_held = given.key OFFSET 0) AS jobs
+                WHERE jobs.org = given.org AND jobs.type = given.type AND jobs.unique_held = given.key OFFSET 0 FOR SHARE) AS jobs
             """)
         return Dictionary(
             rows.compactMap { row in

@@ -76,10 +76,10 @@ package struct SQLJobTable: JobTable {
         }
     }
 
-    package func finish(_ ends: [JobFinish]) throws -> Set<Int64> {
+    package func finish(_ ends: [JobFinish]) throws -> Set<JobClaim> {
         if isPostgres, ends.count > 1 { return try finishTogether(ends) }
-        var written: Set<Int64> = []
-        for end in ends where try finish(end.job, end.claim) { written.insert(end.claim.seq) }
+        var written: Set<JobClaim> = []
+        for end in ends where try finish(end.job, end.claim) { written.insert(end.claim) }
         return written
     }
 
@@ -126,15 +126,25 @@ package struct SQLJobTable: JobTable {
         try tx.one(JobRecord.self, "SELECT * FROM jobs WHERE org = \(org) AND id = \(id)")
     }
 
+    /// Beside others they are kept from starting and from ending until the transaction ends: what it wrote for the job
+    /// that it found there, that job will read.
     package func holders(of keys: [JobUniqueKey]) throws -> [JobUniqueKey: JobRecord] {
         if isPostgres, keys.count > 1 { return try holdersTogether(keys) }
         var holders: [JobUniqueKey: JobRecord] = [:]
         for key in keys {
-            holders[key] = try tx.one(
-                JobRecord.self,
-                """
-                SELECT * FROM jobs WHERE org = \(key.org) AND type = \(key.type) AND unique_held = \(key.key)
-                """)
+            holders[key] =
+                isPostgres
+                ? try tx.one(
+                    JobRecord.self,
+                    """
+                    SELECT * FROM jobs WHERE org = \(key.org) AND type = \(key.type) AND unique_held = \(key.key)
+                    FOR SHARE
+                    """)
+                : try tx.one(
+                    JobRecord.self,
+                    """
+                    SELECT * FROM jobs WHERE org = \(key.org) AND type = \(key.type) AND unique_held = \(key.key)
+                    """)
         }
         return holders
     }
@@ -221,8 +231,8 @@ package struct SQLJobTable: JobTable {
 
     package func renew(_ claims: [JobClaim], worker: UID, until: Timestamp) throws -> [HeldJob] {
         let seqs = claims.map(\.seq)
-        // In the order in which turns end them.
-        try lock(seqs: seqs)
+        // A job that a transaction is at is renewed the next time; the leases of the others do not wait for it.
+        let free = try lockFree(seqs: seqs)
         let rows = try tx.all(
             HeldRow.self,
             """
@@ -234,7 +244,8 @@ package struct SQLJobTable: JobTable {
         try tx.run(
             """
             UPDATE jobs SET lease_until = \(until)
-            WHERE state = 'running' AND worker = \(worker) AND seq IN (\(list: held.map(\.claim.seq)))
+            WHERE state = 'running' AND worker = \(worker)
+                AND seq IN (\(list: held.map(\.claim.seq).filter(free.contains)))
             """)
         return held
     }
@@ -370,8 +381,10 @@ package struct SQLJobTable: JobTable {
         let old = try tx.all(
             PurgedRow.self,
             """
-            SELECT seq, org, id FROM jobs WHERE keep_until IS NOT NULL AND keep_until < \(now) ORDER BY keep_until
-            LIMIT \(limit)
+            SELECT seq, org, id FROM jobs WHERE keep_until IS NOT NULL AND keep_until < \(now)
+                AND NOT EXISTS (
+                    SELECT 1 FROM job_leavings WHERE job_leavings.org = jobs.org AND job_leavings.job = jobs.id)
+            ORDER BY keep_until LIMIT \(limit)
             """)
         guard !old.isEmpty else { return 0 }
         // A key that nothing runs under needs no row.

@@ -5,7 +5,8 @@ internal import ServiceLifecycle
 /// Takes over keys that other processes on the same PostgreSQL make and revoke: when they say so, and every `interval`
 /// in case nobody heard it. Not for SQLite, where this process is the only one.
 struct KeyFollowing: Service {
-    /// Longest life of a key that another process has revoked.
+    /// Longest life of a key that another process has revoked, as long as the database can be asked; without it keys
+    /// are what they were, and the log and the database's health say so.
     static let interval: Duration = .seconds(5)
 
     let keys: KeyStore
