@@ -68,7 +68,7 @@ struct LogResultTests {
         for model in LogModel.allCases {
             let report = try await world.report(model)
             #expect(report["totals"]?["conversions"]?.double == 20, "\(model.name)")
-            #expect(report["totals"]?["amount_minor"]?["USD"]?.integer == 20 * 1234, "\(model.name)")
+            #expect(report["totals"]?["amount_minor"]?["USD"]?.integer == 24_680, "\(model.name)")
         }
         let journeys = try await world.attribution.journeys(org: "o", conversion: "purchase", limit: 10)
         #expect(journeys["journeys"]?.array?.first?["path"]?.string == "paid_search")

@@ -270,6 +270,24 @@ struct SegmentPropertyTests {
         for (_, bytes) in segments { try? SegmentSeeds.readAll(SegmentMender.mended(bytes)) }
     }
 
+    @Test func `an id of another kind than the form was learned from is answered too`() throws {
+        let ids = ["abc", "3c6ef372-fe94-f82a-a28f-49ef273fe6c3", "3c6ef372fe94f82aa28f49ef273fe6c3", "\u{e9}"]
+        for first in ids {
+            for second in ids {
+                let lines = [first, second].map { id in
+                    """
+                    {"messageId":"\(id)","type":"page","userId":"p","url":"https://a.example/?gclid=g","properties":{}}
+                    """
+                }
+                let bytes = Array(lines.joined(separator: "\n").utf8)
+                let result = bytes.withUnsafeBytes {
+                    ContractChecker().verdicts($0, format: .ndjson, receivedAt: SegmentSeeds.StandingClock().now)
+                }
+                #expect(try result.get().map(\.id) == [first, second])
+            }
+        }
+    }
+
     @Test func `mutated bodies of many forms are read the same by form and by parser, and read back`() {
         let seed = UInt64.random(in: 0...UInt64.max)
         var random = SeededRandom(seed: seed)

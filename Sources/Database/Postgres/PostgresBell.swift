@@ -1,3 +1,4 @@
+internal import AurumCore
 internal import CPostgres
 internal import Foundation
 internal import Synchronization

@@ -276,6 +276,8 @@ extension BodyReader {
         let place = isWide ? BlockContent.IDPlace.none : block.keepID(id, idCount)
         shard.encoder.append(
             row, ending: ending, event: start, count: count, id: place, shard.parser, to: &block)
+        // A form that was learned from another kind of id keeps it as a text.
+        if isWide, !block.hasLastID { block.placeLastID(block.keepID(id, idCount)) }
     }
 
     /// No id: one derived from the bytes when the event has a time of its own, else one that is never a duplicate.

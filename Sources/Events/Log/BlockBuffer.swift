@@ -227,6 +227,15 @@ struct BlockContent {
         return place | (isUUID ? IDPlace.uuid : IDPlace.hex)
     }
 
+    /// Whether the id of the last row has a place.
+    var hasLastID: Bool {
+        idPlaces.base.loadUnaligned(fromByteOffset: (rowCount - 1) * 4, as: UInt32.self) != IDPlace.none
+    }
+
+    func placeLastID(_ place: UInt32) {
+        idPlaces.base.storeBytes(of: place, toByteOffset: (rowCount - 1) * 4, as: UInt32.self)
+    }
+
     /// The id of a row as it was sent; nil when it has none.
     func identifier(_ row: Int) -> String? {
         let place = idPlaces.base.loadUnaligned(fromByteOffset: row * 4, as: UInt32.self)
