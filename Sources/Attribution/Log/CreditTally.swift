@@ -26,8 +26,8 @@ package enum LogModel: Sendable, Hashable, CaseIterable {
     static let ordersMax = 3
 }
 
-/// Credits by conversion, campaign, channel, currency and day under some models, as whole numbers, so that no sum depends
-/// on the order in which journeys were met. One a thread.
+/// Credits by conversion, campaign, channel, currency and day under some models, as whole numbers, so that no sum
+/// depends on the order in which journeys were met. One a thread.
 struct CreditTally: Sendable {
     /// Packed: 6 bits conversion, 10 currency, 16 day, 32 campaign and channel.
     struct Key: Hashable, Sendable {

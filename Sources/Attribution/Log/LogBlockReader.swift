@@ -73,7 +73,7 @@ final class LogBlockReader {
         for row in selection.rows(of: block.rowCount) {
             let type = types[Int(row)]
             let isTouch = type != 0 && type <= impression || type >= open && type <= screen
-            if isTouch { rows.append(row) } else { rest.append(row) }
+            if isTouch { rows.append(row) } else if type != 0 { rest.append(row) }
         }
         try readOthers(rest, block, into: &spill)
         guard !rows.isEmpty else { return }

@@ -22,7 +22,7 @@ package struct LogCreditRows: Sendable, Sequence, Equatable {
     private let name: Int
 
     /// No rows.
-    init() { (table, name) = (nil, 0) }
+    package init() { (table, name) = (nil, 0) }
 
     init(_ table: LogCreditTable, name: Int) { (self.table, self.name) = (table, name) }
 

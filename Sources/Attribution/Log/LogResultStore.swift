@@ -2,8 +2,8 @@ package import AurumCore
 package import Database
 
 /// Results of runs. One is written a chunk at a time and becomes visible at once, with the row that says it is done:
-/// a run that ends half-way leaves the result before it. What is replaced or was never finished is only marked then, and
-/// removed a piece at a time: there may be millions of rows, and no transaction may take long.
+/// a run that ends half-way leaves the result before it. What is replaced or was never finished is only marked then,
+/// and removed a piece at a time: there may be millions of rows, and no transaction may take long.
 struct LogResultStore: Sendable {
     let database: Database
     /// Rows of one statement.

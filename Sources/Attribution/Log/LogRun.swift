@@ -203,7 +203,6 @@ package struct LogRun: Sendable {
                 let partition = next.add(1, ordering: .relaxed).oldValue
                 guard partition < files.count else { break }
                 try control.step()
-                try checkRoom()
                 let isLarge = files.size(partition) > partitionBytes + partitionBytes / 4
                 if isLarge { large.lock() }
                 defer {

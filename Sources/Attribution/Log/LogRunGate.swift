@@ -1,7 +1,7 @@
 internal import Synchronization
 
 /// Lets one run over the log work at a time in this process, in order of arrival: each may take a gigabyte.
-final class LogRunGate: Sendable {
+package final class LogRunGate: Sendable {
     static let shared = LogRunGate()
 
     private struct Waiting {
@@ -19,9 +19,14 @@ final class LogRunGate: Sendable {
 
     private let state = Mutex(State())
 
+    package init() {}
+
+    /// Tasks that wait.
+    package var waiting: Int { state.withLock { $0.waiting.count } }
+
     /// Waits until nobody else is inside.
     /// - Throws: `cancelled` when the task was given up; then there is nothing to give back.
-    func take() async throws(LogAttributionError) {
+    package func take() async throws(LogAttributionError) {
         let number = state.withLock { state in
             state.next += 1
             return state.next
@@ -53,7 +58,7 @@ final class LogRunGate: Sendable {
         guard isMine else { throw .cancelled }
     }
 
-    func give() {
+    package func give() {
         let next = state.withLock { state -> Waiting? in
             if state.waiting.isEmpty {
                 state.isTaken = false

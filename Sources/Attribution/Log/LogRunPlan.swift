@@ -182,8 +182,8 @@ final class LogRunPlan: Sendable {
         }
     }
 
-    /// From when on events are read: as far before the range as windows reach, and a session more, so that every session
-    /// with a touchpoint in it is seen from its beginning.
+    /// From when on events are read: as far before the range as windows reach, and a session more, so that every
+    /// session with a touchpoint in it is seen from its beginning.
     private static func earliest(_ request: LogRunRequest, _ from: Int64) -> Int64 {
         let windows = request.definitions.map(\.definition.window)
         let reach = windows.map { max($0.click, $0.view).microseconds }.max() ?? 0

@@ -181,10 +181,12 @@ struct PersonWalk: ~Copyable {
         if !orders.isEmpty { orders.removeAll(keepingCapacity: true) }
         let milestone = records.first { $0.kind == LogRecord.Kind.milestone }?.time
         reached = 0
+        var met = 0
         for index in records.indices {
             let record = records[index]
             guard record.kind == LogRecord.Kind.conversion else { continue }
-            if index % Self.controlEach == 0 { try control.check() }
+            met += 1
+            if met % Self.controlEach == 0 { try control.check() }
             let number = Int(record.label & 0xffff)
             let name = plan.conversions[number].name
             if isRepeated(record, number, records, after: index) {
