@@ -323,6 +323,17 @@ struct LogRunTests {
         await world.log.close()
     }
 
+    @Test func `conversions without touchpoints stand under every model, fitted or not`() async throws {
+        let world = try World()
+        try await world.send([
+            "{\"id\":\"1\",\"type\":\"conversion\",\"name\":\"purchase\",\"ts\":\(Self.start),\"anonymous_id\":\"a\"}"
+        ])
+        let rows = try await world.rows()
+        #expect(rows.map(\.model) == LogModel.allCases.map(\.name))
+        #expect(rows.allSatisfy { $0.campaign == "(organic)" && $0.creditPPM == 1_000_000 })
+        await world.log.close()
+    }
+
     @Test func `a volume that is nearly full takes no temporary files`() async throws {
         let world = try World { $0.freeBytesMin = .max }
         do {
