@@ -73,8 +73,8 @@ struct LogResultTests {
         let journeys = try await world.attribution.journeys(org: "o", conversion: "purchase", limit: 10)
         #expect(journeys["journeys"]?.array?.first?["path"]?.string == "paid_search")
         #expect(journeys["journeys"]?.array?.first?["conversions"]?.integer == 20)
-        #expect(
-            !FileManager.default.fileExists(atPath: world.open.folder.file("runs") + "/" + UID(high: 0, low: 1).hex))
+        let left = try? FileManager.default.contentsOfDirectory(atPath: world.open.folder.file("runs"))
+        #expect(left == [])
         await world.log.close()
     }
 
@@ -99,6 +99,14 @@ struct LogResultTests {
                     credit_ppm, amount_minor)
                 VALUES ('o', 'purchase', 2, 'linear', 'half', 'email', 1, 'USD', 1, 1)
                 """)
+            // More than one transaction removes.
+            try transaction.run(
+                """
+                INSERT INTO attribution_log_credits (org, conversion, version, model, campaign, channel, day, currency,
+                    credit_ppm, amount_minor)
+                WITH RECURSIVE numbers(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM numbers WHERE i < 4500)
+                SELECT 'o', 'purchase', 2, 'linear', 'half', 'email', i, 'USD', 1, 1 FROM numbers
+                """)
         }
         #expect(try await world.report() == before)
         let next = try await world.run(3)
@@ -108,6 +116,10 @@ struct LogResultTests {
                 Int.self, "SELECT COUNT(*) FROM attribution_log_credits WHERE campaign = 'half'")
         }
         #expect(left == 0)
+        let heads = try await world.open.database.read("test.heads") { transaction in
+            try transaction.values(Int.self, "SELECT version FROM attribution_runs ORDER BY version")
+        }
+        #expect(heads == [1, 3])
         #expect(try await world.report()["lines"] == before["lines"])
         await world.log.close()
     }
@@ -152,9 +164,137 @@ struct LogResultTests {
         await #expect(throws: LogAttributionError.unknownConversion("mine")) {
             try await definitions.inForce(org: "o", names: ["mine"])
         }
+        // A built-in one ends like any other.
+        try await definitions.remove(name: "install", org: "o")
+        #expect(try await definitions.inForce(org: "o", names: nil).allSatisfy { $0.definition.name != "install" })
+        try await save("four", "2025-07-01")
+        let july = try #require(Timestamp(rfc3339: "2025-07-01T00:00:00Z"))
+        let again = try await definitions.inForce(org: "o", names: ["mine"])
+        #expect(again.map(\.version) == [5] && again.first?.from == july.microseconds)
+        try await definitions.remove(name: "mine", org: "o")
         #expect(
-            try await definitions.current(org: "o").map(\.name) == ConversionDefinition.builtIn.map(\.name).sorted())
+            try await definitions.current(org: "o").map(\.name)
+                == ConversionDefinition.builtIn.map(\.name).filter { $0 != "install" }.sorted())
         await world.log.close()
+    }
+
+    @Test func `attempts that failed push no result out, and the newest five stay`() async throws {
+        let world = try await World()
+        for run in 1...3 { _ = try await world.run(UInt64(run)) }
+        try await world.open.database.write("test.failed") { transaction in
+            for version in 4...12 {
+                try transaction.run(
+                    """
+                    INSERT INTO attribution_runs
+                        (org, conversion, version, run, state, cause, settings, facts, created_at)
+                    VALUES ('o', 'purchase', \(version), \(UID(high: 0, low: UInt64(version))), 'writing', 'killed',
+                        '[]', '{}', 0)
+                    """)
+            }
+        }
+        #expect(try await world.run(4).versions == ["purchase": 13])
+        #expect(try await world.attribution.runs(org: "o").map(\.version) == [13, 3, 2, 1])
+        for run in 5...6 { _ = try await world.run(UInt64(run)) }
+        #expect(try await world.attribution.runs(org: "o").map(\.version) == [15, 14, 13, 3, 2])
+        let kept = try await world.open.database.read("test.kept") { transaction in
+            try transaction.values(
+                Int.self, "SELECT DISTINCT version FROM attribution_log_credits ORDER BY version")
+        }
+        #expect(kept == [2, 3, 13, 14, 15])
+        await world.log.close()
+    }
+
+    @Test func `totals are of all lines, and sums past 64 bits are refused`() async throws {
+        let world = try await World()
+        _ = try await world.run(1)
+        try await world.open.database.write("test.many") { transaction in
+            try transaction.run(
+                """
+                INSERT INTO attribution_log_credits (org, conversion, version, model, campaign, channel, day, currency,
+                    credit_ppm, amount_minor)
+                WITH RECURSIVE numbers(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM numbers WHERE i < 10050)
+                SELECT 'o', 'purchase', 1, 'linear', 'x' || CAST(i AS TEXT), 'email', 1, 'USD', 1000000, -100
+                FROM numbers
+                """)
+        }
+        let report = try await world.attribution.report(
+            org: "o", conversion: "purchase", model: .rule(.linear), by: .campaign)
+        #expect(report["lines"]?.array?.count == 10_000)
+        #expect(report["totals"]?["conversions"]?.double == 10_070)
+        #expect(report["totals"]?["amount_minor"]?["USD"]?.integer == 20 * 1234 - 1_005_000)
+        let early = try await world.attribution.report(
+            org: "o", conversion: "purchase", model: .rule(.linear), by: .channel,
+            to: Timestamp(microseconds: 2 * 86_400_000_000))
+        #expect(early["lines"]?.array?.count == 1 && early["totals"]?["conversions"]?.double == 10_050)
+        for day in 2...3 {
+            try await world.open.database.write("test.huge") { transaction in
+                try transaction.run(
+                    """
+                    INSERT INTO attribution_log_credits (org, conversion, version, model, campaign, channel, day,
+                        currency, credit_ppm, amount_minor)
+                    VALUES ('o', 'purchase', 1, 'linear', 'x1', 'email', \(day), 'USD', 1, \(Int64.max))
+                    """)
+            }
+        }
+        for dimension in LogDimension.allCases {
+            do {
+                _ = try await world.attribution.report(
+                    org: "o", conversion: "purchase", model: .rule(.linear), by: dimension)
+                Issue.record("\(dimension) was added up")
+            } catch LogAttributionError.tooLarge {}
+        }
+        await world.log.close()
+    }
+
+    @Test func `campaigns that are named like none, like others or alike are one row each`() async throws {
+        let world = try await World()
+        let names = [#""(none)""#, #""(other)""#, #""a\u0000b""#, #""a\ufffdb""#, nil]
+        var lines: [String] = []
+        for (person, name) in names.enumerated() {
+            let at = Self.start + 86_400_000
+            let named = name.map { "\"name\":\($0)," } ?? ""
+            lines.append(
+                "{\"id\":\"c\(person)\",\"type\":\"click\",\"ts\":\(at),\"anonymous_id\":\"n\(person)\",\"campaign\":{"
+                    + named + "\"source\":\"google\",\"medium\":\"cpc\"}}")
+            lines.append(
+                "{\"id\":\"d\(person)\",\"type\":\"conversion\",\"name\":\"signup\",\"ts\":\(at + 3_600_000),"
+                    + "\"anonymous_id\":\"n\(person)\"}")
+        }
+        _ = try await world.log.capture.submit(
+            Array(lines.joined(separator: "\n").utf8), format: .ndjson, source: CaptureSource(org: "o", app: "shop"),
+            receivedAt: world.open.clock.now)
+        _ = try await world.attribution.run(
+            LogAttribution.Wish(conversion: "signup"), org: "o", id: UID(high: 0, low: 9))
+        let report = try await world.attribution.report(
+            org: "o", conversion: "signup", model: .rule(.last), by: .campaign)
+        var found: [String: Double] = [:]
+        for line in report["lines"]?.array ?? [] {
+            found[line["key"]?.string ?? ""] = line["conversions"]?.double ?? 0
+        }
+        #expect(found == ["(none)": 2, "(other)": 1, "a\u{FFFD}b": 2])
+        await world.log.close()
+    }
+
+    @Test func `who waits for another run can be given up`() async throws {
+        let gate = LogRunGate()
+        try await gate.take()
+        let waiting = Task { try await gate.take() }
+        let next = Task {
+            try await gate.take()
+            gate.give()
+        }
+        while gate.waiting < 2 { await Task.yield() }
+        waiting.cancel()
+        await #expect(throws: LogAttributionError.cancelled) { try await waiting.value }
+        gate.give()
+        try await next.value
+        let late = Task {
+            withUnsafeCurrentTask { $0?.cancel() }
+            try await gate.take()
+        }
+        await #expect(throws: LogAttributionError.cancelled) { try await late.value }
+        try await gate.take()
+        gate.give()
     }
 
     @Test(arguments: [

@@ -56,7 +56,7 @@ struct LogRunTests {
         }
 
         func rows(_ name: String = "purchase") async throws -> [LogCreditRow] {
-            try await run(name).result.results.first?.rows ?? []
+            Array(try await run(name).result.results.first?.rows ?? LogCreditRows())
         }
     }
 
@@ -152,7 +152,7 @@ struct LogRunTests {
                 _ = try await world.attribution.definitions.save(
                     .object(body), name: "purchase", org: "o", now: world.open.clock.now)
                 let summary = try await world.run()
-                answers.append(summary.result.results.first?.rows ?? [])
+                answers.append(Array(summary.result.results.first?.rows ?? LogCreditRows()))
                 var naive = NaiveLogRun(definition)
                 naive.run(events, person: person)
                 #expect(summary.result.results.first?.conversions == naive.conversions, "seed \(seed) \(rule)")
@@ -161,6 +161,186 @@ struct LogRunTests {
             }
             #expect(answers.allSatisfy { $0 == answers[0] }, "seed \(seed) \(rule): not the same on every division")
         }
+    }
+
+    @Test(arguments: [21, 22, 23] as [UInt64])
+    func `a run over a range says of it what a run over everything says`(_ seed: UInt64) async throws {
+        var random = SeededRandom(seed: seed)
+        let events = Self.events(500, &random)
+        let world = try World()
+        try await world.send(events.map(\.line))
+        let from = Self.start + 6 * 86_400_000 + Int64(random.next() % 4) * 900_000
+        for rule in ConversionDefinition.Repeats.allCases {
+            var definition = ConversionDefinition(
+                name: "purchase", condition: "type = conversion and name = purchase", repeats: rule)
+            definition.window = LookbackWindow(click: .seconds(3 * 86_400), view: .seconds(86_400))
+            var body = definition.json.object ?? [:]
+            body["starts_at"] = "2020-01-01"
+            _ = try await world.attribution.definitions.save(
+                .object(body), name: "purchase", org: "o", now: world.open.clock.now)
+            let ranged = try await world.run(from: Timestamp(milliseconds: from))
+            var naive = NaiveLogRun(definition)
+            naive.from = from
+            naive.run(events) { $0.user ?? $0.anonymous ?? "" }
+            Self.compare(
+                Array(ranged.result.results.first?.rows ?? LogCreditRows()), naive, "seed \(seed), \(rule), a range")
+            #expect(ranged.result.results.first?.conversions == naive.conversions)
+            let rules = Set(CreditModel.allCases.map(\.rawValue))
+            let firstDay = Int(from / 86_400_000) + 1
+            func later(_ summary: LogRunSummary) -> [LogCreditRow] {
+                (summary.result.results.first?.rows ?? LogCreditRows()).filter {
+                    $0.day >= firstDay && rules.contains($0.model)
+                }
+            }
+            #expect(later(ranged) == later(try await world.run()), "seed \(seed), \(rule)")
+        }
+        await world.log.close()
+    }
+
+    @Test(arguments: [31, 32, 33] as [UInt64])
+    func `a run folds touches as the credit of a single sale does`(_ seed: UInt64) async throws {
+        var random = SeededRandom(seed: seed)
+        let world = try World()
+        let window = LookbackWindow(click: .seconds(5 * 86_400), view: .seconds(86_400))
+        let body: JSONValue = [
+            "where": "type = conversion and name = purchase", "click_hours": 120, "view_hours": 24,
+            "starts_at": "2020-01-01",
+        ]
+        _ = try await world.attribution.definitions.save(body, name: "purchase", org: "o", now: world.open.clock.now)
+        var lines: [String] = []
+        var sales: [(person: String, at: Timestamp)] = []
+        for number in 0..<30 {
+            let person = "p\(number)"
+            for _ in 0..<14 {
+                var event = NaiveEvent(id: Self.uuid(&random), kind: random.next() % 2 == 0 ? .click : .view, time: 0)
+                let source = Self.pick(Self.sources, &random)
+                event.time = Self.start + Int64(random.next() % 9) * 86_400_000
+                event.time += Self.pick([0, 1, 9_999, 10_000, 10_001, 3_600_000], &random)
+                (event.anonymous, event.campaign) = (person, "\(source.channel)-\(random.next() % 2)")
+                (event.channel, event.source) = (source.channel, (source.source, source.medium))
+                if random.next() % 2 == 0 { event.click = "click-\(person)-\(random.next() % 3)" }
+                lines.append(event.line)
+            }
+            var sale = NaiveEvent(id: Self.uuid(&random), kind: .conversion, time: 0)
+            sale.time =
+                Self.start + Int64(random.next() % 11) * 86_400_000 + Self.pick([500, 5_001, 7_200_000], &random)
+            sale.anonymous = person
+            lines.append(sale.line)
+            sales.append((person, Timestamp(milliseconds: sale.time)))
+        }
+        try await world.send(lines)
+        var wanted: [String: Int64] = [:]
+        for sale in sales {
+            let touches = try await world.log.store.journey(
+                JourneyQuery(
+                    org: "o", traceID: nil, identifiers: [PersonIdentifier(.anonymous, sale.person)], until: sale.at,
+                    lookback: window.click))
+            let journey = Journey(touches, conversionAt: sale.at, window: window)
+            for credit in Credit.split(.usd(cents: 0), over: journey, model: .linear, at: sale.at) {
+                wanted["\(credit.campaign) \(credit.channel)", default: 0] += credit.sharePPM
+            }
+        }
+        var found: [String: Int64] = [:]
+        for row in try await world.rows() where row.model == "linear" {
+            found["\(row.campaign) \(row.channel)", default: 0] += row.creditPPM
+        }
+        #expect(found == wanted, "seed \(seed)")
+        await world.log.close()
+    }
+
+    @Test func `what a click says later is not known at the conversion, and what is too old is no touch`() async throws
+    {
+        let world = try World()
+        let start = Self.start
+        func touch(_ id: String, _ type: String, _ at: Int64, _ person: String, _ campaign: String) -> String {
+            "{\"id\":\"\(id)\",\"type\":\"\(type)\",\"ts\":\(at),\"anonymous_id\":\"\(person)\","
+                + "\"click_id\":\"g-\(person)\",\"campaign\":{\"name\":\"\(campaign)\",\"source\":\"google\","
+                + "\"medium\":\"cpc\"}}"
+        }
+        func sale(_ id: String, _ at: Int64, _ person: String) -> String {
+            "{\"id\":\"\(id)\",\"type\":\"conversion\",\"name\":\"purchase\",\"ts\":\(at),"
+                + "\"anonymous_id\":\"\(person)\"}"
+        }
+        let day: Int64 = 86_400_000
+        try await world.send([
+            touch("1", "impression", start, "a", "seen"), sale("2", start + 3_600_000, "a"),
+            touch("3", "click", start + 7_200_000, "a", "clicked"),
+            touch("4", "click", start, "b", "old"), touch("5", "click", start + 6 * day, "b", "again"),
+            sale("6", start + 8 * day, "b"),
+        ])
+        let linear = try await world.rows().filter { $0.model == "linear" }
+        #expect(linear.map(\.campaign).sorted() == ["again", "seen"])
+        await world.log.close()
+    }
+
+    @Test func `a session runs over every event of a person, and its visit is its first page with an origin`()
+        async throws
+    {
+        let world = try World()
+        let (start, minute) = (Self.start, Int64(60_000))
+        var lines = [
+            "{\"id\":\"1\",\"type\":\"page\",\"ts\":\(start),\"anonymous_id\":\"a\","
+                + "\"url\":\"https://shop.example/p\"}"
+        ]
+        // Without these the second page would begin another session, and there would be a direct visit before it.
+        for step in 1...200 {
+            lines.append(
+                "{\"id\":\"t\(step)\",\"type\":\"track\",\"name\":\"scroll\","
+                    + "\"ts\":\(start + Int64(step) * minute / 2),\"anonymous_id\":\"a\"}")
+        }
+        lines += [
+            "{\"id\":\"2\",\"type\":\"page\",\"ts\":\(start + 120 * minute),\"anonymous_id\":\"a\","
+                + "\"url\":\"https://shop.example/p\","
+                + "\"campaign\":{\"name\":\"c\",\"source\":\"google\",\"medium\":\"cpc\"}}",
+            "{\"id\":\"3\",\"type\":\"conversion\",\"name\":\"purchase\",\"ts\":\(start + 130 * minute),"
+                + "\"anonymous_id\":\"a\"}",
+        ]
+        try await world.send(lines)
+        let summary = try await world.run()
+        #expect(summary.result.touches == 1)
+        let rows = summary.result.results.first?.rows ?? LogCreditRows()
+        #expect(rows.filter { $0.model == "linear" }.map(\.campaign) == ["c"])
+        await world.log.close()
+    }
+
+    @Test func `conversions whose values do not fit 64 bits end the run with a word`() async throws {
+        let world = try World()
+        let body: JSONValue = [
+            "where": "type = conversion and name = purchase", "starts_at": "2020-01-01",
+            "value": ["source": "fixed", "currency": "KWD", "amount": "999999999999.999"],
+        ]
+        _ = try await world.attribution.definitions.save(body, name: "purchase", org: "o", now: world.open.clock.now)
+        try await world.send(
+            (0..<Int64(9300)).map {
+                "{\"id\":\"c\($0)\",\"type\":\"conversion\",\"name\":\"purchase\",\"ts\":\(Self.start + $0),"
+                    + "\"anonymous_id\":\"a\"}"
+            })
+        do {
+            try await world.run()
+            Issue.record("the values were added up")
+        } catch LogAttributionError.tooLarge {}
+        #expect(try await world.attribution.runs(org: "o").isEmpty)
+        await world.log.close()
+    }
+
+    @Test func `conversions without touchpoints stand under every model, fitted or not`() async throws {
+        let world = try World()
+        try await world.send([
+            "{\"id\":\"1\",\"type\":\"conversion\",\"name\":\"purchase\",\"ts\":\(Self.start),\"anonymous_id\":\"a\"}"
+        ])
+        let rows = try await world.rows()
+        #expect(rows.map(\.model) == LogModel.allCases.map(\.name))
+        #expect(rows.allSatisfy { $0.campaign == "(organic)" && $0.creditPPM == 1_000_000 })
+        await world.log.close()
+    }
+
+    @Test func `a volume that is nearly full takes no temporary files`() async throws {
+        let world = try World { $0.freeBytesMin = .max }
+        do {
+            try await world.run()
+            Issue.record("the run wrote")
+        } catch LogAttributionError.storage {}
+        await world.log.close()
     }
 
     @Test(
@@ -206,7 +386,7 @@ struct LogRunTests {
         ])
         let summary = try await world.run()
         #expect(summary.result.touches == 2)
-        let linear = (summary.result.results.first?.rows ?? []).filter { $0.model == "linear" }
+        let linear = (summary.result.results.first?.rows ?? LogCreditRows()).filter { $0.model == "linear" }
         #expect(linear.map(\.campaign) == ["c"])
         #expect(linear.first?.creditPPM == 1_000_000 && linear.first?.amountMinor == 1001)
         await world.log.close()

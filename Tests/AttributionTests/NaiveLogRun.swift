@@ -96,7 +96,7 @@ struct NaiveLogRun {
     }
 
     private mutating func walk(_ events: [NaiveEvent]) {
-        let touches = Self.touches(events)
+        let candidates = Self.candidates(events)
         var seenOrders: Set<String> = []
         var last: Int64?
         let milestone = events.first { $0.kind == .lead }?.time
@@ -108,32 +108,36 @@ struct NaiveLogRun {
             }
             last = event.time
             if event.time < from { continue }
-            credit(event, eligible(touches, at: event.time), milestone: milestone)
+            credit(event, journey(candidates, at: event.time), milestone: milestone)
         }
         // What came after the last conversion led to nothing.
-        let rest = touches.filter { $0.time > last ?? .min }
+        let rest = candidates.filter { $0.time > last ?? .min }
         guard let newest = rest.last, newest.time >= from else { return }
-        let path = eligible(rest, at: newest.time)
+        let path = journey(rest, at: newest.time)
         if !path.isEmpty { paths.append((path.map(\.channel), 0, 1)) }
     }
 
-    private func eligible(_ touches: [Touch], at time: Int64) -> [Touch] {
-        let found = touches.filter { touch in
-            let window = touch.kind == .view ? definition.window.view : definition.window.click
-            return touch.time <= time && time - touch.time <= Int64((window.seconds * 1000).rounded())
+    /// The touchpoints that are eligible at a time: made of the events that are, and of no others.
+    private func journey(_ candidates: [NaiveEvent], at time: Int64) -> [Touch] {
+        let eligible = candidates.filter { event in
+            let window = event.kind == .view ? definition.window.view : definition.window.click
+            return event.time <= time && time - event.time <= Int64((window.seconds * 1000).rounded())
         }
-        return Array(found.suffix(200))
+        return Array(Self.touches(eligible).suffix(200))
     }
 
-    static func touches(_ events: [NaiveEvent]) -> [Touch] {
-        // A session's first page with an origin is its visit; a session without any is one direct visit.
-        var candidates = events.filter { $0.kind == .click || $0.kind == .view }
+    /// Clicks, views, and of each session the visit that stands for it.
+    private static func candidates(_ events: [NaiveEvent]) -> [NaiveEvent] {
+        // A session's first page with an origin is its visit; a session without any is one direct visit. All events of
+        // the person belong to sessions, whatever they are.
+        var found = events.filter { $0.kind == .click || $0.kind == .view }
         var session: [NaiveEvent] = []
         func close() {
-            if let visit = session.first(where: { $0.kind == .visit }) ?? session.first { candidates.append(visit) }
+            let pages = session.filter { $0.kind == .visit || $0.kind == .page }
+            if let visit = pages.first(where: { $0.kind == .visit }) ?? pages.first { found.append(visit) }
             session = []
         }
-        for event in events where event.kind == .visit || event.kind == .page {
+        for event in events {
             let isOver =
                 (session.last.map { event.time - $0.time > 30 * 60_000 } ?? false)
                 || (session.first.map { event.time - $0.time > 86_400_000 } ?? false)
@@ -141,19 +145,26 @@ struct NaiveLogRun {
             session.append(event)
         }
         close()
+        return found.map { event in
+            var event = event
+            if event.kind == .page { event.kind = .visit }
+            return event
+        }.sorted { ($0.time, $0.id) < ($1.time, $1.id) }
+    }
+
+    private static func touches(_ candidates: [NaiveEvent]) -> [Touch] {
         var touches: [Touch] = []
-        for event in candidates.sorted(by: { ($0.time, $0.id) < ($1.time, $1.id) }) {
-            let kind = event.kind == .page ? .visit : event.kind
+        for event in candidates {
             let campaign = event.campaign ?? "(none)"
             if let click = event.click, let known = touches.firstIndex(where: { $0.clicks.contains(click) }) {
-                if kind.rawValue > touches[known].kind.rawValue {
-                    touches[known].kind = kind
+                if event.kind.rawValue > touches[known].kind.rawValue {
+                    touches[known].kind = event.kind
                     (touches[known].campaign, touches[known].channel) = (campaign, event.channel)
                 }
                 continue
             }
             let same = touches.lastIndex {
-                event.time - $0.time <= 10_000 && $0.kind == kind && $0.campaign == campaign
+                event.time - $0.time <= 10_000 && $0.kind == event.kind && $0.campaign == campaign
                     && $0.channel == event.channel
             }
             if let same {
@@ -162,7 +173,7 @@ struct NaiveLogRun {
             }
             touches.append(
                 Touch(
-                    time: event.time, kind: kind, campaign: campaign, channel: event.channel,
+                    time: event.time, kind: event.kind, campaign: campaign, channel: event.channel,
                     clicks: event.click.map { [$0] } ?? []))
         }
         return touches

@@ -24,7 +24,7 @@ package struct Journey: Sendable {
     static let sameTouchWithin: Duration = .seconds(10)
 
     /// Orders by time and event id, drops what lies outside the window, and folds what is one touchpoint: events of one
-    /// click id, and events of one campaign and kind within ten seconds.
+    /// click id (earliest time, strongest kind), and events of one campaign and kind within ten seconds.
     package init(_ candidates: [Touch], conversionAt: Timestamp, window: LookbackWindow) {
         let eligible = candidates.filter { touch in
             let age = conversionAt - touch.at
@@ -32,7 +32,17 @@ package struct Journey: Sendable {
         }
         .sorted { ($0.at, $0.eventID) < ($1.at, $1.eventID) }
         var kept: [Touch] = []
-        for touch in eligible where !kept.contains(where: { Self.isSame($0, touch) }) { kept.append(touch) }
+        // The touchpoint of every click id, those of events that were folded for another reason among them.
+        var places: [String: Int] = [:]
+        for touch in eligible {
+            if let click = touch.clickID, let place = places[click] {
+                Self.strengthen(&kept[place], by: touch)
+                continue
+            }
+            let place = kept.lastIndex { Self.isSame($0, touch) } ?? kept.count
+            if place == kept.count { kept.append(touch) }
+            if let click = touch.clickID { places[click] = place }
+        }
         touches = Array(kept.suffix(Self.touchesMax))
     }
 
@@ -47,9 +57,16 @@ package struct Journey: Sendable {
         return facts
     }
 
+    /// Time and event stay the earlier one's; a click says more than a view, and a view more than a visit.
+    private static func strengthen(_ earlier: inout Touch, by later: Touch) {
+        guard later.kind.rawValue < earlier.kind.rawValue else { return }
+        (earlier.kind, earlier.channel, earlier.network) = (later.kind, later.channel, later.network)
+        (earlier.campaign, earlier.campaignID) = (later.campaign, later.campaignID)
+        (earlier.source, earlier.medium) = (later.source, later.medium)
+    }
+
     private static func isSame(_ earlier: Touch, _ later: Touch) -> Bool {
-        if let click = earlier.clickID, click == later.clickID { return true }
-        return earlier.kind == later.kind && earlier.campaign == later.campaign && earlier.source == later.source
+        earlier.kind == later.kind && earlier.campaign == later.campaign && earlier.source == later.source
             && earlier.medium == later.medium && earlier.channel == later.channel
             && later.at - earlier.at <= sameTouchWithin
     }

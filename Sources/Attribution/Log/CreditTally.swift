@@ -26,7 +26,7 @@ package enum LogModel: Sendable, Hashable, CaseIterable {
     static let ordersMax = 3
 }
 
-/// Credits of one conversion by campaign, channel, currency and day under every model, as whole numbers, so that no sum
+/// Credits by conversion, campaign, channel, currency and day under some models, as whole numbers, so that no sum
 /// depends on the order in which journeys were met. One a thread.
 struct CreditTally: Sendable {
     /// Packed: 6 bits conversion, 10 currency, 16 day, 32 campaign and channel.
@@ -45,14 +45,17 @@ struct CreditTally: Sendable {
         var label: UInt32 { UInt32(truncatingIfNeeded: bits) }
     }
 
-    static let models = LogModel.allCases
-    static let stride = models.count * 2
     private(set) var slots: [Key: Int32] = [:]
     /// For each slot and model: millionths of conversions, then minor units.
     private var sums: ContiguousArray<Int64> = []
+    let models: Int
+    private let stride: Int
     private let rowsMax: Int
 
-    init(rowsMax: Int) { self.rowsMax = rowsMax }
+    /// - Parameters:
+    ///   - models: that are told apart.
+    ///   - rowsMax: slots.
+    init(models: Int, rowsMax: Int) { (self.models, stride, self.rowsMax) = (models, models * 2, rowsMax) }
 
     var count: Int { slots.count }
 
@@ -68,28 +71,37 @@ struct CreditTally: Sendable {
         }
         let slot = slots.count
         slots[key] = Int32(slot)
-        sums.append(contentsOf: repeatElement(0, count: Self.stride))
+        sums.append(contentsOf: repeatElement(0, count: stride))
         return slot
     }
 
+    /// - Throws: `tooLarge` where a sum no longer fits 64 bits.
     @inline(__always)
-    mutating func add(_ slot: Int, model: Int, credit: Int64, minor: Int64) {
-        let place = slot &* Self.stride &+ model &* 2
-        sums[place] &+= credit
-        sums[place &+ 1] &+= minor
+    mutating func add(_ slot: Int, model: Int, credit: Int64, minor: Int64) throws(LogAttributionError) {
+        let place = slot &* stride &+ model &* 2
+        let (credits, isOver) = sums[place].addingReportingOverflow(credit)
+        let (amount, isPast) = sums[place &+ 1].addingReportingOverflow(minor)
+        guard !isOver, !isPast else { throw Self.pastSums }
+        sums[place] = credits
+        sums[place &+ 1] = amount
     }
 
+    static let pastSums = LogAttributionError.tooLarge(
+        "The values of the conversions of one day and campaign add up to more than 64 bits hold; take a shorter range, "
+            + "or leave out the events with such values in the definition.")
+
     func sum(_ slot: Int, model: Int) -> (credit: Int64, minor: Int64) {
-        let place = slot * Self.stride + model * 2
+        let place = slot * stride + model * 2
         return (sums[place], sums[place + 1])
     }
 
+    /// - Throws: `tooLarge`.
     mutating func add(_ other: CreditTally) throws(LogAttributionError) {
         for (key, from) in other.slots {
             let slot = try slot(key)
-            for model in 0..<Self.models.count {
+            for model in 0..<min(models, other.models) {
                 let part = other.sum(Int(from), model: model)
-                add(slot, model: model, credit: part.credit, minor: part.minor)
+                try add(slot, model: model, credit: part.credit, minor: part.minor)
             }
         }
     }
@@ -105,7 +117,7 @@ struct PathTally: Sendable {
     private(set) var counts: [UInt64: Int] = [:]
     private let pathsMax: Int
 
-    init(pathsMax: Int = 100_000) { self.pathsMax = pathsMax }
+    init(pathsMax: Int) { self.pathsMax = pathsMax }
 
     mutating func add(_ path: UnsafeBufferPointer<UInt16>) {
         var (packed, steps): (UInt64, Int) = (0, 0)

@@ -2,7 +2,7 @@ package import AurumCore
 package import Database
 
 /// A definition as it was saved: each change is a version, and a conversion goes by the newest version that had begun
-/// at its own time, or by the first where none had.
+/// at its own time, or by the first where none had. One that was ended and saved again begins with the new version.
 package struct SavedDefinition: Sendable, Equatable {
     package var definition: ConversionDefinition?
     package var name: String
@@ -71,8 +71,11 @@ package struct DefinitionStore: Sendable {
 
     static func inForce(_ versions: [SavedDefinition]) -> [DefinitionInForce] {
         let versions = versions.sorted { $0.version < $1.version }
-        // The first holds for all time before the others.
-        func start(_ place: Int) -> Int64 { place == 0 ? .min : versions[place].startsAt.microseconds }
+        guard versions.last?.definition != nil else { return [] }
+        // The first holds for all time before the others, and so does the end of a conversion.
+        func start(_ place: Int) -> Int64 {
+            place == 0 || versions[place].definition == nil ? .min : versions[place].startsAt.microseconds
+        }
         let bounds = Set(versions.indices.map(start)).sorted()
         var found: [DefinitionInForce] = []
         for (place, from) in bounds.enumerated() {

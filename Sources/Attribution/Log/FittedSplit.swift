@@ -74,7 +74,7 @@ struct FittedSplit: ~Copyable {
                 }
             }
         }
-        tally = CreditTally(rowsMax: rowsMax)
+        tally = CreditTally(models: LogModel.fitted.count, rowsMax: rowsMax)
         facts = fits.map { _ in ConversionTally() }
     }
 
@@ -96,8 +96,7 @@ struct FittedSplit: ~Copyable {
         for model in LogModel.fitted.indices where fits[name].effects[model] != nil {
             let place = effects + (name * LogModel.fitted.count + model) * 32
             if !weights.weigh(effects: UnsafePointer(place), known) { facts[name].flat += 1 }
-            weights.share(
-                minor, count: labels.count, slots: UnsafePointer(slots), model: LogModel.rules.count + model, &tally)
+            try weights.share(minor, count: labels.count, slots: UnsafePointer(slots), model: model, &tally)
         }
     }
 }

@@ -103,6 +103,8 @@ package struct LogAttribution: Sendable {
     }
 
     /// Computes and stores: what was there before answers until all of it is done.
+    ///
+    /// Waits while another run works in this process.
     /// - Parameter id: of the run; its temporary files bear it.
     /// - Returns: what was found, by conversion.
     /// - Throws: `LogAttributionError`; database errors, and what the log throws.
@@ -110,6 +112,9 @@ package struct LogAttribution: Sendable {
     package func run(
         _ wish: Wish, org: String, id: UID, control: LogRunControl = LogRunControl()
     ) async throws -> LogRunSummary {
+        // One at a time, whatever the organisation: memory has room for one.
+        try await LogRunGate.shared.take()
+        defer { LogRunGate.shared.give() }
         let began = ContinuousClock.now
         do {
             let summary = try await compute(wish, org: org, id: id, control)
@@ -136,7 +141,9 @@ package struct LogAttribution: Sendable {
         request.sessions = sessions(org)
         request.settings = settings
         let (asked, persons, source) = (request, persons(org), source)
-        let (place, now) = (folder + "/" + id.hex, clock.now)
+        // An attempt that was given up may still be at work in its own folder.
+        let attempt = String(UInt64.random(in: 0 ... .max), radix: 16)
+        let (place, now) = ("\(folder)/\(id.hex)-\(attempt)", clock.now)
         let result = try await withTaskCancellationHandler {
             try await BlockingWork.value {
                 try LogRun(
@@ -157,6 +164,10 @@ package struct LogAttribution: Sendable {
             result, org: org,
             LogResultStore.Occasion(run: id, cause: wish.reason, from: wish.from, to: wish.to, settings: used),
             facts: facts)
+        do { try await results.sweep(org: org) } catch {
+            // The result stands; what is left over goes with the next run.
+            logger.warning("old results of attribution are not removed yet", metadata: ["org": "\(org)"])
+        }
         return LogRunSummary(result: result, versions: versions)
     }
 
@@ -194,7 +205,7 @@ package struct LogAttribution: Sendable {
     /// - Parameters:
     ///   - from: days since 1970 of conversions, UTC.
     ///   - to: the day that they lie before.
-    /// - Throws: `noResult`; database errors.
+    /// - Throws: `noResult`, `tooLarge` for amounts that do not fit 64 bits; database errors.
     package func report(
         org: String, conversion: String, model: LogModel, by dimension: LogDimension, version: Int? = nil,
         from: Timestamp? = nil, to: Timestamp? = nil
@@ -205,14 +216,19 @@ package struct LogAttribution: Sendable {
             to: to.map { Int($0.microseconds.flooredDay) })
         return [
             "model": .string(model.name), "group_by": .string(dimension.rawValue), "result": head.json,
-            "split": "per_conversion", "lines": .array(lines.map(\.json)),
-            "totals": .object(Self.totals(lines)),
+            "split": "per_conversion", "lines": .array(lines.prefix(LogResultStore.linesMax).map(\.json)),
+            // Of all lines, those that are not shown among them.
+            "totals": .object(try Self.totals(lines)),
         ]
     }
 
-    private static func totals(_ lines: [LogReportLine]) -> [String: JSONValue] {
+    private static func totals(_ lines: [LogReportLine]) throws(LogAttributionError) -> [String: JSONValue] {
         var amounts: [String: Int64] = [:]
-        for line in lines where !line.currency.isEmpty { amounts[line.currency, default: 0] += line.amountMinor }
+        for line in lines where !line.currency.isEmpty {
+            let (sum, isOver) = amounts[line.currency, default: 0].addingReportingOverflow(line.amountMinor)
+            guard !isOver else { throw CreditTally.pastSums }
+            amounts[line.currency] = sum
+        }
         return [
             "conversions": .number(Double(lines.reduce(0) { $0 + $1.creditPPM }) / 1_000_000),
             "amount_minor": .object(amounts.mapValues { .integer($0) }),

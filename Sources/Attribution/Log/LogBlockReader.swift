@@ -12,6 +12,10 @@ final class LogBlockReader {
     private var refusals = TextNumbers { ["denied", "false"].contains($0) ? 2 : 1 }
     private var signals = TextNumbers { $0 == "true" ? 2 : 1 }
     private let isMerged: Bool
+    /// Person, app and time of the events of a block that are no touchpoints.
+    private var others: [(person: UInt64, app: UInt8, time: Int64)] = []
+    /// Blocks that have fewer other events, as a share, are asked for the persons of these rows alone.
+    private static let fewOthers = 4
     /// Rows that were read, and touches among them.
     private(set) var rows = 0
     private(set) var touchRows = 0
@@ -23,9 +27,19 @@ final class LogBlockReader {
         milestone = plan.milestone.map { RowScanner($0) }
         conversions = plan.conversions.map { RowScanner($0.filter) }
         let (campaignTable, currencyTable) = (plan.campaigns, plan.currencies)
-        campaigns = TextNumbers { campaignTable.code($0) }
-        currencies = TextNumbers { currencyTable.code($0) }
+        // What no name stands for has one number, however it is written, so that no two rows of a result say the same.
+        campaigns = TextNumbers { Self.number($0, Credit.none, TouchLabel.campaignsMax, campaignTable) }
+        currencies = TextNumbers { Self.number($0, "", LogRunPlan.currenciesMax, currencyTable) }
         isMerged = plan.resolver.version != 0
+    }
+
+    /// - Parameters:
+    ///   - none: the word of what has no name: number 0.
+    ///   - most: names that the table tells apart.
+    private static func number(_ text: String, _ none: String, _ most: Int, _ table: LabelTable) -> UInt32 {
+        let text = text.storable
+        if text == none { return 0 }
+        return text == LabelTable.otherText ? UInt32(most + 1) : table.code(text)
     }
 
     func read(_ bare: any ColumnBlock, into spill: inout SpillWriter) throws {
@@ -55,10 +69,13 @@ final class LogBlockReader {
         let types = try block.types()
         let (open, screen) = (EventType.open.rawValue, EventType.screen.rawValue)
         let impression = EventType.impression.rawValue
-        let rows = selection.rows(of: block.rowCount).filter { row in
+        var (rows, rest): ([UInt32], [UInt32]) = ([], [])
+        for row in selection.rows(of: block.rowCount) {
             let type = types[Int(row)]
-            return type != 0 && type <= impression || type >= open && type <= screen
+            let isTouch = type != 0 && type <= impression || type >= open && type <= screen
+            if isTouch { rows.append(row) } else if type != 0 { rest.append(row) }
         }
+        try readOthers(rest, block, into: &spill)
         guard !rows.isEmpty else { return }
         let facts = try block.touchRows(rows, org: plan.request.org)
         let times = try block.times()
@@ -82,6 +99,48 @@ final class LogBlockReader {
                     label: kind == LogRecord.Kind.page ? UInt32(TouchChannel.direct) : labels[index],
                     tail: facts.tails[index], kind: kind, app: apps[index]))
         }
+    }
+
+    /// Every other event of a person holds its session together: of those that follow each other closely the first and
+    /// the last say as much as all of them.
+    private func readOthers(_ rows: [UInt32], _ block: MemoBlock, into spill: inout SpillWriter) throws {
+        guard !rows.isEmpty else { return }
+        let (times, apps) = (try block.times(), apps(rows, block))
+        others.removeAll(keepingCapacity: true)
+        if rows.count * Self.fewOthers < block.rowCount {
+            let facts = try block.touchRows(rows, org: plan.request.org)
+            for (index, row) in rows.enumerated() where facts.persons[index] != 0 {
+                others.append((person(facts.persons[index]), apps[index], times[Int(row)]))
+            }
+        } else {
+            let people = try block.persons(org: plan.request.org)
+            for (index, row) in rows.enumerated() where people.codes[Int(row)] != 0 {
+                let key = people.keys[Int(people.codes[Int(row)])]
+                if key != 0 { others.append((person(key), apps[index], times[Int(row)])) }
+            }
+        }
+        others.sort { ($0.person, $0.app, $0.time) < ($1.person, $1.app, $1.time) }
+        var start = 0
+        while start < others.count {
+            let first = others[start]
+            var end = start + 1
+            while end < others.count, others[end].person == first.person, others[end].app == first.app,
+                others[end].time - first.time <= plan.othersWithin
+            {
+                end += 1
+            }
+            try add(first, into: &spill)
+            if others[end - 1].time != first.time { try add(others[end - 1], into: &spill) }
+            start = end
+        }
+    }
+
+    private func add(
+        _ other: (person: UInt64, app: UInt8, time: Int64), into spill: inout SpillWriter
+    ) throws(LogAttributionError) {
+        guard other.person != 0 else { return }
+        try spill.add(
+            LogRecord(person: other.person, time: other.time, id: 0, kind: LogRecord.Kind.other, app: other.app))
     }
 
     /// Campaign (its name, else its id) and channel of each row.

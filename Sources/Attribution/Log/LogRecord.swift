@@ -14,6 +14,8 @@ struct LogRecord: Equatable, Sendable {
         static let conversion: UInt8 = 6
         /// Follows its conversion: `extra` is a hash of the order.
         static let order: UInt8 = 7
+        /// Anything else that a person did: a session goes on with it.
+        static let other: UInt8 = 8
     }
 
     /// After merges.

@@ -2,11 +2,14 @@ package import AurumCore
 package import Database
 
 /// Results of runs. One is written a chunk at a time and becomes visible at once, with the row that says it is done:
-/// a run that ends half-way leaves the result before it, and what it wrote is removed by the next.
+/// a run that ends half-way leaves the result before it. What is replaced or was never finished is only marked then,
+/// and removed a piece at a time: there may be millions of rows, and no transaction may take long.
 struct LogResultStore: Sendable {
     let database: Database
     /// Rows of one statement.
     static let chunkRows = 5000
+    /// Rows that one transaction removes.
+    static let sweptRows = 2000
     /// Results of a conversion that can be asked for, the newest first.
     static let versionsKept = 5
 
@@ -28,16 +31,14 @@ struct LogResultStore: Sendable {
         let versions = try await begin(names, org: org, occasion, position: result.position, facts: facts)
         for found in result.results {
             guard let version = versions[found.name] else { continue }
-            var start = 0
-            while start < found.rows.count {
-                let end = min(start + Self.chunkRows, found.rows.count)
-                let json = Self.json(found.rows[start..<end])
-                try await database.write("attribution.storeCredits") { transaction in
-                    try Self.hold(org, found.name, version, in: transaction)
-                    try transaction.run(Self.insert(json, org, found.name, version))
-                }
-                start = end
+            var chunk: [LogCreditRow] = []
+            for row in found.rows {
+                chunk.append(row)
+                guard chunk.count == Self.chunkRows else { continue }
+                try await add(chunk, org, found.name, version)
+                chunk.removeAll(keepingCapacity: true)
             }
+            if !chunk.isEmpty { try await add(chunk, org, found.name, version) }
             let paths = Self.json(found.paths)
             try await database.write("attribution.storePaths") { transaction in
                 try Self.hold(org, found.name, version, in: transaction)
@@ -48,23 +49,30 @@ struct LogResultStore: Sendable {
         return versions
     }
 
+    private func add(_ rows: [LogCreditRow], _ org: String, _ name: String, _ version: Int) async throws {
+        let json = Self.json(rows)
+        try await database.write("attribution.storeCredits") { transaction in
+            try Self.hold(org, name, version, in: transaction)
+            try transaction.run(Self.insert(json, org, name, version))
+        }
+    }
+
+    /// Takes a version of each conversion. What another run was writing for them is given up.
     private func begin(
         _ names: [String], org: String, _ occasion: Occasion, position: String?, facts: [String: JSONValue]
     ) async throws -> [String: Int] {
         try await database.write("attribution.beginRun") { transaction in
             var versions: [String: Int] = [:]
             for name in names {
-                let unfinished = try transaction.values(
-                    Int.self,
+                try transaction.run(
                     """
-                    SELECT version FROM attribution_runs
+                    UPDATE attribution_runs SET state = 'old'
                     WHERE org = \(org) AND conversion = \(name) AND state = 'writing'
                     """)
-                for version in unfinished { try Self.remove(org, name, version, in: transaction) }
                 let last = try transaction.value(
                     Int.self,
                     "SELECT MAX(version) FROM attribution_runs WHERE org = \(org) AND conversion = \(name)")
-                let version = max(last ?? 0, unfinished.max() ?? 0) + 1
+                let version = (last ?? 0) + 1
                 try transaction.run(
                     """
                     INSERT INTO attribution_runs
@@ -80,6 +88,7 @@ struct LogResultStore: Sendable {
         }
     }
 
+    /// Makes the versions answer, and marks what is older than the newest that are kept.
     private func commit(_ versions: [String: Int], org: String) async throws {
         try await database.write("attribution.commitRun") { transaction in
             for (name, version) in versions {
@@ -89,15 +98,50 @@ struct LogResultStore: Sendable {
                     UPDATE attribution_runs SET state = 'done', finished_at = \(transaction.now)
                     WHERE org = \(org) AND conversion = \(name) AND version = \(version)
                     """)
-                let old = try transaction.values(
-                    Int.self,
+                try transaction.run(
                     """
-                    SELECT version FROM attribution_runs WHERE org = \(org) AND conversion = \(name)
-                    AND version <= \(version - Self.versionsKept) ORDER BY version
+                    UPDATE attribution_runs SET state = 'old'
+                    WHERE org = \(org) AND conversion = \(name) AND state = 'done' AND version NOT IN (
+                        SELECT version FROM attribution_runs
+                        WHERE org = \(org) AND conversion = \(name) AND state = 'done'
+                        ORDER BY version DESC LIMIT \(Self.versionsKept))
                     """)
-                for version in old { try Self.remove(org, name, version, in: transaction) }
             }
         }
+    }
+
+    /// Removes what was replaced and what was never finished, a piece a transaction. What is left when it ends early is
+    /// removed the next time.
+    func sweep(org: String) async throws {
+        var isOver = false
+        while !isOver {
+            isOver = try await database.write("attribution.sweepRuns") { transaction in
+                let old = try transaction.all(
+                    OldResult.self,
+                    """
+                    SELECT conversion, version FROM attribution_runs WHERE org = \(org) AND state = 'old'
+                    ORDER BY conversion, version LIMIT 1
+                    """)
+                guard let old = old.first else { return true }
+                let removed = try transaction.run(Self.removePiece(org, old.conversion, old.version))
+                if removed < Self.sweptRows { try Self.removeHead(org, old.conversion, old.version, in: transaction) }
+                return false
+            }
+        }
+    }
+
+    private static func removePiece(_ org: String, _ name: String, _ version: Int) -> SQLStatement {
+        .dialect(
+            sqlite: """
+                DELETE FROM attribution_log_credits WHERE rowid IN (
+                    SELECT rowid FROM attribution_log_credits
+                    WHERE org = \(org) AND conversion = \(name) AND version = \(version) LIMIT \(sweptRows))
+                """,
+            postgres: """
+                DELETE FROM attribution_log_credits WHERE ctid = ANY(ARRAY(
+                    SELECT ctid FROM attribution_log_credits
+                    WHERE org = \(org) AND conversion = \(name) AND version = \(version) LIMIT \(sweptRows)))
+                """)
     }
 
     /// Holds a result that is being written until the transaction ends.
@@ -111,22 +155,21 @@ struct LogResultStore: Sendable {
         guard held == 1 else { throw LogAttributionError.cancelled }
     }
 
-    private static func remove(_ org: String, _ name: String, _ version: Int, in transaction: Transaction) throws {
-        try transaction.run(
-            """
-            DELETE FROM attribution_log_credits
-            WHERE org = \(org) AND conversion = \(name) AND version = \(version)
-            """)
+    /// Removes what is left of a result without credits.
+    private static func removeHead(_ org: String, _ name: String, _ version: Int, in transaction: Transaction) throws {
         try transaction.run(
             "DELETE FROM attribution_log_paths WHERE org = \(org) AND conversion = \(name) AND version = \(version)")
         try transaction.run(
-            "DELETE FROM attribution_runs WHERE org = \(org) AND conversion = \(name) AND version = \(version)")
+            """
+            DELETE FROM attribution_runs
+            WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND state = 'old'
+            """)
     }
 
     // MARK: chunks
 
     /// `[[model, campaign, channel, day, currency, credit, amount], …]`.
-    private static func json(_ rows: ArraySlice<LogCreditRow>) -> String {
+    private static func json(_ rows: [LogCreditRow]) -> String {
         let items = rows.map { row in
             "[\(JSONValue.quoted(row.model)),\(JSONValue.quoted(row.campaign)),\(JSONValue.quoted(row.channel)),"
                 + "\(row.day),\(JSONValue.quoted(row.currency)),\(row.creditPPM),\(row.amountMinor)]"
@@ -251,37 +294,65 @@ extension LogResultStore {
     }
 
     /// Credits by group, the largest first; days in their order.
+    /// - Parameters:
+    ///   - from: the first day, since 1970.
+    ///   - to: the day that days lie before.
+    /// - Throws: `tooLarge` where a sum does not fit 64 bits; database errors.
     func lines(
         _ head: LogResultHead, org: String, model: String, by dimension: LogDimension, from: Int?, to: Int?
     ) async throws -> [LogReportLine] {
-        let (name, version) = (head.conversion, head.version)
+        let query = Self.sums(head, org, model, dimension, from ?? 0, to ?? Int(Int32.max))
         let rows = try await database.read("attribution.logReport", limit: .report) { transaction in
-            try transaction.all(
-                CreditSum.self,
-                """
-                SELECT campaign, channel, day, currency, credit_ppm, amount_minor FROM attribution_log_credits
-                WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
-                """)
+            try transaction.all(CreditSum.self, query)
         }
-        var sums: [[String]: (Int64, Int64)] = [:]
-        for row in rows where row.day >= from ?? .min && row.day < to ?? .max {
-            let key =
-                switch dimension {
-                case .channel: row.channel
-                case .campaign: row.campaign
-                case .day: CivilDate(daysSince1970: row.day).description
-                }
-            let known = sums[[key, row.currency]] ?? (0, 0)
-            sums[[key, row.currency]] = (known.0 + row.creditPPM, known.1 + row.amountMinor)
+        let lines = try rows.map { row in
+            LogReportLine(
+                key: dimension == .day ? CivilDate(daysSince1970: row.day).description : row.name,
+                currency: row.currency, creditPPM: row.creditPPM, amountMinor: try row.amountMinor)
         }
-        let lines = sums.map {
-            LogReportLine(key: $0.key[0], currency: $0.key[1], creditPPM: $0.value.0, amountMinor: $0.value.1)
-        }
-        let sorted = lines.sorted { left, right in
+        return lines.sorted { left, right in
             if dimension != .day, left.creditPPM != right.creditPPM { return left.creditPPM > right.creditPPM }
             return (left.key, left.currency) < (right.key, right.currency)
         }
-        return Array(sorted.prefix(Self.linesMax))
+    }
+
+    /// Amounts are added up as thousand millions and the rest, so that no sum is too large for a database.
+    private static func sums(
+        _ head: LogResultHead, _ org: String, _ model: String, _ dimension: LogDimension, _ from: Int, _ to: Int
+    ) -> SQLStatement {
+        let (name, version) = (head.conversion, head.version)
+        switch dimension {
+        case .channel:
+            return """
+                SELECT channel AS name, 0 AS day, currency, CAST(SUM(credit_ppm) AS BIGINT) AS credit,
+                       CAST(SUM(amount_minor / 1000000000) AS BIGINT) AS high,
+                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low
+                FROM attribution_log_credits
+                WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
+                    AND day >= \(from) AND day < \(to)
+                GROUP BY channel, currency
+                """
+        case .campaign:
+            return """
+                SELECT campaign AS name, 0 AS day, currency, CAST(SUM(credit_ppm) AS BIGINT) AS credit,
+                       CAST(SUM(amount_minor / 1000000000) AS BIGINT) AS high,
+                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low
+                FROM attribution_log_credits
+                WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
+                    AND day >= \(from) AND day < \(to)
+                GROUP BY campaign, currency
+                """
+        case .day:
+            return """
+                SELECT '' AS name, day, currency, CAST(SUM(credit_ppm) AS BIGINT) AS credit,
+                       CAST(SUM(amount_minor / 1000000000) AS BIGINT) AS high,
+                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low
+                FROM attribution_log_credits
+                WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
+                    AND day >= \(from) AND day < \(to)
+                GROUP BY day, currency
+                """
+        }
     }
 
     func paths(_ head: LogResultHead, org: String, limit: Int) async throws -> [LogPath] {
@@ -298,18 +369,33 @@ extension LogResultStore {
 }
 
 private struct CreditSum: RowDecodable, Sendable {
-    let campaign: String
-    let channel: String
+    let name: String
     let day: Int
     let currency: String
     let creditPPM: Int64
-    let amountMinor: Int64
+    private let high: Int64
+    private let low: Int64
 
     init(row: Row) throws {
-        (campaign, channel, day) = (try row.get("campaign"), try row.get("channel"), try row.get("day"))
-        (currency, creditPPM) = (try row.get("currency"), try row.get("credit_ppm"))
-        amountMinor = try row.get("amount_minor")
+        (name, day, currency) = (try row.get("name"), try row.get("day"), try row.get("currency"))
+        (creditPPM, high, low) = (try row.get("credit"), try row.get("high"), try row.get("low"))
     }
+
+    var amountMinor: Int64 {
+        get throws(LogAttributionError) {
+            let (product, isOver) = high.multipliedReportingOverflow(by: 1_000_000_000)
+            let (sum, isPast) = product.addingReportingOverflow(low)
+            guard !isOver, !isPast else { throw CreditTally.pastSums }
+            return sum
+        }
+    }
+}
+
+private struct OldResult: RowDecodable, Sendable {
+    let conversion: String
+    let version: Int
+
+    init(row: Row) throws { (conversion, version) = (try row.get("conversion"), try row.get("version")) }
 }
 
 extension LogPath: RowDecodable {

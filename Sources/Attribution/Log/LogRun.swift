@@ -1,23 +1,9 @@
 package import AurumCore
+internal import Database
 internal import Dispatch
 package import Events
 internal import Foundation
 internal import Synchronization
-
-/// Credit of one campaign on one day under one model.
-package struct LogCreditRow: Sendable, Equatable {
-    package var conversion: String
-    package var model: String
-    package var campaign: String
-    package var channel: String
-    /// Days since 1970, UTC.
-    package var day: Int
-    /// Empty where the conversions have no value.
-    package var currency: String
-    /// Millionths of conversions.
-    package var creditPPM: Int64
-    package var amountMinor: Int64
-}
 
 /// What a run found out about one conversion.
 package struct LogConversionResult: Sendable, Equatable {
@@ -31,7 +17,7 @@ package struct LogConversionResult: Sendable, Equatable {
     package var flat = 0
     package var fits: [LogFit] = []
     package var paths: [LogPath] = []
-    package var rows: [LogCreditRow] = []
+    package var rows = LogCreditRows()
 }
 
 /// Journeys that converted through the same channels.
@@ -69,10 +55,18 @@ package struct LogRun: Sendable {
     private let folder: String
     private let control: LogRunControl
     private let workers: Int
+    /// A thread keeps room for so many bytes of records; what is larger is sorted when no other thread sorts such.
+    private let partitionBytes: Int
+    private let large = NSLock()
+    /// Combinations that one thread holds.
+    private let rowsMax: Int
     package static let pathsKept = 1000
+    /// Blocks between two looks at the room on the volume, and journeys between two looks at the control.
+    private static let roomEach = 16
+    private static let controlEach = 4096
 
     /// - Parameters:
-    ///   - folder: of its temporary files; removed at the end.
+    ///   - folder: of its temporary files, which is its alone; removed at the end.
     /// - Throws: `LogAttributionError` for a request that is wrong.
     package init(
         _ request: LogRunRequest, segments: [ColumnSegment], resolver: any PersonResolver, folder: String,
@@ -81,7 +75,10 @@ package struct LogRun: Sendable {
         plan = try LogRunPlan(request, resolver: resolver, now: now)
         (self.segments, self.folder, self.control) = (segments, folder, control)
         let cores = ProcessInfo.processInfo.activeProcessorCount
-        workers = max(1, request.settings.workers > 0 ? request.settings.workers : cores)
+        let settings = request.settings
+        workers = max(1, settings.workers > 0 ? settings.workers : cores)
+        partitionBytes = min(settings.partitionBytes, LogRunSettings.sortingBytes / (2 * workers))
+        rowsMax = max(1, min(settings.resultRowsMax, LogRunSettings.threadRowsMax / workers))
     }
 
     /// - Throws: `LogAttributionError`, and what the log throws.
@@ -109,8 +106,8 @@ package struct LogRun: Sendable {
                 walked.counts[first..<first + LogModel.ordersMax], name: plan.names[name],
                 converted: facts.conversions - facts.organic)
         }
-        try divide(journeys, fits, &walked)
-        collect(walked, fits, &result)
+        let divided = try divide(journeys, fits, &walked)
+        collect(walked, divided, fits, &result)
         result.position = try LogCursor.lastPosition(of: segments).map(\.description)
         result.seconds = [(read - began).seconds, (sorted - read).seconds, (clock.now - sorted).seconds]
         return result
@@ -136,14 +133,23 @@ package struct LogRun: Sendable {
     private func partitionBits(_ tasks: [Block]) -> Int {
         let settings = plan.request.settings
         let rows = tasks.reduce(0) { $0 + $1.segment.blocks[$1.block].rowCount }
-        let wanted = rows * MemoryLayout<LogRecord>.stride / max(1, settings.partitionBytes) + 1
+        let wanted = rows * MemoryLayout<LogRecord>.stride / max(1, partitionBytes) + 1
         let count = settings.partitions > 0 ? settings.partitions : max(wanted, workers)
         var bits = 0
         while 1 << bits < min(count, LogRunSettings.partitionsMax) { bits += 1 }
         return bits
     }
 
+    /// - Throws: `storage` when the volume has less room than it must keep.
+    private func checkRoom() throws(LogAttributionError) {
+        let least = plan.request.settings.freeBytesMin
+        guard least > 0, let space = DiskSpace.of(folder), space.freeBytes < least else { return }
+        throw .storage(
+            "The volume of the temporary files has \(space.freeBytes) bytes left, less than the \(least) it must keep.")
+    }
+
     private func read(_ tasks: [Block], _ files: SpillFiles, _ result: inout LogRunResult) throws {
+        try checkRoom()
         let next = Atomic(0)
         let found = Mutex((rows: 0, refused: 0, damaged: 0))
         try share { isOver in
@@ -154,6 +160,7 @@ package struct LogRun: Sendable {
                 let index = next.add(1, ordering: .relaxed).oldValue
                 guard index < tasks.count else { break }
                 try control.step()
+                if index % Self.roomEach == 0 { try checkRoom() }
                 guard let block = try tasks[index].segment.read(tasks[index].block) else {
                     damaged += 1
                     continue
@@ -183,23 +190,26 @@ package struct LogRun: Sendable {
         let next = Atomic(0)
         let number = Atomic(0)
         let done = Mutex<[Walked]>([])
+        let pathsMax = max(
+            LogRunSettings.pathsMin, LogRunSettings.threadPathsMax / (workers * max(1, plan.names.count)))
         try share { isOver in
             let mine = number.add(1, ordering: .relaxed).oldValue
-            var walk = PersonWalk(plan, journeys: JourneyWriter(journeys, number: mine))
+            var walk = PersonWalk(
+                plan, journeys: JourneyWriter(journeys, number: mine), rowsMax: rowsMax, pathsMax: pathsMax,
+                control: control)
             var sorter = LogRecordSorter()
             var room = PartitionRoom()
             while !isOver() {
                 let partition = next.add(1, ordering: .relaxed).oldValue
                 guard partition < files.count else { break }
                 try control.step()
-                let count = try room.load(files, partition, bytesMax: plan.request.settings.partitionBytesMax)
-                files.drop(partition)
-                guard count > 0 else { continue }
-                let records = UnsafeMutableBufferPointer(start: room.records, count: count)
-                sorter.sort(
-                    records, scratch: UnsafeMutableBufferPointer(start: room.scratch, count: count),
-                    skipBits: files.bits)
-                try Self.walk(UnsafeBufferPointer(records), &walk)
+                let isLarge = files.size(partition) > partitionBytes + partitionBytes / 4
+                if isLarge { large.lock() }
+                defer {
+                    if isLarge { large.unlock() }
+                }
+                try self.walk(partition, files, &room, &sorter, &walk)
+                if isLarge { room.free() }
             }
             try walk.finish()
             let all = Walked(
@@ -207,27 +217,44 @@ package struct LogRun: Sendable {
                 persons: walk.persons)
             done.withLock { $0.append(all) }
         }
-        return try done.withLock { all in
-            guard var sum = all.popLast() else { throw LogAttributionError.cancelled }
-            for other in all {
-                try sum.tally.add(other.tally)
-                for index in sum.counts.indices { sum.counts[index].add(other.counts[index]) }
-                for index in sum.paths.indices { sum.paths[index].add(other.paths[index]) }
-                for index in sum.facts.indices { sum.facts[index].add(other.facts[index]) }
-                sum.touches += other.touches
-                sum.persons += other.persons
-            }
-            return sum
+        var all = done.withLock { all in
+            defer { all = [] }
+            return all
         }
+        guard let last = all.popLast() else { throw LogAttributionError.cancelled }
+        var sum = last
+        sum.tally = CreditTally(models: LogModel.rules.count, rowsMax: plan.request.settings.resultRowsMax)
+        try sum.tally.add(last.tally)
+        while let other = all.popLast() {
+            try sum.tally.add(other.tally)
+            for index in sum.counts.indices { sum.counts[index].add(other.counts[index]) }
+            for index in sum.paths.indices { sum.paths[index].add(other.paths[index]) }
+            for index in sum.facts.indices { sum.facts[index].add(other.facts[index]) }
+            sum.touches += other.touches
+            sum.persons += other.persons
+        }
+        return sum
     }
 
-    private static func walk(
-        _ records: UnsafeBufferPointer<LogRecord>, _ walk: inout PersonWalk
+    /// Sorts the records of one file and looks at its persons.
+    private func walk(
+        _ partition: Int, _ files: SpillFiles, _ room: inout PartitionRoom, _ sorter: inout LogRecordSorter,
+        _ walk: inout PersonWalk
     ) throws(LogAttributionError) {
-        var start = 0
-        while start < records.count {
+        let count = try room.load(files, partition, bytesMax: plan.request.settings.partitionBytesMax)
+        files.drop(partition)
+        guard count > 0 else { return }
+        let records = UnsafeMutableBufferPointer(start: room.records, count: count)
+        sorter.sort(
+            records, scratch: UnsafeMutableBufferPointer(start: room.scratch, count: count), skipBits: files.bits)
+        var (start, checked) = (0, 0)
+        while start < count {
+            if start - checked > Self.controlEach {
+                try control.check()
+                checked = start
+            }
             var end = start + 1
-            while end < records.count, records[end].person == records[start].person { end += 1 }
+            while end < count, records[end].person == records[start].person { end += 1 }
             try walk.walk(UnsafeBufferPointer(rebasing: records[start..<end]))
             start = end
         }
@@ -235,42 +262,48 @@ package struct LogRun: Sendable {
 
     // MARK: dividing
 
-    private func divide(_ journeys: SpillFiles, _ fits: [ConversionFits], _ walked: inout Walked) throws {
+    /// - Returns: the sums of the fitted models.
+    private func divide(
+        _ journeys: SpillFiles, _ fits: [ConversionFits], _ walked: inout Walked
+    ) throws -> CreditTally {
         let next = Atomic(0)
-        let rowsMax = plan.request.settings.resultRowsMax
         let done = Mutex<[(CreditTally, [ConversionTally])]>([])
         try share { isOver in
             var split = FittedSplit(fits, rowsMax: rowsMax)
+            var met = 0
             while !isOver() {
                 let number = next.add(1, ordering: .relaxed).oldValue
                 guard number < journeys.count else { break }
                 try control.step()
                 try JourneyWriter.read(journeys, number: number) { name, currency, day, minor, labels in
+                    met += 1
+                    if met % Self.controlEach == 0 { try control.check() }
                     try split.add(name, currency, day, minor, labels)
                 }
             }
             let (tally, facts) = (split.tally, split.facts)
             done.withLock { $0.append((tally, facts)) }
         }
-        for (tally, facts) in done.withLock({ $0 }) {
-            try walked.tally.add(tally)
+        var all = done.withLock { all in
+            defer { all = [] }
+            return all
+        }
+        var sum = CreditTally(models: LogModel.fitted.count, rowsMax: plan.request.settings.resultRowsMax)
+        while let (tally, facts) = all.popLast() {
+            try sum.add(tally)
             for index in facts.indices { walked.facts[index].add(facts[index]) }
         }
+        return sum
     }
 
     // MARK: answer
 
-    private func collect(_ walked: Walked, _ fits: [ConversionFits], _ result: inout LogRunResult) {
+    private func collect(
+        _ walked: Walked, _ divided: CreditTally, _ fits: [ConversionFits], _ result: inout LogRunResult
+    ) {
         (result.touches, result.persons) = (walked.touches, walked.persons)
-        result.notes = fits.flatMap(\.notes)
-        if plan.campaigns.isFull {
-            result.notes.append(
-                "More than \(TouchLabel.campaignsMax) campaigns were met; the rest stand under "
-                    + "\(LabelTable.otherText).")
-        }
-        if result.damagedBlocks > 0 {
-            result.notes.append("\(result.damagedBlocks) damaged blocks of the log could not be read.")
-        }
+        result.notes = fits.flatMap(\.notes) + notes(damaged: result.damagedBlocks)
+        let table = LogCreditTable(plan, rules: walked.tally, fitted: divided, fits: fits)
         for (index, name) in plan.names.enumerated() {
             let facts = walked.facts[index]
             var found = LogConversionResult(name: name)
@@ -278,25 +311,26 @@ package struct LogRun: Sendable {
             (found.repeated, found.nulls, found.touches) = (facts.repeated, facts.nulls, facts.touches)
             (found.flat, found.fits) = (facts.flat, fits[index].fits)
             found.paths = walked.paths[index].top(Self.pathsKept).map { LogPath(path: $0.path, conversions: $0.count) }
+            found.rows = LogCreditRows(table, name: index)
             result.results.append(found)
         }
-        for (key, slot) in walked.tally.slots {
-            let (campaign, channel) = (TouchLabel.campaign(key.label), TouchLabel.channel(key.label))
-            let isOrganic = channel == TouchChannel.organic
-            for (place, model) in CreditTally.models.enumerated() {
-                let sum = walked.tally.sum(Int(slot), model: place)
-                let fitted = place - LogModel.rules.count
-                if sum == (0, 0) || fitted >= 0 && fits[key.name].effects[fitted] == nil { continue }
-                result.results[key.name].rows.append(
-                    LogCreditRow(
-                        conversion: plan.names[key.name], model: model.name,
-                        campaign: isOrganic ? Credit.organic : plan.campaigns.text(campaign)?.storable ?? Credit.none,
-                        channel: TouchChannel.name(channel), day: key.day,
-                        currency: plan.currencies.text(key.currency) ?? "", creditPPM: sum.credit,
-                        amountMinor: sum.minor))
-            }
+    }
+
+    private func notes(damaged: Int) -> [String] {
+        var notes: [String] = []
+        if plan.campaigns.isFull {
+            notes.append(
+                "More than \(TouchLabel.campaignsMax) campaigns were met; the rest stand under "
+                    + "\(LabelTable.otherText).")
         }
-        for index in result.results.indices { result.results[index].rows.sort() }
+        let apps = plan.appsOfClients
+        if !apps.isEmpty {
+            notes.append(
+                "Sessions of \(apps.prefix(5).joined(separator: ", "))\(apps.count > 5 ? " and others" : "") are the "
+                    + "sender's elsewhere; visits here end by the app's gap.")
+        }
+        if damaged > 0 { notes.append("\(damaged) damaged blocks of the log could not be read.") }
+        return notes
     }
 
     /// Runs `work` on every worker, this thread among them; the first error ends all.
@@ -313,16 +347,6 @@ package struct LogRun: Sendable {
     }
 }
 
-extension LogCreditRow: Comparable {
-    package static func < (left: LogCreditRow, right: LogCreditRow) -> Bool {
-        func key(_ row: LogCreditRow) -> (String, String, String, String) {
-            (row.conversion, row.model, row.campaign, row.channel)
-        }
-        let (one, other) = (key(left), key(right))
-        return one == other ? (left.day, left.currency) < (right.day, right.currency) : one < other
-    }
-}
-
 /// Memory for one partition and for sorting it: grows to the largest. One a thread.
 private struct PartitionRoom: ~Copyable {
     private(set) var records: UnsafeMutablePointer<LogRecord>
@@ -336,6 +360,14 @@ private struct PartitionRoom: ~Copyable {
     deinit {
         records.deallocate()
         scratch.deallocate()
+    }
+
+    /// Gives the memory back.
+    mutating func free() {
+        records.deallocate()
+        scratch.deallocate()
+        (records, scratch) = (.allocate(capacity: 1), .allocate(capacity: 1))
+        capacity = 0
     }
 
     /// - Returns: records that it holds now.

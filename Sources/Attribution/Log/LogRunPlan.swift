@@ -40,13 +40,24 @@ package struct LogRunSettings: Sendable, Equatable {
     package var workers = 0
     /// Files that persons are divided among; 0 takes as many as keep one of them in memory.
     package var partitions = 0
-    /// Records of one partition that are sorted at a time.
+    /// Records of one partition that are sorted at a time, at most.
     package var partitionBytes = 48 << 20
     /// Most bytes that one partition may have: a person whose events alone are more cannot be computed.
-    package var partitionBytesMax = 512 << 20
-    /// Rows of the result that one worker holds.
+    package var partitionBytesMax = 256 << 20
+    /// Combinations of conversion, campaign, channel, currency and day of the result.
     package var resultRowsMax = 1_000_000
+    /// Room that the volume of the temporary files must keep.
+    package var freeBytesMin = 0
     package static let partitionsMax = 512
+    /// Memory for sorting, twice the records, that all threads keep together. One partition that needs more than its
+    /// thread's share is sorted at a time.
+    package static let sortingBytes = 384 << 20
+    /// Combinations that the threads hold together before their sums are added up: 128 bytes and a dictionary's entry
+    /// each. With sorting, one large partition and paths it is about 1.2 GB at worst.
+    package static let threadRowsMax = 2_000_000
+    /// Paths that the threads tell apart together, and the least that each has for a conversion.
+    static let threadPathsMax = 400_000
+    static let pathsMin = 2000
     /// Conversions of one run, and versions of all of them together.
     package static let conversionsMax = 60
     package static let versionsMax = 1000
@@ -71,10 +82,15 @@ package final class LogRunControl: Sendable {
 
     func begin(steps: Int) { all.store(max(1, steps), ordering: .relaxed) }
 
+    /// - Throws: `cancelled`.
+    func check() throws(LogAttributionError) {
+        if isOver.load(ordering: .relaxed) { throw .cancelled }
+    }
+
     /// To be called before each block and partition.
     /// - Throws: `cancelled`.
     func step() throws(LogAttributionError) {
-        if isOver.load(ordering: .relaxed) { throw .cancelled }
+        try check()
         done.wrappingAdd(1, ordering: .relaxed)
     }
 }
@@ -103,9 +119,14 @@ final class LogRunPlan: Sendable {
     let touches: RowFilter
     /// Conversions are credited from here on; earlier ones only count as repeated.
     let from: Int64
+    /// Within so long the other events of a person need no records but the first and the last: microseconds, no more
+    /// than any session's gap.
+    let othersWithin: Int64
+    private static let othersWithinMax: Int64 = 600_000_000
     let apps = LabelTable(textsMax: 250)
     let campaigns = LabelTable(textsMax: TouchLabel.campaignsMax)
-    let currencies = LabelTable(textsMax: 1000)
+    let currencies = LabelTable(textsMax: LogRunPlan.currenciesMax)
+    static let currenciesMax = 1000
     let resolver: any PersonResolver
 
     /// - Throws: `LogAttributionError` for conditions that cannot be read and for too many definitions.
@@ -120,15 +141,14 @@ final class LogRunPlan: Sendable {
         from = request.from?.microseconds ?? .min
         let until = request.to?.microseconds ?? .max
         var made: [Conversion] = []
-        var reach: Int64 = 0
+        let earliest = Self.earliest(request, from)
         for known in request.definitions {
             let definition = known.definition
-            // What was repeated is only known from the beginning.
-            let first = definition.repeats == .each ? max(from, known.from) : known.from
+            // What was repeated is only known from the beginning; and what is before the range ends journeys in it.
+            let first = definition.repeats == .each ? max(earliest, known.from) : known.from
             let last = min(until, known.to)
             guard first < last || last == .max else { continue }
             let (click, view) = (definition.window.click.microseconds, definition.window.view.microseconds)
-            reach = max(reach, click, view)
             var fixed: (minor: Int64, currency: UInt32)?
             if case .fixed(let money) = definition.value {
                 fixed = (money.minorUnits, currencies.code(money.currency.code))
@@ -143,8 +163,14 @@ final class LogRunPlan: Sendable {
                     halfLifeSeconds: definition.halfLifeHours * 3600, fixed: fixed))
         }
         conversions = made
-        windows = names.indices.map { name in made.last { $0.name == name }.map { ($0.click, $0.view) } }
-        let earliest = from == .min || from < .min + reach ? Int64.min : from - reach
+        othersWithin = request.sessions.apps.values.map(\.gap).reduce(
+            min(request.sessions.standard.gap, Self.othersWithinMax)
+        ) { min($0, $1) }
+        windows = names.map { name in
+            request.definitions.last { $0.definition.name == name }.map {
+                ($0.definition.window.click.microseconds, $0.definition.window.view.microseconds)
+            }
+        }
         touches = RowFilter(
             nil, org: request.org, from: Self.bound(earliest), to: Self.bound(until))
         if let definition = request.milestone {
@@ -154,6 +180,16 @@ final class LogRunPlan: Sendable {
         } else {
             milestone = nil
         }
+    }
+
+    /// From when on events are read: as far before the range as windows reach, and a session more, so that every
+    /// session with a touchpoint in it is seen from its beginning.
+    private static func earliest(_ request: LogRunRequest, _ from: Int64) -> Int64 {
+        let windows = request.definitions.map(\.definition.window)
+        let reach = windows.map { max($0.click, $0.view).microseconds }.max() ?? 0
+        let gaps = request.sessions.apps.values.map(\.gap) + [request.sessions.standard.gap]
+        let session = SessionRule.lengthMax + (gaps.max() ?? 0)
+        return from < .min + reach + session ? .min : from - reach - session
     }
 
     private static func bound(_ time: Int64) -> Timestamp? {
@@ -171,6 +207,11 @@ final class LogRunPlan: Sendable {
             let name = apps.text(UInt32(number))
             return (name.map { request.sessions.rule($0) } ?? request.sessions.standard).gap
         }
+    }
+
+    /// Apps that were met and take their sessions from the sender.
+    var appsOfClients: [String] {
+        apps.ranks.indices.compactMap { apps.text(UInt32($0)) }.filter { request.sessions.rule($0).isClients }.sorted()
     }
 
     /// Millionths in a minor unit of each currency, by its number; 10,000 where there is none.

@@ -4,25 +4,17 @@ internal import Events
 /// conversion under the models that need nothing but its journey. Everything else that a fit needs is counted on the
 /// way. One a thread; its storage is reused, so that nothing is allocated for a person.
 struct PersonWalk: ~Copyable {
-    /// A touchpoint after events that are one were taken together.
-    struct Touchpoint {
-        var time: Int64
-        var label: UInt32
-        var kind: UInt8
-        /// How strong the event was that said the label.
-        var strength: UInt8
-    }
-
     private let plan: LogRunPlan
+    private let control: LogRunControl
     private let gaps: [Int64]
     private let minorUnits: [Int64]
-    private var touchpoints: ContiguousArray<Touchpoint> = []
+    private var fold = TouchFold()
+    /// Events of `fold` that are not after the conversion that was looked at last.
+    private var reached = 0
     /// What became of each record: nothing, its own touch, or the direct visit of a session.
     private var roles: ContiguousArray<UInt8> = []
     private var sessions: ContiguousArray<Session>
     private var openApps: ContiguousArray<UInt8> = []
-    private var clicks: ContiguousArray<(click: UInt64, touch: Int32)> = []
-    private var clickPlaces: [UInt64: Int32] = [:]
     private var orders: Set<UInt64> = []
     private var isSeen: ContiguousArray<Bool>
     private var lastConversion: ContiguousArray<Int64>
@@ -37,9 +29,10 @@ struct PersonWalk: ~Copyable {
     private(set) var persons = 0
 
     private struct Session {
+        var isOpen = false
         var start: Int64 = 0
         var last: Int64 = .min
-        /// Record of its first page.
+        /// Record of its first page, -1 before there is one.
         var first: Int32 = -1
         var hasVisit = false
     }
@@ -77,25 +70,26 @@ struct PersonWalk: ~Copyable {
         static let direct: UInt8 = 2
     }
 
-    /// Events of one campaign and kind within so long are one touchpoint: microseconds. Source: the specification of
-    /// attribution, section 1.
-    private static let sameTouchWithin: Int64 = 10_000_000
-    /// Clicks of one person that are looked through one by one.
-    private static let clicksLinear = 32
-    static let orderBits = 6
+    /// Conversions of one person between two looks at whether the run is given up.
+    private static let controlEach = 4096
 
-    init(_ plan: LogRunPlan, journeys: consuming JourneyWriter) {
-        self.plan = plan
+    /// - Parameters:
+    ///   - rowsMax: combinations of campaign, channel, currency and day that this walk holds.
+    ///   - pathsMax: paths of each conversion that it tells apart.
+    init(
+        _ plan: LogRunPlan, journeys: consuming JourneyWriter, rowsMax: Int, pathsMax: Int, control: LogRunControl
+    ) {
+        (self.plan, self.control) = (plan, control)
         self.journeys = journeys
         (gaps, minorUnits) = (plan.sessionGaps, plan.minorUnits)
         sessions = ContiguousArray(repeating: Session(), count: 256)
         isSeen = ContiguousArray(repeating: false, count: plan.names.count)
         lastConversion = ContiguousArray(repeating: .min, count: plan.names.count)
-        tally = CreditTally(rowsMax: plan.request.settings.resultRowsMax)
+        tally = CreditTally(models: LogModel.rules.count, rowsMax: rowsMax)
         counts = plan.names.flatMap { _ in
             (1...LogModel.ordersMax).map { MarkovChain.Counts(channels: TouchChannel.names.count, order: $0) }
         }
-        paths = plan.names.map { _ in PathTally() }
+        paths = plan.names.map { _ in PathTally(pathsMax: pathsMax) }
         facts = plan.names.map { _ in ConversionTally() }
     }
 
@@ -105,8 +99,8 @@ struct PersonWalk: ~Copyable {
     mutating func walk(_ records: UnsafeBufferPointer<LogRecord>) throws(LogAttributionError) {
         persons += 1
         let hasConversions = prepare(records)
-        makeTouchpoints(records)
-        touches += touchpoints.count
+        gatherEvents(records)
+        touches += fold.total
         if hasConversions { try convert(records) }
         for name in plan.names.indices {
             countNull(name)
@@ -116,8 +110,8 @@ struct PersonWalk: ~Copyable {
 
     // MARK: touchpoints
 
-    /// Gives every record its role. A session makes one visit: of its first page that carries an origin, or a direct
-    /// one of its first page.
+    /// Gives every record its role. A session runs over all events of a person in one app and makes one visit: of its
+    /// first page that carries an origin, or a direct one of its first page.
     /// - Returns: whether there are conversions.
     private mutating func prepare(_ records: UnsafeBufferPointer<LogRecord>) -> Bool {
         roles.removeAll(keepingCapacity: true)
@@ -125,8 +119,13 @@ struct PersonWalk: ~Copyable {
         var hasConversions = false
         for (index, record) in records.enumerated() {
             switch record.kind {
-            case LogRecord.Kind.click, LogRecord.Kind.view: roles.append(Role.touch)
+            case LogRecord.Kind.click, LogRecord.Kind.view:
+                goOn(record)
+                roles.append(Role.touch)
             case LogRecord.Kind.visit, LogRecord.Kind.page: roles.append(page(record, index))
+            case LogRecord.Kind.other:
+                goOn(record)
+                roles.append(Role.none)
             default:
                 roles.append(Role.none)
                 if record.kind == LogRecord.Kind.conversion { hasConversions = true }
@@ -139,81 +138,41 @@ struct PersonWalk: ~Copyable {
         return hasConversions
     }
 
-    private mutating func page(_ record: LogRecord, _ index: Int) -> UInt8 {
+    /// The session of the record's app goes on with it, or another begins.
+    private mutating func goOn(_ record: LogRecord) {
         let app = Int(record.app)
         let session = sessions[app]
-        let isOpen = session.first >= 0
-        if !isOpen { openApps.append(record.app) }
-        if !isOpen || record.time - session.last > gaps[app] || record.time - session.start > SessionRule.lengthMax {
-            if isOpen { close(app) }
-            sessions[app] = Session(start: record.time, last: record.time, first: Int32(truncatingIfNeeded: index))
+        if !session.isOpen {
+            openApps.append(record.app)
+        } else if record.time - session.last <= gaps[app], record.time - session.start <= SessionRule.lengthMax {
+            sessions[app].last = record.time
+            return
+        } else {
+            close(app)
         }
-        sessions[app].last = record.time
+        sessions[app] = Session(isOpen: true, start: record.time, last: record.time)
+    }
+
+    private mutating func page(_ record: LogRecord, _ index: Int) -> UInt8 {
+        goOn(record)
+        let app = Int(record.app)
+        if sessions[app].first < 0 { sessions[app].first = Int32(truncatingIfNeeded: index) }
         guard record.kind == LogRecord.Kind.visit, !sessions[app].hasVisit else { return Role.none }
         sessions[app].hasVisit = true
         return Role.touch
     }
 
     private mutating func close(_ app: Int) {
-        if !sessions[app].hasVisit { roles[Int(sessions[app].first)] = Role.direct }
+        let session = sessions[app]
+        if !session.hasVisit, session.first >= 0 { roles[Int(session.first)] = Role.direct }
     }
 
-    private mutating func makeTouchpoints(_ records: UnsafeBufferPointer<LogRecord>) {
-        touchpoints.removeAll(keepingCapacity: true)
-        clicks.removeAll(keepingCapacity: true)
-        if !clickPlaces.isEmpty { clickPlaces.removeAll(keepingCapacity: true) }
+    private mutating func gatherEvents(_ records: UnsafeBufferPointer<LogRecord>) {
+        fold.begin()
         for (index, record) in records.enumerated() where roles[index] != Role.none {
             let kind = roles[index] == Role.direct ? LogRecord.Kind.visit : record.kind
-            if record.extra != 0, let touch = touch(ofClick: record.extra) {
-                strengthen(touch, record, kind)
-                continue
-            }
-            let touch: Int
-            if let same = sameTouch(record, kind) {
-                touch = same
-            } else {
-                touch = touchpoints.count
-                touchpoints.append(
-                    Touchpoint(time: record.time, label: record.label, kind: kind, strength: Self.strength(kind)))
-            }
-            if record.extra != 0 { note(click: record.extra, touch) }
+            fold.add(time: record.time, label: record.label, kind: kind, click: record.extra)
         }
-    }
-
-    private func touch(ofClick click: UInt64) -> Int? {
-        if !clickPlaces.isEmpty { return clickPlaces[click].map { Int($0) } }
-        for known in clicks where known.click == click { return Int(known.touch) }
-        return nil
-    }
-
-    private mutating func note(click: UInt64, _ touch: Int) {
-        let place = Int32(truncatingIfNeeded: touch)
-        if !clickPlaces.isEmpty { return clickPlaces[click] = place }
-        clicks.append((click, place))
-        guard clicks.count > Self.clicksLinear else { return }
-        for known in clicks { clickPlaces[known.click] = known.touch }
-    }
-
-    /// A click is stronger than a view, a view than a visit; the strongest event says kind and campaign.
-    private mutating func strengthen(_ touch: Int, _ record: LogRecord, _ kind: UInt8) {
-        let strength = Self.strength(kind)
-        guard strength > touchpoints[touch].strength else { return }
-        touchpoints[touch].strength = strength
-        (touchpoints[touch].kind, touchpoints[touch].label) = (kind, record.label)
-    }
-
-    private static func strength(_ kind: UInt8) -> UInt8 {
-        kind == LogRecord.Kind.click ? 3 : kind == LogRecord.Kind.view ? 2 : 1
-    }
-
-    /// The touchpoint of the same campaign and kind that began at most ten seconds before.
-    private func sameTouch(_ record: LogRecord, _ kind: UInt8) -> Int? {
-        var place = touchpoints.count - 1
-        while place >= 0, record.time - touchpoints[place].time <= Self.sameTouchWithin {
-            if touchpoints[place].label == record.label, touchpoints[place].kind == kind { return place }
-            place -= 1
-        }
-        return nil
     }
 
     // MARK: journeys
@@ -221,13 +180,17 @@ struct PersonWalk: ~Copyable {
     private mutating func convert(_ records: UnsafeBufferPointer<LogRecord>) throws(LogAttributionError) {
         if !orders.isEmpty { orders.removeAll(keepingCapacity: true) }
         let milestone = records.first { $0.kind == LogRecord.Kind.milestone }?.time
+        reached = 0
+        var met = 0
         for index in records.indices {
             let record = records[index]
             guard record.kind == LogRecord.Kind.conversion else { continue }
+            met += 1
+            if met % Self.controlEach == 0 { try control.check() }
             let number = Int(record.label & 0xffff)
             let name = plan.conversions[number].name
             if isRepeated(record, number, records, after: index) {
-                facts[name].repeated += 1
+                if record.time >= plan.from { facts[name].repeated += 1 }
                 continue
             }
             isSeen[name] = true
@@ -265,7 +228,10 @@ struct PersonWalk: ~Copyable {
     ) throws(LogAttributionError) {
         let conversion = plan.conversions[number]
         let name = conversion.name
-        gather(until: record.time, click: conversion.click, view: conversion.view, name)
+        // Conversions come in their order, so that no event is passed twice.
+        while reached < fold.count, fold.time(reached) <= record.time { reached += 1 }
+        let isWhole = gather(until: record.time, end: reached, click: conversion.click, view: conversion.view)
+        if !isWhole { facts[name].truncated += 1 }
         facts[name].conversions += 1
         facts[name].touches += journey.count
         let money = money(record, conversion)
@@ -274,8 +240,8 @@ struct PersonWalk: ~Copyable {
             facts[name].organic += 1
             let label = TouchLabel.of(campaign: 0, channel: TouchChannel.organic)
             let slot = try tally.slot(CreditTally.Key(name: name, currency: money.currency, day: day, label: label))
-            for model in CreditTally.models.indices {
-                tally.add(slot, model: model, credit: 1_000_000, minor: money.minor)
+            for model in LogModel.rules.indices {
+                try tally.add(slot, model: model, credit: 1_000_000, minor: money.minor)
             }
             return
         }
@@ -293,7 +259,7 @@ struct PersonWalk: ~Copyable {
         }
         for (place, model) in LogModel.rules.enumerated() {
             weights.weigh(model, known)
-            weights.share(
+            try weights.share(
                 money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: place, &tally)
         }
         countPath(name, conversions: 1, nulls: 0)
@@ -316,40 +282,27 @@ struct PersonWalk: ~Copyable {
     }
 
     /// The newest touchpoints that are eligible at a time, oldest first.
-    private mutating func gather(until time: Int64, click: Int64, view: Int64, _ name: Int) {
-        let reach = max(click, view)
-        var place = touchpoints.count - 1
-        while place >= 0, touchpoints[place].time > time { place -= 1 }
-        var first = JourneyWeights.touchesMax
-        while place >= 0, time - touchpoints[place].time <= reach {
-            let touch = touchpoints[place]
-            place -= 1
-            let window = touch.kind == LogRecord.Kind.view ? view : click
-            guard time - touch.time <= window else { continue }
-            guard first > 0 else {
-                facts[name].truncated += 1
-                break
-            }
-            first -= 1
-            journey.times[first] = touch.time
-            journey.labels[first] = touch.label
-        }
-        journey.count = JourneyWeights.touchesMax - first
+    /// - Parameter end: events that are not after the time.
+    /// - Returns: false where older ones had to be left out.
+    private mutating func gather(until time: Int64, end: Int, click: Int64, view: Int64) -> Bool {
+        let isWhole = fold.gather(until: time, end: end, click: click, view: view)
+        let first = max(0, fold.touchpoints.count - JourneyWeights.touchesMax)
+        journey.count = fold.touchpoints.count - first
         for index in 0..<journey.count {
-            journey.times[index] = journey.times[first + index]
-            journey.labels[index] = journey.labels[first + index]
-            journey.channels[index] = UInt16(TouchLabel.channel(journey.labels[index]))
+            let touch = fold.touchpoints[first + index]
+            journey.times[index] = touch.time
+            journey.labels[index] = touch.label
+            journey.channels[index] = UInt16(TouchLabel.channel(touch.label))
         }
+        return isWhole && first == 0
     }
 
     /// The touches after the last conversion led to nothing yet: as far as they were eligible at the last of them.
     private mutating func countNull(_ name: Int) {
-        guard let last = touchpoints.last, last.time >= plan.from, last.time > lastConversion[name] else { return }
+        guard let last = fold.newest, last >= plan.from, last > lastConversion[name] else { return }
         guard let window = plan.windows[name] else { return }
-        let since = lastConversion[name] == .min ? Int64.max : last.time - lastConversion[name] - 1
-        let truncated = facts[name].truncated
-        gather(until: last.time, click: min(window.click, since), view: min(window.view, since), name)
-        facts[name].truncated = truncated
+        let since = lastConversion[name] == .min ? Int64.max : last - lastConversion[name] - 1
+        _ = gather(until: last, end: fold.count, click: min(window.click, since), view: min(window.view, since))
         guard journey.count > 0 else { return }
         facts[name].nulls += 1
         countPath(name, conversions: 0, nulls: 1)
@@ -374,13 +327,14 @@ extension Int64 {
 extension JourneyWeights {
     /// Adds every touch's part of a conversion under the model whose weights were asked for last.
     /// - Parameter slots: of each touch in the tally.
+    /// - Throws: `tooLarge`.
     mutating func share(
         _ minor: Int64, count: Int, slots: UnsafePointer<Int32>, model: Int, _ tally: inout CreditTally
-    ) {
+    ) throws(LogAttributionError) {
         let credits = divide(1_000_000, count: count)
-        for index in 0..<count { tally.add(Int(slots[index]), model: model, credit: credits[index], minor: 0) }
+        for index in 0..<count { try tally.add(Int(slots[index]), model: model, credit: credits[index], minor: 0) }
         guard minor != 0 else { return }
         let parts = divide(minor, count: count)
-        for index in 0..<count { tally.add(Int(slots[index]), model: model, credit: 0, minor: parts[index]) }
+        for index in 0..<count { try tally.add(Int(slots[index]), model: model, credit: 0, minor: parts[index]) }
     }
 }

@@ -26,7 +26,7 @@ final class SpillFiles: Sendable {
         } catch { throw .storage("the folder \(folder) cannot be made: \(error.localizedDescription)") }
         var descriptors: [Int32] = []
         for number in 0..<1 << bits {
-            let descriptor = open("\(folder)/\(number).part", O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+            let descriptor = open("\(folder)/\(number).part", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
             guard descriptor >= 0 else {
                 for descriptor in descriptors { close(descriptor) }
                 throw .storage("a temporary file in \(folder) cannot be made: \(String(cString: strerror(errno)))")

@@ -7,16 +7,19 @@ internal import Telemetry
 
 /// Attribution from one log.
 enum AttributionWiring {
+    /// - Parameter freeBytesMin: of the volume: below it no run writes temporary files.
     static func attribution(
         _ dataPath: String, _ events: EventLog, _ database: Database, _ apps: AppBook, registry: MetricRegistry,
-        logLevel: Logger.Level? = nil
+        freeBytesMin: Int = EventLimits().freeBytesMin, logLevel: Logger.Level? = nil
     ) -> LogAttribution {
         var logger = Logger(label: "attribution")
         if let logLevel { logger.logLevel = logLevel }
-        return LogAttribution(
+        var attribution = LogAttribution(
             database: database, source: events.store, persons: { events.store.persons(org: $0) },
             sessions: { SessionRules(apps.list(org: $0)) }, folder: DataFolder.attributionPath(in: dataPath),
             clock: SystemWallClock(),
             registry: registry, logger: logger)
+        attribution.settings.freeBytesMin = freeBytesMin
+        return attribution
     }
 }

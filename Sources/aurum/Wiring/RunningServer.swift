@@ -117,7 +117,8 @@ struct RunningServer {
             configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies.apps,
             stores.jobs)
         let logAttribution = AttributionWiring.attribution(
-            stores.folder.path, stores.events, database, stores.policies.apps, registry: registry)
+            stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
+            freeBytesMin: stores.eventLimits.freeBytesMin)
         logAttribution.clean()
         let queue = try await JobWiring.queue(
             stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,

@@ -15,7 +15,8 @@ CREATE TABLE attribution_runs (
     conversion TEXT NOT NULL,
     version INTEGER NOT NULL,
     run BLOB NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('writing', 'done')),
+    -- What is old is never shown and waits to be removed.
+    state TEXT NOT NULL CHECK (state IN ('writing', 'done', 'old')),
     cause TEXT NOT NULL,
     from_at INTEGER,
     to_at INTEGER,
