@@ -55,7 +55,8 @@ struct SaturationTests {
         }
         let share = Double(held) / Double(max(1, asked))
         print(
-            "saturation: seed \(seed), \(curves) curves, \(without) without a fit, \(unbounded) unbounded, \(held) of \(asked) held: \(share)"
+            "saturation: seed \(seed), \(curves) curves, \(without) without a fit, \(unbounded) unbounded, "
+                + "\(held) of \(asked) held: \(share)"
         )
         #expect(asked > 10 * curves && share >= 0.9, "\(share)")
         #expect(without <= curves / 10, "\(without)")

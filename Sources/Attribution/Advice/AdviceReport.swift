@@ -199,8 +199,8 @@ extension GrowthReports {
         }
     }
 
-    /// The mature days from the first to the last one with spend: what is earned before and after them has no spend that
-    /// it could be held against.
+    /// The mature days from the first to the last one with spend: what is earned before and after them has no spend
+    /// that it could be held against.
     private static func counted(_ days: [Day], matureTo: Int) -> ArraySlice<Day> {
         let inside = days.filter { $0.day >= matureTo - AdviceReport.matureDays && $0.day < matureTo }
         guard let first = inside.firstIndex(where: { $0.spendMinor > 0 }),

@@ -55,7 +55,8 @@ extension SpendStore {
                         SUM(spend_minor / 1000000) AS spend_high, SUM(spend_minor % 1000000) AS spend_low,
                         SUM(impressions / 1000000) AS impressions_high, SUM(impressions % 1000000) AS impressions_low,
                         SUM(clicks / 1000000) AS clicks_high, SUM(clicks % 1000000) AS clicks_low,
-                        SUM(conversions_millionths / 1000000) AS conversions_high, SUM(conversions_millionths % 1000000) AS conversions_low,
+                        SUM(conversions_millionths / 1000000) AS conversions_high,
+                        SUM(conversions_millionths % 1000000) AS conversions_low,
                         SUM(value_minor / 1000000) AS value_high, SUM(value_minor % 1000000) AS value_low
                     FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
                     WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
@@ -88,7 +89,8 @@ extension SpendStore {
                     SUM(spend_minor / 1000000) AS spend_high, SUM(spend_minor % 1000000) AS spend_low,
                     SUM(impressions / 1000000) AS impressions_high, SUM(impressions % 1000000) AS impressions_low,
                     SUM(clicks / 1000000) AS clicks_high, SUM(clicks % 1000000) AS clicks_low,
-                    SUM(conversions_millionths / 1000000) AS conversions_high, SUM(conversions_millionths % 1000000) AS conversions_low,
+                    SUM(conversions_millionths / 1000000) AS conversions_high,
+                    SUM(conversions_millionths % 1000000) AS conversions_low,
                     SUM(value_minor / 1000000) AS value_high, SUM(value_minor % 1000000) AS value_low
                 FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
                 JOIN spend_lines AS lines ON lines.org = spend_rows.org AND lines.line = spend_rows.line

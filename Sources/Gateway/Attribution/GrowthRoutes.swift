@@ -70,7 +70,7 @@ package struct GrowthRoutes: Sendable {
                     "model": "\(CohortQuestion.models.map(\.rawValue).joined(separator: ", ")).",
                     "from": "A date.",
                     "to":
-                        "A date, not included, at most \(CampaignQuestion.daysMax) days after from; tomorrow unless told.",
+                        "A date, not included, at most \(CampaignQuestion.daysMax) days after from.",
                     "days": "So many days before to, in place of from; 90 unless told.",
                     "timezone": Self.timezone,
                 ])

@@ -257,7 +257,8 @@ extension AttributionCommand {
             let impossible = (answer["overlaps"]?.array ?? []).filter { ($0["impossible"]?.double ?? 0) > 0 }
             return TextTable.lines(table)
                 + impossible.map {
-                    "\(TextTable.cell($0["date"])): \(TextTable.cell($0["impossible"])) claimed beyond everything that happened"
+                    "\(TextTable.cell($0["date"])): \(TextTable.cell($0["impossible"])) claimed beyond everything that "
+                        + "happened"
                 }
         }
     }
