@@ -21,5 +21,6 @@ extension MetricDefinition {
         "aurum_attribution_log_touchpoints_total", .counter, "Touchpoints that runs over the event log made.")
     package static let attributionClaimRatio = MetricDefinition(
         "aurum_attribution_network_claim_ratio", .gauge, labels: ["network"],
-        "Conversions that a network claimed over those credited to it, in the newest reconciliation.")
+        "Conversions that a network claimed over those credited to it, in the newest reconciliation without "
+            + "parameters of the organisation `default`.")
 }

@@ -76,6 +76,10 @@ struct SpendTests {
         ("2026-11-20,g,,,c,,,,USD,1.001,,,,", "spend"), ("2026-11-20,g,,,c,,,,JPY,1.5,,,,", "spend"),
         ("2026-11-20,g,,,c,,,,USD,9999999999999,,,,", "spend"), ("2026-11-20,g,,,c,,,,USD,1,1.5,,,", "impressions"),
         ("2026-11-20,g,,,c,,,,USD,1,,x,,", "clicks"), ("2026-11-20,g,,,c,,,,USD,1,,,1.0000001,", "conversions"),
+        ("2026-11-20,g,,,c,,,,USD,10000000000.01,,,,", "spend"), ("2026-11-20,g,,,c,,,,JPY,10000000001,,,,", "spend"),
+        ("2026-11-20,g,,,c,,,,USD,1,,,1000000000.000001,", "conversions"),
+        ("2026-11-20,g,,,c,,,,USD,1,,,999999999999,", "conversions"),
+        ("2026-11-20,g,,,c,,,,KWD,1,,,,10000000000.0006", "value"),
         ("2026-11-20,g,,,c\u{1F}d,,,,USD,1,,,,", "campaign"), ("2026-11-20,g,,,c,,,,USD,1,,,", ""),
         ("2026-11-20,g,,,\"c\"x,,,,USD,1,,,,", "campaign"),
     ])
@@ -119,7 +123,49 @@ struct SpendTests {
                 ])
     }
 
+    @Test func `the largest figures of a row are read`() throws {
+        let file = try csv("2026-11-20,g,,,c,,,,KWD,10000000000,,,1000000000,10000000000\n")
+        #expect(
+            file.rows.map(\.figures) == [
+                SpendFigures(
+                    spendMinor: 10_000_000_000_000, conversionsMillionths: 1_000_000_000_000_000,
+                    valueMinor: 10_000_000_000_000)
+            ])
+        let refused = try csv("2026-11-20,g,,,c,,,,USD,10000000001,,,,\n")
+        #expect(refused.problems.map(\.reason) == ["is more than 10000000000"])
+    }
+
     // MARK: storing
+
+    @Test(arguments: Dialect.allCases)
+    func `sums are exact up to what 64 bits hold, and refused beyond`(engine: Dialect) async throws {
+        let open = try OpenDatabase(on: engine)
+        let spend = store(open)
+        let seed: UInt64 = 63
+        var random = SeededRandom(seed: seed)
+        var (cents, millionths): (Int64, Int64) = (0, 0)
+        var rows = ""
+        for number in 0..<300 {
+            let one = Int64.random(in: 0...1_000_000_000_000, using: &random)
+            let part = Int64.random(in: 0...1_000_000_000_000_000, using: &random)
+            (cents, millionths) = (cents + one, millionths + part)
+            let conversions = "\(part / 1_000_000).\(String(1_000_000 + part % 1_000_000).dropFirst())"
+            rows += "2026-11-20,g,,,c,,k\(number),,USD,\(Money.usd(cents: one).decimal),,,\(conversions),\n"
+        }
+        _ = try await spend.store(try csv(rows), org: "o")
+        for byDay in [true, false] {
+            let sums = try await spend.sums(org: "o", from: 0, to: 100_000, byDay: byDay)
+            #expect(sums.map(\.figures.spendMinor) == [cents], "seed \(seed)")
+            #expect(sums.map(\.figures.conversionsMillionths) == [millionths] && sums[0].figures.clicks == nil)
+        }
+        // Each row is one that may be imported, and together they are too many.
+        let many = (0..<9300).map { "2026-11-21,g,,,c,,k\($0),,USD,1,,,1000000000,\n" }
+        _ = try await spend.store(try csv(many.joined()), org: "o")
+        await #expect(throws: SpendError.figuresTooLarge) {
+            _ = try await spend.sums(org: "o", from: 0, to: 100_000, byDay: true)
+        }
+        #expect(try await spend.sums(org: "other", from: 0, to: 100_000, byDay: true).isEmpty)
+    }
 
     @Test(arguments: Dialect.allCases)
     func `the same file twice changes nothing, a changed row replaces its own, bad rows store nothing`(

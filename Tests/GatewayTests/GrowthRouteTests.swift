@@ -74,7 +74,9 @@ struct GrowthRouteTests {
         "saturation?campaign=%00", "cohorts?by=hour", "cohorts?group_by=day", "cohorts?model=linear",
         "cohorts?days=0", "cohorts?days=9&from=2026-01-01", "cohorts?from=2026-02-01&to=2026-01-01",
         "cohorts?timezone=Mars/Base", "retention?mode=odd", "retention?first=click", "retention?timezone=Mars/Base",
-        "claims?days=401", "claims?against=clicks", "claims?timezone=Mars/Base", "advice?maturity_days=31",
+        "claims?days=401", "claims?against=clicks", "claims?timezone=Mars/Base", "advice?maturity_days=366",
+        "cohorts?to=2026-01-01&from=2026-01-01",
+        "cohorts?from=2020-01-01&to=2026-01-01", "cohorts?from=2199-01-01",
         "advice?model=none",
     ])
     func `a wrong question is refused with its reason`(path: String) async throws {
@@ -90,6 +92,9 @@ struct GrowthRouteTests {
             .put, "budgets",
             #"{"campaign":"spring","currency":"usd","target_roas":1.5,"cap_minor":900,"floor_minor":5}"#)
         #expect(set.status == 200, "\(set.text)")
+        let young = try await gateway.get("advice?maturity_days=13")
+        #expect(young.status == 422 && young.text.contains("at least 14"), "\(young.text)")
+        #expect(try await gateway.get("advice?maturity_days=14").status == 200)
         let budgets = try await gateway.get("budgets").json["budgets"]?.array ?? []
         #expect(budgets.count == 1 && budgets[0]["target_roas"]?.double == 1.5 && budgets[0]["cap_minor"] == 900)
         for body in [
@@ -108,6 +113,28 @@ struct GrowthRouteTests {
             .post, "advice/decisions",
             #"{"campaign":"spring","currency":"USD","action":"raise","to_minor":7,"decision":"approved"}"#)
         #expect(early.status == 404 && early.code == "campaign_unknown", "\(early.text)")
+        await gateway.harness.log.close()
+    }
+
+    @Test func `figures that add up to too much are a refusal with a sentence`() async throws {
+        let gateway = try await Gateway()
+        // Imported by a release that took twelve digits.
+        for day in 10...19 {
+            let answer = try await gateway.harness.call(
+                .post, "/v1/spend",
+                Array(#"[{"date":"2026-11-\#(day)","network":"g","campaign":"c","currency":"USD","spend":1}]"#.utf8),
+                ["content-type": "application/json"], key: gateway.writer)
+            #expect(answer.status < 300, "\(answer.text)")
+        }
+        try await gateway.open.database.write("test.hostile") { transaction in
+            _ = try transaction.run("UPDATE spend_rows SET spend_minor = 1000000000000000000")
+        }
+        for path in ["cohorts", "cohorts?by=month&group_by=network", "claims"] {
+            let answer = try await gateway.get(path)
+            #expect(answer.status == 200 || answer.code == "figures_too_large", "\(path): \(answer.text)")
+        }
+        let month = try await gateway.get("cohorts?by=month")
+        #expect(month.status == 422 && month.code == "figures_too_large", "\(month.text)")
         await gateway.harness.log.close()
     }
 }

@@ -50,6 +50,17 @@ import Testing
         #expect(try await desk.reads.overview(org: LeadDesk.org).sold == 1)
     }
 
+    @Test func `the longest return window is that of all buyers who could ever buy`() async throws {
+        let desk = try LeadDesk()
+        #expect(try await desk.buyers.longestReturnDays(org: LeadDesk.org) == nil)
+        try await desk.add("usual")
+        #expect(try await desk.buyers.longestReturnDays(org: LeadDesk.org) == 14)
+        try await desk.add("slow", ["returnWindowDays": 45, "state": "closed"])
+        try await desk.add("draft", ["returnWindowDays": 90, "state": "draft"])
+        #expect(try await desk.buyers.longestReturnDays(org: LeadDesk.org) == 45)
+        #expect(try await desk.buyers.longestReturnDays(org: "other") == nil)
+    }
+
     @Test func `every event of a sale carries the lead's trace`() async throws {
         let desk = try LeadDesk()
         try await desk.add("helios")

@@ -18,15 +18,18 @@ package struct BudgetState: Sendable {
     package var fit: SaturationFit?
     /// A change was approved today.
     package var isDecidedToday: Bool
+    /// The campaign spends or sells in another currency too, so that its returns on this one cannot be told.
+    package var isCurrencyMixed: Bool
 
     package init(
         currentMinor: Int64, capMinor: Int64? = nil, floorMinor: Int64 = 0, targetMillionths: Int64,
         spendMinor: Int64, revenueMinor: Int64, conversionsMillionths: Int64, fit: SaturationFit? = nil,
-        isDecidedToday: Bool = false
+        isDecidedToday: Bool = false, isCurrencyMixed: Bool = false
     ) {
         (self.currentMinor, self.capMinor, self.floorMinor) = (currentMinor, capMinor, floorMinor)
         (self.targetMillionths, self.spendMinor, self.revenueMinor) = (targetMillionths, spendMinor, revenueMinor)
         (self.conversionsMillionths, self.fit, self.isDecidedToday) = (conversionsMillionths, fit, isDecidedToday)
+        self.isCurrencyMixed = isCurrencyMixed
     }
 
     /// Revenue ÷ spend of the mature days in millionths; nil without spend.
@@ -53,6 +56,8 @@ package enum BudgetReason: String, Sendable, CaseIterable {
     /// ROAS is between the two.
     case nearTarget = "near_target"
     case decidedToday = "decided_today"
+    /// It spends in more than one currency, or sells in one that it does not spend in.
+    case mixedCurrencies = "mixed_currencies"
     /// Nothing was spent on mature days, or nothing is spent now.
     case noSpend = "no_spend"
     /// The days carry no curve to raise on.
@@ -97,6 +102,7 @@ package enum BudgetRule {
 
     package static func decide(_ state: BudgetState) -> BudgetDecision {
         guard !state.isDecidedToday else { return .hold(.decidedToday) }
+        guard !state.isCurrencyMixed else { return .hold(.mixedCurrencies) }
         guard state.currentMinor > 0, state.spendMinor > 0, state.targetMillionths > 0 else { return .hold(.noSpend) }
         if let cap = state.capMinor, state.currentMinor > cap { return .hold(.overCap) }
         // ROAS against parts of the target, in whole numbers: revenue × 10⁶ × 100 against spend × target × percent.
@@ -115,8 +121,10 @@ package enum BudgetRule {
         var refusal = BudgetReason.tooSmall
         for percent in raisePercents {
             let step = current / 100 * percent + current % 100 * percent / 100
-            let wanted = min(current + step, state.capMinor ?? .max)
             guard step > 0 else { continue }
+            let (raised, isTooLarge) = current.addingReportingOverflow(step)
+            if isTooLarge { return .hold(.atCap) }
+            let wanted = min(raised, state.capMinor ?? .max)
             guard wanted > current else { return .hold(.atCap) }
             // A floor above what is spent now is met by no raise of 20 % or less: it is for people to look at.
             guard wanted >= state.floorMinor else { return .hold(.atFloor) }
@@ -152,23 +160,31 @@ package enum BudgetRule {
 
 /// What somebody should look at now, whatever the advice.
 package enum BudgetAlert: String, Sendable, CaseIterable {
-    /// More than 1.1 × the cap was spent on a day.
+    /// More than 1.1 × the cap was spent on the newest day with spend, which is at most three days ago.
     case overCap = "over_cap"
     /// At least 1,000 units of the currency were spent since the last conversion.
     case noConversion = "no_conversion"
 
     private static let unitsWithoutConversion: Int64 = 1000
+    /// Files come days late; what was spent longer ago nobody can look at now.
+    private static let capDays = 3
 
-    /// - Parameter days: one a day, oldest first, today's as far as it is known.
-    package static func alerts(_ days: [SpendDay], capMinor: Int64?, currency: Currency) -> [BudgetAlert] {
+    /// - Parameters:
+    ///   - days: one a day, oldest first, today's as far as it is known; results whatever their currency.
+    ///   - today: the day that is not over, as days since 1970-01-01.
+    package static func alerts(
+        _ days: [SpendDay], capMinor: Int64?, currency: Currency, today: Int
+    ) -> [BudgetAlert] {
         var alerts: [BudgetAlert] = []
-        if let capMinor, let last = days.last, Int128(last.spendMinor) * 10 > Int128(capMinor) * 11 {
+        if let capMinor, let last = days.last(where: { $0.spendMinor > 0 }), today - last.day <= capDays,
+            Int128(last.spendMinor) * 10 > Int128(capMinor) * 11
+        {
             alerts.append(.overCap)
         }
         // What was spent on the day of the last conversion may have been before it.
-        let since = days.reversed().prefix { $0.results <= 0 }.reduce(0) { $0 + $1.spendMinor }
-        let unit = (0..<currency.fractionDigits).reduce(Int64(1)) { unit, _ in unit * 10 }
-        if since >= unitsWithoutConversion * unit { alerts.append(.noConversion) }
+        let since = days.reversed().prefix { $0.results <= 0 }.reduce(Int128(0)) { $0 + Int128($1.spendMinor) }
+        let unit = (0..<currency.fractionDigits).reduce(Int128(1)) { unit, _ in unit * 10 }
+        if since >= Int128(unitsWithoutConversion) * unit { alerts.append(.noConversion) }
         return alerts
     }
 }

@@ -15,6 +15,8 @@ package struct CampaignBudget: Sendable, Equatable {
     package static let standardTarget: Int64 = 1_000_000
     package static let targetsAllowed: ClosedRange<Int64> = 10_000...1_000_000_000
     package static let minorMax: Int64 = 1_000_000_000_000
+    /// Of one organisation.
+    package static let budgetsMax = 1000
 
     package init(
         campaign: String, currency: Currency, targetMillionths: Int64 = standardTarget, capMinor: Int64? = nil,
@@ -62,40 +64,89 @@ extension GrowthReports {
     /// Decisions of one answer, newest first.
     package static let decisionsMax = 500
 
-    /// - Throws: `GrowthError.badBudget`; database errors.
-    package func set(_ budget: CampaignBudget, org: String) async throws {
-        guard CampaignBudget.targetsAllowed.contains(budget.targetMillionths) else {
+    /// Keeps what somebody wants of a campaign's budget, under the name that reports give the campaign.
+    /// - Returns: what is kept.
+    /// - Throws: `GrowthError.badBudget`; `QueryError`; database errors.
+    @discardableResult
+    package func set(_ wanted: CampaignBudget, org: String) async throws -> CampaignBudget {
+        guard CampaignBudget.targetsAllowed.contains(wanted.targetMillionths) else {
             throw GrowthError.badBudget("target_roas must be from 0.01 to 1000.")
         }
-        guard (0...CampaignBudget.minorMax).contains(budget.floorMinor),
-            (0...CampaignBudget.minorMax).contains(budget.capMinor ?? 0)
+        guard (0...CampaignBudget.minorMax).contains(wanted.floorMinor),
+            (0...CampaignBudget.minorMax).contains(wanted.capMinor ?? 0)
         else { throw GrowthError.badBudget("cap_minor and floor_minor must be from 0 to \(CampaignBudget.minorMax).") }
-        if let cap = budget.capMinor, cap < budget.floorMinor {
+        if let cap = wanted.capMinor, cap < wanted.floorMinor {
             throw GrowthError.badBudget("cap_minor must not be below floor_minor.")
         }
+        let book = try await campaigns.book(org: org, .campaign)
+        var resolved = wanted
+        resolved.campaign = (book.name(ofLabel: wanted.campaign) ?? wanted.campaign).storable
+        let budget = resolved
         try await database.write("growth.setBudget") { transaction in
+            // A budget from before the campaign was known may stand under another of its names.
+            let others = try transaction.values(
+                String.self,
+                """
+                SELECT campaign FROM campaign_budgets
+                WHERE org = \(org) AND currency = \(budget.currency) AND campaign <> \(budget.campaign)
+                """)
+            for other in others where book.name(ofLabel: other) == budget.campaign {
+                try transaction.run(
+                    """
+                    DELETE FROM campaign_budgets
+                    WHERE org = \(org) AND currency = \(budget.currency) AND campaign = \(other)
+                    """)
+            }
+            let count = try transaction.value(
+                Int.self,
+                """
+                SELECT COUNT(*) FROM campaign_budgets
+                WHERE org = \(org) AND NOT (campaign = \(budget.campaign) AND currency = \(budget.currency))
+                """)
+            guard count ?? 0 < CampaignBudget.budgetsMax else {
+                throw GrowthError.badBudget(
+                    "There are \(CampaignBudget.budgetsMax) budgets already, which is the most.")
+            }
             try transaction.run(
                 """
                 INSERT INTO campaign_budgets
                     (org, campaign, currency, target_millionths, cap_minor, floor_minor, updated_at, created_at)
-                VALUES (\(org), \(budget.campaign.storable), \(budget.currency), \(budget.targetMillionths),
+                VALUES (\(org), \(budget.campaign), \(budget.currency), \(budget.targetMillionths),
                         \(budget.capMinor), \(budget.floorMinor), \(transaction.now), \(transaction.now))
                 ON CONFLICT (org, campaign, currency) DO UPDATE
                 SET target_millionths = excluded.target_millionths, cap_minor = excluded.cap_minor,
                     floor_minor = excluded.floor_minor, updated_at = excluded.updated_at
                 """)
         }
+        return budget
     }
 
+    /// In order of name and currency, under the names that reports give the campaigns.
+    /// - Throws: `QueryError`; database errors.
     package func budgets(org: String) async throws -> [CampaignBudget] {
-        try await database.read("growth.budgets") { transaction in
+        let book = try await campaigns.book(org: org, .campaign)
+        return try await budgets(org: org, book).sorted {
+            ($0.campaign, $0.currency.code) < ($1.campaign, $1.currency.code)
+        }
+    }
+
+    /// One of each campaign and currency: of those that were set under several of its names, the newest.
+    func budgets(org: String, _ book: CampaignBook) async throws -> [CampaignBudget] {
+        let rows = try await database.read("growth.budgets") { transaction in
             try transaction.all(
                 CampaignBudget.self,
                 """
                 SELECT campaign, currency, target_millionths, cap_minor, floor_minor FROM campaign_budgets
-                WHERE org = \(org) ORDER BY campaign, currency
+                WHERE org = \(org) ORDER BY updated_at, campaign, currency
                 """)
         }
+        var newest: [CampaignPlace: CampaignBudget] = [:]
+        for row in rows {
+            var budget = row
+            budget.campaign = book.name(ofLabel: row.campaign) ?? row.campaign
+            newest[CampaignPlace(budget.campaign, budget.currency)] = budget
+        }
+        return Array(newest.values)
     }
 
     /// The newest decisions first.
@@ -110,20 +161,21 @@ extension GrowthReports {
         }
     }
 
-    /// Campaigns and currencies whose change was approved on a day.
-    func decided(org: String, day: Int) async throws -> Set<CampaignPlace> {
-        Set(
-            try await database.read("growth.decided") { transaction in
-                try transaction.all(
-                    CampaignPlace.self,
-                    """
-                    SELECT campaign, currency FROM advice_decisions
-                    WHERE org = \(org) AND decision = 'approved' AND day = \(day)
-                    """)
-            })
+    /// Campaigns and currencies whose change was approved on a day of UTC, under the names that reports give them.
+    func decided(org: String, day: Int, _ book: CampaignBook) async throws -> Set<CampaignPlace> {
+        let places = try await database.read("growth.decided") { transaction in
+            try transaction.all(
+                CampaignPlace.self,
+                """
+                SELECT campaign, currency FROM advice_decisions
+                WHERE org = \(org) AND decision = 'approved' AND day = \(day)
+                """)
+        }
+        return Set(places.map { CampaignPlace(book.name(ofLabel: $0.campaign) ?? $0.campaign, $0.currency) })
     }
 
     /// Keeps a decision. An approved one is the only one of its day.
+    /// - Parameter day: of UTC.
     func keep(_ decision: AdviceDecision, org: String, day: Int) async throws {
         let id = UID(now: decision.decidedAt)
         let kept = try await database.write("growth.decide") { transaction in

@@ -10,6 +10,10 @@ struct CampaignBook: Sendable {
     /// By lower-case name, as touches spell it.
     private var names: [String: String] = [:]
     private var ids: [String: String] = [:]
+    /// Lower-case names that events gave as names; other labels may be ids.
+    private var given: Set<String> = []
+    /// Every label of touches and credits, by the campaign it stands for.
+    private var spellings: [String: Set<String>] = [:]
     /// By name and column: the value that most events have.
     private var facts: [String: [CreditQuestion.Dimension: String]] = [:]
 
@@ -26,6 +30,7 @@ struct CampaignBook: Sendable {
         for one in sightings {
             guard let name = one.name ?? one.id else { continue }
             add(name)
+            if let name = one.name { given.insert(name.lowercased()) }
             if let id = one.id, ids[id] == nil { ids[id] = name }
             if let value = one.value, facts[name]?[dimension] == nil { facts[name, default: [:]][dimension] = value }
         }
@@ -36,6 +41,9 @@ struct CampaignBook: Sendable {
             ] where facts[one.campaign]?[dimension] == nil {
                 facts[one.campaign, default: [:]][dimension] = value
             }
+        }
+        for label in sightings.compactMap({ $0.name ?? $0.id }) + credited.map(\.campaign) {
+            if let name = name(ofLabel: label) { spellings[name, default: []].insert(label) }
         }
     }
 
@@ -50,6 +58,16 @@ struct CampaignBook: Sendable {
         if !campaign.id.isEmpty, let name = ids[campaign.id] ?? names[campaign.id.lowercased()] { return name }
         return campaign.name.isEmpty ? nil : names[campaign.name.lowercased()]
     }
+
+    /// The campaign that a label of a touch, a credit or a person means, as touches spell it: by its name, whatever its
+    /// case, else by its id. nil when nobody ever came from it.
+    func name(ofLabel label: String) -> String? {
+        let key = label.lowercased()
+        return given.contains(key) ? names[key] : ids[label] ?? names[key]
+    }
+
+    /// Every way in which touches and credits write a campaign, itself first.
+    func labels(of name: String) -> [String] { [name] + (spellings[name] ?? []).subtracting([name]).sorted() }
 
     /// The source, medium, channel or network of a known campaign.
     func value(of campaign: String, _ dimension: CreditQuestion.Dimension) -> String? { facts[campaign]?[dimension] }

@@ -18,7 +18,7 @@ struct Pieces {
     init(
         _ dimension: CreditQuestion.Dimension, _ sums: [SpendSum], _ book: CampaignBook,
         _ counts: [String: TouchCounts], _ lines: [CreditLine]
-    ) {
+    ) throws(SpendError) {
         for sum in sums {
             let place = Place(key: Self.key(sum, dimension, book), currency: sum.currency)
             var line = CampaignLine(key: place.key, currency: place.currency)
@@ -27,7 +27,7 @@ struct Pieces {
             line.networkClicks = sum.figures.clicks
             line.networkConversionsMillionths = sum.figures.conversionsMillionths
             line.networkValueMinor = sum.figures.valueMinor
-            spent[place, default: CampaignLine(key: place.key, currency: place.currency)].add(line)
+            try spent[place, default: CampaignLine(key: place.key, currency: place.currency)].add(line)
         }
         self.counts = counts
         credits = Dictionary(grouping: lines, by: \.model)
@@ -48,21 +48,21 @@ struct Pieces {
         }
     }
 
-    func lines(_ model: CreditModel, _ basis: RevenueBasis) -> ModelLines {
+    func lines(_ model: CreditModel, _ basis: RevenueBasis) throws(SpendError) -> ModelLines {
         var lines = spent
         var leads: [String: Int64] = [:]
         for credit in credits[model] ?? [] {
             guard let currency = credit.currency else {
-                leads[credit.key, default: 0] += credit.leadsMillionths
+                try Figures.add(credit.leadsMillionths, to: &leads[credit.key, default: 0])
                 continue
             }
             let place = Place(key: credit.key, currency: currency)
             var line = lines[place] ?? CampaignLine(key: place.key, currency: currency)
             line.sales += credit.sales
-            line.salesMillionths += credit.salesMillionths
-            line.bookedMinor += credit.revenueMinor
-            line.recognisedMinor += credit.recognisedMinor
-            line.returnedMinor += credit.returnedMinor
+            try Figures.add(credit.salesMillionths, to: &line.salesMillionths)
+            try Figures.add(credit.revenueMinor, to: &line.bookedMinor)
+            try Figures.add(credit.recognisedMinor, to: &line.recognisedMinor)
+            try Figures.add(credit.returnedMinor, to: &line.returnedMinor)
             lines[place] = line
         }
         // What has no currency stands on every line of its key, and on one of its own where there is no other.
@@ -81,7 +81,7 @@ struct Pieces {
         }
         var totals: [Currency: CampaignLine] = [:]
         for line in lines.values {
-            totals[line.currency, default: CampaignLine(key: "", currency: line.currency)].add(line)
+            try totals[line.currency, default: CampaignLine(key: "", currency: line.currency)].add(line)
         }
         // A sale stands on every line that it credits, but its shares add up to one sale.
         let sums = totals.values.map { total in

@@ -78,8 +78,9 @@ extension CampaignReport {
         for (model, found) in models {
             let one = found ?? CampaignLine(key: line.key, currency: line.currency)
             let revenue = one.revenueMinor(basis)
+            let (difference, isTooFar) = revenue.subtractingReportingOverflow(standard)
             members[model.rawValue] = [
-                "revenue_minor": .integer(revenue), "difference_minor": .integer(revenue - standard),
+                "revenue_minor": .integer(revenue), "difference_minor": .whole(isTooFar ? nil : difference),
                 "conversions": .millionths(one.salesMillionths), "leads": .millionths(one.leadsMillionths),
                 "per_conversion_minor": .whole(Ratio.of(revenue, by: one.salesMillionths, scale: 1_000_000)),
                 "cpa_minor": .whole(one.costPerConversionMinor), "roas": .millionths(one.returnOnSpend(basis)),
@@ -125,7 +126,7 @@ extension CampaignLine {
             "logged_clicks": .integer(loggedClicks), "visits": .integer(visits), "installs": .integer(installs),
             "leads": .millionths(leadsMillionths), "sales": .integer(Int64(sales)),
             "conversions": .millionths(salesMillionths), "revenue_minor": .integer(revenueMinor(basis)),
-            "gross_minor": .integer(bookedMinor + returnedMinor), "returned_minor": .integer(returnedMinor),
+            "gross_minor": .whole(grossMinor), "returned_minor": .integer(returnedMinor),
             "booked_minor": .integer(bookedMinor), "recognised_minor": .integer(recognisedMinor),
             "network_conversions": networkConversionsMillionths.map { .millionths($0) } ?? .null,
             "network_value_minor": .whole(networkValueMinor), "ctr": .millionths(clickRate),

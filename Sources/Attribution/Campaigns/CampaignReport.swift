@@ -57,26 +57,29 @@ package struct CampaignLine: Sendable, Equatable {
     package init(key: String, currency: Currency) { (self.key, self.currency) = (key, currency) }
 
     /// Adds another line of the same currency.
-    package mutating func add(_ other: CampaignLine) {
-        spendMinor += other.spendMinor
-        networkImpressions = Self.sum(networkImpressions, other.networkImpressions)
-        networkClicks = Self.sum(networkClicks, other.networkClicks)
-        networkConversionsMillionths = Self.sum(networkConversionsMillionths, other.networkConversionsMillionths)
-        networkValueMinor = Self.sum(networkValueMinor, other.networkValueMinor)
-        loggedClicks += other.loggedClicks
-        loggedImpressions += other.loggedImpressions
-        visits += other.visits
-        installs += other.installs
-        leadsMillionths += other.leadsMillionths
+    /// - Throws: `SpendError.figuresTooLarge`.
+    package mutating func add(_ other: CampaignLine) throws(SpendError) {
+        try Figures.add(other.spendMinor, to: &spendMinor)
+        try Figures.addKnown(other.networkImpressions, to: &networkImpressions)
+        try Figures.addKnown(other.networkClicks, to: &networkClicks)
+        try Figures.addKnown(other.networkConversionsMillionths, to: &networkConversionsMillionths)
+        try Figures.addKnown(other.networkValueMinor, to: &networkValueMinor)
+        try Figures.add(other.loggedClicks, to: &loggedClicks)
+        try Figures.add(other.loggedImpressions, to: &loggedImpressions)
+        try Figures.add(other.visits, to: &visits)
+        try Figures.add(other.installs, to: &installs)
+        try Figures.add(other.leadsMillionths, to: &leadsMillionths)
         sales += other.sales
-        salesMillionths += other.salesMillionths
-        bookedMinor += other.bookedMinor
-        recognisedMinor += other.recognisedMinor
-        returnedMinor += other.returnedMinor
+        try Figures.add(other.salesMillionths, to: &salesMillionths)
+        try Figures.add(other.bookedMinor, to: &bookedMinor)
+        try Figures.add(other.recognisedMinor, to: &recognisedMinor)
+        try Figures.add(other.returnedMinor, to: &returnedMinor)
     }
 
-    static func sum(_ one: Int64?, _ other: Int64?) -> Int64? {
-        one.map { $0 + (other ?? 0) } ?? other
+    /// What was sold before anything came back; nil when 64 bits do not hold it.
+    package var grossMinor: Int64? {
+        let (gross, isTooLarge) = bookedMinor.addingReportingOverflow(returnedMinor)
+        return isTooLarge ? nil : gross
     }
 }
 

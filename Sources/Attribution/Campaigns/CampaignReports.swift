@@ -20,23 +20,24 @@ package struct CampaignReports: Sendable {
         touches = CampaignTouches(engine: engine)
     }
 
-    /// - Throws: `QueryError` when the log cannot be counted in time; `SpendError.unknownTimeZone`; database errors.
+    /// - Throws: `QueryError` when the log cannot be counted in time; `SpendError.unknownTimeZone`,
+    ///   `SpendError.figuresTooLarge`; database errors.
     package func report(org: String, _ question: CampaignQuestion) async throws -> CampaignReport {
         let began = ContinuousClock.now
         defer { registry.histogram(.attributionReportDuration).observe(ContinuousClock.now - began) }
         let range = try await range(org: org, question)
         let (book, sums) = try await (book(org: org, question.dimension), sums(org: org, question, range))
-        let networks = Self.networks(sums, book)
+        let networks = try Self.networks(sums, book)
         let counts = try await touches.counts(
             org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, networks.book)
         var credits = CreditQuestion(
             models: question.models, dimension: question.dimension, from: range.from, to: range.to)
         (credits.zone, credits.networks) = (range.zone, networks.names)
         let lines = try await attribution.report(org: org, credits)
-        let pieces = Pieces(question.dimension, sums, networks.book, counts, lines)
+        let pieces = try Pieces(question.dimension, sums, networks.book, counts, lines)
         return CampaignReport(
-            question: question, models: question.models.map { pieces.lines($0, question.basis) },
-            unmatched: Self.unmatched(sums, book), from: range.from, to: range.to, timezone: range.timezone,
+            question: question, models: try question.models.map { try pieces.lines($0, question.basis) },
+            unmatched: try Self.unmatched(sums, book), from: range.from, to: range.to, timezone: range.timezone,
             isTimezoneMixed: range.isMixed, asOf: clock.now)
     }
 
@@ -117,13 +118,13 @@ package struct CampaignReports: Sendable {
     }
 
     /// The network of each campaign: the one it has most spend with, else the one that most of its events name.
-    static func networks(_ sums: [SpendSum], _ book: CampaignBook) -> (
+    static func networks(_ sums: [SpendSum], _ book: CampaignBook) throws(SpendError) -> (
         names: [String: String], book: CampaignBook
     ) {
         var spent: [String: [String: Int64]] = [:]
         for sum in sums {
             guard let name = book.name(of: sum.campaign) else { continue }
-            spent[name, default: [:]][sum.network, default: 0] += sum.figures.spendMinor
+            try Figures.add(sum.figures.spendMinor, to: &spent[name, default: [:]][sum.network, default: 0])
         }
         var book = book
         for (campaign, networks) in spent {
@@ -133,7 +134,9 @@ package struct CampaignReports: Sendable {
         return (book.networks, book)
     }
 
-    private static func unmatched(_ sums: [SpendSum], _ book: CampaignBook) -> [UnmatchedSpend] {
+    private static func unmatched(
+        _ sums: [SpendSum], _ book: CampaignBook
+    ) throws(SpendError) -> [UnmatchedSpend] {
         struct Key: Hashable {
             let network: String
             let campaign: SpendCampaign
@@ -142,7 +145,7 @@ package struct CampaignReports: Sendable {
         var found: [Key: Int64] = [:]
         for sum in sums where book.name(of: sum.campaign) == nil {
             let key = Key(network: sum.network, campaign: sum.campaign, currency: sum.currency)
-            found[key, default: 0] += sum.figures.spendMinor
+            try Figures.add(sum.figures.spendMinor, to: &found[key, default: 0])
         }
         return found.map {
             UnmatchedSpend(network: $0.network, campaign: $0.campaign, currency: $0.currency, spendMinor: $1)

@@ -109,7 +109,7 @@ extension QueryValue {
     var whole: Int64 {
         switch self {
         case .integer(let value): value
-        case .number(let value): Int64(value)
+        case .number(let value): value.magnitude < 9e18 ? Int64(value) : 0
         case .null, .text, .money: 0
         }
     }

@@ -17,46 +17,63 @@ package struct ClaimQuestion: Sendable, Hashable {
     package init() {}
 }
 
-/// What one network claims of one day in one currency, beside what the log credits it with. Both may be given in parts.
+/// What one network claims of one day, beside what the log credits it with. Both may be given in parts.
 package struct ClaimLine: Sendable, Equatable {
     /// Days since 1970-01-01; nil for all days together.
     package var day: Int?
     package var network: String
-    package var currency: Currency
-    /// nil where no row of the day says how many.
+    /// Over all currencies; nil where no row of the day says how many.
     package var claimedMillionths: Int64?
-    package var claimedValueMinor: Int64?
-    /// Credited to touches of the network's campaigns, net of returns.
+    /// Credited to touches of the network's campaigns, returned sales left out; over all currencies.
     package var creditedMillionths: Int64 = 0
-    package var creditedValueMinor: Int64 = 0
+    /// In order of their codes: money is never added up over currencies.
+    package var values: [ClaimValue] = []
 
     /// Claimed ÷ credited in millionths; nil where nothing was claimed or nothing credited.
     package var inflation: Int64? {
         claimedMillionths.flatMap { Ratio.of($0, by: creditedMillionths, scale: 1_000_000) }
     }
 
-    package var valueInflation: Int64? {
-        claimedValueMinor.flatMap { Ratio.of($0, by: creditedValueMinor, scale: 1_000_000) }
+    /// - Throws: `SpendError.figuresTooLarge`.
+    mutating func add(_ other: ClaimLine) throws(SpendError) {
+        try Figures.addKnown(other.claimedMillionths, to: &claimedMillionths)
+        try Figures.add(other.creditedMillionths, to: &creditedMillionths)
+        for value in other.values { try add(value) }
     }
 
-    mutating func add(_ other: ClaimLine) {
-        claimedMillionths = CampaignLine.sum(claimedMillionths, other.claimedMillionths)
-        claimedValueMinor = CampaignLine.sum(claimedValueMinor, other.claimedValueMinor)
-        creditedMillionths += other.creditedMillionths
-        creditedValueMinor += other.creditedValueMinor
+    mutating func add(_ value: ClaimValue) throws(SpendError) {
+        let place = values.firstIndex { $0.currency.code >= value.currency.code } ?? values.count
+        if place == values.count || values[place].currency != value.currency {
+            values.insert(ClaimValue(currency: value.currency), at: place)
+        }
+        try Figures.addKnown(value.claimedMinor, to: &values[place].claimedMinor)
+        try Figures.add(value.creditedMinor, to: &values[place].creditedMinor)
     }
 }
 
-/// All networks of one day in one currency: how much of what they claim cannot be, whoever is right.
+/// What a network says its conversions are worth in one currency, beside what was earned.
+package struct ClaimValue: Sendable, Equatable {
+    package var currency: Currency
+    /// nil where no row says a value.
+    package var claimedMinor: Int64?
+    /// Net of returns.
+    package var creditedMinor: Int64 = 0
+
+    package var inflation: Int64? { claimedMinor.flatMap { Ratio.of($0, by: creditedMinor, scale: 1_000_000) } }
+}
+
+/// All networks of one day: how much of what they claim cannot be, whoever is right.
 package struct ClaimDay: Sendable, Equatable {
     package var day: Int
-    package var currency: Currency
-    package var claimedMillionths: Int64 = 0
+    package var claimedMillionths: Int64
     /// Everything that happened on the day, whatever led to it.
-    package var happenedMillionths: Int64 = 0
+    package var happenedMillionths: Int64
 
     /// Claims beyond everything that happened: at least so many were claimed by two networks, or never were.
-    package var impossibleMillionths: Int64 { max(0, claimedMillionths - happenedMillionths) }
+    package var impossibleMillionths: Int64 {
+        let (beyond, isTooLarge) = claimedMillionths.subtractingReportingOverflow(happenedMillionths)
+        return isTooLarge ? .max : max(0, beyond)
+    }
 }
 
 /// The answer of a reconciliation. Claims change no credit.
@@ -77,31 +94,34 @@ package struct ClaimReport: Sendable {
 }
 
 extension GrowthReports {
-    /// - Throws: `SpendError.unknownTimeZone`; `QueryError`; database errors.
+    /// - Throws: `SpendError.unknownTimeZone`, `SpendError.figuresTooLarge`; `QueryError`; database errors.
     package func claims(org: String, _ question: ClaimQuestion) async throws -> ClaimReport {
         try await time {
             let calendar = try await calendar(org: org, timezone: question.timezone)
             let (from, to) = (calendar.today - question.days + 1, calendar.today + 1)
             let book = try await campaigns.book(org: org, .network)
             let sums = try await campaigns.spend.sums(org: org, from: from, to: to, byDay: true)
-            let networks = CampaignReports.networks(sums, book).names
+            let networks = try CampaignReports.networks(sums, book).names
             let span = ResultSpan(
-                model: question.model, campaign: nil, from: from, to: to, zone: calendar.zone,
+                model: question.model, labels: nil, from: from, to: to, zone: calendar.zone,
                 timezone: calendar.timezone)
             let ours =
                 switch question.ours {
                 case .conversions: try await attribution.soldDays(org: org, span)
                 case .leads: try await attribution.leadDays(org: org, span)
                 }
-            let desk = ClaimDesk(sums, ours, networks)
+            let desk = try ClaimDesk(sums, ours) { label in networks[book.name(ofLabel: label) ?? label] }
             let report = ClaimReport(
-                question: question, lines: desk.lines, totals: desk.totals, days: desk.days,
+                question: question, lines: desk.lines, totals: try desk.totals(), days: try desk.days(),
                 timezone: calendar.timezone, isTimezoneMixed: calendar.isMixed, asOf: calendar.now)
-            measure(report.totals)
+            if org == Self.measuredOrg, question == ClaimQuestion() { measure(report.totals) }
             return report
         }
     }
 
+    /// The metric has no label for organisations: it is about this one, and about the question without parameters, or
+    /// every question of anybody would change it.
+    package static let measuredOrg = "default"
     /// Networks that are labels of the metric; a file may name any.
     private static let measured: Set<String> = [
         "amazon", "apple", "bing", "facebook", "google", "linkedin", "meta", "microsoft", "pinterest", "reddit",
@@ -109,9 +129,7 @@ extension GrowthReports {
     ]
 
     private func measure(_ totals: [ClaimLine]) {
-        // A network with several currencies has several totals: the one with most claims comes first.
-        var seen: Set<String> = []
-        for total in totals where Self.measured.contains(total.network) && seen.insert(total.network).inserted {
+        for total in totals where Self.measured.contains(total.network) {
             guard let inflation = total.inflation else { continue }
             campaigns.registry.gauge(.attributionClaimRatio, total.network).set(Double(inflation) / 1_000_000)
         }
@@ -123,79 +141,69 @@ struct ClaimDesk {
     private struct Place: Hashable {
         let day: Int
         let network: String
-        let currency: Currency
     }
 
     private var found: [Place: ClaimLine] = [:]
-    private var happened: [Int: [Currency?: Int64]] = [:]
+    private var happened: [Int: Int64] = [:]
 
     /// - Parameters:
-    ///   - ours: what was credited by campaign and day; leads have no currency and stand on every line of their network
-    ///     and day.
-    ///   - networks: by campaign.
-    init(_ sums: [SpendSum], _ ours: [ResultDay], _ networks: [String: String]) {
+    ///   - ours: what was credited by campaign and day; leads have no currency.
+    ///   - network: of a campaign as credits write it.
+    /// - Throws: `SpendError.figuresTooLarge`.
+    init(_ sums: [SpendSum], _ ours: [ResultDay], network: (String) -> String?) throws(SpendError) {
         for sum in sums where sum.figures.conversionsMillionths != nil || sum.figures.valueMinor != nil {
-            let place = Place(day: sum.day ?? 0, network: sum.network, currency: sum.currency)
-            var line = ClaimLine(day: place.day, network: place.network, currency: place.currency)
+            var line = ClaimLine(day: sum.day ?? 0, network: sum.network)
             line.claimedMillionths = sum.figures.conversionsMillionths
-            line.claimedValueMinor = sum.figures.valueMinor
-            if let known = found[place] { line.add(known) }
-            found[place] = line
-        }
-        let claimed = Dictionary(grouping: found.keys, by: \.day)
-        for result in ours {
-            happened[result.day, default: [:]][result.currency, default: 0] += result.millionths
-            guard let network = networks[result.campaign] else { continue }
-            let places =
-                if let currency = result.currency {
-                    [Place(day: result.day, network: network, currency: currency)]
-                } else { (claimed[result.day] ?? []).filter { $0.network == network } }
-            for place in places {
-                var line =
-                    found[place] ?? ClaimLine(day: place.day, network: place.network, currency: place.currency)
-                line.creditedMillionths += result.millionths
-                line.creditedValueMinor += result.revenueMinor
-                found[place] = line
+            if let value = sum.figures.valueMinor {
+                line.values = [ClaimValue(currency: sum.currency, claimedMinor: value)]
             }
+            try add(line)
         }
+        for result in ours {
+            try Figures.add(result.millionths, to: &happened[result.day, default: 0])
+            guard let network = network(result.campaign) else { continue }
+            var line = ClaimLine(day: result.day, network: network)
+            line.creditedMillionths = result.millionths
+            if let currency = result.currency {
+                line.values = [ClaimValue(currency: currency, creditedMinor: result.revenueMinor)]
+            }
+            try add(line)
+        }
+    }
+
+    private mutating func add(_ line: ClaimLine) throws(SpendError) {
+        let place = Place(day: line.day ?? 0, network: line.network)
+        try found[place, default: ClaimLine(day: line.day, network: line.network)].add(line)
     }
 
     var lines: [ClaimLine] {
         found.values.sorted { one, other in
-            (other.day ?? 0, one.network, one.currency.code) < (one.day ?? 0, other.network, other.currency.code)
+            (other.day ?? 0, one.network) < (one.day ?? 0, other.network)
         }
     }
 
-    var totals: [ClaimLine] {
-        var sums: [Place: ClaimLine] = [:]
+    func totals() throws(SpendError) -> [ClaimLine] {
+        var sums: [String: ClaimLine] = [:]
         for line in found.values {
-            let place = Place(day: 0, network: line.network, currency: line.currency)
-            var sum = sums[place] ?? ClaimLine(day: nil, network: line.network, currency: line.currency)
-            sum.add(line)
-            sums[place] = sum
+            try sums[line.network, default: ClaimLine(day: nil, network: line.network)].add(line)
         }
         return sums.values.sorted { one, other in
-            (other.claimedMillionths ?? -1, one.network, one.currency.code)
-                < (one.claimedMillionths ?? -1, other.network, other.currency.code)
+            (other.claimedMillionths ?? -1, one.network) < (one.claimedMillionths ?? -1, other.network)
         }
     }
 
-    var days: [ClaimDay] {
-        struct Key: Hashable {
-            let day: Int
-            let currency: Currency
+    func days() throws(SpendError) -> [ClaimDay] {
+        var claims: [Int: [Int64]] = [:]
+        for (place, line) in found {
+            if let claimed = line.claimedMillionths, claimed > 0 { claims[place.day, default: []].append(claimed) }
         }
-        let claims = found.filter { $0.value.claimedMillionths ?? 0 > 0 }
-        let groups = Dictionary(grouping: claims) { Key(day: $0.key.day, currency: $0.key.currency) }
-        return groups.compactMap { key, lines -> ClaimDay? in
-            guard lines.count > 1 else { return nil }
-            var day = ClaimDay(day: key.day, currency: key.currency)
-            day.claimedMillionths = lines.reduce(0) { $0 + ($1.value.claimedMillionths ?? 0) }
-            let all = happened[key.day] ?? [:]
-            day.happenedMillionths = (all[key.currency] ?? 0) + (all[Currency?.none] ?? 0)
-            return day
+        var days: [ClaimDay] = []
+        for (day, claimed) in claims where claimed.count > 1 {
+            days.append(
+                ClaimDay(
+                    day: day, claimedMillionths: try Figures.sum(claimed), happenedMillionths: happened[day] ?? 0))
         }
-        .sorted { ($1.day, $0.currency.code) < ($0.day, $1.currency.code) }
+        return days.sorted { $1.day < $0.day }
     }
 }
 
@@ -203,10 +211,16 @@ extension ClaimLine {
     package var json: JSONValue {
         [
             "date": day.map { .string(CivilDate(daysSince1970: $0).description) } ?? .null,
-            "network": .string(network), "currency": .string(currency.code),
-            "claimed": .millionths(claimedMillionths), "credited": .millionths(creditedMillionths),
-            "inflation": .millionths(inflation), "claimed_value_minor": .whole(claimedValueMinor),
-            "credited_value_minor": .integer(creditedValueMinor), "value_inflation": .millionths(valueInflation),
+            "network": .string(network), "claimed": .millionths(claimedMillionths),
+            "credited": .millionths(creditedMillionths), "inflation": .millionths(inflation),
+            "values": .array(
+                values.map {
+                    [
+                        "currency": .string($0.currency.code), "claimed_value_minor": .whole($0.claimedMinor),
+                        "credited_value_minor": .integer($0.creditedMinor),
+                        "value_inflation": .millionths($0.inflation),
+                    ]
+                }),
         ]
     }
 }
@@ -222,8 +236,7 @@ extension ClaimReport {
                 days.map {
                     [
                         "date": .string(CivilDate(daysSince1970: $0.day).description),
-                        "currency": .string($0.currency.code), "claimed": .millionths($0.claimedMillionths),
-                        "happened": .millionths($0.happenedMillionths),
+                        "claimed": .millionths($0.claimedMillionths), "happened": .millionths($0.happenedMillionths),
                         "impossible": .millionths($0.impossibleMillionths),
                     ]
                 }),

@@ -40,9 +40,9 @@ package struct CohortQuestion: Sendable, Hashable {
     package var dimension = CreditQuestion.Dimension.campaign
     /// Whose touch says where a member came from; one of `models`, which leave every member whole.
     package var model = CreditModel.last
-    /// nil: `days` before today.
+    /// nil: `days` before `to`.
     package var from: CivilDate?
-    /// Not included; nil: tomorrow.
+    /// Not included; nil: tomorrow. At most `CampaignQuestion.daysMax` after `from`.
     package var to: CivilDate?
     package var days = 90
     /// nil: that of the accounts.
@@ -72,7 +72,8 @@ package struct CohortLine: Sendable, Equatable {
     package var isMature: [Bool]
 }
 
-/// Sums over the cohorts of one key that are mature at one horizon.
+/// Sums over the cohorts of one key that are mature at one horizon. Members count in every currency of the key, also
+/// those of periods without any money in it: they earned nothing in it.
 package struct CohortAverage: Sendable, Equatable {
     package var cohorts = 0
     package var size: Int64 = 0
@@ -84,11 +85,9 @@ package struct CohortAverage: Sendable, Equatable {
     /// ROAS_k in millionths: revenue ÷ spend; nil without spend.
     package var returnOnSpend: Int64? { Ratio.of(revenueMinor, by: spendMinor, scale: 1_000_000) }
 
-    mutating func add(_ line: CohortLine, _ place: Int) {
-        cohorts += 1
-        size += line.size
-        spendMinor += line.spendMinor
-        revenueMinor += line.revenueMinor[place]
+    mutating func add(spendMinor spend: Int64, revenueMinor revenue: Int64) throws(SpendError) {
+        try Figures.add(spend, to: &spendMinor)
+        try Figures.add(revenue, to: &revenueMinor)
     }
 }
 
@@ -97,6 +96,10 @@ package struct CohortReport: Sendable {
     package var question: CohortQuestion
     /// Newest periods first, largest cohorts of a period first.
     package var lines: [CohortLine]
+    /// By the largest keys and over all keys, by the place of the horizon: mature cohorts alone.
+    package var averages: [AverageKey: [CohortAverage]]
+    /// There are more keys than have averages.
+    package var isAveragesCut: Bool
     package var from: CivilDate
     package var to: CivilDate
     package var timezone: String
@@ -106,6 +109,8 @@ package struct CohortReport: Sendable {
     /// k of ROAS_k and LTV_k, in days of 24 hours.
     package static let horizons = [1, 7, 30]
     package static let linesMax = 2000
+    /// Keys with averages of their own, those with most members.
+    package static let averagedKeysMax = 1000
 
     package struct AverageKey: Hashable, Sendable {
         /// nil for all keys together.
@@ -115,19 +120,6 @@ package struct CohortReport: Sendable {
         package init(key: String?, currency: Currency) { (self.key, self.currency) = (key, currency) }
     }
 
-    /// By key and over all keys, by the place of the horizon: mature cohorts alone.
-    package var averages: [AverageKey: [CohortAverage]] {
-        let none = Self.horizons.map { _ in CohortAverage() }
-        var answer: [AverageKey: [CohortAverage]] = [:]
-        for line in lines {
-            for key in [AverageKey(key: line.key, currency: line.currency), .init(key: nil, currency: line.currency)] {
-                var averages = answer.removeValue(forKey: key) ?? none
-                for place in Self.horizons.indices where line.isMature[place] { averages[place].add(line, place) }
-                answer[key] = averages
-            }
-        }
-        return answer
-    }
 }
 
 extension CohortReport {
@@ -139,7 +131,7 @@ extension CohortReport {
             "timezone_mixed": .bool(isTimezoneMixed), "as_of": .string(asOf.rfc3339),
             "horizon_days": .array(Self.horizons.map { .integer(Int64($0)) }),
             "rows": .array(lines.prefix(Self.linesMax).map(\.json)), "truncated": .bool(lines.count > Self.linesMax),
-            "averages": .array(averageRows),
+            "averages": .array(averageRows), "averages_truncated": .bool(isAveragesCut),
         ]
     }
 

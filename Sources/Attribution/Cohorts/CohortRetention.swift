@@ -18,24 +18,33 @@ package struct CohortRetention: Sendable, Hashable {
         }
     }
 
-    /// nil for all.
-    package var campaign: String?
+    /// Its name and its other spellings, or its id; empty for all.
+    package var labels: [String] = []
     package var entry = Entry.visit
     package var mode = RetentionMode.classic
     package var period = CohortQuestion.Period.week
     package var days = 90
     package var timezone = "UTC"
 
+    /// Of a campaign in so many spellings the others are left out.
+    private static let labelsMax = 100
+
     package init() {}
 
     /// The body of `POST /v1/query/retention`. Day 0 of a campaign's member is the first event in the range that names
     /// the campaign; the events of its return need not.
+    ///
+    /// A campaign without a name goes by its id, as in all reports.
     /// - Parameter now: the range is the days before it, whole by the time zone's calendar.
     package func body(now: Timestamp) throws(SpendError) -> JSONValue {
         guard let zone = ZoneClock(timezone) else { throw .unknownTimeZone }
         let today = Int(zone.key(.day, at: now.microseconds))
         var first = entry.condition
-        if let campaign { first = "(\(first)) and campaign.name = \(Self.quoted(campaign))" }
+        if !labels.isEmpty {
+            let list = labels.prefix(Self.labelsMax).map(Self.quoted).joined(separator: ", ")
+            first =
+                "(\(first)) and (campaign.name in (\(list)) or (not campaign.name exists and campaign.id in (\(list))))"
+        }
         return [
             "from": .string(zone.start(ofDay: CivilDate(daysSince1970: today - days + 1)).rfc3339),
             "to": .string(zone.start(ofDay: CivilDate(daysSince1970: today + 1)).rfc3339),
@@ -57,5 +66,14 @@ package struct CohortRetention: Sendable, Hashable {
             }
         }
         return quoted + "\""
+    }
+}
+
+extension GrowthReports {
+    /// How touches write the campaign that somebody means, the name that reports give it first; what nobody ever came
+    /// from stands for itself.
+    package func labels(org: String, campaign: String) async throws -> [String] {
+        let book = try await campaigns.book(org: org, .campaign)
+        return book.name(ofLabel: campaign).map { book.labels(of: $0) } ?? [campaign]
     }
 }

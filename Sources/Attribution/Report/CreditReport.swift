@@ -52,6 +52,7 @@ package struct CreditLine: Sendable, Equatable {
 extension AttributionService {
     /// Revenue and leads under the models asked for, largest revenue first within each; every model adds up to the
     /// same revenue.
+    /// - Throws: `SpendError.figuresTooLarge`; database errors.
     package func report(org: String, _ question: CreditQuestion) async throws -> [CreditLine] {
         var lines: [LineKey: CreditLine] = [:]
         // A sale counts once for each network, however many of its campaigns it touched.
@@ -63,15 +64,15 @@ extension AttributionService {
             var line = lines[key] ?? CreditLine(model: model, key: label, currency: Currency(row.currency))
             switch row.kind {
             case "sale":
-                line.salesMillionths += row.share
-                line.revenueMinor += row.amount
-                line.recognisedMinor += row.recognised
+                try Figures.add(row.share, to: &line.salesMillionths)
+                try Figures.add(row.amount, to: &line.revenueMinor)
+                try Figures.add(row.recognised, to: &line.recognisedMinor)
                 if let unit = row.unit, !counted.insert([row.model, label, row.currency, unit.hex]).inserted {
                     break
                 }
                 line.sales += row.units
-            case "return": line.returnedMinor += row.amount
-            default: line.leadsMillionths += row.share
+            case "return": try Figures.add(row.amount, to: &line.returnedMinor)
+            default: try Figures.add(row.share, to: &line.leadsMillionths)
             }
             lines[key] = line
         }

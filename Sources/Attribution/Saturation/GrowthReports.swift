@@ -14,6 +14,10 @@ package enum GrowthError: Error, Sendable, Equatable {
     case decidedToday
     /// Settings of a budget that contradict each other, in words.
     case badBudget(String)
+    /// What a day earned may still be returned after the maturity that was asked for; the least that may be.
+    case immature(leastDays: Int)
+    /// A range of dates that is none or too long: the parameter and what it must be.
+    case badRange(name: String, detail: String)
 
     /// One sentence for whoever asked.
     package var sentence: String {
@@ -22,6 +26,10 @@ package enum GrowthError: Error, Sendable, Equatable {
         case .adviceChanged: "This is not what is advised now; ask again and decide on that."
         case .decidedToday: "A change of this campaign's budget was already approved today."
         case .badBudget(let detail): detail
+        case .immature(let days):
+            "Sales may come back for \(days) days here, the longest return window of a buyer: maturity_days must be at "
+                + "least \(days)."
+        case .badRange(let name, let detail): "\(name) \(detail)"
         }
     }
 }
@@ -30,9 +38,16 @@ package enum GrowthError: Error, Sendable, Equatable {
 /// budget anywhere; what a person decides on advice is kept.
 package struct GrowthReports: Sendable {
     package let campaigns: CampaignReports
+    /// The longest time in days in which a sale of an organisation may come back; nil where nobody can say.
+    let returnDays: @Sendable (String) async throws -> Int?
     private let memory = SaturationMemory()
+    private let gate = FitGate()
 
-    package init(campaigns: CampaignReports) { self.campaigns = campaigns }
+    package init(
+        campaigns: CampaignReports, returnDays: @escaping @Sendable (String) async throws -> Int? = { _ in nil }
+    ) {
+        (self.campaigns, self.returnDays) = (campaigns, returnDays)
+    }
 
     var attribution: AttributionService { campaigns.attribution }
     var database: Database { campaigns.attribution.database }
@@ -59,11 +74,27 @@ package struct GrowthReports: Sendable {
             now: now)
     }
 
-    /// How the saturation of these days stands, worked out once for the same days.
+    /// How the saturation of these days stands, worked out once for the same days. Two fits run at a time in all, so
+    /// that questions about many campaigns leave a core to others.
     func saturation(_ days: [SpendDay], today: Int) async throws -> SaturationAnswer {
         // What today brings does not count, and changes all the time.
         let past = days.filter { $0.day < today }.sorted { $0.day < $1.day }
         let key = SaturationMemory.Key(days: past, today: today)
+        if let known = memory.answer(key) { return known }
+        await gate.enter()
+        do {
+            try Task.checkCancellation()
+            let answer = try await fitted(key)
+            await gate.leave()
+            return answer
+        } catch {
+            await gate.leave()
+            throw error
+        }
+    }
+
+    private func fitted(_ key: SaturationMemory.Key) async throws -> SaturationAnswer {
+        // Whoever came first may have asked the same.
         if let known = memory.answer(key) { return known }
         let answer = try await BlockingWork.value { SaturationModel.answer(key.days, today: key.today) }
         memory.keep(answer, key)
@@ -85,16 +116,52 @@ private final class SaturationMemory: Sendable {
         let today: Int
     }
 
-    /// With more, all are forgotten: about 24 kB each.
-    private static let keptMax = 200
-    private let kept = Mutex<[Key: SaturationAnswer]>([:])
+    private struct Kept {
+        var answers: [Key: (answer: SaturationAnswer, use: UInt64)] = [:]
+        var uses: UInt64 = 0
+    }
 
-    func answer(_ key: Key) -> SaturationAnswer? { kept.withLock { $0[key] } }
+    /// With more, the one that was not asked for longest is forgotten: about 24 kB each.
+    private static let keptMax = 200
+    private let kept = Mutex(Kept())
+
+    func answer(_ key: Key) -> SaturationAnswer? {
+        kept.withLock { kept in
+            kept.uses += 1
+            kept.answers[key]?.use = kept.uses
+            return kept.answers[key]?.answer
+        }
+    }
 
     func keep(_ answer: SaturationAnswer, _ key: Key) {
         kept.withLock { kept in
-            if kept.count >= Self.keptMax { kept.removeAll() }
-            kept[key] = answer
+            if kept.answers.count >= Self.keptMax, kept.answers[key] == nil,
+                let oldest = kept.answers.min(by: { $0.value.use < $1.value.use })?.key
+            {
+                kept.answers[oldest] = nil
+            }
+            kept.uses += 1
+            kept.answers[key] = (answer, kept.uses)
         }
+    }
+}
+
+/// Lets `atOnce` fits run; others wait in the order they came.
+private actor FitGate {
+    private static let atOnce = 2
+    private var free = atOnce
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+
+    func enter() async {
+        if free > 0 {
+            free -= 1
+            return
+        }
+        await withCheckedContinuation { waiting.append($0) }
+    }
+
+    /// Hands the place over to whoever waits longest.
+    func leave() {
+        if waiting.isEmpty { free += 1 } else { waiting.removeFirst().resume() }
     }
 }

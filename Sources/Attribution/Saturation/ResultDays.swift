@@ -28,8 +28,8 @@ struct ResultDay: Sendable, Equatable {
 /// Which results are counted.
 struct ResultSpan: Sendable {
     var model: CreditModel
-    /// nil for all campaigns.
-    var campaign: String?
+    /// As touches and credits write one campaign; nil for all.
+    var labels: [String]?
     /// `from` ≤ day < `to`, days since 1970-01-01.
     var from: Int
     var to: Int
@@ -37,6 +37,11 @@ struct ResultSpan: Sendable {
     var timezone: String
 
     var start: Timestamp { zone.start(ofDay: CivilDate(daysSince1970: from)) }
+    /// Labels that one statement or query is asked for; of more, rows of all campaigns are read and chosen from.
+    static let labelsMax = 100
+
+    var asked: [String] { labels.flatMap { $0.count <= Self.labelsMax ? $0 : nil } ?? [] }
+
     var end: Timestamp { zone.start(ofDay: CivilDate(daysSince1970: to)) }
 
     /// How long the stretches are that rows are added up by before they are put into days: a day in UTC, else a quarter
@@ -51,7 +56,7 @@ struct ResultSpan: Sendable {
 extension AttributionService {
     /// Sold legs that were not returned, by campaign, currency and day.
     func soldDays(org: String, _ span: ResultSpan) async throws -> [ResultDay] {
-        let (any, campaign) = (span.campaign == nil ? 1 : 0, span.campaign ?? "")
+        let (any, labels) = (span.asked.isEmpty ? 1 : 0, span.asked)
         let rows = try await database.read("attribution.soldDays", limit: .report) { transaction in
             try transaction.all(
                 StretchRow.self,
@@ -60,16 +65,16 @@ extension AttributionService {
                     SUM(amount_minor) AS amount
                 FROM attribution_credits
                 WHERE org = \(org) AND model = \(span.model.rawValue) AND sold_at >= \(span.start)
-                    AND sold_at < \(span.end) AND (\(any) = 1 OR campaign = \(campaign))
+                    AND sold_at < \(span.end) AND (\(any) = 1 OR campaign IN (\(list: labels)))
                 GROUP BY campaign, currency, stretch
                 """)
         }
-        return Self.days(rows, span)
+        return try Self.days(rows, span)
     }
 
     /// Leads by campaign and day.
     func leadDays(org: String, _ span: ResultSpan) async throws -> [ResultDay] {
-        let (any, campaign) = (span.campaign == nil ? 1 : 0, span.campaign ?? "")
+        let (any, labels) = (span.asked.isEmpty ? 1 : 0, span.asked)
         let rows = try await database.read("attribution.leadDays", limit: .report) { transaction in
             try transaction.all(
                 StretchRow.self,
@@ -78,24 +83,25 @@ extension AttributionService {
                     0 AS amount
                 FROM attribution_leads
                 WHERE org = \(org) AND model = \(span.model.rawValue) AND lead_at >= \(span.start)
-                    AND lead_at < \(span.end) AND (\(any) = 1 OR campaign = \(campaign))
+                    AND lead_at < \(span.end) AND (\(any) = 1 OR campaign IN (\(list: labels)))
                 GROUP BY campaign, stretch
                 """)
         }
-        return Self.days(rows, span)
+        return try Self.days(rows, span)
     }
 
-    private static func days(_ rows: [StretchRow], _ span: ResultSpan) -> [ResultDay] {
+    private static func days(_ rows: [StretchRow], _ span: ResultSpan) throws(SpendError) -> [ResultDay] {
         struct Place: Hashable {
             let campaign: String
             let currency: String
             let day: Int
         }
         var sums: [Place: (share: Int64, amount: Int64)] = [:]
-        for row in rows {
+        let wanted = span.labels.map { Set($0) }
+        for row in rows where wanted?.contains(row.campaign) ?? true {
             let place = Place(campaign: row.campaign, currency: row.currency, day: span.day(ofStretch: row.stretch))
-            sums[place, default: (0, 0)].share += row.share
-            sums[place, default: (0, 0)].amount += row.amount
+            try Figures.add(row.share, to: &sums[place, default: (0, 0)].share)
+            try Figures.add(row.amount, to: &sums[place, default: (0, 0)].amount)
         }
         return sums.map { place, sum in
             ResultDay(
@@ -106,8 +112,9 @@ extension AttributionService {
 }
 
 extension CampaignTouches {
-    /// Install events of one campaign by day.
-    func installDays(org: String, _ span: ResultSpan, campaign: String) async throws(QueryError) -> [ResultDay] {
+    /// Install events of the span's campaign by day, under the first 1,000 of its labels.
+    func installDays(org: String, _ span: ResultSpan) async throws(QueryError) -> [ResultDay] {
+        let labels = (span.labels ?? []).prefix(1000).map { QueryLiteral.text($0) }
         let (name, id) = (ColumnName("campaign.name"), ColumnName("campaign.id"))
         var query = EventQuery()
         (query.from, query.to, query.timezone) = (span.start, span.end, span.timezone)
@@ -116,15 +123,14 @@ extension CampaignTouches {
             .compare(ColumnName("type"), .equal, .text(EventType.install.name)),
             // A campaign without a name goes by its id, as in all reports.
             .or([
-                .compare(name, .equal, .text(campaign)),
-                .and([.not(.exists(name)), .compare(id, .equal, .text(campaign))]),
+                .isIn(name, labels), .and([.not(.exists(name)), .isIn(id, labels)]),
             ]),
         ])
         return try await engine.answer(query, org: org).rows.compactMap { row in
             guard let date = row.first?.text.flatMap({ CivilDate($0) }), let count = row.last?.whole else { return nil }
             return ResultDay(
-                campaign: campaign, currency: nil, day: date.daysSince1970, millionths: count * 1_000_000,
-                revenueMinor: 0)
+                campaign: span.labels?.first ?? "", currency: nil, day: date.daysSince1970,
+                millionths: count * 1_000_000, revenueMinor: 0)
         }
     }
 }

@@ -44,6 +44,9 @@ package enum SaturationLack: String, Sendable, CaseIterable {
     /// More than a fifth of the days with spend had no result: a cost of those days cannot be said, and leaving them
     /// out would make the others look cheap.
     case resultDays = "days_with_results"
+    /// The campaign spends in more than one currency, or sells in one that it does not spend in: results cannot be told
+    /// apart by what was spent on them, and currencies are never added to each other.
+    case mixedCurrencies = "mixed_currencies"
 }
 
 /// A curve with the band in which it lies.
@@ -89,6 +92,9 @@ package struct SaturationAnswer: Sendable {
     package var rSquared: Double?
     /// Mean of |cost − curve| ÷ cost; nil when none was fitted.
     package var meanAbsoluteError: Double?
+    /// The curve, or more than 5 % of its draws, ends at the largest L, k or x₀ that is looked for: the days do not say
+    /// where its ceiling is.
+    package var isUnbounded = false
     /// nil unless the curve may be shown.
     package var fit: SaturationFit?
     /// Mean daily spend of the newest `SaturationModel.usualDays` points, in minor units: where saturation is read.

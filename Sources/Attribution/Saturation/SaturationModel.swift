@@ -17,6 +17,8 @@ package enum SaturationModel {
     /// no support" (Burnham and Anderson, "Model Selection and Multimodel Inference", 2002, section 2.6); at 14, of
     /// 20,000 series of pure noise about one passes.
     package static let evidenceMin = 14.0
+    /// Share of draws that may end at an upper bound.
+    package static let boundDrawsMax = 0.05
     package static let evaluationsMax = 1000
     package static let draws = 1000
     package static let blockDays = 7
@@ -25,6 +27,8 @@ package enum SaturationModel {
     private static let drawEvaluationsMax = 60
     /// Upper bounds: of L in largest costs, of k in 1/σ of spend, of x₀ in largest spends.
     private static let bounds = SIMD3(10.0, 100.0, 10.0)
+    /// From this part of a bound on a parameter stands at it: the search may end just before.
+    private static let boundPart = 0.999
     /// L, k, x₀ and the variance.
     private static let parameters = 4
 
@@ -47,7 +51,12 @@ package enum SaturationModel {
             guard missing.isEmpty, inside.count > tried else { continue }
             tried = inside.count
             let candidate = Candidate(window, inside)
-            if candidate.criterion < best?.criterion ?? .infinity { best = candidate }
+            // A curve whose ceiling the days do not show is the last choice.
+            let isBetter =
+                candidate.isAtBound == best?.isAtBound
+                ? candidate.criterion < best?.criterion ?? .infinity
+                : !candidate.isAtBound
+            if best == nil || isBetter { best = candidate }
         }
         guard let best else {
             let points = widest.days.filter { $0.results > 0 }
@@ -107,6 +116,12 @@ package enum SaturationModel {
             (self.spendScale, self.costScale) = (spendScale, costScale)
         }
 
+        var isAtBound: Bool { isAtBound(fit) }
+
+        private func isAtBound(_ fit: CurveFit) -> Bool {
+            (0..<3).contains { fit.values[$0] >= upper[$0] * boundPart }
+        }
+
         private var count: Double { Double(points.count) }
 
         /// AICc of `squares` with `parameters` fitted, without the constant that all fits share.
@@ -143,8 +158,12 @@ package enum SaturationModel {
             guard rSquared >= rSquaredMin, error <= meanAbsoluteErrorMax, speaks >= evidenceMin,
                 fitted.allSatisfy({ $0 > 0 })
             else { return answer }
+            answer.isUnbounded = isAtBound
+            if isAtBound { return answer }
             let drawn = resampled(fitted, draws: draws, seed: seed)
-            answer.fit = SaturationFit(curve: curve(fit.values), draws: drawn, evaluations: fit.evaluations)
+            answer.isUnbounded = Double(drawn.atBound) > boundDrawsMax * Double(draws)
+            if answer.isUnbounded { return answer }
+            answer.fit = SaturationFit(curve: curve(fit.values), draws: drawn.curves, evaluations: fit.evaluations)
             answer.state = SaturationState(saturation: answer.saturation ?? 1)
             return answer
         }
@@ -155,7 +174,9 @@ package enum SaturationModel {
         /// tell little about their own spread.
         /// Source: Politis and Romano, "A circular block-resampling procedure for stationary data", 1992; Davison and
         /// Hinkley, "Bootstrap Methods and their Application", 1997, section 6.
-        private func resampled(_ fitted: [Double], draws: Int, seed: UInt64) -> [LogisticCurve] {
+        private func resampled(
+            _ fitted: [Double], draws: Int, seed: UInt64
+        ) -> (curves: [LogisticCurve], atBound: Int) {
             let degrees = count - 3
             let errors = zip(costs, fitted).map { $0 / $1 - 1 }
             let mean = errors.reduce(0, +) / count
@@ -163,7 +184,8 @@ package enum SaturationModel {
             let wide = errors.map { ($0 - mean) * factor }
             var random = SeededRandom(seed: seed)
             var noisy = fitted
-            return (0..<draws).map { _ in
+            var atBound = 0
+            let curves = (0..<draws).map { _ in
                 var index = 0
                 while index < noisy.count {
                     let start = Int.random(in: 0..<noisy.count, using: &random)
@@ -174,8 +196,10 @@ package enum SaturationModel {
                 }
                 let drawn = CurveFit(
                     spends, noisy, from: fit.values, upper: upper, evaluationsMax: drawEvaluationsMax)
+                if isAtBound(drawn) { atBound += 1 }
                 return curve(drawn.values)
             }
+            return (curves, atBound)
         }
     }
 

@@ -21,8 +21,10 @@ package struct SaturationReport: Sendable {
     package var question: SaturationQuestion
     /// As events spell it.
     package var campaign: String
+    /// Whether more than one currency is in it; then there is no curve.
+    package var isCurrencyMixed: Bool
     package var currency: Currency
-    /// Currencies with spend of this campaign that are not in the answer.
+    /// Currencies with spend or sales of this campaign that are not in the answer.
     package var otherCurrencies: [Currency]
     package var answer: SaturationAnswer
     package var timezone: String
@@ -39,22 +41,24 @@ extension GrowthReports {
         try await time {
             let calendar = try await calendar(org: org, timezone: question.timezone)
             let book = try await campaigns.book(org: org, .campaign)
-            let named = SpendCampaign(id: question.campaign, name: question.campaign)
-            guard let name = book.name(of: named) else { throw GrowthError.unknownCampaign }
+            guard let name = book.name(ofLabel: question.campaign) else { throw GrowthError.unknownCampaign }
             let span = ResultSpan(
-                model: question.model, campaign: name, from: calendar.today - (SaturationModel.windows.last ?? 0),
+                model: question.model, labels: book.labels(of: name),
+                from: calendar.today - (SaturationModel.windows.last ?? 0),
                 to: calendar.today, zone: calendar.zone, timezone: calendar.timezone)
             let spent = try await spendDays(org: org, name, book, span)
             let currency = question.currency ?? Self.main(spent)
-            let results = try await results(org: org, question.on, name, span)
+            let results = try await results(org: org, question.on, span)
             let days = (spent[currency] ?? [:]).map { day, minor in
-                SpendDay(day: day, spendMinor: minor, results: Double(results[day] ?? 0) / 1_000_000)
+                SpendDay(day: day, spendMinor: minor, results: Double(results.days[day] ?? 0) / 1_000_000)
             }
+            let paid = Set(spent.filter { $0.value.values.contains { $0 > 0 } }.keys)
+            let isMixed = paid.count > 1 || (paid.count == 1 && !results.currencies.isSubset(of: paid))
             return SaturationReport(
-                question: question, campaign: name, currency: currency,
-                otherCurrencies: spent.keys.filter { $0 != currency }.sorted { $0.code < $1.code },
-                answer: try await saturation(days, today: calendar.today), timezone: calendar.timezone,
-                isTimezoneMixed: calendar.isMixed, asOf: calendar.now)
+                question: question, campaign: name, isCurrencyMixed: isMixed, currency: currency,
+                otherCurrencies: paid.union(results.currencies).subtracting([currency]).sorted { $0.code < $1.code },
+                answer: isMixed ? .mixed : try await saturation(days, today: calendar.today),
+                timezone: calendar.timezone, isTimezoneMixed: calendar.isMixed, asOf: calendar.now)
         }
     }
 
@@ -66,27 +70,30 @@ extension GrowthReports {
         var answer: [Currency: [Int: Int64]] = [:]
         let sums = try await campaigns.spend.days(org: org, from: span.from, to: span.to, known)
         for sum in sums where book.name(of: sum.campaign) == name {
-            answer[sum.currency, default: [:]][sum.day ?? 0, default: 0] += sum.figures.spendMinor
+            try Figures.add(
+                sum.figures.spendMinor, to: &answer[sum.currency, default: [:]][sum.day ?? 0, default: 0])
         }
         return answer
     }
 
     private static func main(_ spent: [Currency: [Int: Int64]]) -> Currency {
-        let sums = spent.mapValues { $0.values.reduce(0, +) }
+        let sums = spent.mapValues { $0.values.reduce(Int128(0)) { $0 + Int128($1) } }
         return sums.max { ($0.value, $1.key.code) < ($1.value, $0.key.code) }?.key ?? .usd
     }
 
-    /// Millionths of results by day.
+    /// Millionths of results by day, and the currencies that some were sold in.
     private func results(
-        org: String, _ kind: ResultKind, _ campaign: String, _ span: ResultSpan
-    ) async throws -> [Int: Int64] {
-        let days =
+        org: String, _ kind: ResultKind, _ span: ResultSpan
+    ) async throws -> (days: [Int: Int64], currencies: Set<Currency>) {
+        let found =
             switch kind {
-            case .installs: try await campaigns.touches.installDays(org: org, span, campaign: campaign)
+            case .installs: try await campaigns.touches.installDays(org: org, span)
             case .conversions: try await attribution.soldDays(org: org, span)
             case .leads: try await attribution.leadDays(org: org, span)
             }
-        return days.reduce(into: [:]) { $0[$1.day, default: 0] += $1.millionths }
+        var days: [Int: Int64] = [:]
+        for one in found { try Figures.add(one.millionths, to: &days[one.day, default: 0]) }
+        return (days, Set(found.compactMap(\.currency)))
     }
 }
 
@@ -95,7 +102,8 @@ extension SaturationReport {
         var members: [String: JSONValue] = [
             "campaign": .string(campaign), "on": .string(question.on.rawValue),
             "model": .string(question.model.rawValue), "currency": .string(currency.code),
-            "other_currencies": .array(otherCurrencies.map { .string($0.code) }), "timezone": .string(timezone),
+            "other_currencies": .array(otherCurrencies.map { .string($0.code) }),
+            "currency_mixed": .bool(isCurrencyMixed), "timezone": .string(timezone),
             "timezone_mixed": .bool(isTimezoneMixed), "as_of": .string(asOf.rfc3339),
         ]
         members.merge(answer.json.object ?? [:]) { $1 }
@@ -120,13 +128,19 @@ extension SaturationReport {
 }
 
 extension SaturationAnswer {
+    /// No curve is fitted where currencies are mixed.
+    static let mixed = SaturationAnswer(
+        state: .insufficientData, missing: [.mixedCurrencies], windowDays: SaturationModel.windows.last ?? 0,
+        points: [], daysWithoutResults: 0)
+
     /// Its figures without the curve.
     package var json: JSONValue {
         var members: [String: JSONValue] = [
             "state": .string(state.rawValue), "missing": .array(missing.map { .string($0.rawValue) }),
             "window_days": .integer(Int64(windowDays)), "days": .integer(Int64(points.count)),
             "days_without_results": .integer(Int64(daysWithoutResults)), "r_squared": .rounded(rSquared),
-            "mape": .rounded(meanAbsoluteError), "usual_spend_minor": usualSpend.map { .minor($0) } ?? .null,
+            "mape": .rounded(meanAbsoluteError), "unbounded": .bool(isUnbounded),
+            "usual_spend_minor": usualSpend.map { .minor($0) } ?? .null,
             "saturation": .rounded(saturation), "saturation_band": .null, "parameters": .null,
             "points": .array(
                 points.map {

@@ -12,6 +12,10 @@ struct SpendBuilder {
     private var lastDate: (text: ArraySlice<UInt8>, day: Int32)?
 
     private static let textBytesMax = 300
+    /// Whole units of money of one row, whatever the currency: far beyond what a campaign costs a day, and small enough
+    /// that a million rows add up.
+    private static let moneyMax: Int64 = 10_000_000_000
+    private static let conversionsMax: Int64 = 1_000_000_000
     /// 2000-01-01.
     private static let earliest: Int32 = 10_957
 
@@ -136,20 +140,21 @@ struct SpendBuilder {
 
     private func figures(_ currency: Currency) throws(Refusal) -> SpendFigures {
         let digits = currency.fractionDigits
-        guard let spend = try number(9, .spend, digits: digits) else {
+        guard let spend = try number(9, .spend, digits: digits, most: Self.moneyMax) else {
             throw Refusal(column: .spend, reason: "is empty")
         }
         return SpendFigures(
             spendMinor: spend, impressions: try number(10, .impressions, digits: 0),
             clicks: try number(11, .clicks, digits: 0),
-            conversionsMillionths: try number(12, .conversions, digits: 6),
-            valueMinor: try number(13, .value, digits: digits, rounds: true))
+            conversionsMillionths: try number(12, .conversions, digits: 6, most: Self.conversionsMax),
+            valueMinor: try number(13, .value, digits: digits, most: Self.moneyMax, rounds: true))
     }
 
     /// A number of at most 12 digits before the point as whole units of `digits` digits after it; nil for an empty
     /// cell.
+    /// - Parameter most: what it may be at most, as the file writes it; nil for what 12 digits hold.
     private func number(
-        _ cell: Int, _ column: SpendColumn, digits: Int, rounds: Bool = false
+        _ cell: Int, _ column: SpendColumn, digits: Int, most: Int64? = nil, rounds: Bool = false
     ) throws(Refusal) -> Int64? {
         let bytes = cells.slice(cell)
         if bytes.isEmpty { return nil }
@@ -157,6 +162,8 @@ struct SpendBuilder {
         guard let number = SpendNumber(bytes, digits: digits) else {
             throw Refusal(column: column, reason: "is no number such as 1234.56")
         }
+        let unit = (0..<digits).reduce(Int64(1)) { unit, _ in unit * 10 }
+        if let most, number.rounded > most * unit { throw Refusal(column: column, reason: "is more than \(most)") }
         if number.isExact { return number.units }
         guard rounds else {
             let reason = digits == 0 ? "is no whole number" : "has more than \(digits) digits after the point"

@@ -111,6 +111,8 @@ package enum SpendError: Error, Sendable, Equatable {
     case importRunning
     /// This import took so long that another began in its place; nothing of it counts.
     case overtaken
+    /// Figures add up to more than 64 bits hold.
+    case figuresTooLarge
 
     /// One sentence for whoever sent the file.
     package var sentence: String {
@@ -125,6 +127,8 @@ package enum SpendError: Error, Sendable, Equatable {
                 + "on_error=skip to store the others."
         case .importRunning: "Another import of this organisation is under way; try again in a moment."
         case .overtaken: "The import took too long and another began in its place; nothing of it was stored."
+        case .figuresTooLarge:
+            "The figures add up to more than can be counted; ask for fewer days, or mend the rows that are too large."
         }
     }
 }

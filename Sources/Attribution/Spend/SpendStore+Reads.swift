@@ -33,7 +33,11 @@ package struct SpendFilter: Sendable {
 extension SpendStore {
     package static let listMax = 100_000
 
+    // Sums are made of millions and of what is below a million: the sum of a column as it stands may be more than 64
+    // bits hold, which one engine answers with an error and the other with another number.
+
     /// Sums by campaign, network and currency, for days with `from` ≤ day < `to`.
+    /// - Throws: `SpendError.figuresTooLarge`; database errors.
     package func sums(org: String, from: Int, to: Int, byDay: Bool) async throws -> [SpendSum] {
         let flag = byDay ? 1 : 0
         return try await database.read("spend.sums", limit: .report) { transaction in
@@ -41,12 +45,19 @@ extension SpendStore {
                 SpendSum.self,
                 """
                 SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket,
-                    SUM(sums.spend) AS spend_minor, SUM(sums.impressions) AS impressions, SUM(sums.clicks) AS clicks,
-                    SUM(sums.conversions) AS conversions_millionths, SUM(sums.amount) AS value_minor
+                    SUM(spend_high) AS spend_high, SUM(spend_low) AS spend_low,
+                    SUM(impressions_high) AS impressions_high, SUM(impressions_low) AS impressions_low,
+                    SUM(clicks_high) AS clicks_high, SUM(clicks_low) AS clicks_low,
+                    SUM(conversions_high) AS conversions_high, SUM(conversions_low) AS conversions_low,
+                    SUM(value_high) AS value_high, SUM(value_low) AS value_low
                 FROM (
-                    SELECT line, CASE WHEN \(flag) = 1 THEN day ELSE NULL END AS bucket, SUM(spend_minor) AS spend,
-                        SUM(impressions) AS impressions, SUM(clicks) AS clicks,
-                        SUM(conversions_millionths) AS conversions, SUM(value_minor) AS amount
+                    SELECT line, CASE WHEN \(flag) = 1 THEN day ELSE NULL END AS bucket,
+                        SUM(spend_minor / 1000000) AS spend_high, SUM(spend_minor % 1000000) AS spend_low,
+                        SUM(impressions / 1000000) AS impressions_high, SUM(impressions % 1000000) AS impressions_low,
+                        SUM(clicks / 1000000) AS clicks_high, SUM(clicks % 1000000) AS clicks_low,
+                        SUM(conversions_millionths / 1000000) AS conversions_high,
+                        SUM(conversions_millionths % 1000000) AS conversions_low,
+                        SUM(value_minor / 1000000) AS value_high, SUM(value_minor % 1000000) AS value_low
                     FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
                     WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
                         AND until_import > head
@@ -75,8 +86,12 @@ extension SpendStore {
                 SpendSum.self,
                 """
                 SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, day AS bucket,
-                    SUM(spend_minor) AS spend_minor, SUM(impressions) AS impressions, SUM(clicks) AS clicks,
-                    SUM(conversions_millionths) AS conversions_millionths, SUM(value_minor) AS value_minor
+                    SUM(spend_minor / 1000000) AS spend_high, SUM(spend_minor % 1000000) AS spend_low,
+                    SUM(impressions / 1000000) AS impressions_high, SUM(impressions % 1000000) AS impressions_low,
+                    SUM(clicks / 1000000) AS clicks_high, SUM(clicks % 1000000) AS clicks_low,
+                    SUM(conversions_millionths / 1000000) AS conversions_high,
+                    SUM(conversions_millionths % 1000000) AS conversions_low,
+                    SUM(value_minor / 1000000) AS value_high, SUM(value_minor % 1000000) AS value_low
                 FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
                 JOIN spend_lines AS lines ON lines.org = spend_rows.org AND lines.line = spend_rows.line
                 WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
@@ -121,6 +136,15 @@ extension SpendStore {
 
 extension SpendFigures {
     fileprivate init(sums row: Row) throws {
+        func sum(_ name: String) throws -> Int64? {
+            try Figures.joined(high: try row.optional("\(name)_high"), low: try row.optional("\(name)_low"))
+        }
+        self.init(
+            spendMinor: try sum("spend") ?? 0, impressions: try sum("impressions"), clicks: try sum("clicks"),
+            conversionsMillionths: try sum("conversions"), valueMinor: try sum("value"))
+    }
+
+    fileprivate init(row: Row) throws {
         self.init(
             spendMinor: try row.get("spend_minor"), impressions: try row.optional("impressions"),
             clicks: try row.optional("clicks"), conversionsMillionths: try row.optional("conversions_millionths"),
@@ -152,6 +176,6 @@ extension StoredSpend: RowDecodable {
                 campaignID: try row.get("campaign_id"), campaign: try row.get("campaign"),
                 adGroupID: try row.get("ad_group_id"), creativeID: try row.get("creative_id"),
                 country: try row.get("country"), currency: try row.get("currency")),
-            figures: try SpendFigures(sums: row))
+            figures: try SpendFigures(row: row))
     }
 }

@@ -69,7 +69,8 @@ package struct SpendStore: Sendable {
         (receipt.refused, receipt.problems, receipt.ignoredColumns) = (file.refused, file.problems, file.ignoredColumns)
         receipt.campaigns = Set(file.lines.map { SpendCampaign(id: $0.campaignID, name: $0.campaign) })
         for row in file.rows {
-            receipt.totals[file.lines[Int(row.line)].currency, default: 0] += row.figures.spendMinor
+            let currency = file.lines[Int(row.line)].currency
+            try Figures.add(row.figures.spendMinor, to: &receipt.totals[currency, default: 0])
         }
         let claim = try await claim(org)
         do {

@@ -25,8 +25,10 @@ struct AdviceRoutes: Sendable {
                 "What could be changed about daily budgets, with inputs, interval and expiry; it changes nothing.",
                 tag: "attribution", scope: .analyticsRead,
                 query: [
-                    "campaign": "As reports spell it; all unless told.", "model": "\(AttributionRoutes.models).",
-                    "maturity_days": "Days after which a day's earnings are taken as final; 7 unless told.",
+                    "campaign": "Its name or id; all unless told.", "model": "\(AttributionRoutes.models).",
+                    "maturity_days":
+                        "Days after which a day's earnings are taken as final; unless told, the longest return "
+                        + "window of a buyer, which is also the least.",
                     "timezone": GrowthRoutes.timezone,
                 ])
         ) { request, _ in
@@ -60,7 +62,8 @@ struct AdviceRoutes: Sendable {
             RouteDescription("Targets, caps and floors of campaigns.", tag: "attribution", scope: .analyticsRead)
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
-            return .json(["budgets": .array(try await reports.budgets(org: principal.org).map(\.json))])
+            let budgets = try await GrowthRoutes.mapped { try await reports.budgets(org: principal.org) }
+            return .json(["budgets": .array(budgets.map(\.json))])
         }
         book.put(
             "/v1/attribution/budgets",
@@ -70,15 +73,17 @@ struct AdviceRoutes: Sendable {
         ) { request, _ in
             let principal = try access.require(.campaignsWrite, request)
             let budget = try Self.budget(try await RequestInput.json(request))
-            try await GrowthRoutes.mapped { try await reports.set(budget, org: principal.org) }
-            return .json(budget.json)
+            let kept = try await GrowthRoutes.mapped { try await reports.set(budget, org: principal.org) }
+            return .json(kept.json)
         }
     }
 
     private static func question(_ request: Request) throws(Problem) -> AdviceQuestion {
         var question = AdviceQuestion()
         question.model = try AttributionRoutes.model("model", RequestInput.text("model", request))
-        question.maturityDays = try RequestInput.integer("maturity_days", request, in: 0...30, standard: 7)
+        if RequestInput.text("maturity_days", request) != nil {
+            question.maturityDays = try RequestInput.integer("maturity_days", request, in: 0...365, standard: 0)
+        }
         question.campaign = try GrowthRoutes.text("campaign", request)
         question.timezone = RequestInput.text("timezone", request)
         return question

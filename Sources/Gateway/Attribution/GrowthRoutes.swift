@@ -68,8 +68,10 @@ package struct GrowthRoutes: Sendable {
                     "by": "\(Self.names(CohortQuestion.Period.self)); week unless told.",
                     "group_by": "\(CohortQuestion.dimensions.map(\.rawValue).joined(separator: ", ")).",
                     "model": "\(CohortQuestion.models.map(\.rawValue).joined(separator: ", ")).",
-                    "from": "A date.", "to": "A date, not included.",
-                    "days": "Today and the days before it, in place of from; 90 unless told.",
+                    "from": "A date.",
+                    "to":
+                        "A date, not included, at most \(CampaignQuestion.daysMax) days after from.",
+                    "days": "So many days before to, in place of from; 90 unless told.",
                     "timezone": Self.timezone,
                 ])
         ) { request, _ in
@@ -97,9 +99,6 @@ package struct GrowthRoutes: Sendable {
             throw .badQuery(name: "days", detail: "must not stand beside from.")
         }
         question.days = try RequestInput.integer("days", request, in: 1...CampaignQuestion.daysMax, standard: 90)
-        if let from = question.from, let to = question.to, to <= from {
-            throw .badQuery(name: "to", detail: "must be after from.")
-        }
         question.timezone = RequestInput.text("timezone", request)
         return question
     }
@@ -111,14 +110,15 @@ package struct GrowthRoutes: Sendable {
                 "How many of those who came from a campaign come back, by the period they came in.",
                 tag: "attribution", scope: .analyticsRead,
                 query: [
-                    "campaign": "Its name; all unless told.", "first": "\(Self.names(CohortRetention.Entry.self)).",
+                    "campaign": "Its name or id; all unless told.",
+                    "first": "\(Self.names(CohortRetention.Entry.self)).",
                     "mode": "\(Self.names(RetentionMode.self)).", "by": "\(Self.names(CohortQuestion.Period.self)).",
                     "days": "Today and the days before it; 90 unless told.", "timezone": "UTC unless told.",
                 ])
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
             var question = CohortRetention()
-            question.campaign = try Self.text("campaign", request)
+            let campaign = try Self.text("campaign", request)
             question.entry = try Self.choice("first", request, standard: question.entry)
             question.mode = try Self.choice("mode", request, standard: question.mode)
             question.period = try Self.choice("by", request, standard: question.period)
@@ -126,6 +126,8 @@ package struct GrowthRoutes: Sendable {
             question.timezone = RequestInput.text("timezone", request) ?? question.timezone
             let asked = question
             let answer = try await Self.mapped {
+                var asked = asked
+                if let campaign { asked.labels = try await reports.labels(org: principal.org, campaign: campaign) }
                 do {
                     return try await behaviour.answer(
                         .retention, try asked.body(now: clock.now), org: principal.org)
@@ -208,6 +210,8 @@ package struct GrowthRoutes: Sendable {
             case .adviceChanged: throw Problem.conflict(code: "advice_changed", detail: error.sentence)
             case .decidedToday: throw Problem.conflict(code: "decided_today", detail: error.sentence)
             case .badBudget: throw Problem.invalid([FieldProblem(field: "", detail: error.sentence)])
+            case .immature: throw Problem.invalid([FieldProblem(field: "maturity_days", detail: error.sentence)])
+            case .badRange(let name, let detail): throw Problem.badQuery(name: name, detail: detail)
             }
         }
     }

@@ -162,7 +162,7 @@ extension SpendError {
         switch self {
         case .input, .malformedJSON, .notRows, .unknownTimeZone: .badRequest
         case .tooManyRows: .contentTooLarge
-        case .badRows: .unprocessableContent
+        case .badRows, .figuresTooLarge: .unprocessableContent
         case .importRunning, .overtaken: .conflict
         }
     }
@@ -176,6 +176,7 @@ extension SpendError {
         case .badRows: "spend_refused"
         case .importRunning: "import_running"
         case .overtaken: "import_overtaken"
+        case .figuresTooLarge: "figures_too_large"
         }
     }
 
@@ -185,7 +186,9 @@ extension SpendError {
         case .badRows(let problems, let count):
             ["problems": .array(problems.map(\.json)), "refused": .integer(Int64(count))]
         case .input(.badRow(let row)): ["problems": .array([row.json])]
-        case .input, .malformedJSON, .notRows, .tooManyRows, .unknownTimeZone, .importRunning, .overtaken: [:]
+        case .input, .malformedJSON, .notRows, .tooManyRows, .unknownTimeZone, .importRunning, .overtaken,
+            .figuresTooLarge:
+            [:]
         }
     }
 }

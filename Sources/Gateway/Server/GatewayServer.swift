@@ -82,7 +82,7 @@ package struct GatewayParts: Sendable {
             spend: SpendStore(
                 database: database, clock: clock, registry: registry, revision: attribution.revision),
             engine: queries, clock: clock, registry: registry)
-        growth = GrowthReports(campaigns: campaigns)
+        growth = GrowthReports(campaigns: campaigns) { try await buyers.longestReturnDays(org: $0) }
         self.behaviour = behaviour
         self.jobs = jobs
         self.site = site

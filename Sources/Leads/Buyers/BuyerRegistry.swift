@@ -66,6 +66,23 @@ package struct BuyerRegistry: Sendable {
         }
     }
 
+    /// The longest return window of all buyers that ever could buy, in days; nil without one.
+    package func longestReturnDays(org: String) async throws -> Int? {
+        try await database.read("buyers.returnDays") { tx in
+            try tx.value(
+                Int.self,
+                .dialect(
+                    sqlite: """
+                        SELECT MAX(json_extract(configuration, '$.returnWindowDays')) FROM buyers
+                        WHERE org = \(org) AND state <> 'draft'
+                        """,
+                    postgres: """
+                        SELECT MAX(CAST(CAST(configuration AS JSONB) ->> 'returnWindowDays' AS BIGINT)) FROM buyers
+                        WHERE org = \(org) AND state <> 'draft'
+                        """))
+        }
+    }
+
     private static func document(_ account: BuyerAccount) throws -> JSONValue {
         let text = try jsonText(account.buyer)
         var members = try JSONDecoder().decode(JSONValue.self, from: Data(text.utf8)).object ?? [:]

@@ -59,6 +59,7 @@ extension AttributionCommand {
             ]
             let missing = (answer["missing"]?.array ?? []).compactMap(\.string)
             if !missing.isEmpty { lines.append("missing: \(missing.joined(separator: ", "))") }
+            if answer["unbounded"]?.bool == true { lines.append("the days do not show where the ceiling is") }
             if answer["r_squared"]?.double != nil {
                 lines.append(
                     "R² \(TextTable.cell(answer["r_squared"])), mean error \(GrowthAnswer.percent(answer["mape"]))")
@@ -187,13 +188,13 @@ extension AttributionCommand {
         @OptionGroup var target: SpendCommand.Target
         @Option(name: .long, help: "Credit model.")
         var model = "last"
-        @Option(name: .long, help: "Days after which a day's earnings are taken as final.")
-        var maturityDays = 7
+        @Option(name: .long, help: "Days after which earnings are final; the longest return window unless told.")
+        var maturityDays: Int?
         @Flag(name: .long, help: "Print the answer as JSON.")
         var json = false
 
         func run() async throws {
-            let query = [("model", model), ("maturity_days", "\(maturityDays)")]
+            let query = [("model", model), ("maturity_days", maturityDays.map { "\($0)" })]
             try await GrowthAnswer(target: target, json: json).print("advice", query, Self.text)
         }
 
@@ -237,23 +238,27 @@ extension AttributionCommand {
 
         private static func text(_ answer: JSONValue) -> [String] {
             var table = [
-                ["date", "network", "currency", "claimed", "credited", "inflation", "value", "credited value"]
+                ["date", "network", "claimed", "credited", "inflation", "currency", "value", "credited value"]
             ]
             let totals = (answer["totals"]?.array ?? []).map { ("all", $0) }
             let days = (answer["rows"]?.array ?? []).map { (TextTable.cell($0["date"]), $0) }
             for (date, row) in totals + days {
-                table.append([
-                    date, TextTable.cell(row["network"]), TextTable.cell(row["currency"]),
-                    TextTable.cell(row["claimed"]), TextTable.cell(row["credited"]), TextTable.cell(row["inflation"]),
-                    GrowthAnswer.money(row["claimed_value_minor"], row["currency"]),
-                    GrowthAnswer.money(row["credited_value_minor"], row["currency"]),
-                ])
+                let counts = [date] + ["network", "claimed", "credited", "inflation"].map { TextTable.cell(row[$0]) }
+                let values = (row["values"]?.array ?? []).map { value in
+                    [TextTable.cell(value["currency"])]
+                        + ["claimed_value_minor", "credited_value_minor"].map {
+                            GrowthAnswer.money(value[$0], value["currency"])
+                        }
+                }
+                // Counts are over all currencies: they stand on the first line alone.
+                table.append(counts + (values.first ?? ["", "", ""]))
+                for value in values.dropFirst() { table.append([date, counts[1], "", "", ""] + value) }
             }
             let impossible = (answer["overlaps"]?.array ?? []).filter { ($0["impossible"]?.double ?? 0) > 0 }
             return TextTable.lines(table)
                 + impossible.map {
-                    "\(TextTable.cell($0["date"])) \(TextTable.cell($0["currency"])): "
-                        + "\(TextTable.cell($0["impossible"])) claimed beyond everything that happened"
+                    "\(TextTable.cell($0["date"])): \(TextTable.cell($0["impossible"])) claimed beyond everything that "
+                        + "happened"
                 }
         }
     }

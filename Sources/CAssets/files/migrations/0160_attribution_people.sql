@@ -14,6 +14,7 @@ CREATE TABLE attribution_people (
     PRIMARY KEY (org, kind, item)
 ) STRICT;
 CREATE INDEX attribution_people_first ON attribution_people (org, kind, person, at, item);
+CREATE INDEX attribution_people_time ON attribution_people (org, kind, at);
 CREATE INDEX attribution_people_trace ON attribution_people (org, trace_id) WHERE trace_id IS NOT NULL;
 CREATE INDEX attribution_people_visitor ON attribution_people (org, visitor) WHERE visitor IS NOT NULL;
 -- What an earlier release credited; of visitors it kept nothing here.

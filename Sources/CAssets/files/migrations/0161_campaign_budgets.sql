@@ -18,7 +18,7 @@ CREATE TABLE advice_decisions (
     id BLOB NOT NULL,
     campaign TEXT NOT NULL,
     currency TEXT NOT NULL,
-    -- Days since 1970-01-01 by the calendar of the advice.
+    -- Days since 1970-01-01 by UTC, whatever the calendar of the advice.
     day INTEGER NOT NULL,
     action TEXT NOT NULL CHECK (action IN ('raise', 'lower')),
     from_minor INTEGER NOT NULL,

@@ -12,12 +12,13 @@
   const MISSING = {
     days_with_spend: 'fewer than 14 days with spend and results', spend_range: 'daily spend hardly varies',
     results: 'fewer than 30 results', days_with_results: 'too many days with spend and no result',
+    mixed_currencies: 'spend or sales in more than one currency',
   };
   const REASONS = {
     earns_more: 'earns well above target', earns_less: 'earns below target', near_target: 'near target',
     decided_today: 'decided today', no_spend: 'no spend on mature days', no_curve: 'no curve to raise on',
     saturated: 'saturated', uncertain: 'might miss the target', few_conversions: 'fewer than 30 conversions',
-    at_cap: 'at its cap', over_cap: 'over its cap', at_floor: 'at its floor', too_small: 'too small to change',
+    mixed_currencies: 'spends or sells in more than one currency', at_cap: 'at its cap', over_cap: 'over its cap', at_floor: 'at its floor', too_small: 'too small to change',
   };
   const ALERTS = { over_cap: 'a day went over 1.1 × the cap', no_conversion: '1,000 spent without a conversion' };
   let chart = null;
@@ -104,6 +105,7 @@
     curve = report;
     const parts = [STATES[report.state]];
     if (report.missing.length) parts.push(report.missing.map((one) => MISSING[one]).join(', '));
+    if (report.unbounded) parts.push('The days do not show where the ceiling is');
     if (report.saturation !== null) {
       const [low, high] = report.saturation_band;
       parts.push(`${share.format(report.saturation)} of the ceiling (95 %: ${share.format(low)} to ${share.format(high)}) `
@@ -176,11 +178,13 @@
     }));
   }
   function claims(report) {
+    // Counts are over all currencies, values of each.
+    const values = (row, part) => row.values.map((one) => money(one[part], one.currency)).join(', ') || '—';
     $('claim-rows').replaceChildren(...report.totals.map((row) => {
       const made = element('tr');
       made.append(named(row.network), cell(number(row.claimed)), cell(number(row.credited)),
-        cell(times(row.inflation)), cell(money(row.claimed_value_minor, row.currency)),
-        cell(money(row.credited_value_minor, row.currency)));
+        cell(times(row.inflation)), cell(values(row, 'claimed_value_minor')),
+        cell(values(row, 'credited_value_minor')));
       return made;
     }));
   }
