@@ -361,7 +361,7 @@ struct LogRunTests {
             let at = touch + Int64(window.seconds * 1000) + past
             try await world.send([
                 "{\"id\":\"t\",\"type\":\"\(type)\",\"ts\":\(touch),\"anonymous_id\":\"a\","
-                    + "\"campaign\":{\"name\":\"c\",\"source\":\"google\",\"medium\":\"cpc\"}}",
+                    + "\"url\":\"https://s.example/\",\"campaign\":{\"name\":\"c\",\"source\":\"google\",\"medium\":\"cpc\"}}",
                 "{\"id\":\"b\",\"type\":\"conversion\",\"name\":\"bought\",\"ts\":\(at),\"anonymous_id\":\"a\"}",
             ])
             let rows = try await world.rows("bought")

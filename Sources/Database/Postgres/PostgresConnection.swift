@@ -201,8 +201,8 @@ final class PostgresConnection {
             try send { PQsendPrepare(raw, entry.name, text, Int32(key.types.count), key.types) }
         }
         try send(entry.name, statement.values)
-        // A write is told each time that the server waits for us: so its limit on idle transactions frees what a process
-        // that was stopped holds. A read is an implicit transaction, which such a word would end.
+        // A write is told each time that the server waits for us: so its limit on idle transactions frees what a
+        // stopped process holds. A read is an implicit transaction, which such a word would end.
         let isWrite = beginAwaited || transactionID != nil
         if isWrite { try synchronise() } else { try send { PQsendFlushRequest(raw) } }
         if beginAwaited { try awaitBegin() }

@@ -64,9 +64,33 @@ package struct JobLeaving: Sendable, Equatable {
     }
 }
 
+/// What runs under keys, and what guests left to be done.
+package protocol JobKeyTable {
+    /// Jobs running under keys; none where a key is missing from the answer.
+    func usages(of keys: Set<JobKeyPlace>) throws -> [JobKeyPlace: Int]
+    func setUsages(_ counts: [JobKeyPlace: Int]) throws
+    /// So many fewer run under keys.
+    func leaveKeys(_ counts: [JobKeyPlace: Int]) throws
+    func rateStates(of keys: Set<JobKeyPlace>) throws -> [JobKeyPlace: JobRateState]
+    func setRateStates(_ states: [JobKeyPlace: JobRateState]) throws
+    /// Writes down what `leavings` will answer.
+    func leaveLater(_ leavings: [JobLeaving]) throws
+    /// What guests left to be done, and takes it out.
+    func leavings(limit: Int) throws -> [JobLeaving]
+}
+
+package protocol JobScheduleTable {
+    func schedule(_ name: String) throws -> JobSchedule?
+    func schedules() throws -> [JobSchedule]
+    func save(_ schedule: JobSchedule) throws
+    /// Moves a schedule's next tick; false when somebody else did.
+    func move(_ schedule: JobSchedule, to next: Timestamp) throws -> Bool
+    func removeSchedule(_ name: String) throws
+}
+
 /// The rows that `JobDesk` works on, inside one transaction. Two implementations: a table of the database, and memory.
 /// It stores and finds; it decides nothing.
-package protocol JobTable {
+package protocol JobTable: JobKeyTable, JobScheduleTable {
     var sharing: JobSharing { get }
     /// Adds jobs in their order; the ids of those that were added. The rest found their unique key or tick taken.
     func insert(_ jobs: [JobRecord]) throws -> Set<UID>
@@ -114,29 +138,12 @@ package protocol JobTable {
     func addParent(_ parent: UID, of child: UID, org: String) throws
     /// States of the parents that are still in the table.
     func parents(of child: UID, org: String) throws -> [JobState]
-    /// Jobs running under keys; none where a key is missing from the answer.
-    func usages(of keys: Set<JobKeyPlace>) throws -> [JobKeyPlace: Int]
-    func setUsages(_ counts: [JobKeyPlace: Int]) throws
-    /// So many fewer run under keys.
-    func leaveKeys(_ counts: [JobKeyPlace: Int]) throws
-    func rateStates(of keys: Set<JobKeyPlace>) throws -> [JobKeyPlace: JobRateState]
-    func setRateStates(_ states: [JobKeyPlace: JobRateState]) throws
-    /// Writes down what `leavings` will answer.
-    func leaveLater(_ leavings: [JobLeaving]) throws
-    /// What guests left to be done, and takes it out.
-    func leavings(limit: Int) throws -> [JobLeaving]
     /// Jobs of an organisation that wait, counted up to `limit`.
     func waiting(org: String, limit: Int) throws -> Int
     /// Dead jobs behind a place, oldest first.
     func dead(org: String, type: String?, after: DeadPlace, limit: Int) throws -> [JobRecord]
     /// Deletes what is kept no longer, and with it keys and rates that nothing needs; how many jobs.
     func purge(before now: Timestamp, limit: Int) throws -> Int
-    func schedule(_ name: String) throws -> JobSchedule?
-    func schedules() throws -> [JobSchedule]
-    func save(_ schedule: JobSchedule) throws
-    /// Moves a schedule's next tick; false when somebody else did.
-    func move(_ schedule: JobSchedule, to next: Timestamp) throws -> Bool
-    func removeSchedule(_ name: String) throws
 }
 
 extension JobTable {

@@ -243,7 +243,8 @@ extension SQLJobTable {
                 AS given (org, type, key)
             CROSS JOIN LATERAL (
                 SELECT * FROM jobs
-                WHERE jobs.org = given.org AND jobs.type = given.type AND jobs.unique_held = given.key OFFSET 0 FOR SHARE) AS jobs
+                WHERE jobs.org = given.org AND jobs.type = given.type AND jobs.unique_held = given.key OFFSET 0
+                FOR SHARE) AS jobs
             """)
         return Dictionary(
             rows.compactMap { row in
