@@ -192,7 +192,9 @@ private struct Source {
                 !body.hasPrefix("case"), !body.contains("\""), !body.hasSuffix("}")
             else { continue }
             let closing = String(repeating: " ", count: indent) + "}"
-            guard let end = all[index...].firstIndex(where: { $0 == closing }) else { continue }
+            // One that its protocol's end comes before has no body.
+            let ends = all[index...].firstIndex { $0.hasSuffix("}") && closing.hasPrefix($0.dropLast()) }
+            guard let end = ends, all[end] == closing else { continue }
             let name = body.split(separator: "(").first.map(String.init) ?? ""
             found.append((name, end - index + 1))
         }
