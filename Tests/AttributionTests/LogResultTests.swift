@@ -283,7 +283,8 @@ struct LogResultTests {
             try await gate.take()
             gate.give()
         }
-        while gate.waiting < 2 { await Task.yield() }
+        while gate.waiting < LogRunGate.waitingMax { await Task.yield() }
+        await #expect(throws: LogAttributionError.busy) { try await gate.take() }
         waiting.cancel()
         await #expect(throws: LogAttributionError.cancelled) { try await waiting.value }
         gate.give()

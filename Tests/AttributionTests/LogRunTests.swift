@@ -142,9 +142,10 @@ struct LogRunTests {
             definition.window = LookbackWindow(click: .seconds(5 * 86_400), view: .seconds(86_400))
             definition.halfLifeHours = 30
             var answers: [[LogCreditRow]] = []
-            for (partitions, workers) in [(1, 1), (64, 2), (8, 3)] {
+            for (partitions, workers, rows) in [(1, 1, 1_000_000), (64, 2, 4), (8, 3, 30)] {
                 let world = try World { settings in
                     (settings.partitions, settings.workers) = (partitions, workers)
+                    settings.threadRowsMax = rows
                 }
                 try await world.send(links + events.map(\.line) + events.prefix(40).map(\.line))
                 var body = definition.json.object ?? [:]

@@ -26,8 +26,8 @@ package struct CohortRetention: Sendable, Hashable {
     package var days = 90
     package var timezone = "UTC"
 
-    /// Of a campaign in so many spellings the others are left out.
-    private static let labelsMax = 100
+    /// Of a campaign in so many spellings, or in longer ones together, the others are left out: a condition has bounds.
+    private static let (labelsMax, labelsBytesMax) = (100, 7000)
 
     package init() {}
 
@@ -41,7 +41,11 @@ package struct CohortRetention: Sendable, Hashable {
         let today = Int(zone.key(.day, at: now.microseconds))
         var first = entry.condition
         if !labels.isEmpty {
-            let list = labels.prefix(Self.labelsMax).map(Self.quoted).joined(separator: ", ")
+            var bytes = 0
+            let list = labels.prefix(Self.labelsMax).map(Self.quoted).prefix { label in
+                bytes += label.utf8.count + 2
+                return bytes <= Self.labelsBytesMax
+            }.joined(separator: ", ")
             first =
                 "(\(first)) and (campaign.name in (\(list)) or (not campaign.name exists and campaign.id in (\(list))))"
         }

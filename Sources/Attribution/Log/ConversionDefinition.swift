@@ -104,6 +104,8 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     case tooLarge(String)
     /// The temporary files could not be written or read.
     case storage(String)
+    /// Other runs work and wait in this process.
+    case busy
     case cancelled
 
     /// Stable tag.
@@ -114,6 +116,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .noResult: "attribution_not_computed"
         case .tooLarge: "attribution_too_large"
         case .storage: "attribution_storage"
+        case .busy: "attribution_busy"
         case .cancelled: "attribution_cancelled"
         }
     }
@@ -127,6 +130,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
                 + "POST /v1/attribution/recompute or aurum attribution run computes it."
         case .tooLarge(let sentence): sentence
         case .storage(let sentence): sentence
+        case .busy: "Other runs work and wait; this one is tried again."
         case .cancelled: "The run was given up before its end; the result before it stays."
         }
     }

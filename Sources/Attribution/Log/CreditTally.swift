@@ -1,3 +1,5 @@
+internal import Synchronization
+
 /// A model of a run over the log: a rule, or one that is fitted to all journeys of the run.
 package enum LogModel: Sendable, Hashable, CaseIterable {
     case rule(CreditModel)
@@ -105,6 +107,25 @@ struct CreditTally: Sendable {
             }
         }
     }
+}
+
+/// The sums of all threads. A thread that holds many combinations brings its own here and begins anew, so that the bound
+/// of a result is the same on any number of threads.
+final class SharedTally: Sendable {
+    private let sum: Mutex<CreditTally>
+
+    /// - Parameter rowsMax: combinations of the result.
+    init(models: Int, rowsMax: Int) { sum = Mutex(CreditTally(models: models, rowsMax: rowsMax)) }
+
+    /// Adds what a thread has, and empties it.
+    /// - Throws: `tooLarge`.
+    func take(_ tally: inout CreditTally) throws(LogAttributionError) {
+        let mine = tally
+        tally = CreditTally(models: mine.models, rowsMax: .max)
+        try sum.withLock { (sum: inout CreditTally) throws(LogAttributionError) in try sum.add(mine) }
+    }
+
+    var total: CreditTally { sum.withLock { $0 } }
 }
 
 /// Journeys that converted by the channels they went through, and how often. Bounded: what comes when it is full is

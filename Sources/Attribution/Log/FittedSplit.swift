@@ -54,12 +54,17 @@ struct FittedSplit: ~Copyable {
     private let slots: UnsafeMutablePointer<Int32>
     private let times: UnsafeMutablePointer<Int64>
     private let effects: UnsafeMutablePointer<Double>
-    var tally: CreditTally
+    private var tally: CreditTally
+    private let sums: SharedTally
+    private let rowsMax: Int
     var facts: [ConversionTally]
 
-    /// - Parameter fits: by conversion.
-    init(_ fits: [ConversionFits], rowsMax: Int) {
-        self.fits = fits
+    /// - Parameters:
+    ///   - fits: by conversion.
+    ///   - sums: where credits end up, after `finish()` all of them.
+    ///   - rowsMax: combinations of campaign, channel, currency and day that this thread holds before.
+    init(_ fits: [ConversionFits], sums: SharedTally, rowsMax: Int) {
+        (self.fits, self.sums, self.rowsMax) = (fits, sums, rowsMax)
         slots = .allocate(capacity: JourneyWeights.touchesMax)
         slots.initialize(repeating: 0, count: JourneyWeights.touchesMax)
         times = .allocate(capacity: JourneyWeights.touchesMax)
@@ -74,7 +79,7 @@ struct FittedSplit: ~Copyable {
                 }
             }
         }
-        tally = CreditTally(models: LogModel.fitted.count, rowsMax: rowsMax)
+        tally = CreditTally(models: LogModel.fitted.count, rowsMax: .max)
         facts = fits.map { _ in ConversionTally() }
     }
 
@@ -84,10 +89,13 @@ struct FittedSplit: ~Copyable {
         effects.deallocate()
     }
 
+    mutating func finish() throws(LogAttributionError) { try sums.take(&tally) }
+
     mutating func add(
         _ name: Int, _ currency: UInt32, _ day: Int32, _ minor: Int64, _ labels: UnsafeBufferPointer<UInt32>
     ) throws(LogAttributionError) {
         guard let base = labels.baseAddress, fits.indices.contains(name) else { return }
+        if tally.count >= rowsMax { try sums.take(&tally) }
         for index in labels.indices {
             let key = CreditTally.Key(name: name, currency: currency, day: day, label: labels[index])
             slots[index] = Int32(truncatingIfNeeded: try tally.slot(key))

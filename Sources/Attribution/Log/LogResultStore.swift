@@ -8,8 +8,9 @@ struct LogResultStore: Sendable {
     let database: Database
     /// Rows of one statement.
     static let chunkRows = 5000
-    /// Rows that one transaction removes.
-    static let sweptRows = 2000
+    /// Rows that one transaction removes. On PostgreSQL each piece passes over what those before it removed, and no other
+    /// write waits for it.
+    static func sweptRows(_ dialect: Dialect) -> Int { dialect == .postgres ? 20_000 : 2000 }
     /// Results of a conversion that can be asked for, the newest first.
     static let versionsKept = 5
 
@@ -123,24 +124,27 @@ struct LogResultStore: Sendable {
                     ORDER BY conversion, version LIMIT 1
                     """)
                 guard let old = old.first else { return true }
-                let removed = try transaction.run(Self.removePiece(org, old.conversion, old.version))
-                if removed < Self.sweptRows { try Self.removeHead(org, old.conversion, old.version, in: transaction) }
+                let piece = Self.sweptRows(transaction.dialect)
+                let removed = try transaction.run(Self.removePiece(org, old.conversion, old.version, piece))
+                if removed < piece { try Self.removeHead(org, old.conversion, old.version, in: transaction) }
                 return false
             }
         }
     }
 
-    private static func removePiece(_ org: String, _ name: String, _ version: Int) -> SQLStatement {
+    private static func removePiece(
+        _ org: String, _ name: String, _ version: Int, _ rows: Int
+    ) -> SQLStatement {
         .dialect(
             sqlite: """
                 DELETE FROM attribution_log_credits WHERE rowid IN (
                     SELECT rowid FROM attribution_log_credits
-                    WHERE org = \(org) AND conversion = \(name) AND version = \(version) LIMIT \(sweptRows))
+                    WHERE org = \(org) AND conversion = \(name) AND version = \(version) LIMIT \(rows))
                 """,
             postgres: """
                 DELETE FROM attribution_log_credits WHERE ctid = ANY(ARRAY(
                     SELECT ctid FROM attribution_log_credits
-                    WHERE org = \(org) AND conversion = \(name) AND version = \(version) LIMIT \(sweptRows)))
+                    WHERE org = \(org) AND conversion = \(name) AND version = \(version) LIMIT \(rows)))
                 """)
     }
 

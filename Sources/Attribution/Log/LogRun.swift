@@ -55,9 +55,9 @@ package struct LogRun: Sendable {
     private let folder: String
     private let control: LogRunControl
     private let workers: Int
-    /// A thread keeps room for so many bytes of records; what is larger is sorted when no other thread sorts such.
+    /// A thread keeps room for so many bytes of records; what is larger waits for room.
     private let partitionBytes: Int
-    private let large = NSLock()
+    private let large = SortingRoom(bytes: LogRunSettings.sortingBytes)
     /// Combinations that one thread holds.
     private let rowsMax: Int
     package static let pathsKept = 1000
@@ -78,7 +78,7 @@ package struct LogRun: Sendable {
         let settings = request.settings
         workers = max(1, settings.workers > 0 ? settings.workers : cores)
         partitionBytes = min(settings.partitionBytes, LogRunSettings.sortingBytes / (2 * workers))
-        rowsMax = max(1, min(settings.resultRowsMax, LogRunSettings.threadRowsMax / workers))
+        rowsMax = max(1, settings.threadRowsMax / workers)
     }
 
     /// - Throws: `LogAttributionError`, and what the log throws.
@@ -178,7 +178,8 @@ package struct LogRun: Sendable {
     // MARK: walking
 
     private struct Walked: Sendable {
-        var tally: CreditTally
+        /// Of all threads, once they are done.
+        var tally = CreditTally(models: LogModel.rules.count, rowsMax: 0)
         var counts: [MarkovChain.Counts]
         var paths: [PathTally]
         var facts: [ConversionTally]
@@ -190,30 +191,32 @@ package struct LogRun: Sendable {
         let next = Atomic(0)
         let number = Atomic(0)
         let done = Mutex<[Walked]>([])
+        let sums = SharedTally(models: LogModel.rules.count, rowsMax: plan.request.settings.resultRowsMax)
         let pathsMax = max(
             LogRunSettings.pathsMin, LogRunSettings.threadPathsMax / (workers * max(1, plan.names.count)))
         try share { isOver in
             let mine = number.add(1, ordering: .relaxed).oldValue
             var walk = PersonWalk(
-                plan, journeys: JourneyWriter(journeys, number: mine), rowsMax: rowsMax, pathsMax: pathsMax,
-                control: control)
+                plan, journeys: JourneyWriter(journeys, number: mine), sums: sums, rowsMax: rowsMax,
+                pathsMax: pathsMax, control: control)
             var sorter = LogRecordSorter()
             var room = PartitionRoom()
             while !isOver() {
                 let partition = next.add(1, ordering: .relaxed).oldValue
                 guard partition < files.count else { break }
                 try control.step()
-                let isLarge = files.size(partition) > partitionBytes + partitionBytes / 4
-                if isLarge { large.lock() }
+                let bytes = files.size(partition)
+                let isLarge = bytes > partitionBytes + partitionBytes / 4
+                if isLarge { large.enter(bytes * 2) }
                 defer {
-                    if isLarge { large.unlock() }
+                    if isLarge { large.leave(bytes * 2) }
                 }
                 try self.walk(partition, files, &room, &sorter, &walk)
                 if isLarge { room.free() }
             }
             try walk.finish()
             let all = Walked(
-                tally: walk.tally, counts: walk.counts, paths: walk.paths, facts: walk.facts, touches: walk.touches,
+                counts: walk.counts, paths: walk.paths, facts: walk.facts, touches: walk.touches,
                 persons: walk.persons)
             done.withLock { $0.append(all) }
         }
@@ -221,12 +224,9 @@ package struct LogRun: Sendable {
             defer { all = [] }
             return all
         }
-        guard let last = all.popLast() else { throw LogAttributionError.cancelled }
-        var sum = last
-        sum.tally = CreditTally(models: LogModel.rules.count, rowsMax: plan.request.settings.resultRowsMax)
-        try sum.tally.add(last.tally)
+        guard var sum = all.popLast() else { throw LogAttributionError.cancelled }
+        sum.tally = sums.total
         while let other = all.popLast() {
-            try sum.tally.add(other.tally)
             for index in sum.counts.indices { sum.counts[index].add(other.counts[index]) }
             for index in sum.paths.indices { sum.paths[index].add(other.paths[index]) }
             for index in sum.facts.indices { sum.facts[index].add(other.facts[index]) }
@@ -267,9 +267,10 @@ package struct LogRun: Sendable {
         _ journeys: SpillFiles, _ fits: [ConversionFits], _ walked: inout Walked
     ) throws -> CreditTally {
         let next = Atomic(0)
-        let done = Mutex<[(CreditTally, [ConversionTally])]>([])
+        let done = Mutex<[[ConversionTally]]>([])
+        let sums = SharedTally(models: LogModel.fitted.count, rowsMax: plan.request.settings.resultRowsMax)
         try share { isOver in
-            var split = FittedSplit(fits, rowsMax: rowsMax)
+            var split = FittedSplit(fits, sums: sums, rowsMax: rowsMax)
             var met = 0
             while !isOver() {
                 let number = next.add(1, ordering: .relaxed).oldValue
@@ -281,19 +282,14 @@ package struct LogRun: Sendable {
                     try split.add(name, currency, day, minor, labels)
                 }
             }
-            let (tally, facts) = (split.tally, split.facts)
-            done.withLock { $0.append((tally, facts)) }
+            try split.finish()
+            let facts = split.facts
+            done.withLock { $0.append(facts) }
         }
-        var all = done.withLock { all in
-            defer { all = [] }
-            return all
-        }
-        var sum = CreditTally(models: LogModel.fitted.count, rowsMax: plan.request.settings.resultRowsMax)
-        while let (tally, facts) = all.popLast() {
-            try sum.add(tally)
+        for facts in done.withLock({ $0 }) {
             for index in facts.indices { walked.facts[index].add(facts[index]) }
         }
-        return sum
+        return sums.total
     }
 
     // MARK: answer
@@ -390,5 +386,35 @@ private struct PartitionRoom: ~Copyable {
         }
         try files.read(number, at: 0, into: UnsafeMutableRawBufferPointer(start: records, count: bytes))
         return count
+    }
+}
+
+/// Memory for what one thread's share does not hold. Who wants more than there is waits until nobody else is inside.
+private final class SortingRoom: Sendable {
+    private let bytes: Int
+    private let condition = NSCondition()
+    private let inUse = Mutex(0)
+
+    init(bytes: Int) { self.bytes = bytes }
+
+    func enter(_ count: Int) {
+        condition.lock()
+        defer { condition.unlock() }
+        while !take(count) { condition.wait() }
+    }
+
+    func leave(_ count: Int) {
+        condition.lock()
+        defer { condition.unlock() }
+        inUse.withLock { $0 -= count }
+        condition.broadcast()
+    }
+
+    private func take(_ count: Int) -> Bool {
+        inUse.withLock { inUse in
+            guard inUse == 0 || inUse + count <= bytes else { return false }
+            inUse += count
+            return true
+        }
     }
 }

@@ -17,6 +17,9 @@ package final class LogRunGate: Sendable {
         var givenUp: Set<Int> = []
     }
 
+    /// Tasks that may wait; one more is told to come back, for who waits holds a worker of the job queue.
+    package static let waitingMax = 2
+
     private let state = Mutex(State())
 
     package init() {}
@@ -25,12 +28,15 @@ package final class LogRunGate: Sendable {
     package var waiting: Int { state.withLock { $0.waiting.count } }
 
     /// Waits until nobody else is inside.
-    /// - Throws: `cancelled` when the task was given up; then there is nothing to give back.
+    /// - Throws: `cancelled` when the task was given up, `busy` when enough others wait; then there is nothing to give
+    ///   back.
     package func take() async throws(LogAttributionError) {
-        let number = state.withLock { state in
+        let number = state.withLock { state -> Int? in
+            if state.isTaken, state.waiting.count >= Self.waitingMax { return nil }
             state.next += 1
             return state.next
         }
+        guard let number else { throw .busy }
         let isMine = await withTaskCancellationHandler {
             await withCheckedContinuation { (continuation: CheckedContinuation<Bool, Never>) in
                 let answer = state.withLock { state -> Bool? in

@@ -46,15 +46,15 @@ package struct LogRunSettings: Sendable, Equatable {
     package var partitionBytesMax = 256 << 20
     /// Combinations of conversion, campaign, channel, currency and day of the result.
     package var resultRowsMax = 1_000_000
+    /// Combinations that the threads hold together before they bring them to those of the result: 128 bytes and a
+    /// dictionary's entry each. With the result, sorting, one large partition and paths it is about 1.2 GB at worst.
+    package var threadRowsMax = 1_000_000
     /// Room that the volume of the temporary files must keep.
     package var freeBytesMin = 0
     package static let partitionsMax = 512
-    /// Memory for sorting, twice the records, that all threads keep together. One partition that needs more than its
-    /// thread's share is sorted at a time.
+    /// Memory for sorting, twice the records, that all threads keep together; also for partitions that need more than
+    /// a thread's share.
     package static let sortingBytes = 384 << 20
-    /// Combinations that the threads hold together before their sums are added up: 128 bytes and a dictionary's entry
-    /// each. With sorting, one large partition and paths it is about 1.2 GB at worst.
-    package static let threadRowsMax = 2_000_000
     /// Paths that the threads tell apart together, and the least that each has for a conversion.
     static let threadPathsMax = 400_000
     static let pathsMin = 2000

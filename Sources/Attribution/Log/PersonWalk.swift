@@ -21,7 +21,9 @@ struct PersonWalk: ~Copyable {
     private var weights = JourneyWeights()
     private var journey = Buffers()
     private var journeys: JourneyWriter
-    var tally: CreditTally
+    private var tally: CreditTally
+    private let sums: SharedTally
+    private let rowsMax: Int
     var counts: [MarkovChain.Counts]
     var paths: [PathTally]
     var facts: [ConversionTally]
@@ -74,18 +76,21 @@ struct PersonWalk: ~Copyable {
     private static let controlEach = 4096
 
     /// - Parameters:
-    ///   - rowsMax: combinations of campaign, channel, currency and day that this walk holds.
+    ///   - sums: where credits end up, after `finish()` all of them.
+    ///   - rowsMax: combinations of campaign, channel, currency and day that this walk holds before.
     ///   - pathsMax: paths of each conversion that it tells apart.
     init(
-        _ plan: LogRunPlan, journeys: consuming JourneyWriter, rowsMax: Int, pathsMax: Int, control: LogRunControl
+        _ plan: LogRunPlan, journeys: consuming JourneyWriter, sums: SharedTally, rowsMax: Int, pathsMax: Int,
+        control: LogRunControl
     ) {
+        (self.sums, self.rowsMax) = (sums, rowsMax)
         (self.plan, self.control) = (plan, control)
         self.journeys = journeys
         (gaps, minorUnits) = (plan.sessionGaps, plan.minorUnits)
         sessions = ContiguousArray(repeating: Session(), count: 256)
         isSeen = ContiguousArray(repeating: false, count: plan.names.count)
         lastConversion = ContiguousArray(repeating: .min, count: plan.names.count)
-        tally = CreditTally(models: LogModel.rules.count, rowsMax: rowsMax)
+        tally = CreditTally(models: LogModel.rules.count, rowsMax: .max)
         counts = plan.names.flatMap { _ in
             (1...LogModel.ordersMax).map { MarkovChain.Counts(channels: TouchChannel.names.count, order: $0) }
         }
@@ -93,7 +98,10 @@ struct PersonWalk: ~Copyable {
         facts = plan.names.map { _ in ConversionTally() }
     }
 
-    mutating func finish() throws(LogAttributionError) { try journeys.finish() }
+    mutating func finish() throws(LogAttributionError) {
+        try journeys.finish()
+        try sums.take(&tally)
+    }
 
     /// All records of one person, in their order.
     mutating func walk(_ records: UnsafeBufferPointer<LogRecord>) throws(LogAttributionError) {
@@ -228,6 +236,7 @@ struct PersonWalk: ~Copyable {
     ) throws(LogAttributionError) {
         let conversion = plan.conversions[number]
         let name = conversion.name
+        if tally.count >= rowsMax { try sums.take(&tally) }
         // Conversions come in their order, so that no event is passed twice.
         while reached < fold.count, fold.time(reached) <= record.time { reached += 1 }
         let isWhole = gather(until: record.time, end: reached, click: conversion.click, view: conversion.view)

@@ -167,10 +167,12 @@ final class PostgresConnection {
     }
 
     /// Reads, and throws away, what is left up to the last synchronisation point.
+    /// - Throws: `PostgresConnectionLost`, also when the server does not say a word.
     private func awaitSynchronised() throws {
         let deadline = ContinuousClock.now + Self.cancelGrace + statementLimit
         while pendingSyncs > 0 {
-            let answer = try next(until: deadline)
+            let answer: OpaquePointer?
+            do { answer = try next(until: deadline) } catch is DeadlinePassed { throw lost() }
             if let answer {
                 if PQresultStatus(answer) == PGRES_PIPELINE_SYNC { pendingSyncs -= 1 }
                 PQclear(answer)

@@ -199,7 +199,7 @@ extension Problem {
         case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
         case .unknownConversion, .noResult: self = .notFound(code: error.tag, detail: error.sentence)
         case .tooLarge: self = .conflict(code: error.tag, detail: error.sentence)
-        case .storage: self = .internalError
+        case .storage, .busy: self = .internalError
         case .cancelled: self = .unavailable(code: error.tag, detail: error.sentence)
         }
     }

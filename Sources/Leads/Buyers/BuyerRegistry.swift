@@ -69,17 +69,7 @@ package struct BuyerRegistry: Sendable {
     /// The longest return window of all buyers that ever could buy, in days; nil without one.
     package func longestReturnDays(org: String) async throws -> Int? {
         try await database.read("buyers.returnDays") { tx in
-            try tx.value(
-                Int.self,
-                .dialect(
-                    sqlite: """
-                        SELECT MAX(json_extract(configuration, '$.returnWindowDays')) FROM buyers
-                        WHERE org = \(org) AND state <> 'draft'
-                        """,
-                    postgres: """
-                        SELECT MAX(CAST(CAST(configuration AS JSONB) ->> 'returnWindowDays' AS BIGINT)) FROM buyers
-                        WHERE org = \(org) AND state <> 'draft'
-                        """))
+            try Self.all(org: org, in: tx).map(\.buyer).filter { $0.state != .draft }.map(\.returnWindowDays).max()
         }
     }
 

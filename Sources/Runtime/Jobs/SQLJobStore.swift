@@ -53,7 +53,6 @@ package final class SQLJobStore: JobStore {
     /// A desk that may do everything, once others are through with what only one may do. The first of its transaction.
     private func wholeDesk(_ tx: Transaction) throws -> JobDesk<SQLJobTable> {
         let desk = desk(tx, .whole)
-        try desk.table.preferIndexes()
         try desk.table.waitForOthers()
         return desk
     }

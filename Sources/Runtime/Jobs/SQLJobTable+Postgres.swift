@@ -11,8 +11,16 @@ extension SQLJobTable {
     /// a row, nearly as long as a statement may take.
     package func waitForOthers() throws {
         guard isPostgres else { return }
-        try tx.run("SELECT set_config('lock_timeout', '4500', true)")
-        try tx.run("SELECT pg_advisory_xact_lock(hashtextextended('aurum jobs ' || current_schema(), 0))")
+        try tx.run(
+            """
+            SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
+                set_config('lock_timeout', '4500', true)
+            """)
+        try tx.run(
+            """
+            SELECT pg_advisory_xact_lock(hashtextextended('aurum jobs ' || current_schema(), 0)),
+                set_config('lock_timeout', '2000', true)
+            """)
     }
 
     package func lock(seqs: [Int64]) throws {

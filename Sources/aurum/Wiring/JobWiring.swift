@@ -12,7 +12,7 @@ enum JobWiring {
     /// The organisation that the installation's own jobs belong to.
     private static let org = "default"
     private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
-    private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 5)
+    private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
     private static let expireExports = JobKind("events.expireExports", priority: .idle)
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
@@ -74,6 +74,9 @@ enum JobWiring {
             try await attribution.run(try LogAttribution.Wish(try job.payload()), org: job.org, id: job.id)
         } catch LogAttributionError.cancelled {
             throw CancellationError()
+        } catch LogAttributionError.busy {
+            throw JobFault(
+                LogAttributionError.busy.tag, LogAttributionError.busy.sentence, retry: .after(.seconds(60)))
         } catch let error as LogAttributionError {
             // Temporary files may find room later; nothing else gets better by itself.
             if case .storage = error { throw JobFault(error.tag, error.sentence) }
