@@ -109,8 +109,8 @@ struct CreditTally: Sendable {
     }
 }
 
-/// The sums of all threads. A thread that holds many combinations brings its own here and begins anew, so that the bound
-/// of a result is the same on any number of threads.
+/// The sums of all threads. A thread that holds many combinations brings its own here and begins anew, so that the
+/// bound of a result is the same on any number of threads.
 final class SharedTally: Sendable {
     private let sum: Mutex<CreditTally>
 

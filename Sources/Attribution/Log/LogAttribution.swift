@@ -13,6 +13,8 @@ package struct LogAttribution: Sendable {
     private let persons: @Sendable (_ org: String) -> any PersonResolver
     private let sessions: @Sendable (_ org: String) -> SessionRules
     private let folder: String
+    /// One for all organisations: there is one such value in a server.
+    private let gate = LogRunGate()
     private let clock: any WallClock
     private let registry: MetricRegistry
     private let logger: Logger
@@ -113,8 +115,8 @@ package struct LogAttribution: Sendable {
         _ wish: Wish, org: String, id: UID, control: LogRunControl = LogRunControl()
     ) async throws -> LogRunSummary {
         // One at a time, whatever the organisation: memory has room for one.
-        try await LogRunGate.shared.take()
-        defer { LogRunGate.shared.give() }
+        try await gate.take()
+        defer { gate.give() }
         let began = ContinuousClock.now
         do {
             let summary = try await compute(wish, org: org, id: id, control)

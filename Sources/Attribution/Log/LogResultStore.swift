@@ -8,8 +8,8 @@ struct LogResultStore: Sendable {
     let database: Database
     /// Rows of one statement.
     static let chunkRows = 5000
-    /// Rows that one transaction removes. On PostgreSQL each piece passes over what those before it removed, and no other
-    /// write waits for it.
+    /// Rows that one transaction removes. On PostgreSQL each piece passes over what those before it removed, and no
+    /// other write waits for it.
     static func sweptRows(_ dialect: Dialect) -> Int { dialect == .postgres ? 20_000 : 2000 }
     /// Results of a conversion that can be asked for, the newest first.
     static let versionsKept = 5

@@ -1,9 +1,7 @@
 internal import Synchronization
 
-/// Lets one run over the log work at a time in this process, in order of arrival: each may take a gigabyte.
+/// Lets one run over the log work at a time, in order of arrival: each may take a gigabyte.
 package final class LogRunGate: Sendable {
-    static let shared = LogRunGate()
-
     private struct Waiting {
         var number: Int
         var continuation: CheckedContinuation<Bool, Never>
