@@ -333,6 +333,11 @@
         cell(line.currency ? money(line.amount_minor, line.currency) : '—'));
       return made;
     }));
+    $('log-table').hidden = report.lines.length === 0;
+    if (report.lines.length === 0) {
+      $('log-note').textContent = `No event in the log is this conversion; version ${result.version}.`;
+      return;
+    }
     $('log-note').textContent = `${number(result.facts.conversions)} conversions, ${number(result.facts.organic)} of them `
       + `without a touch; version ${result.version} of ${new Date(result.finished_at).toLocaleString('en-US')}`;
   }
