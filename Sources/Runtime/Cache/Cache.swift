@@ -1,15 +1,27 @@
 /// Which value: whose, of which cache, and its name there.
-package struct CacheKey: Hashable, Sendable {
+package struct CacheKey: Hashable, Hashed {
     package let org: String
     /// From a closed set: a label of metrics.
     package let cache: String
     package let name: String
+    let hashed: Int
 
     package init(org: String, cache: String, name: String) {
         self.org = org
         self.cache = cache
         self.name = name
+        var hasher = Hasher()
+        hasher.combine(org)
+        hasher.combine(cache)
+        hasher.combine(name)
+        hashed = hasher.finalize()
     }
+
+    package static func == (left: CacheKey, right: CacheKey) -> Bool {
+        left.hashed == right.hashed && left.name == right.name && left.cache == right.cache && left.org == right.org
+    }
+
+    package func hash(into hasher: inout Hasher) { hasher.combine(hashed) }
 }
 
 /// How long a value may be used.

@@ -26,6 +26,7 @@ final class TagBook: Sendable {
     static let tagsMax = 50_000
 
     private struct Name: Hashable { let org: String; let tag: String }
+    private let raised = Atomic<UInt64>(0)
     private let tags = Mutex<[Name: TagGeneration]>([:])
 
     /// The generations of an organisation and of its tags in one moment: none of them is forgotten before it is read.
@@ -33,6 +34,7 @@ final class TagBook: Sendable {
         tags.withLock { tags in
             if tags.count + names.count >= Self.tagsMax {
                 for tag in tags.values { tag.raise() }
+                raised.wrappingAdd(1, ordering: .releasing)
                 tags.removeAll()
             }
             var seen: [TagGeneration] = []
@@ -46,11 +48,19 @@ final class TagBook: Sendable {
         }
     }
 
+    /// Grows after a tag was raised: what was current when it had the same value is current still. Read it before
+    /// looking at tags.
+    var changes: UInt64 { raised.load(ordering: .acquiring) }
+
     /// What nobody has seen needs no raising.
     func raise(_ org: String, _ name: String) {
-        let tag = tags.withLock { $0[Name(org: org, tag: name)] }
-        tag?.raise()
+        guard let tag = tags.withLock({ $0[Name(org: org, tag: name)] }) else { return }
+        tag.raise()
+        raised.wrappingAdd(1, ordering: .releasing)
     }
 
-    func raiseAll() { for tag in tags.withLock({ Array($0.values) }) { tag.raise() } }
+    func raiseAll() {
+        for tag in tags.withLock({ Array($0.values) }) { tag.raise() }
+        raised.wrappingAdd(1, ordering: .releasing)
+    }
 }

@@ -18,15 +18,37 @@ package final class MemoryCache: Cache, Service {
         var isStale = false
     }
 
-    private struct Entry: Sendable {
-        var value: [UInt8]?
-        var freshUntil: ContinuousClock.Instant
-        var staleUntil: ContinuousClock.Instant
-        var cost: Double
-        var isStale: Bool
+    /// Unchecked because what changes in it changes under the lock of its cache.
+    private final class Entry: @unchecked Sendable {
+        let value: [UInt8]?
+        let freshUntil: Nanoseconds
+        let staleUntil: Nanoseconds
+        /// Seconds that making it took.
+        let cost: Double
+        let isStale: Bool
+        let meters: CacheMeters.OfCache
+        private let tags: SeenTags
         /// No refresh before this, after one failed.
-        var retryAt: ContinuousClock.Instant?
-        let tags: SeenTags
+        var retryAt = Nanoseconds.min
+        /// Changes of tags when the entry's own were looked at last, and found current.
+        private var checkedAt: UInt64
+
+        init(
+            _ made: Made, freshUntil: Nanoseconds, tags: SeenTags, changes: UInt64, meters: CacheMeters.OfCache
+        ) {
+            (value, cost, isStale) = (made.value, made.cost.seconds, made.isStale)
+            self.freshUntil = freshUntil
+            staleUntil = made.value == nil ? freshUntil : freshUntil.after(made.staleFor)
+            (self.tags, checkedAt, self.meters) = (tags, changes, meters)
+        }
+
+        /// - Parameter changes: of the tags of the cache, read before this.
+        func isCurrent(_ changes: UInt64) -> Bool {
+            if checkedAt == changes { return true }
+            guard tags.areCurrent else { return false }
+            checkedAt = changes
+            return true
+        }
     }
 
     private struct State: Sendable {
@@ -82,16 +104,18 @@ package final class MemoryCache: Cache, Service {
 
     /// A fresh value that certainly nobody makes anew now: without a draw.
     func hit(_ key: CacheKey, _ policy: CachePolicy) -> Cached? {
-        let now = ContinuousClock.now
-        let value: Cached? = state.withLock { state in
-            guard let entry = state.entries.hit(key), entry.tags.areCurrent,
-                EarlyRefresh.isFar(
-                    remaining: (entry.freshUntil - now).seconds, cost: entry.cost, beta: policy.beta)
-            else { return nil }
-            return Cached(value: entry.value, isStale: entry.isStale, isNew: false)
+        let now = Nanoseconds.now
+        let changes = tags.changes
+        let found = state.withLock { state -> Entry? in
+            guard let entry = state.entries.hit(key), entry.isCurrent(changes) else { return nil }
+            return entry
         }
-        if let value { meters.hit(key.cache, isNegative: value.value == nil) }
-        return value
+        guard let found,
+            EarlyRefresh.isFar(
+                remaining: found.freshUntil.seconds(after: now), cost: found.cost, beta: policy.beta)
+        else { return nil }
+        found.meters.hit(isNegative: found.value == nil)
+        return Cached(value: found.value, isStale: found.isStale, isNew: false)
     }
 
     /// - Parameter make: told whether callers have a value meanwhile, so that nobody waits for the new one.
@@ -101,19 +125,20 @@ package final class MemoryCache: Cache, Service {
     ) async throws -> Cached {
         // Before the factory begins: what is invalidated from here on must not be stored.
         let seen = tags.seen(key.org, names)
+        let meters = meters.of(key.cache)
         switch look(key, policy, seen) {
         case .fresh(let cached):
-            meters.hit(key.cache, isNegative: cached.value == nil)
+            meters.hit(isNegative: cached.value == nil)
             return cached
         case .behind(let cached, let flight):
-            meters.count(key.cache, cached.isStale ? .stale : .hit)
+            meters.count(cached.isStale ? .stale : .hit)
             if let flight { await launch { [self] in await fly(flight, key, seen) { try await make(true) } } }
             return cached
         case .join(let flight):
-            meters.count(key.cache, .miss)
+            meters.count(.miss)
             return try await flight.wait()
         case .start(let flight):
-            meters.count(key.cache, .miss)
+            meters.count(.miss)
             await launch { [self] in await fly(flight, key, seen) { try await make(false) } }
             return try await flight.wait()
         }
@@ -127,22 +152,22 @@ package final class MemoryCache: Cache, Service {
     // MARK: steps
 
     private static func isEarly(
-        _ entry: Entry, _ policy: CachePolicy, _ now: ContinuousClock.Instant,
-        _ random: inout some RandomNumberGenerator
+        _ entry: Entry, _ policy: CachePolicy, _ now: Nanoseconds, _ random: inout some RandomNumberGenerator
     ) -> Bool {
         EarlyRefresh.isDue(
-            remaining: (entry.freshUntil - now).seconds, cost: entry.cost, beta: policy.beta, random: &random)
+            remaining: entry.freshUntil.seconds(after: now), cost: entry.cost, beta: policy.beta, random: &random)
     }
 
     private func look(_ key: CacheKey, _ policy: CachePolicy, _ seen: SeenTags) -> Found {
-        let now = ContinuousClock.now
+        let now = Nanoseconds.now
+        let changes = tags.changes
         return state.withLock { state in
             let flying = state.flights[key].flatMap { $0.seen.areCurrent ? $0.flight : nil }
-            if let entry = state.entries.hit(key), now < entry.staleUntil, entry.tags.areCurrent {
+            if let entry = state.entries.hit(key), now < entry.staleUntil, entry.isCurrent(changes) {
                 let isFresh = now < entry.freshUntil
                 let cached = Cached(value: entry.value, isStale: !isFresh || entry.isStale, isNew: false)
                 let isDue = isFresh ? Self.isEarly(entry, policy, now, &state.random) : true
-                if isDue, flying == nil, entry.retryAt.map({ now >= $0 }) ?? true {
+                if isDue, flying == nil, now >= entry.retryAt {
                     let flight = CacheFlight()
                     state.flights[key] = (flight, seen)
                     return .behind(cached, flight)
@@ -170,13 +195,13 @@ package final class MemoryCache: Cache, Service {
             if let bytes = made.value?.count, bytes > CacheLimits.valueBytesMax {
                 throw CacheError.valueTooLarge(bytes: bytes)
             }
-            if made.isNew { meters.made(key.cache, ContinuousClock.now - start) }
+            if made.isNew { meters.of(key.cache).factory.observe(ContinuousClock.now - start) }
             land(flight, key, seen, made)
         } catch {
-            let now = ContinuousClock.now
+            let later = Nanoseconds.now.after(CacheLimits.retryAfter)
             state.withLock { state in
                 if state.flights[key]?.flight === flight { state.flights[key] = nil }
-                state.entries.change(key) { $0.retryAt = now + CacheLimits.retryAfter }
+                state.entries.peek(key)?.retryAt = later
             }
             flight.finish(.failure(error))
         }
@@ -184,7 +209,7 @@ package final class MemoryCache: Cache, Service {
 
     /// Keeps what was made, unless one of its tags was invalidated meanwhile; who waited gets it in any case.
     private func land(_ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ made: Made) {
-        let now = ContinuousClock.now
+        let (now, changes, meters) = (Nanoseconds.now, tags.changes, meters.of(key.cache))
         let evicted = state.withLock { state -> Int in
             if state.flights[key]?.flight === flight { state.flights[key] = nil }
             guard seen.areCurrent, made.freshFor + made.staleFor > .zero else { return 0 }
@@ -194,12 +219,10 @@ package final class MemoryCache: Cache, Service {
                 (made.value == nil ? min(made.freshFor, CacheLimits.negativeFor) : made.freshFor)
                 * (1 + jitter * spread)
             let entry = Entry(
-                value: made.value, freshUntil: now + fresh,
-                staleUntil: now + fresh + (made.value == nil ? .zero : made.staleFor), cost: made.cost.seconds,
-                isStale: made.isStale, tags: seen)
+                made, freshUntil: now.after(fresh), tags: seen, changes: changes, meters: meters)
             return state.entries.insert(key, entry, bytes: (made.value?.count ?? 0) + key.name.utf8.count + 200)
         }
-        if evicted > 0 { meters.evictions.increment(by: evicted) }
+        if evicted > 0 { self.meters.evictions.increment(by: evicted) }
         flight.finish(.success(Cached(value: made.value, isStale: made.isStale, isNew: made.isNew)))
     }
 }

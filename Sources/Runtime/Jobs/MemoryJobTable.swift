@@ -6,7 +6,15 @@ package import AurumCore
 package final class MemoryJobTable: JobTable, @unchecked Sendable {
     private struct Child: Hashable { let org: String; let id: UID }
 
-    private var jobs: [Int64: JobRecord] = [:]
+    /// A record is large, and a change of it keeps the old one until its transaction ends: both are handed on without
+    /// being copied.
+    private final class Held {
+        let job: JobRecord
+
+        init(_ job: JobRecord) { self.job = job }
+    }
+
+    private var rows: [Int64: Held] = [:]
     private var byID: [Child: Int64] = [:]
     private var held: [JobUniqueKey: Int64] = [:]
     private var scheduled: [SortedPlaces] = Array(repeating: SortedPlaces(), count: JobPriority.allCases.count)
@@ -42,7 +50,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
     }
 
     /// Every job there is, by place in the table.
-    package var all: [JobRecord] { jobs.values.sorted { $0.seq < $1.seq } }
+    package var all: [JobRecord] { rows.values.map(\.job).sorted { $0.seq < $1.seq } }
 
     // MARK: rows
 
@@ -53,17 +61,18 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
         {
             return false
         }
-        if let tick = job.tick, jobs.values.contains(where: { $0.schedule == job.schedule && $0.tick == tick }) {
+        if let tick = job.tick, rows.values.contains(where: { $0.job.schedule == job.schedule && $0.job.tick == tick })
+        {
             return false
         }
         lastSeq += 1
         var job = job
         job.seq = lastSeq
-        replace(nil, with: job)
+        replace(nil, with: Held(job))
         return true
     }
 
-    package func update(_ job: JobRecord) { replace(jobs[job.seq], with: job) }
+    package func update(_ job: JobRecord) { replace(rows[job.seq], with: Held(job)) }
 
     package func updateClaimed(_ jobs: [JobRecord]) { for job in jobs { update(job) } }
 
@@ -73,19 +82,20 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
         var written: Set<JobClaim> = []
         for end in ends {
             let (job, claim) = (end.job, end.claim)
-            guard var row = jobs[claim.seq], row.state == .running, row.fence == claim.fence, row.children == 0 else {
-                continue
-            }
+            guard let old = rows[claim.seq], old.job.state == .running, old.job.fence == claim.fence,
+                old.job.children == 0
+            else { continue }
+            var row = old.job
             (row.state, row.worker, row.leaseUntil) = (job.state, nil, nil)
             (row.isUniqueHeld, row.finishedAt, row.keepUntil) = (job.isUniqueHeld, job.finishedAt, job.keepUntil)
-            update(row)
+            replace(old, with: Held(row))
             written.insert(claim)
         }
         return written
     }
 
     package func releaseUnique(_ holder: JobRecord) {
-        guard var row = jobs[holder.seq] else { return }
+        guard var row = rows[holder.seq]?.job else { return }
         row.isUniqueHeld = false
         update(row)
     }
@@ -94,17 +104,24 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     package func lock(ids: [UID], org: String) {}
 
-    package func remove(_ job: JobRecord) { replace(jobs[job.seq], with: nil) }
+    package func remove(_ job: JobRecord) { replace(rows[job.seq], with: nil) }
 
-    private func replace(_ old: JobRecord?, with new: JobRecord?) {
+    private func replace(_ old: Held?, with new: Held?) {
         if undo != nil { undo?.append { [unowned self] in replace(new, with: old) } }
-        if let old { drop(old) }
-        if let new { add(new) }
+        if let old { leave(old.job) }
+        if let new {
+            enter(new.job)
+            rows[new.job.seq] = new
+        } else if let old {
+            rows[old.job.seq] = nil
+        }
+        guard old?.job.id != new?.job.id else { return }
+        if let old { byID[Child(org: old.job.org, id: old.job.id)] = nil }
+        if let new { byID[Child(org: new.job.org, id: new.job.id)] = new.job.seq }
     }
 
-    private func drop(_ job: JobRecord) {
-        jobs[job.seq] = nil
-        byID[Child(org: job.org, id: job.id)] = nil
+    /// Takes a job out of the lists that its state puts it into.
+    private func leave(_ job: JobRecord) {
         if job.isUniqueHeld, let key = job.uniqueKey {
             held[JobUniqueKey(org: job.org, type: job.type, key: key)] = nil
         }
@@ -122,9 +139,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
         }
     }
 
-    private func add(_ job: JobRecord) {
-        jobs[job.seq] = job
-        byID[Child(org: job.org, id: job.id)] = job.seq
+    private func enter(_ job: JobRecord) {
         if job.isUniqueHeld, let key = job.uniqueKey {
             held[JobUniqueKey(org: job.org, type: job.type, key: key)] = job.seq
         }
@@ -144,34 +159,34 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     // MARK: look-ups
 
-    package func job(seq: Int64) -> JobRecord? { jobs[seq] }
+    package func job(seq: Int64) -> JobRecord? { rows[seq]?.job }
 
-    package func jobs(seqs: [Int64]) -> [Int64: JobRecord] { seqs.reduce(into: [:]) { $0[$1] = jobs[$1] } }
+    package func jobs(seqs: [Int64]) -> [Int64: JobRecord] { seqs.reduce(into: [:]) { $0[$1] = rows[$1]?.job } }
 
-    package func job(id: UID, org: String) -> JobRecord? { byID[Child(org: org, id: id)].flatMap { jobs[$0] } }
+    package func job(id: UID, org: String) -> JobRecord? { byID[Child(org: org, id: id)].flatMap { rows[$0]?.job } }
 
     package func holders(of keys: [JobUniqueKey]) -> [JobUniqueKey: JobRecord] {
-        keys.reduce(into: [:]) { holders, key in holders[key] = held[key].flatMap { jobs[$0] } }
+        keys.reduce(into: [:]) { holders, key in holders[key] = held[key].flatMap { rows[$0]?.job } }
     }
 
     package func due(_ priority: JobPriority, at now: Timestamp, limit: Int) -> [JobRecord] {
-        scheduled[priority.rank].first(limit, through: now.microseconds).compactMap { jobs[$0] }
+        scheduled[priority.rank].first(limit, through: now.microseconds).compactMap { rows[$0]?.job }
     }
 
     package func front(at now: Timestamp, limit: Int) throws -> [JobRecord] { try mergedFront(at: now, limit: limit) }
 
     package func ready(at now: Timestamp, limit: Int) -> [JobRecord] {
-        promised.first(limit, through: now.microseconds).compactMap { jobs[$0] }
+        promised.first(limit, through: now.microseconds).compactMap { rows[$0]?.job }
     }
 
     package func parked(under keys: [JobKeyPlace: Int]) -> [JobRecord] {
         keys.sorted { ($0.key.org, $0.key.key) < ($1.key.org, $1.key.key) }.flatMap { place, count in
-            parkedUnder[place]?.first(count, through: .max).compactMap { jobs[$0] } ?? []
+            parkedUnder[place]?.first(count, through: .max).compactMap { rows[$0]?.job } ?? []
         }
     }
 
     private func running(_ limit: Int, _ isWanted: (JobRecord) -> Bool) -> [JobRecord] {
-        Array(runningNow.sorted().compactMap { jobs[$0] }.filter(isWanted).prefix(limit))
+        Array(runningNow.sorted().compactMap { rows[$0]?.job }.filter(isWanted).prefix(limit))
     }
 
     package func lost(before now: Timestamp, limit: Int) -> [JobRecord] {
@@ -186,7 +201,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     package func renew(_ claims: [JobClaim], worker: UID, until: Timestamp) -> [HeldJob] {
         claims.compactMap { claim in
-            guard var job = jobs[claim.seq], job.state == .running, job.fence == claim.fence else { return nil }
+            guard var job = rows[claim.seq]?.job, job.state == .running, job.fence == claim.fence else { return nil }
             job.leaseUntil = until
             update(job)
             return HeldJob(claim: claim, isCancelled: job.cancelAt != nil)
@@ -257,7 +272,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
 
     package func dead(org: String, type: String?, after: DeadPlace, limit: Int) -> [JobRecord] {
         func place(_ job: JobRecord) -> (Timestamp, Int64) { (job.finishedAt ?? after.finishedAt, job.seq) }
-        let dead = jobs.values.filter {
+        let dead = rows.values.map(\.job).filter {
             $0.state == .dead && $0.org == org && (type == nil || $0.type == type)
                 && place($0) > (after.finishedAt, after.seq)
         }
@@ -265,7 +280,7 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
     }
 
     package func purge(before now: Timestamp, limit: Int) -> Int {
-        let old = jobs.values.filter { $0.keepUntil.map { $0 < now } ?? false }.sorted { $0.seq < $1.seq }
+        let old = rows.values.map(\.job).filter { $0.keepUntil.map { $0 < now } ?? false }.sorted { $0.seq < $1.seq }
         for job in old.prefix(limit) { remove(job) }
         for (place, state) in rates where max(state.used, state.promised) <= now {
             undo?.append { [unowned self] in rates[place] = state }

@@ -1,5 +1,3 @@
-package import NIOCore
-
 /// One command with its arguments, encoded when it is made.
 package struct RedisCommand: Sendable {
     /// Upper case, for example `SET`.
@@ -7,7 +5,7 @@ package struct RedisCommand: Sendable {
     /// The name and the arguments.
     package let count: Int
     /// What goes over the wire.
-    package let encoded: ByteBuffer
+    package let encoded: [UInt8]
     /// Whether it changes nothing, so that it may be sent again when its connection broke.
     package let isRead: Bool
     /// Whether it may be sent twice because its arguments carry an id by which the server's side tells a repetition.
@@ -25,19 +23,15 @@ package struct RedisCommand: Sendable {
         self.name = name
         self.isRead = isRead ?? Self.reads.contains(name)
         count = arguments.count + 1
-        var size = Self.headerBytes(count) + Self.bulkBytes(name.utf8.count)
-        for argument in arguments { size += Self.bulkBytes(argument.redisByteCount) }
-        var buffer = ByteBufferAllocator().buffer(capacity: size)
-        Self.writeHeader(UInt8(ascii: "*"), count, to: &buffer)
-        Self.writeHeader(UInt8(ascii: "$"), name.utf8.count, to: &buffer)
-        buffer.writeString(name)
-        buffer.writeInteger(Self.lineEnd)
-        for argument in arguments {
-            Self.writeHeader(UInt8(ascii: "$"), argument.redisByteCount, to: &buffer)
-            argument.writeRedisBytes(to: &buffer)
-            buffer.writeInteger(Self.lineEnd)
+        let sizes = arguments.map(\.redisByteCount)
+        let size = sizes.reduce(Self.headerBytes(count) + Self.bulkBytes(name.utf8.count)) { $0 + Self.bulkBytes($1) }
+        encoded = [UInt8](unsafeUninitializedCapacity: size) { [count] bytes, used in
+            used = size
+            guard var place = UnsafeMutableRawPointer(bytes.baseAddress) else { return }
+            Self.writeHeader(UInt8(ascii: "*"), count, to: &place)
+            Self.writeBulk(name, name.utf8.count, to: &place)
+            for (argument, size) in zip(arguments, sizes) { Self.writeBulk(argument, size, to: &place) }
         }
-        encoded = buffer
     }
 
     /// The same command, declared safe to send twice: its arguments carry an operation id that the script or the data
@@ -48,19 +42,33 @@ package struct RedisCommand: Sendable {
         return copy
     }
 
-    private static let lineEnd: UInt16 = 0x0d0a
-
     private static func headerBytes(_ number: Int) -> Int { 3 + digits(number) }
     private static func bulkBytes(_ length: Int) -> Int { headerBytes(length) + length + 2 }
 
-    private static func writeHeader(_ type: UInt8, _ number: Int, to buffer: inout ByteBuffer) {
-        buffer.writeInteger(type)
-        if number < 10 {
-            buffer.writeInteger(UInt8(ascii: "0") + UInt8(number))
-        } else {
-            buffer.writeString(String(number))
+    /// A type, a number that is not negative, and the end of the line.
+    private static func writeHeader(_ type: UInt8, _ number: Int, to place: inout UnsafeMutableRawPointer) {
+        place.storeBytes(of: type, as: UInt8.self)
+        let digits = digits(number)
+        var rest = number
+        for at in stride(from: digits, to: 0, by: -1) {
+            place.storeBytes(of: UInt8(ascii: "0") + UInt8(rest % 10), toByteOffset: at, as: UInt8.self)
+            rest /= 10
         }
-        buffer.writeInteger(lineEnd)
+        place += 1 + digits
+        writeLineEnd(to: &place)
+    }
+
+    private static func writeBulk(_ argument: some RedisArgument, _ size: Int, to place: inout UnsafeMutableRawPointer) {
+        writeHeader(UInt8(ascii: "$"), size, to: &place)
+        argument.writeRedisBytes(to: place)
+        place += size
+        writeLineEnd(to: &place)
+    }
+
+    private static func writeLineEnd(to place: inout UnsafeMutableRawPointer) {
+        place.storeBytes(of: 0x0d, as: UInt8.self)
+        place.storeBytes(of: 0x0a, toByteOffset: 1, as: UInt8.self)
+        place += 2
     }
 
     /// Decimal digits of a number, its sign included.

@@ -131,7 +131,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
                 let waiting = Waiting(
                     id: id, replies: 1, deadline: deadline, isRepeatable: command.isRepeatable,
                     completion: .one(continuation))
-                if let refusal = enqueue(waiting, { $0.writeImmutableBuffer(command.encoded) }) {
+                if let refusal = enqueue(waiting, { $0.writeBytes(command.encoded) }) {
                     continuation.resume(returning: .failure(refusal))
                 } else if Task.isCancelled {
                     cancel(id)
@@ -151,7 +151,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
                     id: id, replies: commands.count, deadline: deadline,
                     isRepeatable: commands.allSatisfy(\.isRepeatable), completion: .many(continuation))
                 let refusal = enqueue(waiting) { outbox in
-                    for command in commands { outbox.writeImmutableBuffer(command.encoded) }
+                    for command in commands { outbox.writeBytes(command.encoded) }
                 }
                 if let refusal {
                     continuation.resume(returning: .failure(refusal))
@@ -321,7 +321,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         let ping = RedisCommand("PING")
         inFlight.add(1)
         state.withLock { state in
-            state.outbox.writeImmutableBuffer(ping.encoded)
+            state.outbox.writeBytes(ping.encoded)
             state.queue.append(
                 Waiting(id: 0, replies: 1, deadline: .distantFuture, isRepeatable: true, completion: .nobody))
             state.owed += 1

@@ -150,7 +150,7 @@ final class RedisLink: @unchecked Sendable {
     private func act(_ action: RedisHandshake.Action, _ handler: RedisChannelHandler) {
         switch action {
         case .send(let name, let arguments):
-            handler.write(RedisCommand(name, arguments: arguments).encoded)
+            handler.write(ByteBuffer(bytes: RedisCommand(name, arguments: arguments).encoded))
         case .refused(let refusal): lost(handler, .unavailable, refusal.sentence)
         case .ready:
             stage = .ready

@@ -1,5 +1,3 @@
-internal import NIOCore
-
 /// Where a command belongs in a cluster.
 package enum RedisRoute: Sendable, Equatable {
     /// It has no key: any node will do.
@@ -84,7 +82,7 @@ extension RedisCommand {
         let rule = Self.keys[name] ?? .first
         if case .none = rule { return .anywhere }
         let arguments = arguments
-        let keys: ArraySlice<ByteBufferView>
+        let keys: ArraySlice<ArraySlice<UInt8>>
         switch rule {
         case .none: keys = []
         case .first: keys = Self.slice(arguments, 1, 2)
@@ -106,20 +104,20 @@ extension RedisCommand {
         return keys.dropFirst().allSatisfy { RedisSlot.of($0) == slot } ? .slot(slot) : .crossSlot
     }
 
-    private static func slice(_ all: [ByteBufferView], _ from: Int, _ to: Int) -> ArraySlice<ByteBufferView> {
+    private static func slice(_ all: [ArraySlice<UInt8>], _ from: Int, _ to: Int) -> ArraySlice<ArraySlice<UInt8>> {
         from < all.count ? all[from..<max(from, min(to, all.count))] : []
     }
 
-    private static func counted(_ all: [ByteBufferView], _ at: Int) -> ArraySlice<ByteBufferView> {
+    private static func counted(_ all: [ArraySlice<UInt8>], _ at: Int) -> ArraySlice<ArraySlice<UInt8>> {
         guard at < all.count, let count = Int(String(decoding: all[at], as: UTF8.self)), count > 0 else { return [] }
         return slice(all, at + 1, at + 1 + min(count, all.count))
     }
 
     /// The name and the arguments, read back from what we encoded.
-    private var arguments: [ByteBufferView] {
-        var all: [ByteBufferView] = []
+    private var arguments: [ArraySlice<UInt8>] {
+        var all: [ArraySlice<UInt8>] = []
         all.reserveCapacity(count)
-        var rest = encoded.readableBytesView
+        var rest = encoded[...]
         func line() -> Int? {
             guard let end = rest.firstIndex(of: 0x0d) else { return nil }
             let number = Int(String(decoding: rest[rest.index(after: rest.startIndex)..<end], as: UTF8.self))

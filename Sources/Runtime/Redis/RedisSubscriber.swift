@@ -162,7 +162,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             for start in stride(from: 0, to: names.count, by: size) {
                 let part = names[start..<min(names.count, start + size)]
                 let command = RedisCommand(joining ? kind.rawValue : kind.leaving, arguments: part.map(\.name))
-                state.outbox.writeImmutableBuffer(command.encoded)
+                state.outbox.writeBytes(command.encoded)
                 for target in part {
                     if joining {
                         state.awaited[target, default: 0] += 1
@@ -229,7 +229,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
     }
 
     func linkNeedsProbe() {
-        link.write(RedisCommand("PING").encoded)
+        link.write(ByteBuffer(bytes: RedisCommand("PING").encoded))
     }
 
     func linkReceived(_ values: [RESPValue]) throws(RedisError) {

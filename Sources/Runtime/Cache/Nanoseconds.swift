@@ -1,0 +1,38 @@
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
+/// A moment of the machine's steady clock in one number: comparing it costs an instruction, not a sum of 128 bits.
+struct Nanoseconds: Comparable, Sendable {
+    private let count: Int64
+
+    static let min = Nanoseconds(count: .min)
+
+    /// Goes on while the machine sleeps, as `ContinuousClock`.
+    static var now: Nanoseconds {
+        var time = timespec()
+        #if canImport(Glibc)
+            clock_gettime(CLOCK_BOOTTIME, &time)
+        #else
+            clock_gettime(CLOCK_MONOTONIC, &time)
+        #endif
+        return Nanoseconds(count: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+    }
+
+    static func < (left: Nanoseconds, right: Nanoseconds) -> Bool { left.count < right.count }
+
+    /// - Parameter duration: what is longer than the clock can count is as long as that.
+    func after(_ duration: Duration) -> Nanoseconds {
+        let (seconds, attoseconds) = duration.components
+        let (product, isTooLong) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        guard !isTooLong else { return Nanoseconds(count: seconds < 0 ? .min : .max) }
+        let (span, _) = product.addingReportingOverflow(attoseconds / 1_000_000_000)
+        let (sum, isTooLate) = count.addingReportingOverflow(span)
+        return Nanoseconds(count: isTooLate ? (span < 0 ? .min : .max) : sum)
+    }
+
+    /// Seconds from an earlier moment to this one.
+    func seconds(after earlier: Nanoseconds) -> Double { Double(count &- earlier.count) / 1e9 }
+}
