@@ -54,8 +54,8 @@ package struct BadRow: Sendable, Equatable {
 /// Reads delimited text record by record as its bytes come in, without a string for any of them.
 ///
 /// RFC 4180 with any one-byte delimiter: quoted fields may hold delimiters, line ends and doubled quotes; lines end in
-/// LF or CRLF; a UTF-8 byte order mark is skipped; empty lines are skipped. Not for use from two threads at once.
-package final class DelimitedReader {
+/// LF or CRLF; a UTF-8 byte order mark is skipped; empty lines are skipped.
+package struct DelimitedReader: ~Copyable {
     /// Fills the buffer it is given and answers how many bytes it wrote; 0 at the end.
     package typealias Source = (UnsafeMutableRawBufferPointer) throws(InputError) -> Int
 
@@ -85,7 +85,6 @@ package final class DelimitedReader {
     private var isFirst = true
     private var nextLine = 1
     private var fields: [Field] = []
-    private var scratch: [UInt8] = []
 
     package var delimiter: UInt8
     /// Line in which the current record begins, from 1.
@@ -103,7 +102,7 @@ package final class DelimitedReader {
     }
 
     /// A reader of bytes in memory, `step` at a time.
-    package convenience init(
+    package init(
         _ bytes: [UInt8], delimiter: UInt8 = UInt8(ascii: ","), step: Int = .max
     ) {
         var sent = 0
@@ -120,7 +119,7 @@ package final class DelimitedReader {
     package var fieldCount: Int { fields.count }
 
     /// Moves to the next record; false at the end.
-    package func next() throws(InputError) -> Bool {
+    package mutating func next() throws(InputError) -> Bool {
         while true {
             switch scan() {
             case .record: if fields.count > 1 || fields[0].start != fields[0].end || defect != nil { return true }
@@ -136,7 +135,7 @@ package final class DelimitedReader {
         let field = fields[index]
         let bytes = UnsafeBufferPointer(rebasing: buffer[field.start..<field.end])
         guard field.isEscaped else { return try body(bytes) }
-        scratch.removeAll(keepingCapacity: true)
+        var scratch: [UInt8] = []
         var isSecond = false
         for byte in bytes {
             isSecond = byte == Self.quote && !isSecond
@@ -149,7 +148,7 @@ package final class DelimitedReader {
     package func text(_ index: Int) -> String { withField(index) { String(decoding: $0, as: UTF8.self) } }
 
     /// The most frequent of comma, semicolon, tab and bar in the first line, outside quotes; comma when there is none.
-    package func detectDelimiter() throws(InputError) -> UInt8 {
+    package mutating func detectDelimiter() throws(InputError) -> UInt8 {
         while !isAtEnd, filled < buffer.count, !buffer[..<filled].contains(Self.lineFeed) { try refill() }
         var counts: [UInt8: Int] = [:]
         var inQuotes = false
@@ -164,7 +163,7 @@ package final class DelimitedReader {
         return counts.max { ($0.value, $1.key) < ($1.value, $0.key) }?.key ?? UInt8(ascii: ",")
     }
 
-    private func refill() throws(InputError) {
+    private mutating func refill() throws(InputError) {
         if position > 0 {
             let rest = filled - position
             if rest > 0, let base = buffer.baseAddress { base.update(from: base + position, count: rest) }
@@ -187,7 +186,7 @@ package final class DelimitedReader {
     }
 
     /// Splits the record at `position`; `.more` when the buffer ends inside it.
-    private func scan() -> Scan {
+    private mutating func scan() -> Scan {
         guard let base = buffer.baseAddress else { return .more }
         if isFirst {
             if self.filled < 3, !self.isAtEnd { return .more }
@@ -196,7 +195,6 @@ package final class DelimitedReader {
         }
         fields.removeAll(keepingCapacity: true)
         defect = nil
-        // Copies: a property of a class is checked for exclusive access each time that it is read.
         let (filled, delimiter, isAtEnd) = (self.filled, self.delimiter, self.isAtEnd)
         var at = position
         var inside = 0
@@ -208,7 +206,7 @@ package final class DelimitedReader {
                 isQuoted = true
                 guard quoted(base, &at, lines: &inside) else { return .more }
             } else {
-                while at < filled, base[at] != delimiter, base[at] != Self.lineFeed { at += 1 }
+                at = ByteSearch.first(delimiter, or: Self.lineFeed, in: base, from: at, to: filled)
             }
             if at >= filled, !isAtEnd { return .more }
             let isLast = at >= filled || base[at] == Self.lineFeed
@@ -226,7 +224,7 @@ package final class DelimitedReader {
     }
 
     /// Reads a quoted field at `at` up to what follows it; false when the buffer ends inside.
-    private func quoted(_ base: UnsafeMutablePointer<UInt8>, _ at: inout Int, lines: inout Int) -> Bool {
+    private mutating func quoted(_ base: UnsafeMutablePointer<UInt8>, _ at: inout Int, lines: inout Int) -> Bool {
         let (filled, delimiter, isAtEnd) = (self.filled, self.delimiter, self.isAtEnd)
         let start = at + 1
         var isEscaped = false

@@ -47,8 +47,10 @@ package struct NameTable: Sendable {
     private func equals(_ number: Int, _ name: UnsafeBufferPointer<UInt8>) -> Bool {
         let start = number == 0 ? 0 : ends[number - 1]
         guard ends[number] - start == name.count else { return false }
-        for index in 0..<name.count where bytes[start + index] != name[index] { return false }
-        return true
+        return bytes.withUnsafeBufferPointer { bytes in
+            for index in 0..<name.count where bytes[start &+ index] != name[index] { return false }
+            return true
+        }
     }
 
     private mutating func grow() {
@@ -72,9 +74,11 @@ package struct NameTable: Sendable {
             at += 8
         }
         var tail: UInt64 = 0
-        while at < raw.count {
-            tail = tail << 8 | UInt64(raw[at])
-            at += 1
+        if raw.count >= 8 {
+            // The last eight bytes, some of them once more: nothing of the name is left out.
+            tail = raw.loadUnaligned(fromByteOffset: raw.count - 8, as: UInt64.self)
+        } else {
+            for byte in raw { tail = tail << 8 | UInt64(byte) }
         }
         state = (state ^ tail) &* 0x94D0_49BB_1331_11EB
         return state ^ (state >> 32)

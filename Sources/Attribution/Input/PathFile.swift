@@ -12,7 +12,7 @@ package enum PathFile {
     /// Reads a header and every row after it.
     /// - Throws: `InputError`, for a strict reading also for the first bad row.
     package static func read(
-        _ reader: DelimitedReader, _ reading: PathReading, progress: Progress = { _ in }
+        _ reader: consuming DelimitedReader, _ reading: PathReading, progress: Progress = { _ in }
     ) throws(InputError) -> PathInput {
         reader.delimiter = if let known = reading.delimiter { known } else { try reader.detectDelimiter() }
         guard try reader.next() else { throw .empty }
@@ -26,12 +26,12 @@ package enum PathFile {
             }
             input =
                 try names.count >= 5
-                ? TouchFile.read(reader, reading, try TouchFile.Columns(header, names), progress)
-                : paths(reader, reading, try Columns(header, names), progress)
+                ? TouchFile.read(&reader, reading, try TouchFile.Columns(header, names), progress)
+                : paths(&reader, reading, try Columns(header, names), progress)
         } else if TouchFile.fits(header) {
-            input = try TouchFile.read(reader, reading, try TouchFile.Columns(header), progress)
+            input = try TouchFile.read(&reader, reading, try TouchFile.Columns(header), progress)
         } else {
-            input = try paths(reader, reading, try Columns(header), progress)
+            input = try paths(&reader, reading, try Columns(header), progress)
         }
         if input.rows == input.badCount, input.rows > 0 { throw .noGoodRows(bad: input.badCount) }
         return input
@@ -41,10 +41,12 @@ package enum PathFile {
     struct Header {
         let names: [String]
 
-        init(_ reader: DelimitedReader) throws(InputError) {
-            names = (0..<reader.fieldCount).map { index in
-                reader.withField(index) { String(decoding: NumberText.trimmed($0), as: UTF8.self) }
+        init(_ reader: borrowing DelimitedReader) throws(InputError) {
+            var names: [String] = []
+            for index in 0..<reader.fieldCount {
+                names.append(reader.withField(index) { String(decoding: NumberText.trimmed($0), as: UTF8.self) })
             }
+            self.names = names
             // Spreadsheets leave delimiters after the last column: a column without a name is nobody's.
             var seen: Set<String> = []
             for name in names where !name.isEmpty && !seen.insert(name.lowercased()).inserted {
@@ -106,7 +108,7 @@ package enum PathFile {
     }
 
     private static func paths(
-        _ reader: DelimitedReader, _ reading: PathReading, _ columns: Columns, _ progress: Progress
+        _ reader: inout DelimitedReader, _ reading: PathReading, _ columns: Columns, _ progress: Progress
     ) throws(InputError) -> PathInput {
         var input = PathInput()
         var names = NameTable()
@@ -129,7 +131,7 @@ package enum PathFile {
 
     /// Appends one row, or answers the column and the reason for which it is left out.
     private static func row(
-        _ reader: DelimitedReader, _ columns: Columns, _ separator: UInt8, _ table: inout PathTable,
+        _ reader: borrowing DelimitedReader, _ columns: Columns, _ separator: UInt8, _ table: inout PathTable,
         _ names: inout NameTable
     ) -> (Int, String)? {
         if let (column, reason) = shape(reader, columns.count) { return (column, reason) }
@@ -161,7 +163,7 @@ package enum PathFile {
     }
 
     /// What is wrong with the shape of the current record.
-    static func shape(_ reader: DelimitedReader, _ count: Int) -> (column: Int, reason: String)? {
+    static func shape(_ reader: borrowing DelimitedReader, _ count: Int) -> (column: Int, reason: String)? {
         switch reader.defect {
         case .openQuote:
             return (reader.defectField, "a quote is opened and never closed; everything after it is lost")
@@ -172,16 +174,16 @@ package enum PathFile {
         return (min(reader.fieldCount, count), "the row has \(reader.fieldCount) columns, the header \(count)")
     }
 
-    static func notACount(_ reader: DelimitedReader, _ column: Int) -> String {
+    static func notACount(_ reader: borrowing DelimitedReader, _ column: Int) -> String {
         "\(shown(reader, column)) is no number of 0 or more, below 1e16"
     }
 
-    static func notANumber(_ reader: DelimitedReader, _ column: Int) -> String {
+    static func notANumber(_ reader: borrowing DelimitedReader, _ column: Int) -> String {
         "\(shown(reader, column)) is no number below 1e16"
     }
 
     /// A field in a message: short, and visible when it is empty.
-    static func shown(_ reader: DelimitedReader, _ column: Int) -> String {
+    static func shown(_ reader: borrowing DelimitedReader, _ column: Int) -> String {
         let text = reader.text(column)
         return text.isEmpty ? "an empty field" : "“\(text.prefix(40))”"
     }
@@ -190,15 +192,16 @@ package enum PathFile {
     private static func split(
         _ path: UnsafeBufferPointer<UInt8>, _ separator: UInt8, _ tokens: inout [UInt16], _ names: inout NameTable
     ) {
+        guard let base = path.baseAddress else { return }
         var at = 0
         while at < path.count {
-            while at < path.count, NumberText.isBlank(path[at]) { at += 1 }
-            let start = at
-            while at < path.count, path[at] != separator { at += 1 }
+            var start = at
+            at = ByteSearch.first(separator, or: separator, in: base, from: at, to: path.count)
             var end = at
-            while end > start, NumberText.isBlank(path[end - 1]) { end -= 1 }
+            while start < end, NumberText.isBlank(base[start]) { start += 1 }
+            while end > start, NumberText.isBlank(base[end - 1]) { end -= 1 }
             if end > start {
-                let number = names.number(UnsafeBufferPointer(rebasing: path[start..<end]))
+                let number = names.number(UnsafeBufferPointer(start: base + start, count: end - start))
                 tokens.append(UInt16(truncatingIfNeeded: number))
             }
             at += 1

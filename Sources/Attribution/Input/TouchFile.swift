@@ -53,7 +53,7 @@ enum TouchFile {
     }
 
     static func read(
-        _ reader: DelimitedReader, _ reading: PathReading, _ columns: Columns, _ progress: PathFile.Progress
+        _ reader: inout DelimitedReader, _ reading: PathReading, _ columns: Columns, _ progress: PathFile.Progress
     ) throws(InputError) -> PathInput {
         var input = PathInput()
         input.isTouchLevel = true
@@ -92,7 +92,8 @@ enum TouchFile {
     }
 
     private static func touch(
-        _ reader: DelimitedReader, _ columns: Columns, _ persons: inout NameTable, _ channels: inout NameTable
+        _ reader: borrowing DelimitedReader, _ columns: Columns, _ persons: inout NameTable,
+        _ channels: inout NameTable
     ) -> Result<Touch, Refusal> {
         if let (column, reason) = PathFile.shape(reader, columns.count) {
             return .failure(Refusal(column: column, reason: reason))

@@ -7,12 +7,13 @@ package enum SpendReader {
     /// - Parameter latest: the last day that a row may be about.
     /// - Throws: `SpendError` for a file that cannot be read; single bad rows are listed in the file.
     package static func csv(_ bytes: [UInt8], latest: CivilDate) throws(SpendError) -> SpendFile {
-        let reader = DelimitedReader(bytes)
+        var reader = DelimitedReader(bytes)
         do {
             reader.delimiter = try reader.detectDelimiter()
             guard try reader.next() else { throw InputError.empty }
             var builder = SpendBuilder(latest: latest)
-            let header = (0..<reader.fieldCount).map { name(reader.text($0)) }
+            var header: [String] = []
+            for index in 0..<reader.fieldCount { header.append(name(reader.text(index))) }
             let places = try places(header)
             builder.file.ignoredColumns = header.filter { SpendColumn(rawValue: $0) == nil }
             while try reader.next() {
@@ -100,7 +101,7 @@ package enum SpendReader {
         return SpendColumn.inCellOrder.map { header.firstIndex(of: $0.rawValue) }
     }
 
-    private static func defect(_ reader: DelimitedReader, _ header: [String]) -> BadRow? {
+    private static func defect(_ reader: borrowing DelimitedReader, _ header: [String]) -> BadRow? {
         if let defect = reader.defect {
             let column = reader.defectField < header.count ? header[reader.defectField] : ""
             let reason = defect == .openQuote ? "a quote is left open" : "text after a closing quote"

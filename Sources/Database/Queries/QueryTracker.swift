@@ -49,7 +49,7 @@ package final class QueryTracker: Sendable {
     private let origin = ContinuousClock.now
     private let slowMicroseconds: Atomic<Int64>
     private let names = Mutex(Names())
-    private let open = Mutex<[ObjectIdentifier: CallTrack]>([:])
+    private let open = OpenTracks()
     private let slow = Mutex(SlowRing(capacity: QueryTracker.slowMax))
     private let window = Mutex(OutcomeWindow())
     private let wishes = Mutex<[PlanWish]>([])
@@ -165,10 +165,10 @@ package final class QueryTracker: Sendable {
 
     // MARK: Open transactions
 
-    func opened(_ track: CallTrack) { open.withLock { $0[ObjectIdentifier(track)] = track } }
+    func opened(_ track: CallTrack) { open.insert(track) }
 
     func closed(_ track: CallTrack, at now: ContinuousClock.Instant) {
-        open.withLock { $0[ObjectIdentifier(track)] = nil }
+        open.remove(track)
         warn(track, at: now, isOpen: false)
     }
 
@@ -219,7 +219,7 @@ package final class QueryTracker: Sendable {
 
     // MARK: Looking
 
-    var openTracks: [CallTrack] { open.withLock { Array($0.values) } }
+    var openTracks: [CallTrack] { open.all }
 
     /// Every name that was called, in no order.
     package var statements: [StatementSnapshot] {
@@ -228,6 +228,33 @@ package final class QueryTracker: Sendable {
 
     /// The last slow calls, newest first.
     package func slowCalls(_ limit: Int = QueryTracker.slowMax) -> [SlowCall] { slow.withLock { $0.newest(limit) } }
+}
+
+/// Calls whose transactions are open. In parts with a lock each, so that many readers do not wait for one another.
+private final class OpenTracks: Sendable {
+    private final class Part: Sendable {
+        let tracks = Mutex<[ObjectIdentifier: CallTrack]>([:])
+    }
+
+    private let parts = (0..<16).map { _ in Part() }
+
+    /// Allocations are 16 bytes apart at least, those of tracks some hundred.
+    private func part(_ id: ObjectIdentifier) -> Part {
+        let address = UInt(bitPattern: id)
+        return parts[Int((address >> 4 ^ address >> 9) % 16)]
+    }
+
+    func insert(_ track: CallTrack) {
+        let id = ObjectIdentifier(track)
+        part(id).tracks.withLock { $0[id] = track }
+    }
+
+    func remove(_ track: CallTrack) {
+        let id = ObjectIdentifier(track)
+        part(id).tracks.withLock { $0[id] = nil }
+    }
+
+    var all: [CallTrack] { parts.flatMap { Array($0.tracks.withLock { $0 }.values) } }
 }
 
 extension Duration {

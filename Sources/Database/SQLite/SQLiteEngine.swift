@@ -206,7 +206,8 @@ final class SQLiteSession: SQLSession {
         let sql = sql.resolved(for: .sqlite)
         try sql.checkValues()
         let statement = try connection.cachedStatement(sql: sql.text)
-        try statement.setArguments(StatementArguments(sql.values.map(\.databaseValue)))
+        try statement.setArguments(
+            StatementArguments(sql.values.map { $0.databaseValue as (any DatabaseValueConvertible)? }))
         return statement
     }
 }
