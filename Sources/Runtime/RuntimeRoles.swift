@@ -6,10 +6,11 @@ package struct RuntimeRoles: Sendable {
     package var lock: any Lock
     package var sessions: Sessions
     package var guards: GuardBook
+    package var holds: BreakerHolds
 
     package init(
         limiter: any RateLimiter, cache: any Cache, pubSub: any PubSub, lock: any Lock, sessions: Sessions,
-        guards: GuardBook
+        guards: GuardBook, holds: BreakerHolds
     ) {
         self.limiter = limiter
         self.cache = cache
@@ -17,5 +18,6 @@ package struct RuntimeRoles: Sendable {
         self.lock = lock
         self.sessions = sessions
         self.guards = guards
+        self.holds = holds
     }
 }
