@@ -25,6 +25,9 @@ package enum StatementLimit: Sendable {
         case .backup: .seconds(6 * 3600)
         }
     }
+
+    /// How long all statements of one call may take together, with what lies between them.
+    package var transaction: Duration { max(duration, .seconds(10)) }
 }
 
 /// What is asked of an engine beside the closure.

@@ -17,6 +17,7 @@ final class SQLiteEngine: SQLEngine {
 
     private struct Job: Sendable {
         let track: CallTrack?
+        let limit: StatementLimit
         let body: @Sendable (Transaction) throws -> Void
         let finish: @Sendable ((any Error)?, Bool) -> Void
     }
@@ -29,6 +30,7 @@ final class SQLiteEngine: SQLEngine {
 
     let dialect = Dialect.sqlite
     private let writer: DatabasePool
+    private let watch: SQLiteWriteWatch
     private let readers: SQLiteReaders
     private let path: String
     private let clock: any WallClock
@@ -43,6 +45,7 @@ final class SQLiteEngine: SQLEngine {
         groupSize = registry.histogram(.databaseGroup)
         do {
             writer = try DatabasePool(path: path, configuration: Self.configuration)
+            watch = SQLiteWriteWatch(writer)
             readers = SQLiteReaders(path: path, configuration: Self.configuration)
             try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
             if migrates {
@@ -99,7 +102,7 @@ final class SQLiteEngine: SQLEngine {
         _ request: SQLRequest, ticket: WriteTicket, _ body: @Sendable @escaping (Transaction) throws -> Void,
         finish: @Sendable @escaping ((any Error)?, Bool) -> Void
     ) {
-        let job = Job(track: request.track, body: body, finish: finish)
+        let job = Job(track: request.track, limit: request.limit, body: body, finish: finish)
         let refusal: SQLError? = queue.withLock { queue in
             if queue.closed { return .closed }
             if queue.jobs.count >= Self.writersWaitingMax { return .busy }
@@ -127,26 +130,31 @@ final class SQLiteEngine: SQLEngine {
     }
 
     private func commit(_ group: [Job], _ connection: GRDB.Database) {
+        var group = group
+        while !group.isEmpty { group = attempt(group, connection) }
+    }
+
+    /// Runs a group and answers who has to run again: those that were undone because one of them ran out of time.
+    /// Whoever did is told and not among them, so that each round has fewer.
+    private func attempt(_ group: [Job], _ connection: GRDB.Database) -> [Job] {
         var failures: [(any Error)?] = []
         var emitted: [Bool] = []
         do {
             try connection.beginTransaction(.immediate)
-            for job in group {
-                let transaction = Transaction(SQLiteSession(connection), clock: clock, track: job.track)
-                defer { transaction.end() }
+            for (index, job) in group.enumerated() {
                 do {
-                    try connection.inSavepoint {
-                        try job.body(transaction)
-                        try transaction.check()
-                        return .commit
-                    }
+                    emitted.append(try run(job, connection))
                     failures.append(nil)
-                    emitted.append(transaction.emitted)
                 } catch {
                     failures.append(SQLError.mapped(error))
                     emitted.append(false)
-                    // A full disk makes SQLite undo everything: what ran now would be committed by itself.
-                    guard connection.isInsideTransaction else { throw error }
+                    if connection.isInsideTransaction { continue }
+                    // SQLite undid everything: what ran now would be committed by itself.
+                    guard watch.isInterrupted else { throw error }
+                    job.finish(error, false)
+                    var others = group
+                    others.remove(at: index)
+                    return others
                 }
             }
             try connection.commit()
@@ -159,15 +167,34 @@ final class SQLiteEngine: SQLEngine {
             emitted = group.map { _ in false }
         }
         for (index, job) in group.enumerated() { job.finish(failures[index], emitted[index]) }
+        return []
+    }
+
+    /// Runs one write in its savepoint and answers whether it wrote outbox rows.
+    private func run(_ job: Job, _ connection: GRDB.Database) throws -> Bool {
+        let transaction = Transaction(SQLiteSession(connection, watch), clock: clock, track: job.track)
+        defer { transaction.end() }
+        watch.begin(job.limit)
+        try connection.inSavepoint {
+            try job.body(transaction)
+            try transaction.check()
+            try watch.check()
+            return .commit
+        }
+        return transaction.emitted
     }
 
     /// Its threads end with the last read under way; this may be one of them.
-    deinit { readers.end() }
+    deinit {
+        readers.end()
+        watch.close()
+    }
 
     func close() throws {
         queue.withLock { $0.closed = true }
         readers.close()
         writer.writeWithoutTransaction { _ in }
+        watch.close()
         try writer.close()
     }
 }
@@ -176,11 +203,16 @@ final class SQLiteEngine: SQLEngine {
 final class SQLiteSession: SQLSession {
     let dialect = Dialect.sqlite
     private let connection: GRDB.Database
-    /// Holds statements to their limit; nil for writes.
+    /// Holds statements to their limit: that of a read, or that of a write.
     private let reader: SQLiteReader?
+    private let watch: SQLiteWriteWatch?
 
-    init(_ connection: GRDB.Database, _ reader: SQLiteReader? = nil) {
-        (self.connection, self.reader) = (connection, reader)
+    init(_ connection: GRDB.Database, _ reader: SQLiteReader) {
+        (self.connection, self.reader, watch) = (connection, reader, nil)
+    }
+
+    init(_ connection: GRDB.Database, _ watch: SQLiteWriteWatch) {
+        (self.connection, reader, self.watch) = (connection, nil, watch)
     }
 
     func run(_ statement: SQLStatement) throws -> Int {
@@ -199,7 +231,8 @@ final class SQLiteSession: SQLSession {
 
     private func limited<Value>(_ body: () throws -> Value) throws -> Value {
         if let reader { return try reader.statement(body) }
-        do { return try body() } catch { throw SQLError.mapped(error) }
+        if let watch { return try watch.statement(body) }
+        return try body()
     }
 
     private func prepared(_ sql: SQLStatement) throws -> Statement {
