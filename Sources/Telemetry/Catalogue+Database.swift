@@ -21,6 +21,9 @@ extension MetricDefinition {
     package static let databaseLong = MetricDefinition(
         "aurum_database_transactions_long_total", .counter, labels: ["statement"],
         "Transactions that were open for more than a second.")
+    package static let databaseRepeated = MetricDefinition(
+        "aurum_database_n_plus_one_total", .counter, labels: ["statement"],
+        "Statements that one request ran more than 20 times, by the read or write that ran them.")
     package static let databaseTransactionsOpen = MetricDefinition(
         "aurum_database_transaction_open", .gauge, "Transactions open now.")
     package static let databasePoolWait = MetricDefinition(

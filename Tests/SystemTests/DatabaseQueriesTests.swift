@@ -43,7 +43,9 @@ import Validation
         #expect(slow.status == 0 && slow.output.contains("  ms: pool "), "\(slow.output)")
         let json = try await AurumBinary.run(["database", "queries", "--json"], environment: environment)
         #expect(json.status == 0 && json.output.hasPrefix("{"), "\(json.output)")
-        for arguments in [["--sort", "luck"], ["--limit", "0"]] {
+        let repeated = try await AurumBinary.run(["database", "queries", "--repeated"], environment: environment)
+        #expect(repeated.status == 0 && repeated.output.contains("No request ran"), "\(repeated.output)")
+        for arguments in [["--slow", "--repeated"], ["--sort", "luck"], ["--limit", "0"]] {
             let refused = try await AurumBinary.run(["database", "queries"] + arguments, environment: environment)
             #expect(refused.status != 0, "\(arguments)")
         }
