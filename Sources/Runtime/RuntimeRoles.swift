@@ -7,10 +7,11 @@ package struct RuntimeRoles: Sendable {
     package var sessions: Sessions
     package var guards: GuardBook
     package var holds: BreakerHolds
+    package var metrics: any SharedMetrics
 
     package init(
         limiter: any RateLimiter, cache: any Cache, pubSub: any PubSub, lock: any Lock, sessions: Sessions,
-        guards: GuardBook, holds: BreakerHolds
+        guards: GuardBook, holds: BreakerHolds, metrics: any SharedMetrics
     ) {
         self.limiter = limiter
         self.cache = cache
@@ -19,5 +20,6 @@ package struct RuntimeRoles: Sendable {
         self.sessions = sessions
         self.guards = guards
         self.holds = holds
+        self.metrics = metrics
     }
 }

@@ -40,3 +40,8 @@ extension MetricDefinition {
     package static let cacheEvictions = MetricDefinition(
         "aurum_cache_evictions_total", .counter, "Values that had to go to make room.")
 }
+
+extension MetricDefinition {
+    package static let clusterNodes = MetricDefinition(
+        "aurum_cluster_nodes", .gauge, "Nodes that share their counts and live.")
+}

@@ -25,7 +25,8 @@ struct BreakersCommand: AsyncParsableCommand {
             if rows.isEmpty { return Output.line("Nothing has been called since the start.") }
             for row in rows {
                 let state = row["state"]?.string ?? ""
-                let held = row["isolated_at"]?.string.map { "  since \($0) by \(row["isolated_by"]?.string ?? "")" } ?? ""
+                let held =
+                    row["isolated_at"]?.string.map { "  since \($0) by \(row["isolated_by"]?.string ?? "")" } ?? ""
                 let space = String(repeating: " ", count: max(1, 14 - state.count))
                 Output.line(state + space + (row["name"]?.string ?? "") + held)
             }

@@ -6,7 +6,8 @@ extension DatabaseCommand {
     /// What the running server asks its database.
     struct Queries: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Statements of the running server by total time, its slow calls, or what requests ask repeatedly.",
+            abstract:
+                "Statements of the running server by total time, its slow calls, or what requests ask repeatedly.",
             discussion: """
                 p50 and p95 are upper edges of a histogram. AURUM_DATABASE_SLOW_MS says what is slow. No value of a
                 parameter is kept anywhere: slow calls show types and lengths.
@@ -56,7 +57,8 @@ extension DatabaseCommand {
             if rows.isEmpty { Output.line("No request ran a statement more than 20 times since the start.") }
             for row in rows {
                 let (route, name) = (row["route"]?.string ?? "", row["statement"]?.string ?? "")
-                Output.line("\(route)  \(name)  \(number(row["requests"])) requests, up to \(number(row["runs_max"])) runs")
+                Output.line(
+                    "\(route)  \(name)  \(number(row["requests"])) requests, up to \(number(row["runs_max"])) runs")
                 Output.line("  \(row["sql"]?.string ?? "")")
             }
         }

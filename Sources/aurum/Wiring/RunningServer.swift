@@ -164,7 +164,7 @@ struct RunningServer {
         return [
             MetricsServer(
                 host: address.host, port: address.port, registry: stores.registry, process: process,
-                logger: Logger(label: "metrics"))
+                cluster: stores.runtime.roles.metrics, logger: Logger(label: "metrics"))
         ]
     }
 

@@ -29,7 +29,7 @@ struct RuntimeWiring: Sendable {
                 roles: RuntimeRoles(
                     limiter: MemoryRateLimiter(clock: clock, meters: RateMeters(registry: registry)), cache: cache,
                     pubSub: MemoryPubSub(registry: registry), lock: MemoryLock(fences: fences, meters: meters),
-                    sessions: sessions, guards: guards, holds: holds),
+                    sessions: sessions, guards: guards, holds: holds, metrics: MemorySharedMetrics(registry: registry)),
                 services: [cache, holds])
         }
         let client = try RedisClient(
@@ -38,16 +38,18 @@ struct RuntimeWiring: Sendable {
         let pubSub = RedisPubSub(client: client, clock: clock, registry: registry)
         let shared = isShared ? RedisLock(client: client, pubSub: pubSub, fences: fences, meters: meters) : nil
         let lock: any Lock = if let shared { shared } else { MemoryLock(fences: fences, meters: meters) }
+        let metrics = RedisSharedMetrics(client: client, registry: registry, clock: clock)
         let cache = RedisCache(client: client, pubSub: pubSub, clock: clock, registry: registry)
         var services: [any Service] = [
             client, RedisWatch(client: client, sharesLocks: isShared, registry: registry, health: health), nodes,
-            pubSub, cache, holds,
+            pubSub, cache, holds, metrics,
         ]
         if let shared { services.append(shared) }
         return RuntimeWiring(
             roles: RuntimeRoles(
                 limiter: RedisRateLimiter(client: client, clock: clock, registry: registry) { nodes.count },
-                cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards, holds: holds),
+                cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards, holds: holds,
+                metrics: metrics),
             services: services)
     }
 }
