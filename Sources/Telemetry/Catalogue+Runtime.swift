@@ -20,6 +20,9 @@ extension MetricDefinition {
 extension MetricDefinition {
     package static let pubSubGaps = MetricDefinition(
         "aurum_pubsub_gaps_total", .counter, "Times a subscriber was told that messages may be missing.")
+    package static let pubSubSubscriptions = MetricDefinition(
+        "aurum_pubsub_subscriptions", .gauge,
+        "Channels and patterns that somebody reads; who has gone counts until the next message.")
 }
 
 extension MetricDefinition {

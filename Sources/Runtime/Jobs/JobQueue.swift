@@ -44,23 +44,27 @@ package final class JobQueue: Service {
     let schedules: [JobSchedule]
     let configuration: Configuration
     let clock: any WallClock
+    private let budget: RetryBudget?
     let state = Mutex(State())
     let report: JobReport
     /// A value arrives when a job has ended.
     private let endings: AsyncStream<Void>
     private let ended: AsyncStream<Void>.Continuation
 
-    /// - Parameter reads: for the gauges of what waits; nil for a store that cannot be counted.
+    /// - Parameters:
+    ///   - reads: for the gauges of what waits; nil for a store that cannot be counted.
+    ///   - budget: second tries of the process; nil where nothing shares them.
     package init(
         store: any JobStore, handlers: [JobHandler], schedules: [JobSchedule] = [], reads: JobReads? = nil,
         clock: any WallClock, registry: MetricRegistry, health: HealthRegistry, logger: Logger,
-        configuration: Configuration = Configuration()
+        budget: RetryBudget? = nil, configuration: Configuration = Configuration()
     ) {
         self.store = store
         self.handlers = Dictionary(handlers.map { ($0.kind.name, $0) }, uniquingKeysWith: { $1 })
         self.schedules = schedules
         self.configuration = configuration
         self.clock = clock
+        self.budget = budget
         worker = UID(now: clock.now)
         report = JobReport(reads: reads, clock: clock, registry: registry, health: health, logger: logger)
         (endings, ended) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -176,6 +180,11 @@ package final class JobQueue: Service {
 
     private func perform(_ job: JobRecord, _ handler: JobHandler?, _ stops: AsyncStream<Void>) async -> JobOutcome {
         guard let handler else { return .unknownType }
+        let repeats = handler.makesCalls && job.attempt > 1 ? budget : nil
+        if let repeats, !repeats.beginRetry(.job) {
+            return .postponed(JobLimits.postponed * Double.random(in: 0.5...1.5))
+        }
+        defer { repeats?.endRetry() }
         report.begins(job)
         let started = ContinuousClock.now
         defer { report.ran(job, ContinuousClock.now - started) }

@@ -30,7 +30,13 @@ struct JobReport: Sendable {
         case .done: event = "done"
         case .dead: event = "dead"
         case .cancelled: event = "cancelled"
-        case .waiting, .scheduled, .parked, .running: event = outcome == .released ? "released" : "retried"
+        case .waiting, .scheduled, .parked, .running:
+            event =
+                switch outcome {
+                case .released: "released"
+                case .postponed: "postponed"
+                case .done, .failed, .cancelled, .unknownType: "retried"
+                }
         }
         registry.counter(.jobs, job.type, event).increment()
         guard case .failed(let code, _, _) = outcome else {

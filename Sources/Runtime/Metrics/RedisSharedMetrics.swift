@@ -1,6 +1,6 @@
 package import AurumCore
 internal import Logging
-package import ServiceLifecycle
+internal import ServiceLifecycle
 package import Telemetry
 
 /// Counts that nodes add up in Redis, once a second. What a node sends carries its name and a number, so that nothing is

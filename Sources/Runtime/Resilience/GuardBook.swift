@@ -13,7 +13,8 @@ package final class GuardBook: Sendable {
     }
 
     private let state = Mutex(State())
-    private let budget: RetryBudget
+    /// Second tries of the whole process; jobs that make calls draw on it too.
+    package let budget: RetryBudget
     private let rules: BreakerMachine.Rules
     private let registry: MetricRegistry
     private let health: HealthRegistry

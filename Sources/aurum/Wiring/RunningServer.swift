@@ -122,7 +122,8 @@ struct RunningServer {
         logAttribution.clean()
         let queue = try await JobWiring.queue(
             stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
-            attribution: logAttribution, clock: clock, registry: registry, health: stores.health)
+            attribution: logAttribution, budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry,
+            health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
