@@ -207,6 +207,29 @@ struct JobStoreTests {
     }
 
     @Test(arguments: JobStoreKind.inDatabase)
+    func `a store that cannot be asked ends no process, and health says so`(_ kind: JobStoreKind) async throws {
+        let test = try JobHarness(kind)
+        let open = try #require(test.open)
+        try open.database.close()
+        let health = HealthRegistry(clock: test.clock)
+        let queue = JobQueue(
+            store: test.store, handlers: [], clock: test.clock, registry: open.registry, health: health,
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: [.init(service: queue)], logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }))
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            try await eventually("the queue says that it cannot work") {
+                health.snapshot["jobs"]?.reason == "jobs_failed"
+            }
+            await group.triggerGracefulShutdown()
+            // Ends without an error: whoever ran it goes on.
+            try await tasks.waitForAll()
+        }
+    }
+
+    @Test(arguments: JobStoreKind.inDatabase)
     func `a stop lets running jobs finish, interrupts those that keep their place, and charges nobody`(
         _ kind: JobStoreKind
     )

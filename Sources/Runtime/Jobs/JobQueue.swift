@@ -72,7 +72,7 @@ package final class JobQueue: Service {
 
     /// Works until graceful shutdown; then claims no more, waits for what runs, and gives the rest back.
     package func run() async throws {
-        try await start()
+        guard await begin() else { return }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.keepTime() }
             group.addTask { await self.store.listen() }
@@ -81,6 +81,21 @@ package final class JobQueue: Service {
                 await self.drain()
             }
             group.cancelAll()
+        }
+    }
+
+    /// Starts as soon as the store can be asked: one that is away for a moment ends no process. False when the process
+    /// stops before.
+    private func begin() async -> Bool {
+        await cancelWhenGracefulShutdown { [self] in
+            while !Task.isCancelled {
+                do {
+                    try await start()
+                    return true
+                } catch { report.fails(error) }
+                try? await Task.sleep(for: configuration.poll)
+            }
+            return false
         }
     }
 

@@ -48,7 +48,7 @@ struct JobReport: Sendable {
             "a job failed and will be tried again",
             metadata: [
                 "code": "job_failed", "type": "\(job.type)", "job": "\(job.id)", "attempt": "\(job.attempt)",
-                "reason": "\(code)", "due_at": "\(job.dueAt.rfc3339)",
+                "reason": "\(code)", "due_at": "\(job.dueAt.rfc3339)", "trace_id": "\(job.traceID?.hex ?? "")",
             ])
     }
 
@@ -58,7 +58,7 @@ struct JobReport: Sendable {
             "a job is dead until somebody redrives it",
             metadata: [
                 "code": "job_dead", "type": "\(job.type)", "job": "\(job.id)", "attempt": "\(job.attempt)",
-                "reason": "\(code)",
+                "reason": "\(code)", "trace_id": "\(job.traceID?.hex ?? "")",
             ])
     }
 
