@@ -32,6 +32,12 @@ package actor SpawnedServer {
             .appendingPathComponent("aurum-validate-\(UUID().uuidString.lowercased())").path
     }
 
+    /// Another server of the same program with settings of its own and a temporary folder.
+    package func sibling(settings: [String: String]) -> SpawnedServer {
+        SpawnedServer(
+            executable: executable, arguments: arguments, environment: environment.merging(settings) { $1 })
+    }
+
     /// The file this program was started from.
     package static var ownBinary: String {
         let link = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
