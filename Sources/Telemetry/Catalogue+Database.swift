@@ -47,3 +47,12 @@ extension MetricDefinition {
     package static let databaseAcquireTimeouts = MetricDefinition(
         "aurum_database_acquire_timeouts", .gauge, "Calls that waited too long for a connection, since the start.")
 }
+
+/// Metrics of backups that the server makes by itself.
+extension MetricDefinition {
+    package static let backupRuns = MetricDefinition(
+        "aurum_backup_runs_total", .counter, labels: ["outcome"],
+        "Backups that were due, by what became of them: made, unverified, failed, no_room.")
+    package static let backupNewest = MetricDefinition(
+        "aurum_backup_newest_time_seconds", .gauge, "Unix time of the newest whole backup that this process made.")
+}

@@ -75,6 +75,13 @@ struct RunningServer {
         }
         services += metrics(configuration, stores)
         services.append(gateway)
+        if configuration[.backupDirectory] != Setting.backupDirectory.standard {
+            services.append(
+                BackupSchedule(
+                    backups: backups, directory: configuration[.backupDirectory],
+                    every: .seconds(configuration.integer(.backupEveryMinutes) * 60), registry: stores.registry,
+                    clock: stores.clock))
+        }
         return RunningServer(
             configuration: configuration, parts: parts, services: services + extra,
             newAdminToken: stores.newAdminToken, folder: stores.folder,
