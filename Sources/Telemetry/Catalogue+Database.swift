@@ -56,3 +56,9 @@ extension MetricDefinition {
     package static let backupNewest = MetricDefinition(
         "aurum_backup_newest_time_seconds", .gauge, "Unix time of the newest whole backup that this process made.")
 }
+
+extension MetricDefinition {
+    package static let outboxRejected = MetricDefinition(
+        "aurum_outbox_rejected_total", .counter, labels: ["name"],
+        "Events of leads, sales and the ledger that the event log refused for good.")
+}

@@ -22,8 +22,8 @@ struct BackupRetentionTests {
         let quarters = (0..<(40 * 96)).map { name(.seconds($0 * 900)) }
         let gone = Set(BackupRetention.superfluous(quarters.shuffled(), now: Self.now))
         let kept = quarters.filter { !gone.contains($0) }
-        // 24 hours and their ends; then 2026-11-20 back to 2026-10-24, whose last are at most thirty days old: the
-        // 21st has its last one within the day.
+        // 24 hours and both their ends; the 21st has its last one among them. Then the lasts that are at most thirty
+        // days old.
         let day = quarters.prefix(97)
         #expect(Array(kept.prefix(97)) == Array(day))
         let lasts = kept.dropFirst(97)

@@ -203,6 +203,7 @@ package struct GatewayServer: Service {
         SessionRoutes(access: access).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)
         DatabaseRoutes(access: access, database: parts.database).register(in: book)
+        OutboxRoutes(access: access, database: parts.database).register(in: book)
         BackupRoutes(access: access, make: parts.backup).register(in: book)
         BreakerRoutes(access: access, guards: parts.runtime.guards, holds: parts.runtime.holds).register(in: book)
         PageRoutes(

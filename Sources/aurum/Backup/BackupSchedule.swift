@@ -28,7 +28,7 @@ struct BackupSchedule: Service {
             var notBefore = ContinuousClock.now
             while !Task.isCancelled {
                 if wait <= .zero, notBefore <= .now {
-                    if await !make() { notBefore = .now + Self.retryAfter }
+                    if await !make() { notBefore = ContinuousClock.now + Self.retryAfter }
                 } else {
                     try? await Task.sleep(for: Self.lookEvery)
                 }

@@ -41,10 +41,13 @@ struct RunningServer {
         var parts = try await parts(configuration, stores, trade)
         let (attribution, leads, capture) = (parts.attribution, parts.leads, stores.events.capture)
         let relay = OutboxRelay(
-            database: stores.database, health: stores.health, logger: Logger(label: "outbox"),
+            database: stores.database, health: stores.health, registry: stores.registry,
+            logger: Logger(label: "outbox"),
             exclusive: stores.runtime.roles.lock.relayTurn
         ) { batch in
-            try await capture.appendInternal(batch.map { InternalEvent($0) })
+            do { try await capture.appendInternal(batch.map { InternalEvent($0) }) } catch let refused
+                as InternalEventRefused where !refused.reasons.isEmpty
+            { throw OutboxRefused(reasons: refused.reasons) }
             try await Credits.follow(batch, attribution, leads)
         }
         let backups = Backups(
