@@ -56,7 +56,7 @@ struct SQLiteWriteLimitTests {
                 }
             }
             group.addTask {
-                await #expect(throws: SQLError.timeout(.statement)) {
+                _ = await #expect(throws: SQLError.timeout(.statement)) {
                     try await database.write("test.endless") { tx in
                         try tx.run("INSERT INTO counted (id) VALUES (5000)")
                         // What a closure makes of the error changes nothing.

@@ -20,7 +20,8 @@ package actor RedisSharedMetrics: SharedMetrics, Service {
         "aurum:{metrics}:totals", "aurum:{metrics}:gauges", "aurum:{metrics}:nodes", "aurum:{metrics}:additions",
     ]
 
-    /// ARGV: the node, the number of its addition, its gauges, `forgottenAfter` in ms; then series and addends.
+    /// ARGV: the node, the number of its addition, its gauges, `forgottenAfter` in ms; then series and addends. One total
+    /// that somebody spoilt must not have the others added again and again.
     private static let add = RedisScript(
         """
         local t = redis.call('TIME')
@@ -35,8 +36,8 @@ package actor RedisSharedMetrics: SharedMetrics, Service {
           redis.call('HDEL', KEYS[4], node)
         end
         if tonumber(ARGV[2]) <= tonumber(redis.call('HGET', KEYS[4], ARGV[1]) or '0') then return 0 end
-        for i = 5, #ARGV, 2 do redis.call('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
         redis.call('HSET', KEYS[4], ARGV[1], ARGV[2])
+        for i = 5, #ARGV, 2 do redis.pcall('HINCRBY', KEYS[1], ARGV[i], ARGV[i + 1]) end
         return 1
         """)
 

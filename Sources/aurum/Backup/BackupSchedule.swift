@@ -15,6 +15,7 @@ struct BackupSchedule: Service {
     /// Room for a backup, in sizes of the last one.
     private static let room = 1.2
     private static let unfinished = ".unfinished"
+    private static let damaged = ".damaged"
 
     let backups: Backups
     let directory: String
@@ -52,8 +53,7 @@ struct BackupSchedule: Service {
                 atPath: directory, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
             if let lacking { return noRoom(lacking) }
             let answer = try await backups.make(at: target)
-            // What is not whole takes the place of nothing; `Backups` has said why.
-            guard answer["verified"] == true else { return count("unverified", isMade: true) }
+            guard answer["verified"] == true else { return setAside(target) }
         } catch {
             if Task.isCancelled { return false }
             logger.error("no backup was made", metadata: ["code": "backup_failed", "error": "\(error)"])
@@ -67,6 +67,12 @@ struct BackupSchedule: Service {
     private func count(_ outcome: String, isMade: Bool) -> Bool {
         registry.counter(.backupRuns, outcome).increment()
         return isMade
+    }
+
+    /// One that is not whole takes the place of no other; `Backups` has said what is wrong with it.
+    private func setAside(_ target: String) -> Bool {
+        try? FileManager.default.moveItem(atPath: target, toPath: target + Self.damaged)
+        return count("unverified", isMade: false)
     }
 
     // MARK: Room
@@ -104,10 +110,11 @@ struct BackupSchedule: Service {
     private func removeOld() {
         let names = names
         var gone = BackupRetention.superfluous(names, now: clock.now)
-        // Of a process that ended in the middle of one; whoever may still be at work is younger.
+        // Those of a process that ended in the middle of one, and those that were not whole; whoever may still be at
+        // work is younger.
         gone += names.filter { name in
-            guard name.hasSuffix(Self.unfinished),
-                let time = BackupRetention.time(of: String(name.dropLast(Self.unfinished.count)))
+            guard let ending = [Self.unfinished, Self.damaged].first(where: { name.hasSuffix($0) }),
+                let time = BackupRetention.time(of: String(name.dropLast(ending.count)))
             else { return false }
             return clock.now - time > BackupRetention.allFor
         }

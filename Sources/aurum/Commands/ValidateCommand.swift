@@ -135,7 +135,8 @@ private struct KillablePostgres: OutsideServer {
 
     /// Starts one; nil where its programs are not installed.
     static var starter: (@Sendable () async throws -> any OutsideServer)? {
-        LocalPostgres.isInstalled ? { KillablePostgres(local: try await LocalPostgres.start(isDurable: true)) } : nil
+        guard LocalPostgres.isInstalled else { return nil }
+        return { KillablePostgres(local: try await LocalPostgres.start(isDurable: true)) }
     }
 
     var settings: [String: String] { ["AURUM_DATABASE_URL": local.url(schema: "public")] }
