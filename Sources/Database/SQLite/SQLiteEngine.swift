@@ -2,6 +2,7 @@ internal import AurumCore
 internal import Dispatch
 internal import Foundation
 internal import GRDB
+internal import Logging
 internal import Synchronization
 internal import Telemetry
 
@@ -26,6 +27,8 @@ final class SQLiteEngine: SQLEngine {
         var jobs: [Job] = []
         var draining = false
         var closed = false
+        /// The disk did not take a commit: nothing is written any more.
+        var isReadOnly = false
     }
 
     let dialect = Dialect.sqlite
@@ -77,7 +80,8 @@ final class SQLiteEngine: SQLEngine {
         var figures = readers.figures
         figures.connections += 1
         figures.connectionsMax += 1
-        let (waiting, isWriting) = queue.withLock { ($0.jobs.count, $0.draining) }
+        let (waiting, isWriting, isReadOnly) = queue.withLock { ($0.jobs.count, $0.draining, $0.isReadOnly) }
+        figures.isReadOnly = isReadOnly
         figures.waiting += waiting
         figures.busy += isWriting ? 1 : 0
         let attributes = try? FileManager.default.attributesOfItem(atPath: path + "-wal")
@@ -105,6 +109,7 @@ final class SQLiteEngine: SQLEngine {
         let job = Job(track: request.track, limit: request.limit, body: body, finish: finish)
         let refusal: SQLError? = queue.withLock { queue in
             if queue.closed { return .closed }
+            if queue.isReadOnly { return .readOnly }
             if queue.jobs.count >= Self.writersWaitingMax { return .busy }
             queue.jobs.append(job)
             if queue.draining { return nil }
@@ -131,7 +136,31 @@ final class SQLiteEngine: SQLEngine {
 
     private func commit(_ group: [Job], _ connection: GRDB.Database) {
         var group = group
-        while !group.isEmpty { group = attempt(group, connection) }
+        while !group.isEmpty {
+            guard !queue.withLock({ $0.isReadOnly }) else {
+                for job in group { job.finish(SQLError.readOnly, false) }
+                return
+            }
+            group = attempt(group, connection)
+        }
+    }
+
+    /// Commits what is open.
+    ///
+    /// When the disk does not take it, nobody can say what a restart will find: SQLite undoes it here, and its pages,
+    /// the commit among them, may be in the file all the same. What else the kernel dropped is not known either, so
+    /// nothing is written from then on; reads go on.
+    /// - Throws: `commitUnknown` in that case.
+    private func commit(_ connection: GRDB.Database) throws {
+        do { try connection.commit() } catch let error as DatabaseError
+            where error.extendedResultCode == .SQLITE_IOERR_FSYNC
+        {
+            queue.withLock { $0.isReadOnly = true }
+            Logger(label: "database").critical(
+                "the disk did not take a commit: nothing is written any more until a restart",
+                metadata: ["code": "database_read_only", "file": "\(path)"])
+            throw SQLError.commitUnknown(token: "sync")
+        }
     }
 
     /// Runs a group and answers who has to run again: those that were undone because one of them ran out of time.
@@ -157,7 +186,7 @@ final class SQLiteEngine: SQLEngine {
                     return others
                 }
             }
-            try connection.commit()
+            try commit(connection)
             commits.increment()
             groupSize.observe(Double(group.count))
         } catch {
