@@ -3,8 +3,8 @@ internal import Logging
 internal import ServiceLifecycle
 package import Telemetry
 
-/// Counts that nodes add up in Redis, once a second. What a node sends carries its name and a number, so that nothing is
-/// added twice when an answer is lost.
+/// Counts that nodes add up in Redis, once a second. What a node sends carries its name and a number, so that nothing
+/// is added twice when an answer is lost.
 ///
 /// Keys, all of one slot: totals by series; the gauges of each node with their time; when each node last wrote; the
 /// number of its last addition.
@@ -20,8 +20,8 @@ package actor RedisSharedMetrics: SharedMetrics, Service {
         "aurum:{metrics}:totals", "aurum:{metrics}:gauges", "aurum:{metrics}:nodes", "aurum:{metrics}:additions",
     ]
 
-    /// ARGV: the node, the number of its addition, its gauges, `forgottenAfter` in ms; then series and addends. One total
-    /// that somebody spoilt must not have the others added again and again.
+    /// ARGV: the node, the number of its addition, its gauges, `forgottenAfter` in ms; then series and addends. One
+    /// total that somebody spoilt must not have the others added again and again.
     private static let add = RedisScript(
         """
         local t = redis.call('TIME')
