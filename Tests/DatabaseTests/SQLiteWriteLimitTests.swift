@@ -55,21 +55,25 @@ struct SQLiteWriteLimitTests {
                     }
                 }
             }
-            group.addTask {
-                _ = await #expect(throws: SQLError.timeout(.statement)) {
-                    try await database.write("test.endless") { tx in
-                        try tx.run("INSERT INTO counted (id) VALUES (5000)")
-                        // What a closure makes of the error changes nothing.
-                        do { try endless(tx) } catch {}
-                    }
-                }
-            }
+            group.addTask { await Self.expectTimeout(database, endless) }
             try await group.waitForAll()
         }
         try await first.value
         #expect(try await ids() == Array(1...20) + [1000])
         try await database.write("test.after") { tx in try tx.run("INSERT INTO counted (id) VALUES (2000)") }
         #expect(try await ids().last == 2000)
+    }
+
+    private static func expectTimeout(
+        _ database: Database, _ endless: @escaping @Sendable (Transaction) throws -> Void
+    ) async {
+        await #expect(throws: SQLError.timeout(.statement)) {
+            try await database.write("test.endless") { tx in
+                try tx.run("INSERT INTO counted (id) VALUES (5000)")
+                // What a closure makes of the error changes nothing.
+                do { try endless(tx) } catch {}
+            }
+        }
     }
 
     @Test func `a question without end is stopped, and what shared its commit is stored`() async throws {

@@ -31,7 +31,8 @@ import Validation
             try await Task.sleep(for: .milliseconds(50))
         }
         let made = try names(backups).subtracting([last, "mine"])
-        try #require(made.count == 1, "\(try names(backups)) \(await server.output)")
+        let output = await server.output
+        try #require(made.count == 1, "\(made) \(output)")
         let new = try #require(made.first)
         let environment = ["AURUM_DATA_DIR": folder.file("data")]
         let check = try await AurumBinary.run(["backup", "verify", backups + "/" + new], environment: environment)

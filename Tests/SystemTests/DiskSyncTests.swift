@@ -57,7 +57,7 @@ import Validation
         #expect(try await admin.post("/v1/exports", ["format": "ndjson"]).status == 201)
         let key = try await admin.makeKey(["events:write", "events:read"])
 
-        FileManager.default.createFile(atPath: flag, contents: nil)
+        #expect(FileManager.default.createFile(atPath: flag, contents: nil))
         var codes: Set<String> = []
         for _ in 0..<5 {
             let answer = try await admin.post("/v1/exports", ["format": "ndjson"])
@@ -75,7 +75,8 @@ import Validation
         let headers = ["content-type": "application/x-ndjson"]
         #expect(
             try await sender.call("POST", "/v1/events", event, headers).status == 202, "the event log is another file")
-        #expect(await server.output.contains("database_read_only"))
+        let output = await server.output
+        #expect(output.contains("database_read_only"))
 
         // A disk that works again is not trusted: what it dropped is not known.
         try FileManager.default.removeItem(atPath: flag)
