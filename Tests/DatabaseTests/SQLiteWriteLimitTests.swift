@@ -50,7 +50,7 @@ struct SQLiteWriteLimitTests {
         try await withThrowingTaskGroup(of: Void.self) { group in
             for number in 1...20 {
                 group.addTask {
-                    try await database.write("test.other") { tx in
+                    _ = try await database.write("test.other") { tx in
                         try tx.run("INSERT INTO counted (id) VALUES (\(number))")
                     }
                 }
