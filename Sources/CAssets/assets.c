@@ -98,6 +98,12 @@ static const unsigned char migration_0160_attribution_people[] = {
 static const unsigned char migration_0161_campaign_budgets[] = {
 #embed "files/migrations/0161_campaign_budgets.sql"
 };
+static const unsigned char migration_0200_isolated_breakers[] = {
+#embed "files/migrations/0200_isolated_breakers.sql"
+};
+static const unsigned char migration_0201_outbox_rejected[] = {
+#embed "files/migrations/0201_outbox_rejected.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -268,6 +274,8 @@ static const aurum_asset table[] = {
     ROW("migrations/0150_attribution_log.sql", migration_0150_attribution_log),
     ROW("migrations/0160_attribution_people.sql", migration_0160_attribution_people),
     ROW("migrations/0161_campaign_budgets.sql", migration_0161_campaign_budgets),
+    ROW("migrations/0200_isolated_breakers.sql", migration_0200_isolated_breakers),
+    ROW("migrations/0201_outbox_rejected.sql", migration_0201_outbox_rejected),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),

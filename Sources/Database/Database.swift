@@ -99,18 +99,18 @@ package final class Database: Sendable {
 
     /// Runs `body` in a transaction and returns after it is durable. A thrown error undoes this body alone, also when
     /// its commit was shared with others.
-    /// - Throws: what `body` throws; `busy` when too many writes wait; `closed` after `close()`; `commitUnknown` when
-    ///   nobody can say whether it was committed.
+    /// - Throws: what `body` throws; `busy` when too many writes wait; `timeout` when a statement or all of it takes
+    ///   longer than `limit`; `closed` after `close()`; `commitUnknown` when nobody can say whether it was committed.
     @discardableResult
     package func write<Value: Sendable>(
-        _ name: StaticString, isolation: Isolation = .serializable,
+        _ name: StaticString, isolation: Isolation = .serializable, limit: StatementLimit = .standard,
         _ body: @Sendable @escaping (Transaction) throws -> Value
     ) async throws -> Value {
         let result = Mutex<Value?>(nil)
         let ticket = WriteTicket()
         try await withTaskCancellationHandler {
             try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-                submit(SQLRequest(name: name, isolation: isolation), ticket) { transaction in
+                submit(SQLRequest(name: name, isolation: isolation, limit: limit), ticket) { transaction in
                     let value = try body(transaction)
                     result.withLock { $0 = value }
                 } finish: { error in
@@ -140,7 +140,7 @@ package final class Database: Sendable {
     ) {
         let wake = outboxWake
         let queries = self.queries
-        let track = queries.begin(request.name, .write)
+        let track = queries.begin(request.name, .write, limit: request.limit)
         var request = request
         request.track = track
         let actions = Mutex<[@Sendable () -> Void]>([])

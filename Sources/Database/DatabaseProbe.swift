@@ -101,10 +101,14 @@ package final class DatabaseProbe: Service {
             "acquire_timeouts": Double(figures.acquireTimeouts),
         ]
         let state: ComponentHealth.State = failures > 1 ? .down : failures == 1 || !reasons.isEmpty ? .degraded : .ok
+        let failed = failures > 0 ? figures.isReadOnly ? "read_only" : "probe_failed" : nil
+        let sentence =
+            figures.isReadOnly
+            ? ["the disk did not take a commit: nothing is written until a restart; check the disk first"] : []
         health.report(
-            "database", state, reason: failures > 0 ? "probe_failed" : reasons.first?.code,
+            "database", state, reason: failed ?? reasons.first?.code,
             fallback: database.weakness, numbers: numbers.merging(judged) { own, _ in own },
-            details: [database.dialect.rawValue] + reasons.map(\.sentence))
+            details: [database.dialect.rawValue] + sentence + reasons.map(\.sentence))
     }
 
     private func count(_ figures: EngineFigures) {

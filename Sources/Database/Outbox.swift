@@ -53,19 +53,23 @@ package struct OutboxRelay: Service {
     private let sink: @Sendable ([OutboxEvent]) async throws -> Void
     private let exclusive: Exclusive
     private let health: HealthRegistry
+    private let registry: MetricRegistry?
     private let logger: Logger
+    private let rejected = RejectedCount()
 
     /// - Parameters:
     ///   - exclusive: where several processes share the database, keeps all relays but one still.
-    ///   - sink: appends events durably; it may see an event again and must keep one.
+    ///   - sink: appends events durably; it may see an event again and must keep one. Events that `OutboxRefused` of
+    ///     its names are put aside; whatever else it throws is tried again.
     package init(
-        database: Database, health: HealthRegistry, logger: Logger,
+        database: Database, health: HealthRegistry, registry: MetricRegistry? = nil, logger: Logger,
         exclusive: @escaping Exclusive = { work in try await work { _ in } },
         sink: @escaping @Sendable ([OutboxEvent]) async throws -> Void
     ) {
         self.database = database
         self.sink = sink
         self.health = health
+        self.registry = registry
         self.logger = logger
         self.exclusive = exclusive
     }
@@ -108,7 +112,10 @@ package struct OutboxRelay: Service {
                     }
                 }
             }
-            health.report("outbox", .ok)
+            let count = try await rejected.value(database)
+            health.report(
+                "outbox", count > 0 ? .degraded : .ok, reason: count > 0 ? "outbox_rejected" : nil,
+                numbers: count > 0 ? ["rejected": Double(count)] : [:])
         } catch {
             logger.error("outbox relay failed", metadata: ["code": "outbox_failed", "error": "\(error)"])
             health.report("outbox", .degraded, reason: "outbox_failed")
@@ -147,7 +154,7 @@ package struct OutboxRelay: Service {
     /// Whether rows wait for an older transaction to end. A round that failed is none of these.
     private func isHeldBack() async -> Bool {
         guard database.dialect == .postgres, !Task.isCancelled, !Task.isShuttingDownGracefully,
-            health.snapshot["outbox"]?.state == .ok
+            health.snapshot["outbox"]?.reason != "outbox_failed"
         else { return false }
         let count = try? await database.read("outbox.heldBack") { transaction in
             try transaction.value(Int.self, "SELECT COUNT(*) FROM (SELECT 1 FROM outbox LIMIT 1) AS one")
@@ -174,7 +181,12 @@ package struct OutboxRelay: Service {
                         """))
         }
         guard let last = rows.last else { return 0 }
-        try await sink(rows.map(\.event))
+        do { try await sink(rows.map(\.event)) } catch let refused as OutboxRefused {
+            let bad = rows.filter { refused.reasons[$0.event.id] != nil }
+            guard !bad.isEmpty else { throw refused }
+            try await putAside(bad, refused.reasons, fenced)
+            return bad.count
+        }
         let (seq, xid) = (last.seq, String(last.xid))
         try await database.write("outbox.delivered", isolation: .readCommitted) { transaction in
             try fenced(transaction)
@@ -184,6 +196,39 @@ package struct OutboxRelay: Service {
                     postgres: "DELETE FROM outbox WHERE (xid, seq) <= (CAST(\(xid) AS xid8), \(seq))"))
         }
         return rows.count
+    }
+}
+
+extension OutboxRelay {
+    /// Keeps rows that will never be in the log where they keep no other from it. What was beside them comes again.
+    private func putAside(_ rows: [OutboxRow], _ reasons: [UID: String], _ fenced: @escaping Fencing) async throws {
+        try await database.write("outbox.reject") { transaction in
+            try fenced(transaction)
+            for row in rows {
+                let event = row.event
+                let reason = String((reasons[event.id] ?? "").prefix(Database.rejectedReasonMax))
+                try transaction.run(
+                    """
+                    INSERT INTO outbox_rejected
+                        (org, id, key, name, trace_id, at, props, reason, rejected_at, created_at)
+                    SELECT org, id, key, name, trace_id, at, props, \(reason), \(transaction.now), created_at
+                    FROM outbox WHERE id = \(event.id)
+                    ON CONFLICT (org, id) DO NOTHING
+                    """)
+                try transaction.run("DELETE FROM outbox WHERE id = \(event.id)")
+            }
+        }
+        rejected.forget()
+        for row in rows {
+            registry?.counter(.outboxRejected, row.event.name).increment()
+            logger.error(
+                "the log refused an event of ours for good",
+                metadata: [
+                    "code": "outbox_rejected", "event": "\(row.event.name)", "id": "\(row.event.id.hex)",
+                    "org": "\(row.event.org)", "trace_id": "\(row.event.traceID?.hex ?? "")",
+                    "reason": "\(reasons[row.event.id] ?? "")",
+                ])
+        }
     }
 }
 

@@ -25,6 +25,9 @@ package enum StatementLimit: Sendable {
         case .backup: .seconds(6 * 3600)
         }
     }
+
+    /// How long all statements of one call may take together, with what lies between them.
+    package var transaction: Duration { max(duration, .seconds(10)) }
 }
 
 /// What is asked of an engine beside the closure.
@@ -73,6 +76,8 @@ package struct EngineFigures: Sendable, Equatable {
     package var waiting = 0
     /// Calls that waited too long for a connection.
     package var acquireTimeouts = 0
+    /// Nothing is written any more: the disk did not take a commit.
+    package var isReadOnly = false
     /// Size of the write-ahead log; nil where the engine has none of its own.
     package var walBytes: Int?
     /// Whether announcements of other processes are heard; without, everybody looks by himself now and then. Nil where

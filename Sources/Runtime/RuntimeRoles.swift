@@ -6,10 +6,12 @@ package struct RuntimeRoles: Sendable {
     package var lock: any Lock
     package var sessions: Sessions
     package var guards: GuardBook
+    package var holds: BreakerHolds
+    package var metrics: any SharedMetrics
 
     package init(
         limiter: any RateLimiter, cache: any Cache, pubSub: any PubSub, lock: any Lock, sessions: Sessions,
-        guards: GuardBook
+        guards: GuardBook, holds: BreakerHolds, metrics: any SharedMetrics
     ) {
         self.limiter = limiter
         self.cache = cache
@@ -17,5 +19,7 @@ package struct RuntimeRoles: Sendable {
         self.lock = lock
         self.sessions = sessions
         self.guards = guards
+        self.holds = holds
+        self.metrics = metrics
     }
 }

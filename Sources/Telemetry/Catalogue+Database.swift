@@ -21,6 +21,9 @@ extension MetricDefinition {
     package static let databaseLong = MetricDefinition(
         "aurum_database_transactions_long_total", .counter, labels: ["statement"],
         "Transactions that were open for more than a second.")
+    package static let databaseRepeated = MetricDefinition(
+        "aurum_database_n_plus_one_total", .counter, labels: ["statement"],
+        "Statements that one request ran more than 20 times, by the read or write that ran them.")
     package static let databaseTransactionsOpen = MetricDefinition(
         "aurum_database_transaction_open", .gauge, "Transactions open now.")
     package static let databasePoolWait = MetricDefinition(
@@ -43,4 +46,19 @@ extension MetricDefinition {
         "aurum_database_pool", .gauge, labels: ["state"], "Connections open and busy, and calls that wait for one.")
     package static let databaseAcquireTimeouts = MetricDefinition(
         "aurum_database_acquire_timeouts", .gauge, "Calls that waited too long for a connection, since the start.")
+}
+
+/// Metrics of backups that the server makes by itself.
+extension MetricDefinition {
+    package static let backupRuns = MetricDefinition(
+        "aurum_backup_runs_total", .counter, labels: ["outcome"],
+        "Backups that were due, by what became of them: made, unverified, failed, no_room.")
+    package static let backupNewest = MetricDefinition(
+        "aurum_backup_newest_time_seconds", .gauge, "Unix time of the newest whole backup that this process made.")
+}
+
+extension MetricDefinition {
+    package static let outboxRejected = MetricDefinition(
+        "aurum_outbox_rejected_total", .counter, labels: ["name"],
+        "Events of leads, sales and the ledger that the event log refused for good.")
 }

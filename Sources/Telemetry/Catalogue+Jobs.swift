@@ -2,7 +2,7 @@
 extension MetricDefinition {
     package static let jobs = MetricDefinition(
         "aurum_jobs_total", .counter, labels: ["type", "event"],
-        "Jobs by what happened to them: enqueued, done, retried, dead, cancelled, lost, released, redriven.")
+        "Jobs by what happened to them: enqueued, done, retried, dead, cancelled, lost, released, postponed, redriven.")
     package static let jobsWait = MetricDefinition(
         "aurum_jobs_wait_seconds", .histogram, labels: ["type", "priority"], "From due to begun.")
     package static let jobsRun = MetricDefinition(

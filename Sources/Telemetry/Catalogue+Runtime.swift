@@ -20,6 +20,9 @@ extension MetricDefinition {
 extension MetricDefinition {
     package static let pubSubGaps = MetricDefinition(
         "aurum_pubsub_gaps_total", .counter, "Times a subscriber was told that messages may be missing.")
+    package static let pubSubSubscriptions = MetricDefinition(
+        "aurum_pubsub_subscriptions", .gauge,
+        "Channels and patterns that somebody reads; who has gone counts until the next message.")
 }
 
 extension MetricDefinition {
@@ -39,4 +42,9 @@ extension MetricDefinition {
         "aurum_cache_factory_duration_seconds", .histogram, labels: ["cache"], "Making one value.")
     package static let cacheEvictions = MetricDefinition(
         "aurum_cache_evictions_total", .counter, "Values that had to go to make room.")
+}
+
+extension MetricDefinition {
+    package static let clusterNodes = MetricDefinition(
+        "aurum_cluster_nodes", .gauge, "Nodes that share their counts and live.")
 }

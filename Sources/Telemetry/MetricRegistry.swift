@@ -68,6 +68,25 @@ package final class MetricRegistry: Sendable {
         for case .gauge(let gauge) in all.values { gauge.set(0) }
     }
 
+    /// Counters and gauges of some metrics, by their series as they stand in the text: `name{label="value"}`.
+    package func readings(
+        of definitions: [MetricDefinition]
+    ) -> (counters: [String: Int64], gauges: [String: Double]) {
+        let all = state.withLock { $0.series }
+        var readings: (counters: [String: Int64], gauges: [String: Double]) = ([:], [:])
+        for definition in definitions {
+            for (values, one) in all[definition.name] ?? [:] {
+                let series = definition.name + braced(labels(definition, values))
+                switch one {
+                case .counter(let counter): readings.counters[series] = counter.value
+                case .gauge(let gauge): readings.gauges[series] = gauge.value
+                case .histogram: continue
+                }
+            }
+        }
+        return readings
+    }
+
     private static let overflow = "overflow"
 
     /// Prometheus text exposition format 0.0.4, metrics and series in a stable order.
@@ -78,8 +97,7 @@ package final class MetricRegistry: Sendable {
             guard let definition = definitions[name], let series = all[name] else { continue }
             text += "# HELP \(name) \(definition.help)\n# TYPE \(name) \(definition.kind.rawValue)\n"
             for (values, one) in series.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
-                let labels = zip(definition.labels, values).map { "\($0)=\"\(escaped($1))\"" }
-                text += lines(name, labels, one)
+                text += lines(name, labels(definition, values), one)
             }
         }
         return text
@@ -88,26 +106,31 @@ package final class MetricRegistry: Sendable {
     private func lines(_ name: String, _ labels: [String], _ series: Series) -> String {
         switch series {
         case .counter(let counter): return "\(name)\(braced(labels)) \(counter.value)\n"
-        case .gauge(let gauge): return "\(name)\(braced(labels)) \(number(gauge.value))\n"
+        case .gauge(let gauge): return "\(name)\(braced(labels)) \(Self.number(gauge.value))\n"
         case .histogram(let histogram):
             let snapshot = histogram.snapshot
             var text = ""
             var total: Int64 = 0
             for (index, count) in snapshot.buckets.enumerated() {
                 total += count
-                let bound = index < histogram.bounds.count ? number(histogram.bounds[index]) : "+Inf"
+                let bound = index < histogram.bounds.count ? Self.number(histogram.bounds[index]) : "+Inf"
                 text += "\(name)_bucket\(braced(labels + ["le=\"\(bound)\""])) \(total)\n"
             }
             return text
-                + "\(name)_sum\(braced(labels)) \(number(snapshot.sum))\n\(name)_count\(braced(labels)) \(total)\n"
+                + "\(name)_sum\(braced(labels)) \(Self.number(snapshot.sum))\n\(name)_count\(braced(labels)) \(total)\n"
         }
+    }
+
+    private func labels(_ definition: MetricDefinition, _ values: [String]) -> [String] {
+        zip(definition.labels, values).map { "\($0)=\"\(escaped($1))\"" }
     }
 
     private func braced(_ labels: [String]) -> String {
         labels.isEmpty ? "" : "{" + labels.joined(separator: ",") + "}"
     }
 
-    private func number(_ value: Double) -> String {
+    /// A value as the text shows it.
+    package static func number(_ value: Double) -> String {
         value == value.rounded() && value.magnitude < 1e15 ? String(Int64(value)) : "\(value)"
     }
 

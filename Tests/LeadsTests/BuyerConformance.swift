@@ -114,7 +114,8 @@ struct BuyerConformance: Sendable {
             let guarded = GuardedLeadBuyer(client, guards: guards)
             await BuyerConformance(client: guarded, buyer: buyer).check(one)
             let name = try #require(guards.states.first?.name)
-            #expect(name == "buyer:b@127.0.0.1" && guards.isolate(name))
+            #expect(name == "buyer:b@127.0.0.1")
+            guards.hold(only: [name])
             let ping = BuyerPing(
                 id: UID(now: clock.now), leadType: "rooftop", zip: "11215", score: 80, attributes: [:])
             let refused = await guarded.ping(

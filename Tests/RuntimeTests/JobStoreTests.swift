@@ -15,13 +15,14 @@ struct JobStoreTests {
 
     private func queue(
         _ test: JobHarness, _ handlers: [JobHandler], schedules: [JobSchedule] = [],
-        configuration: JobQueue.Configuration = .init()
+        budget: RetryBudget? = nil, configuration: JobQueue.Configuration = .init()
     ) throws -> JobQueue {
         let open = try #require(test.open)
         return JobQueue(
             store: test.store, handlers: handlers, schedules: schedules, reads: JobReads(database: open.database),
             clock: test.clock, registry: open.registry, health: HealthRegistry(clock: test.clock),
-            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), configuration: configuration)
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }), budget: budget,
+            configuration: configuration)
     }
 
     private func sql(_ test: JobHarness) throws -> (SQLJobStore, Database) {
@@ -110,7 +111,8 @@ struct JobStoreTests {
                 } else if roll < 88, !claims.isEmpty {
                     let at = Int.random(in: 0..<claims.count, using: &random)
                     let outcomes: [JobOutcome] = [
-                        .done, .done, .released, .failed(code: "no", detail: "", retry: .after(.seconds(5))),
+                        .done, .done, .released, .postponed(.seconds(3)),
+                        .failed(code: "no", detail: "", retry: .after(.seconds(5))),
                         .failed(code: "never", detail: "", retry: .never),
                     ]
                     let outcome = outcomes.randomElement(using: &random) ?? .done
@@ -169,6 +171,62 @@ struct JobStoreTests {
         #expect(try await test.job(odd).state == .scheduled)
         #expect(try await test.job(unknown).deadReason == .unknownType)
         #expect(try await test.job(newer).deadReason == .unknownType)
+    }
+
+    @Test(arguments: JobStoreKind.inDatabase)
+    func `second attempts of jobs that make calls wait while the process makes too many, and lose none`(
+        _ kind: JobStoreKind
+    ) async throws {
+        let test = try JobHarness(kind)
+        let budget = RetryBudget(registry: MetricRegistry())
+        let (calling, quiet) = (JobKind("test.calling"), JobKind("test.quiet"))
+        let ran = Guarded<[String]>([])
+        func handler(_ kind: JobKind, makesCalls: Bool) -> JobHandler {
+            JobHandler(kind, makesCalls: makesCalls) { job in
+                ran.withLock { $0.append("\(kind.name) \(job.attempt)") }
+                if job.attempt == 1 { throw JobFault("down", retry: .after(.zero)) }
+            }
+        }
+        let queue = try queue(
+            test, [handler(calling, makesCalls: true), handler(quiet, makesCalls: false)], budget: budget)
+        let (one, other) = (try await test.add(test.new(kind: calling)), try await test.add(test.new(kind: quiet)))
+        for _ in 0..<RetryBudget.retriesMin { #expect(budget.beginRetry(.http)) }
+        try await queue.runDue()
+        #expect(ran.withLock { $0.sorted() } == ["test.calling 1", "test.quiet 1", "test.quiet 2"])
+        #expect(try await test.job(other).state == .done)
+        let waiting = try await test.job(one)
+        #expect(waiting.state == .scheduled && waiting.attempt == 1 && waiting.failures.count == 1)
+        #expect(waiting.dueAt > test.clock.now && waiting.dueAt <= test.clock.now + JobLimits.postponed * 1.5)
+        budget.endRetry()
+        test.clock.advance(by: JobLimits.postponed * 2)
+        try await queue.runDue()
+        #expect(try await test.job(one).state == .done)
+        #expect(ran.withLock { $0.last } == "test.calling 2")
+        // It gave its place back.
+        #expect(budget.beginRetry(.job) && !budget.beginRetry(.job))
+    }
+
+    @Test(arguments: JobStoreKind.inDatabase)
+    func `a store that cannot be asked ends no process, and health says so`(_ kind: JobStoreKind) async throws {
+        let test = try JobHarness(kind)
+        let open = try #require(test.open)
+        try open.database.close()
+        let health = HealthRegistry(clock: test.clock)
+        let queue = JobQueue(
+            store: test.store, handlers: [], clock: test.clock, registry: open.registry, health: health,
+            logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: [.init(service: queue)], logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }))
+        try await withThrowingTaskGroup(of: Void.self) { tasks in
+            tasks.addTask { try await group.run() }
+            try await eventually("the queue says that it cannot work") {
+                health.snapshot["jobs"]?.reason == "jobs_failed"
+            }
+            await group.triggerGracefulShutdown()
+            // Ends without an error: whoever ran it goes on.
+            try await tasks.waitForAll()
+        }
     }
 
     @Test(arguments: JobStoreKind.inDatabase)

@@ -78,8 +78,11 @@ struct PubSubTests {
     }
 
     @Test func `a reader that is cancelled ends, and is forgotten at the next message`() async throws {
-        let pubSub = MemoryPubSub(registry: MetricRegistry())
+        let registry = MetricRegistry()
+        let pubSub = MemoryPubSub(registry: registry)
+        let subscriptions = registry.gauge(.pubSubSubscriptions)
         let messages = pubSub.subscribe([.channel("a"), .pattern("*")])
+        #expect(subscriptions.value == 2)
         let reader = Task {
             var count = 0
             for await _ in messages { count += 1 }
@@ -88,7 +91,7 @@ struct PubSubTests {
         reader.cancel()
         #expect(await reader.value == 0)
         try pubSub.publish([1], to: "a")
-        #expect(pubSub.subscriptionCount == 0)
+        #expect(subscriptions.value == 0)
     }
 
     /// Redis' own rules, row by row; the same table runs against a server where there is one.

@@ -1,3 +1,4 @@
+import AurumCore
 import Runtime
 import TestSupport
 import Testing

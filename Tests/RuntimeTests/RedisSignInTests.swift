@@ -1,3 +1,4 @@
+import AurumCore
 import Logging
 import Runtime
 import Telemetry

@@ -279,9 +279,10 @@ struct GuardTests {
         let (registry, clock) = (MetricRegistry(), ManualWallClock())
         let health = HealthRegistry(clock: clock)
         let book = GuardBook(registry: registry, health: health, clock: clock)
-        #expect(!book.isolate("partner"))
+        #expect(!book.knows("partner"))
         let guarded = book.guard("partner")
-        #expect(book.isolate("partner") && book.states.map(\.state) == [.isolated])
+        book.hold(only: ["partner"])
+        #expect(book.states.map(\.state) == [.isolated])
         await #expect(throws: GuardRefusal.self) {
             try await guarded.call(within: .seconds(1), judge: { (_: Int) in .good }, { _ in 1 })
         }
@@ -289,6 +290,7 @@ struct GuardTests {
         #expect(
             registry.prometheusText().contains(
                 "aurum_resilience_breaker_state{dependency=\"partner\",state=\"isolated\"} 1"))
-        #expect(book.release("partner") && health.snapshot["partner"]?.state == .ok)
+        book.hold(only: [])
+        #expect(health.snapshot["partner"]?.state == .ok)
     }
 }

@@ -43,7 +43,18 @@ import Validation
         #expect(slow.status == 0 && slow.output.contains("  ms: pool "), "\(slow.output)")
         let json = try await AurumBinary.run(["database", "queries", "--json"], environment: environment)
         #expect(json.status == 0 && json.output.hasPrefix("{"), "\(json.output)")
-        for arguments in [["--sort", "luck"], ["--limit", "0"]] {
+        let rejected = try await admin.get("/v1/outbox/rejected")
+        #expect(rejected.status == 200 && rejected.body["rejected"] == .array([]), "\(rejected.text)")
+        #expect(try await admin.post("/v1/outbox/rejected/retry", [:]).body["retried"] == 0)
+        let unknown = try await admin.call("DELETE", "/v1/outbox/rejected/\(UID(high: 1, low: 1).hex)")
+        #expect(unknown.status == 404 && unknown.body["code"] == "rejected_event_unknown", "\(unknown.text)")
+        for (arguments, words) in [([], "refused nothing"), (["--retry"], "retried 0")] as [([String], String)] {
+            let answer = try await AurumBinary.run(["database", "rejected"] + arguments, environment: environment)
+            #expect(answer.status == 0 && answer.output.contains(words), "\(answer.output)")
+        }
+        let repeated = try await AurumBinary.run(["database", "queries", "--repeated"], environment: environment)
+        #expect(repeated.status == 0 && repeated.output.contains("No request ran"), "\(repeated.output)")
+        for arguments in [["--slow", "--repeated"], ["--sort", "luck"], ["--limit", "0"]] {
             let refused = try await AurumBinary.run(["database", "queries"] + arguments, environment: environment)
             #expect(refused.status != 0, "\(arguments)")
         }

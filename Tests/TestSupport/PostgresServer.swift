@@ -44,17 +44,11 @@ package final class PostgresServer: Sendable {
 
     /// SIGKILL for the server and all its children, at any moment. It stays away until `start`.
     package func kill() throws {
-        _ = FileManager.default.createFile(atPath: folder + "/stopped", contents: nil)
-        guard let id = local.serverID else { throw Failure(description: "no server") }
-        let children = (try? String(contentsOfFile: "/proc/\(id)/task/\(id)/children", encoding: .utf8)) ?? ""
-        Glibc.kill(id, SIGKILL)
-        for child in children.split(separator: " ") { _ = Int32(child).map { Glibc.kill($0, SIGKILL) } }
+        try local.killNow()
     }
 
     /// Starts it again and waits until it answers.
     package func start() throws {
-        // A postmaster that was killed leaves its lock behind; its children are gone before a new one may come.
-        try FileManager.default.removeItem(atPath: folder + "/stopped")
-        try local.awaitAnswer()
+        try local.comeBackNow()
     }
 }

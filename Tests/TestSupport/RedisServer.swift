@@ -1,30 +1,10 @@
+internal import AurumCore
 internal import Foundation
 internal import Synchronization
 
 #if canImport(Glibc)
     internal import Glibc
 #endif
-
-/// Ports that nothing listens on. Another process may take one before it is used: whoever starts a server tries again.
-package enum FreePort {
-    package struct NoPort: Error {}
-
-    package static func next() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let status = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
-            }
-        }
-        guard status == 0 else { throw NoPort() }
-        return Int(UInt16(bigEndian: address.sin_port))
-    }
-}
 
 /// A real `redis-server` of one test, on a port and in a folder of its own; it ends with the value.
 package final class RedisServer: Sendable {

@@ -16,7 +16,7 @@ final class LocalRedis: Sendable {
     var url: String { "redis://127.0.0.1:\(port)" }
 
     init() throws {
-        port = try Self.freePort()
+        do throws(FreePort.NoPort) { port = try FreePort.next() } catch { throw BenchFailure("no free port") }
         folder = NSTemporaryDirectory() + "aurum-bench-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         process = Process()
@@ -72,21 +72,5 @@ final class LocalRedis: Sendable {
 
     private final class Reading: Sendable {
         let text = Mutex("")
-    }
-
-    private static func freePort() throws -> Int {
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-        defer { close(descriptor) }
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = inet_addr("127.0.0.1")
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let status = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
-            }
-        }
-        guard status == 0 else { throw BenchFailure("no free port") }
-        return Int(UInt16(bigEndian: address.sin_port))
     }
 }

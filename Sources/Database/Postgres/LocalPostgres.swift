@@ -94,6 +94,33 @@ package final class LocalPostgres: Sendable {
         watchdog.waitUntilExit()
     }
 
+    /// The same without holding a thread of the caller.
+    package func endApart() async { _ = try? await OwnThread.run { self.end() } }
+
+    /// SIGKILL for the server and all its children, at any moment. It stays away until `comeBack`.
+    package func kill() async throws { try await OwnThread.run { try self.killNow() } }
+
+    /// Lets the server come back after `kill`, and waits until it answers; at once when it was never killed.
+    package func comeBack() async throws { try await OwnThread.run { try self.comeBackNow() } }
+
+    /// As `kill`, on the thread of the caller.
+    package func killNow() throws {
+        _ = FileManager.default.createFile(atPath: folder + "/stopped", contents: nil)
+        guard let id = serverID else { throw Failure(description: "no server") }
+        let children = (try? String(contentsOfFile: "/proc/\(id)/task/\(id)/children", encoding: .utf8)) ?? ""
+        signal(id)
+        for child in children.split(separator: " ") { _ = Int32(child).map { signal($0) } }
+    }
+
+    /// As `comeBack`, on the thread of the caller.
+    package func comeBackNow() throws {
+        // A postmaster that was killed leaves its lock behind; its children are gone before a new one may come.
+        try? FileManager.default.removeItem(atPath: folder + "/stopped")
+        try awaitAnswer()
+    }
+
+    private func signal(_ process: Int32) { Foundation.kill(process, SIGKILL) }
+
     /// Of a schema in the server's database, which must exist.
     package func url(schema: String) -> String {
         let host = folder.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? folder

@@ -13,6 +13,8 @@ package enum DatabaseTopic: String, Sendable, CaseIterable {
     case jobs
     /// Keys were made or revoked.
     case keys
+    /// A person isolated or released a breaker.
+    case breakers
 }
 
 /// `LISTEN` and `NOTIFY` on one connection of its own, on one thread, which lives while somebody listens or has

@@ -92,17 +92,17 @@ final class PostgresConnection {
     // MARK: Transactions
 
     /// Begins a read: its statements see one snapshot.
-    func beginRead(limit: Duration) throws {
+    func beginRead(limit: StatementLimit) throws {
         try enterPipeline()
-        statementLimit = min(limit, Self.statementMax)
-        transactionDeadline = ContinuousClock.now + max(limit, PostgresEngine.transactionLimit)
+        statementLimit = min(limit.duration, Self.statementMax)
+        transactionDeadline = ContinuousClock.now + limit.transaction
     }
 
     /// Begins a write. Nothing waits for the server yet: what is sent here is answered with the first statement.
-    func beginWrite(_ isolation: Isolation) throws {
+    func beginWrite(_ isolation: Isolation, limit: StatementLimit) throws {
         try enterPipeline()
-        statementLimit = StatementLimit.standard.duration
-        transactionDeadline = ContinuousClock.now + PostgresEngine.transactionLimit
+        statementLimit = min(limit.duration, Self.statementMax)
+        transactionDeadline = ContinuousClock.now + limit.transaction
         let begin =
             isolation == .serializable
             ? "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE" : "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"

@@ -9,8 +9,6 @@ internal import Telemetry
 /// from its second time on while no other write of this process runs. What is unclear after a lost connection is asked
 /// of the server before anybody is told.
 final class PostgresEngine: SQLEngine {
-    /// Longest transaction, from its first statement to the commit.
-    static let transactionLimit: Duration = .seconds(10)
     /// How often a closure runs again after others got in its way.
     static let rerunsMax = 5
     /// From this run on nothing else writes meanwhile.
@@ -88,7 +86,7 @@ final class PostgresEngine: SQLEngine {
                 let connection = try worker.connection()
                 return try worker.serving(call, connection) {
                     defer { connection.end() }
-                    try connection.beginRead(limit: request.limit.duration)
+                    try connection.beginRead(limit: request.limit)
                     let transaction = Transaction(PostgresSession(connection), clock: clock, track: request.track)
                     defer { transaction.end() }
                     let value = try body(transaction)
@@ -162,7 +160,7 @@ final class PostgresEngine: SQLEngine {
         _ body: (Transaction) throws -> Void
     ) throws -> Bool {
         defer { connection.end() }
-        try connection.beginWrite(request.isolation)
+        try connection.beginWrite(request.isolation, limit: request.limit)
         let transaction = Transaction(PostgresSession(connection), clock: clock, track: request.track)
         defer { transaction.end() }
         try body(transaction)

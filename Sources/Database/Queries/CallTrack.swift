@@ -29,12 +29,16 @@ package final class CallTrack: Sendable {
         var more: [Line] = []
         var trace: UID?
         var isWarned = false
+        /// How often each text ran in the last run, where a request counts them.
+        var runs: [String: Int] = [:]
     }
 
     let statement: StatementStats
     let kind: CallKind
     let limit: StatementLimit
     let started: ContinuousClock.Instant
+    /// The request that the call belongs to.
+    private let scope = RequestScope.current
     private let tracker: QueryTracker
     private let state = Mutex(State())
 
@@ -54,6 +58,7 @@ package final class CallTrack: Sendable {
             (state.statements, state.rows, state.engine) = (0, 0, .zero)
             state.first = nil
             state.more.removeAll(keepingCapacity: true)
+            state.runs.removeAll(keepingCapacity: true)
         }
         tracker.opened(self)
     }
@@ -68,6 +73,7 @@ package final class CallTrack: Sendable {
             state.statements += 1
             state.rows += rows
             state.engine += took
+            if scope != nil { state.runs[sql.text, default: 0] += 1 }
             if took > state.slowestTook {
                 state.slowest = sql
                 state.slowestTook = took
@@ -86,6 +92,9 @@ package final class CallTrack: Sendable {
         state.withLock { $0.ended = now }
         tracker.closed(self, at: now)
     }
+
+    /// The call is answered: what it ran counts for its request.
+    func settle() { scope?.add(statement.name, now.runs) }
 
     /// The trace that the change belongs to.
     func trace(_ id: UID?) {

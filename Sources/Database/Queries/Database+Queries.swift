@@ -18,8 +18,8 @@ extension Database {
     /// Statements in one report unless told otherwise.
     package static let statementsShown = 100
 
-    /// What the database does: statements by name, slow calls with their plans, connections, open transactions and
-    /// error rates. Times are milliseconds.
+    /// What the database does: statements by name, slow calls with their plans, connections, open transactions, error
+    /// rates and statements that single requests ran again and again. Times are milliseconds.
     package func queryReport(
         by order: QueryOrder = .total, statements limit: Int = Database.statementsShown, slow slowLimit: Int = 100
     ) -> JSONValue {
@@ -36,6 +36,7 @@ extension Database {
             "statements_total": .integer(Int64(all.count)),
             "statements": .array(all.prefix(limit).map(\.json)),
             "slow": .array(queries.slowCalls(slowLimit).map(\.json)),
+            "n_plus_one": queries.repeats.json,
         ]
     }
 

@@ -40,6 +40,8 @@ package final class QueryTracker: Sendable {
 
     /// A value arrives whenever a plan should be taken.
     let planSignal: AsyncStream<Void>
+    /// What requests ran again and again.
+    package let repeats: RepeatedStatements
     private let planWake: AsyncStream<Void>.Continuation
     private let registry: MetricRegistry
     private let clock: any WallClock
@@ -58,6 +60,7 @@ package final class QueryTracker: Sendable {
         self.registry = registry
         self.clock = clock
         self.logger = logger
+        repeats = RepeatedStatements(registry: registry, clock: clock, logger: logger)
         waits = registry.histogram(.databasePoolWait)
         openGauge = registry.gauge(.databaseTransactionsOpen)
         slowMicroseconds = Atomic(Self.slowAfterStandard.microseconds)
@@ -83,6 +86,7 @@ package final class QueryTracker: Sendable {
     package func finish(_ track: CallTrack, _ error: (any Error)?, at now: ContinuousClock.Instant = .now) {
         let outcome = CallOutcome(error)
         track.statement.count(track, outcome, to: now)
+        track.settle()
         if let begun = track.now.begun { waits.observe(begun - track.started) }
         let (index, second) = (outcome.index, Int((now - origin).components.seconds))
         window.withLock { $0.add(at: index, second: max(0, second)) }

@@ -2,6 +2,7 @@ internal import AurumCore
 internal import Dispatch
 internal import Foundation
 internal import GRDB
+internal import Logging
 internal import Synchronization
 internal import Telemetry
 
@@ -17,6 +18,7 @@ final class SQLiteEngine: SQLEngine {
 
     private struct Job: Sendable {
         let track: CallTrack?
+        let limit: StatementLimit
         let body: @Sendable (Transaction) throws -> Void
         let finish: @Sendable ((any Error)?, Bool) -> Void
     }
@@ -25,10 +27,13 @@ final class SQLiteEngine: SQLEngine {
         var jobs: [Job] = []
         var draining = false
         var closed = false
+        /// The disk did not take a commit: nothing is written any more.
+        var isReadOnly = false
     }
 
     let dialect = Dialect.sqlite
     private let writer: DatabasePool
+    private let watch: SQLiteWriteWatch
     private let readers: SQLiteReaders
     private let path: String
     private let clock: any WallClock
@@ -43,6 +48,7 @@ final class SQLiteEngine: SQLEngine {
         groupSize = registry.histogram(.databaseGroup)
         do {
             writer = try DatabasePool(path: path, configuration: Self.configuration)
+            watch = SQLiteWriteWatch(writer)
             readers = SQLiteReaders(path: path, configuration: Self.configuration)
             try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
             if migrates {
@@ -74,7 +80,8 @@ final class SQLiteEngine: SQLEngine {
         var figures = readers.figures
         figures.connections += 1
         figures.connectionsMax += 1
-        let (waiting, isWriting) = queue.withLock { ($0.jobs.count, $0.draining) }
+        let (waiting, isWriting, isReadOnly) = queue.withLock { ($0.jobs.count, $0.draining, $0.isReadOnly) }
+        figures.isReadOnly = isReadOnly
         figures.waiting += waiting
         figures.busy += isWriting ? 1 : 0
         let attributes = try? FileManager.default.attributesOfItem(atPath: path + "-wal")
@@ -99,9 +106,10 @@ final class SQLiteEngine: SQLEngine {
         _ request: SQLRequest, ticket: WriteTicket, _ body: @Sendable @escaping (Transaction) throws -> Void,
         finish: @Sendable @escaping ((any Error)?, Bool) -> Void
     ) {
-        let job = Job(track: request.track, body: body, finish: finish)
+        let job = Job(track: request.track, limit: request.limit, body: body, finish: finish)
         let refusal: SQLError? = queue.withLock { queue in
             if queue.closed { return .closed }
+            if queue.isReadOnly { return .readOnly }
             if queue.jobs.count >= Self.writersWaitingMax { return .busy }
             queue.jobs.append(job)
             if queue.draining { return nil }
@@ -127,29 +135,58 @@ final class SQLiteEngine: SQLEngine {
     }
 
     private func commit(_ group: [Job], _ connection: GRDB.Database) {
+        var group = group
+        while !group.isEmpty {
+            guard !queue.withLock({ $0.isReadOnly }) else {
+                for job in group { job.finish(SQLError.readOnly, false) }
+                return
+            }
+            group = attempt(group, connection)
+        }
+    }
+
+    /// Commits what is open.
+    ///
+    /// When the disk does not take it, nobody can say what a restart will find: SQLite undoes it here, and its pages,
+    /// the commit among them, may be in the file all the same. What else the kernel dropped is not known either, so
+    /// nothing is written from then on; reads go on.
+    /// - Throws: `commitUnknown` in that case.
+    private func commit(_ connection: GRDB.Database) throws {
+        do { try connection.commit() } catch let error as DatabaseError
+            where error.extendedResultCode == .SQLITE_IOERR_FSYNC
+        {
+            queue.withLock { $0.isReadOnly = true }
+            Logger(label: "database").critical(
+                "the disk did not take a commit: nothing is written any more until a restart",
+                metadata: ["code": "database_read_only", "file": "\(path)"])
+            throw SQLError.commitUnknown(token: "sync")
+        }
+    }
+
+    /// Runs a group and answers who has to run again: those that were undone because one of them ran out of time.
+    /// Whoever did is told and not among them, so that each round has fewer.
+    private func attempt(_ group: [Job], _ connection: GRDB.Database) -> [Job] {
         var failures: [(any Error)?] = []
         var emitted: [Bool] = []
         do {
             try connection.beginTransaction(.immediate)
-            for job in group {
-                let transaction = Transaction(SQLiteSession(connection), clock: clock, track: job.track)
-                defer { transaction.end() }
+            for (index, job) in group.enumerated() {
                 do {
-                    try connection.inSavepoint {
-                        try job.body(transaction)
-                        try transaction.check()
-                        return .commit
-                    }
+                    emitted.append(try run(job, connection))
                     failures.append(nil)
-                    emitted.append(transaction.emitted)
                 } catch {
                     failures.append(SQLError.mapped(error))
                     emitted.append(false)
-                    // A full disk makes SQLite undo everything: what ran now would be committed by itself.
-                    guard connection.isInsideTransaction else { throw error }
+                    if connection.isInsideTransaction { continue }
+                    // SQLite undid everything: what ran now would be committed by itself.
+                    guard watch.isInterrupted else { throw error }
+                    job.finish(error, false)
+                    var others = group
+                    others.remove(at: index)
+                    return others
                 }
             }
-            try connection.commit()
+            try commit(connection)
             commits.increment()
             groupSize.observe(Double(group.count))
         } catch {
@@ -159,15 +196,34 @@ final class SQLiteEngine: SQLEngine {
             emitted = group.map { _ in false }
         }
         for (index, job) in group.enumerated() { job.finish(failures[index], emitted[index]) }
+        return []
+    }
+
+    /// Runs one write in its savepoint and answers whether it wrote outbox rows.
+    private func run(_ job: Job, _ connection: GRDB.Database) throws -> Bool {
+        let transaction = Transaction(SQLiteSession(connection, watch), clock: clock, track: job.track)
+        defer { transaction.end() }
+        watch.begin(job.limit)
+        try connection.inSavepoint {
+            try job.body(transaction)
+            try transaction.check()
+            try watch.check()
+            return .commit
+        }
+        return transaction.emitted
     }
 
     /// Its threads end with the last read under way; this may be one of them.
-    deinit { readers.end() }
+    deinit {
+        readers.end()
+        watch.close()
+    }
 
     func close() throws {
         queue.withLock { $0.closed = true }
         readers.close()
         writer.writeWithoutTransaction { _ in }
+        watch.close()
         try writer.close()
     }
 }
@@ -176,11 +232,16 @@ final class SQLiteEngine: SQLEngine {
 final class SQLiteSession: SQLSession {
     let dialect = Dialect.sqlite
     private let connection: GRDB.Database
-    /// Holds statements to their limit; nil for writes.
+    /// Holds statements to their limit: that of a read, or that of a write.
     private let reader: SQLiteReader?
+    private let watch: SQLiteWriteWatch?
 
-    init(_ connection: GRDB.Database, _ reader: SQLiteReader? = nil) {
-        (self.connection, self.reader) = (connection, reader)
+    init(_ connection: GRDB.Database, _ reader: SQLiteReader) {
+        (self.connection, self.reader, watch) = (connection, reader, nil)
+    }
+
+    init(_ connection: GRDB.Database, _ watch: SQLiteWriteWatch) {
+        (self.connection, reader, self.watch) = (connection, nil, watch)
     }
 
     func run(_ statement: SQLStatement) throws -> Int {
@@ -199,7 +260,8 @@ final class SQLiteSession: SQLSession {
 
     private func limited<Value>(_ body: () throws -> Value) throws -> Value {
         if let reader { return try reader.statement(body) }
-        do { return try body() } catch { throw SQLError.mapped(error) }
+        if let watch { return try watch.statement(body) }
+        return try body()
     }
 
     private func prepared(_ sql: SQLStatement) throws -> Statement {

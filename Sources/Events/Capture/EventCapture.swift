@@ -173,6 +173,8 @@ package struct InternalEvent: Sendable, Equatable {
 /// An event of our own that the contract does not take: a mistake of ours, never dropped silently.
 package struct InternalEventRefused: Error, Equatable {
     package var problems: [EventProblem]
+    /// A short reason for each event that was refused, by its id.
+    package var reasons: [UID: String]
 }
 
 extension EventCapture {
@@ -188,7 +190,13 @@ extension EventCapture {
                 body, format: .internalEvents, source: CaptureSource(org: first.org, app: Self.internalApp),
                 receivedAt: clock.now)
             if receipt.quarantined > 0 {
-                throw InternalEventRefused(problems: receipt.problems.filter { $0.outcome == .quarantined })
+                let problems = receipt.problems.filter { $0.outcome == .quarantined }
+                var reasons: [UID: String] = [:]
+                for problem in problems where batch.indices.contains(batch.startIndex + problem.index) {
+                    let words = [problem.reason ?? problem.outcome.name, problem.field].compactMap(\.self)
+                    reasons[batch[batch.startIndex + problem.index].id] = words.joined(separator: " of ")
+                }
+                throw InternalEventRefused(problems: problems, reasons: reasons)
             }
         }
     }

@@ -37,7 +37,8 @@ package struct SpendRoutes: Sendable {
                 query: [
                     "on_error": "stop (one bad row stores nothing, the default) or skip.",
                     "timezone": "The calendar of the accounts in the file, such as America/New_York.",
-                ], body: Self.example)
+                ], body: Self.example
+            ).bulk
         ) { request, _ in
             let principal = try access.require(.campaignsWrite, request)
             return try await store(request, org: principal.org)

@@ -21,7 +21,8 @@ package struct BackupRoutes: Sendable {
             "/v1/backups",
             RouteDescription(
                 "Backs up tables, log and keys into a new folder on the server's machine.", tag: "operations",
-                scope: .keysManage, body: ["to": "/mnt/backups/2026-11-21"])
+                scope: .keysManage, body: ["to": "/mnt/backups/2026-11-21"]
+            ).bulk
         ) { request, _ in try await create(request) }
     }
 

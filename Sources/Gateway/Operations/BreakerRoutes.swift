@@ -9,36 +9,51 @@ internal import Runtime
 struct BreakerRoutes: Sendable {
     let access: Access
     let guards: GuardBook
+    let holds: BreakerHolds
 
     func register(in book: RouteBook) {
         book.get(
             "/v1/breakers",
             RouteDescription(
-                "Outside systems that were called, and whether they are.", tag: "operations", scope: .systemRead)
+                "Outside systems that were called, and whether they are; for those that a person holds off, who and "
+                    + "since when.", tag: "operations", scope: .systemRead)
         ) { request, _ in
             _ = try access.require(.systemRead, request)
-            return .json([
-                "breakers": .array(
-                    guards.states.map { ["name": .string($0.name), "state": .string($0.state.rawValue)] })
-            ])
+            let held = holds.holds
+            return .json(["breakers": .array(guards.states.map { Self.row($0.name, $0.state, held[$0.name]) })])
         }
         for (word, summary) in [
-            ("isolate", "Stops calls to an outside system until it is released."),
+            (
+                "isolate",
+                "Stops calls to an outside system until it is released: on every server of the database, also after a "
+                    + "restart."
+            ),
             ("release", "Lets calls to an isolated system out again."),
         ] {
             book.post(
                 "/v1/breakers/{name}/" + word,
                 RouteDescription(summary, tag: "operations", scope: .buyersWrite, success: 204)
             ) { request, context in
-                _ = try access.require(.buyersWrite, request)
+                let actor = try access.require(.buyersWrite, request).keyID
                 let given = context.parameters.get("name") ?? ""
                 let name = given.removingPercentEncoding ?? given
-                guard word == "isolate" ? guards.isolate(name) : guards.release(name) else {
+                let isKnown =
+                    word == "isolate"
+                    ? try await holds.isolate(name, actor: actor) : try await holds.release(name, actor: actor)
+                guard isKnown else {
                     throw Problem.notFound(
                         code: "breaker_unknown", detail: "Nothing of this name has been called since the start.")
                 }
                 return Response(status: .noContent)
             }
         }
+    }
+    private static func row(_ name: String, _ state: BreakerMachine.State, _ hold: BreakerHold?) -> JSONValue {
+        var members: [String: JSONValue] = ["name": .string(name), "state": .string(state.rawValue)]
+        if let hold {
+            members["isolated_by"] = .string(hold.actor)
+            members["isolated_at"] = .string(hold.since.rfc3339)
+        }
+        return .object(members)
     }
 }

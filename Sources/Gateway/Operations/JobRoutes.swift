@@ -79,7 +79,8 @@ struct JobRoutes: Sendable {
             "/v1/jobs/redrive",
             RouteDescription(
                 "Takes dead jobs up again, oldest first, at a rate.", tag: "jobs", scope: .policiesWrite,
-                body: ["type": "leads.route", "since": "2026-11-20T00:00:00Z", "rate": 10])
+                body: ["type": "leads.route", "since": "2026-11-20T00:00:00Z", "rate": 10]
+            ).bulk
         ) { try await redrive($0, $1) }
     }
 

@@ -55,13 +55,15 @@ struct QuarantineRoutes: Sendable {
             "/v1/quarantine/replay",
             RouteDescription(
                 "Sends quarantined events through capture again, under the plan in force or `plan_version`.",
-                tag: "quarantine", scope: .privacyManage, body: Self.example)
+                tag: "quarantine", scope: .privacyManage, body: Self.example
+            ).bulk
         ) { try await replay($0, $1) }
         book.delete(
             "/v1/quarantine",
             RouteDescription(
                 "Deletes quarantined events for good.", tag: "quarantine", scope: .privacyManage,
-                query: Self.filterQuery, body: ["filter": ["reason": "not_json"]])
+                query: Self.filterQuery, body: ["filter": ["reason": "not_json"]]
+            ).bulk
         ) { request, _ in
             let principal = try access.require(.privacyManage, request)
             let body = try await RequestInput.body(request, limit: RequestInput.jsonBytesMax)

@@ -1,5 +1,5 @@
 package import AurumCore
-internal import Database
+package import Database
 internal import Foundation
 internal import HTTPTypes
 package import Hummingbird
@@ -13,13 +13,18 @@ package struct EdgeMiddleware: RouterMiddleware {
     private let registry: MetricRegistry
     private let clock: any WallClock
     private let inFlight: Gauge
+    /// Told which statements a request ran again and again.
+    private let repeats: RepeatedStatements?
     /// Shows problems to people; without it everybody reads documents.
     private let pages: PageRenderer?
 
-    package init(registry: MetricRegistry, clock: any WallClock, pages: PageRenderer? = nil) {
+    package init(
+        registry: MetricRegistry, clock: any WallClock, pages: PageRenderer? = nil, repeats: RepeatedStatements? = nil
+    ) {
         self.registry = registry
         self.clock = clock
         self.pages = pages
+        self.repeats = repeats
         inFlight = registry.gauge(.httpRequestsInFlight)
     }
 
@@ -33,9 +38,12 @@ package struct EdgeMiddleware: RouterMiddleware {
         context.logger[metadataKey: "request_id"] = .string(context.requestID)
         inFlight.add(1)
         defer { inFlight.add(-1) }
+        let scope = repeats.map { _ in RequestScope() }
         var response: Response
         do {
-            response = try await next(request, context)
+            response = try await RequestScope.$current.withValue(scope) { [context] in
+                try await next(request, context)
+            }
         } catch {
             let problem = Problem(error, request: request)
             report(problem, error, request, context)
@@ -53,6 +61,7 @@ package struct EdgeMiddleware: RouterMiddleware {
         registry.counter(.httpRequests, route, request.method.rawValue, "\(response.status.code / 100)xx").increment()
         registry.histogram(.httpRequestDuration, route, request.method.rawValue)
             .observe(ContinuousClock.now - started)
+        if let scope { repeats?.settle(scope, route: "\(request.method.rawValue) \(route)") }
         return response
     }
 

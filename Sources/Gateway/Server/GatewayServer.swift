@@ -128,7 +128,9 @@ package struct GatewayServer: Service {
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
         let pages = try PageRenderer(version: settings.version)
-        router.add(middleware: EdgeMiddleware(registry: parts.registry, clock: parts.clock, pages: pages))
+        router.add(
+            middleware: EdgeMiddleware(
+                registry: parts.registry, clock: parts.clock, pages: pages, repeats: parts.database.queries.repeats))
         router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
         router.add(middleware: SessionMiddleware(signIns: signIns))
         let book = RouteBook(router: router)
@@ -201,8 +203,9 @@ package struct GatewayServer: Service {
         SessionRoutes(access: access).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)
         DatabaseRoutes(access: access, database: parts.database).register(in: book)
+        OutboxRoutes(access: access, database: parts.database).register(in: book)
         BackupRoutes(access: access, make: parts.backup).register(in: book)
-        BreakerRoutes(access: access, guards: parts.runtime.guards).register(in: book)
+        BreakerRoutes(access: access, guards: parts.runtime.guards, holds: parts.runtime.holds).register(in: book)
         PageRoutes(
             pages: pages, keys: parts.keys, sessions: access.sessions,
             leads: parts.leads, site: parts.site, limiter: parts.runtime.limiter

@@ -1,5 +1,6 @@
 package import Accounts
 package import AurumCore
+internal import Database
 internal import Foundation
 package import HTTPTypes
 package import Hummingbird
@@ -17,6 +18,8 @@ package struct RouteDescription: Sendable {
     /// An example body; nil where none is sent.
     package var body: JSONValue?
     package var bodyType: String
+    /// Does the same for each of many rows by its nature: a statement may run as often as there are rows.
+    package var isBulk = false
 
     package init(
         _ summary: String, tag: String, scope: Scope? = nil, success: Int = 200, query: [String: String] = [:],
@@ -29,6 +32,13 @@ package struct RouteDescription: Sendable {
         self.query = query
         self.body = body
         self.bodyType = bodyType
+    }
+
+    /// The same for a route that does one thing for each of many rows.
+    package var bulk: RouteDescription {
+        var copy = self
+        copy.isBulk = true
+        return copy
     }
 }
 
@@ -94,9 +104,17 @@ package final class RouteBook {
         _ method: HTTPRequest.Method, _ path: String, _ description: RouteDescription, _ handler: @escaping Handler
     ) {
         entries.append(Entry(method: method, path: path, description: description))
+        let handler = description.isBulk ? Self.uncounted(handler) : handler
         router.on(Self.routerPath(path), method: method, use: handler)
         // HEAD does what GET does; the edge leaves the body out.
         if method == .get { router.on(Self.routerPath(path), method: .head, use: handler) }
+    }
+
+    /// The same handler with statements that nobody counts by request.
+    private static func uncounted(_ handler: @escaping Handler) -> Handler {
+        { request, context in
+            try await RequestScope.$current.withValue(nil) { try await handler(request, context) }
+        }
     }
 
     private static func routerPath(_ path: String) -> RouterPath {

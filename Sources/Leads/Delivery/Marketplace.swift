@@ -58,10 +58,10 @@ package final class Marketplace: Sendable {
     /// What does the jobs of leads.
     package var handlers: [JobHandler] {
         [
-            JobHandler(LeadJobs.route, onCancel: JobHandler.refuseCancel) {
+            JobHandler(LeadJobs.route, makesCalls: true, onCancel: JobHandler.refuseCancel) {
                 try await self.route(LeadRef(org: $0.org, id: $0.uid("lead")), $0)
             },
-            JobHandler(LeadJobs.repost) { try await self.repost($0) },
+            JobHandler(LeadJobs.repost, makesCalls: true) { try await self.repost($0) },
             JobHandler(LeadJobs.expire, onCancel: JobHandler.refuseCancel) { job in
                 try await self.store.expire(org: job.org, leg: job.uid("leg"), job)
                 try await self.countUnknowns()

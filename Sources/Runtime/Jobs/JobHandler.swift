@@ -16,6 +16,8 @@ package struct JobHandler: Sendable {
     /// Versions of payloads that it understands; `kind.version` is the newest.
     package let versions: ClosedRange<Int>
     package let stopping: Stopping
+    /// Whether it calls other systems, so that an attempt after the first draws on the process' budget of second tries.
+    package let makesCalls: Bool
     /// Tells the owner of a job, inside the transaction that cancels it or tells its worker to stop; again when that is
     /// asked for again. What it throws refuses the cancellation.
     package typealias OnCancel = @Sendable (JobRecord, Transaction) throws -> Void
@@ -31,11 +33,12 @@ package struct JobHandler: Sendable {
     ///   itself in a transaction may just return.
     package init(
         _ kind: JobKind, versions: ClosedRange<Int>? = nil, stopping: Stopping = .finish,
-        onCancel: OnCancel? = nil, body: @escaping @Sendable (RunningJob) async throws -> Void
+        makesCalls: Bool = false, onCancel: OnCancel? = nil, body: @escaping @Sendable (RunningJob) async throws -> Void
     ) {
         self.kind = kind
         self.versions = versions ?? 1...kind.version
         self.stopping = stopping
+        self.makesCalls = makesCalls
         self.onCancel = onCancel
         self.body = body
     }

@@ -149,6 +149,8 @@ package enum JobLimits {
     /// Leases that may be lost in a row before a job is dead.
     package static let lossesInRow = 3
     package static let retryDelayMax: Duration = .seconds(3600)
+    /// How long, on average, a second try waits for which the process has no room.
+    package static let postponed: Duration = .seconds(3)
     /// What a running job has to obey a cancellation.
     package static let cancelGrace: Duration = .seconds(30)
     package static let drain: Duration = .seconds(30)

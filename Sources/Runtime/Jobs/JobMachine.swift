@@ -93,6 +93,7 @@ package enum JobMachine {
         case .done: finish(job, .done, now: now, keep: job.keepsDone)
         case .cancelled: finish(job, .cancelled, now: now, keep: JobLimits.keepCancelled)
         case .released: release(job, now: now)
+        case .postponed(let delay): postpone(job, by: delay, now: now)
         case .unknownType: bury(note(job, "unknown_type", "", now), .unknownType, now: now)
         case .failed(let code, let detail, let retry):
             fail(note(job, code, detail, now), retry, now: now, random: random)
@@ -135,6 +136,12 @@ package enum JobMachine {
         var next = rest(job)
         next.state = .scheduled
         next.attempt -= 1
+        return next
+    }
+
+    private static func postpone(_ job: JobRecord, by delay: Duration, now: Timestamp) -> JobRecord {
+        var next = release(job, now: now)
+        if next.state == .scheduled { next.dueAt = max(next.dueAt, now + delay) }
         return next
     }
 

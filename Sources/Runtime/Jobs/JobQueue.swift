@@ -44,23 +44,27 @@ package final class JobQueue: Service {
     let schedules: [JobSchedule]
     let configuration: Configuration
     let clock: any WallClock
+    private let budget: RetryBudget?
     let state = Mutex(State())
     let report: JobReport
     /// A value arrives when a job has ended.
     private let endings: AsyncStream<Void>
     private let ended: AsyncStream<Void>.Continuation
 
-    /// - Parameter reads: for the gauges of what waits; nil for a store that cannot be counted.
+    /// - Parameters:
+    ///   - reads: for the gauges of what waits; nil for a store that cannot be counted.
+    ///   - budget: second tries of the process; nil where nothing shares them.
     package init(
         store: any JobStore, handlers: [JobHandler], schedules: [JobSchedule] = [], reads: JobReads? = nil,
         clock: any WallClock, registry: MetricRegistry, health: HealthRegistry, logger: Logger,
-        configuration: Configuration = Configuration()
+        budget: RetryBudget? = nil, configuration: Configuration = Configuration()
     ) {
         self.store = store
         self.handlers = Dictionary(handlers.map { ($0.kind.name, $0) }, uniquingKeysWith: { $1 })
         self.schedules = schedules
         self.configuration = configuration
         self.clock = clock
+        self.budget = budget
         worker = UID(now: clock.now)
         report = JobReport(reads: reads, clock: clock, registry: registry, health: health, logger: logger)
         (endings, ended) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
@@ -68,7 +72,7 @@ package final class JobQueue: Service {
 
     /// Works until graceful shutdown; then claims no more, waits for what runs, and gives the rest back.
     package func run() async throws {
-        try await start()
+        guard await begin() else { return }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.keepTime() }
             group.addTask { await self.store.listen() }
@@ -77,6 +81,21 @@ package final class JobQueue: Service {
                 await self.drain()
             }
             group.cancelAll()
+        }
+    }
+
+    /// Starts as soon as the store can be asked: one that is away for a moment ends no process. False when the process
+    /// stops before.
+    private func begin() async -> Bool {
+        await cancelWhenGracefulShutdown { [self] in
+            while !Task.isCancelled {
+                do {
+                    try await start()
+                    return true
+                } catch { report.fails(error) }
+                try? await Task.sleep(for: configuration.poll)
+            }
+            return false
         }
     }
 
@@ -176,6 +195,11 @@ package final class JobQueue: Service {
 
     private func perform(_ job: JobRecord, _ handler: JobHandler?, _ stops: AsyncStream<Void>) async -> JobOutcome {
         guard let handler else { return .unknownType }
+        let repeats = handler.makesCalls && job.attempt > 1 ? budget : nil
+        if let repeats, !repeats.beginRetry(.job) {
+            return .postponed(JobLimits.postponed * Double.random(in: 0.5...1.5))
+        }
+        defer { repeats?.endRetry() }
         report.begins(job)
         let started = ContinuousClock.now
         defer { report.ran(job, ContinuousClock.now - started) }

@@ -30,7 +30,13 @@ struct JobReport: Sendable {
         case .done: event = "done"
         case .dead: event = "dead"
         case .cancelled: event = "cancelled"
-        case .waiting, .scheduled, .parked, .running: event = outcome == .released ? "released" : "retried"
+        case .waiting, .scheduled, .parked, .running:
+            event =
+                switch outcome {
+                case .released: "released"
+                case .postponed: "postponed"
+                case .done, .failed, .cancelled, .unknownType: "retried"
+                }
         }
         registry.counter(.jobs, job.type, event).increment()
         guard case .failed(let code, _, _) = outcome else {
@@ -42,7 +48,7 @@ struct JobReport: Sendable {
             "a job failed and will be tried again",
             metadata: [
                 "code": "job_failed", "type": "\(job.type)", "job": "\(job.id)", "attempt": "\(job.attempt)",
-                "reason": "\(code)", "due_at": "\(job.dueAt.rfc3339)",
+                "reason": "\(code)", "due_at": "\(job.dueAt.rfc3339)", "trace_id": "\(job.traceID?.hex ?? "")",
             ])
     }
 
@@ -52,7 +58,7 @@ struct JobReport: Sendable {
             "a job is dead until somebody redrives it",
             metadata: [
                 "code": "job_dead", "type": "\(job.type)", "job": "\(job.id)", "attempt": "\(job.attempt)",
-                "reason": "\(code)",
+                "reason": "\(code)", "trace_id": "\(job.traceID?.hex ?? "")",
             ])
     }
 

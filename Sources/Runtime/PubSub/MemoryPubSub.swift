@@ -22,8 +22,12 @@ package final class MemoryPubSub: PubSub {
 
     private let state = Mutex(State())
     private let gaps: Counter
+    private let subscriptions: Gauge
 
-    package init(registry: MetricRegistry) { gaps = registry.counter(.pubSubGaps) }
+    package init(registry: MetricRegistry) {
+        gaps = registry.counter(.pubSubGaps)
+        subscriptions = registry.gauge(.pubSubSubscriptions)
+    }
 
     package func publish(_ payload: [UInt8], to channel: String) throws(PubSubError) {
         guard payload.count <= PubSubLimits.payloadBytesMax else { throw .payloadTooLarge(bytes: payload.count) }
@@ -69,6 +73,7 @@ package final class MemoryPubSub: PubSub {
                 case .channel(let name): state.channels[name, default: []].append(subscriber)
                 case .pattern(let text): state.patterns.append((GlobPattern(text), subscriber))
                 }
+                self.subscriptions.add(1)
             }
         }
         return PubSubMessages(inbox: inbox)
@@ -78,14 +83,13 @@ package final class MemoryPubSub: PubSub {
         state.withLock { state in
             for (name, subscribers) in state.channels {
                 let left = subscribers.filter { !ids.contains($0.id) }
-                if left.count < subscribers.count { state.channels[name] = left.isEmpty ? nil : left }
+                guard left.count < subscribers.count else { continue }
+                state.channels[name] = left.isEmpty ? nil : left
+                self.subscriptions.add(Double(left.count - subscribers.count))
             }
+            let patterns = state.patterns.count
             state.patterns.removeAll { ids.contains($0.subscriber.id) }
+            self.subscriptions.add(Double(state.patterns.count - patterns))
         }
-    }
-
-    /// Subscriptions that are known, those of readers that have gone since the last message included.
-    package var subscriptionCount: Int {
-        state.withLock { state in state.channels.values.reduce(0) { $0 + $1.count } + state.patterns.count }
     }
 }

@@ -27,9 +27,6 @@ package struct RESPParser: Sendable {
 
     package init() {}
 
-    /// Whether the bytes so far end within a value.
-    package var isWithinValue: Bool { !open.isEmpty || text != nil }
-
     /// Appends every complete value of `buffer` to `values` and moves past it; what is left waits for more bytes.
     package mutating func parse(_ buffer: inout ByteBuffer, into values: inout [RESPValue]) throws(RedisError) {
         let before = values.count

@@ -85,7 +85,7 @@ package final class Guard: Sendable {
         while case .badAndSafe = judge(answer), tries < options.triesMax, !Task.isCancelled {
             let pause = backoff * Double.random(in: 0...1)
             let left = total - (ContinuousClock.now - start) - pause
-            guard left > .zero, budget.beginRetry() else { return answer }
+            guard left > .zero, budget.beginRetry(.http) else { return answer }
             defer { budget.endRetry() }
             try? await Task.sleep(for: pause)
             // The first answer is worth more than a refusal by the breaker it has just opened.

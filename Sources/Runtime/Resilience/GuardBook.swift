@@ -13,7 +13,8 @@ package final class GuardBook: Sendable {
     }
 
     private let state = Mutex(State())
-    private let budget: RetryBudget
+    /// Second tries of the whole process; jobs that make calls draw on it too.
+    package let budget: RetryBudget
     private let rules: BreakerMachine.Rules
     private let registry: MetricRegistry
     private let health: HealthRegistry
@@ -50,18 +51,19 @@ package final class GuardBook: Sendable {
         state.withLock { $0.guards.values.map { ($0.name, $0.state) } }.sorted { $0.name < $1.name }
     }
 
-    /// Holds a breaker open until it is released. False when nothing of that name was ever called.
-    package func isolate(_ name: String) -> Bool {
-        guard let known = state.withLock({ $0.guards[name] }) else { return false }
-        known.isolate()
-        return true
+    /// Whether anything of this name was called, or is held open.
+    package func knows(_ name: String) -> Bool { state.withLock { $0.guards[name] != nil } }
+
+    /// Isolates the breakers of these names and releases every other one that is isolated. Names that were never called
+    /// are isolated before they are, as far as they can have a guard of their own.
+    package func hold(only names: Set<String>) {
+        for name in names.sorted() where knows(name) || hasRoom { `guard`(name).isolate() }
+        let others = state.withLock { state in state.guards.filter { !names.contains($0.key) }.map(\.value) }
+        for other in others { other.release() }
     }
 
-    package func release(_ name: String) -> Bool {
-        guard let known = state.withLock({ $0.guards[name] }) else { return false }
-        known.release()
-        return true
-    }
+    /// One that had no place of its own would isolate what it shares a guard with.
+    private var hasRoom: Bool { state.withLock { $0.guards.count < Self.guardsMax } }
 
     private static func show(
         _ name: String, _ state: BreakerMachine.State, _ registry: MetricRegistry, _ health: HealthRegistry

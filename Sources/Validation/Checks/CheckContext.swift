@@ -15,6 +15,15 @@ struct CheckContext: Sendable {
     let scenario: EventScenario
     let findings: Findings
     let logger: Logger
+    /// Starts a PostgreSQL server for one check; nil where its programs are not on this machine.
+    var postgres: (@Sendable () async throws -> any OutsideServer)?
+
+    /// The same run against another server.
+    func on(_ target: ValidationTarget, _ server: SpawnedServer) -> CheckContext {
+        CheckContext(
+            target: target, server: server, fakes: fakes, fakesURL: fakesURL, runID: runID, seed: seed,
+            profile: profile, scenario: scenario, findings: findings, logger: logger, postgres: postgres)
+    }
 
     var admin: APIClient { client(target.adminToken) }
 

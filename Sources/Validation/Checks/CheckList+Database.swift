@@ -10,6 +10,29 @@ extension CheckList {
             source: "query tracking", body: statements)
     ]
 
+    /// Judges everything that the checks before it asked for.
+    static let repeatedStatements = Check(
+        id: "D02", title: "no request asks the database the same thing again and again", phase: "integration",
+        suites: ["database"], threshold: "no statement more than 20 times in one request, whatever ran before",
+        source: "query tracking", body: repeated)
+
+    @Sendable private static func repeated(_ context: CheckContext, _ findings: Findings) async throws {
+        let org = try await context.organisation("d02")
+        let keeper = context.client(try await context.key(org.name, ["system:read"]))
+        let report = try await context.call { try await keeper.get("/v1/database?limit=1&slow=0") }
+        guard let rows = report.json["n_plus_one"]?.array else {
+            findings.expect(false, "the report is answered \(report.status) without n_plus_one")
+            return
+        }
+        for row in rows {
+            findings.expect(
+                false,
+                "\(row["route"]?.string ?? "") ran \(row["statement"]?.string ?? "") up to "
+                    + "\(row["runs_max"]?.integer ?? 0) times: \((row["sql"]?.string ?? "").prefix(200))")
+        }
+        findings.expect(rows.isEmpty, "\(rows.count) statements were asked again and again")
+    }
+
     @Sendable private static func statements(_ context: CheckContext, _ findings: Findings) async throws {
         let org = try await context.organisation("d01")
         let keeper = context.client(try await context.key(org.name, ["system:read", "events:read"]))

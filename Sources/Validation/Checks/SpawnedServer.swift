@@ -1,7 +1,5 @@
 internal import AurumCore
 internal import Foundation
-internal import NIOCore
-internal import NIOPosix
 internal import Synchronization
 
 /// The own binary as a child process, with its own data folder and free ports: a server that may be killed.
@@ -34,6 +32,12 @@ package actor SpawnedServer {
             .appendingPathComponent("aurum-validate-\(UUID().uuidString.lowercased())").path
     }
 
+    /// Another server of the same program with settings of its own and a temporary folder.
+    package func sibling(settings: [String: String]) -> SpawnedServer {
+        SpawnedServer(
+            executable: executable, arguments: arguments, environment: environment.merging(settings) { $1 })
+    }
+
     /// The file this program was started from.
     package static var ownBinary: String {
         let link = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
@@ -50,8 +54,8 @@ package actor SpawnedServer {
     package func start(within: Duration = .seconds(20)) async throws -> ValidationTarget {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         if httpPort == 0 {
-            httpPort = try await SpawnedServer.freePort()
-            metricsPort = try await SpawnedServer.freePort()
+            httpPort = try FreePort.next()
+            metricsPort = try FreePort.next()
         }
         try launch()
         let deadline = ContinuousClock().now + within
@@ -142,14 +146,6 @@ package actor SpawnedServer {
             url: transcript.readyURL ?? facts["url"]?.string ?? "http://127.0.0.1:\(httpPort)", adminToken: token,
             metricsURL: "http://127.0.0.1:\(metricsPort)/metrics", pid: process?.processIdentifier)
     }
-
-    private static func freePort() async throws -> Int {
-        let channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-            .bind(host: "127.0.0.1", port: 0).get()
-        defer { channel.close(promise: nil) }
-        guard let port = channel.localAddress?.port else { throw SpawnError.noPort }
-        return port
-    }
 }
 
 package enum SpawnError: Error, Equatable {
@@ -157,7 +153,6 @@ package enum SpawnError: Error, Equatable {
     case exited(String)
     case notReady(String)
     case noToken(String)
-    case noPort
 }
 
 /// What a child process prints: the last part of it, and the address of its ready line.

@@ -13,6 +13,7 @@ package struct ValidationRun: Sendable {
     private let rate: LoadRate?
     private let out: String
     private let server: SpawnedServer?
+    private let postgres: (@Sendable () async throws -> any OutsideServer)?
     private let seed: UInt64
     private let command: String
     private let build: BuildFacts
@@ -24,10 +25,12 @@ package struct ValidationRun: Sendable {
     ///   - phases: only checks of these phases; empty means all.
     ///   - rate: what the event scenarios offer instead of their bar.
     ///   - server: the spawned server behind `target`; nil forbids the checks that kill it.
+    ///   - postgres: starts a PostgreSQL server for the checks that kill one; nil leaves them void.
     ///   - progress: called after each check.
     package init(
         target: ValidationTarget, profile: ValidationProfile = .smoke, suite: String? = nil, checks: [String] = [],
-        phases: [String] = [], rate: LoadRate? = nil, out: String, server: SpawnedServer? = nil, seed: UInt64 = 7,
+        phases: [String] = [], rate: LoadRate? = nil, out: String, server: SpawnedServer? = nil,
+        postgres: (@Sendable () async throws -> any OutsideServer)? = nil, seed: UInt64 = 7,
         command: String, build: BuildFacts,
         logger: Logger = Logger(label: "aurum.validate"),
         progress: @escaping @Sendable (CheckResult) -> Void = { _ in }
@@ -40,6 +43,7 @@ package struct ValidationRun: Sendable {
         self.rate = rate
         self.out = out
         self.server = server
+        self.postgres = postgres
         self.seed = seed
         self.command = command
         self.build = build
@@ -154,7 +158,8 @@ package struct ValidationRun: Sendable {
         let context = CheckContext(
             target: (try? await server?.currentTarget()) ?? target, server: server, fakes: fakes, fakesURL: url,
             runID: runID, seed: seed, profile: profile,
-            scenario: EventScenario.of(profile, rate: rate), findings: findings, logger: logger)
+            scenario: EventScenario.of(profile, rate: rate), findings: findings, logger: logger,
+            postgres: postgres)
         var problem: String?
         do {
             try await withThrowingTaskGroup(of: Void.self) { group in

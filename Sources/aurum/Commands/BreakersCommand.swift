@@ -8,7 +8,8 @@ struct BreakersCommand: AsyncParsableCommand {
         commandName: "breakers", abstract: "Show the breakers before outside systems; isolate or release one.",
         discussion: """
             A breaker opens by itself when a system fails half of its calls, and tries again after a while. isolate
-            holds it open until release. Names are those of `aurum breakers list`, for example buyer:acme.
+            holds it open until release: on every server of the database, and through restarts. Names are those of
+            `aurum breakers list`, for example buyer:acme.
             """,
         subcommands: [List.self, Isolate.self, Release.self], defaultSubcommand: List.self)
 
@@ -25,8 +26,10 @@ struct BreakersCommand: AsyncParsableCommand {
             if rows.isEmpty { return Output.line("Nothing has been called since the start.") }
             for row in rows {
                 let state = row["state"]?.string ?? ""
-                Output.line(
-                    state + String(repeating: " ", count: max(1, 14 - state.count)) + (row["name"]?.string ?? ""))
+                let held =
+                    row["isolated_at"]?.string.map { "  since \($0) by \(row["isolated_by"]?.string ?? "")" } ?? ""
+                let space = String(repeating: " ", count: max(1, 14 - state.count))
+                Output.line(state + space + (row["name"]?.string ?? "") + held)
             }
         }
     }

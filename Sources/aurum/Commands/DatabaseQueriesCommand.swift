@@ -6,7 +6,8 @@ extension DatabaseCommand {
     /// What the running server asks its database.
     struct Queries: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Statements of the running server by total time, or its slow calls with their plans.",
+            abstract:
+                "Statements of the running server by total time, its slow calls, or what requests ask repeatedly.",
             discussion: """
                 p50 and p95 are upper edges of a histogram. AURUM_DATABASE_SLOW_MS says what is slow. No value of a
                 parameter is kept anywhere: slow calls show types and lengths.
@@ -15,6 +16,8 @@ extension DatabaseCommand {
         @OptionGroup var options: ConfigurationOptions
         @Flag(name: .long, help: "Slow calls, newest first, with their plans.")
         var slow = false
+        @Flag(name: .long, help: "Statements that single requests ran more than 20 times.")
+        var repeated = false
         @Option(name: .long, help: "Order of statements: total, p95, calls or errors.")
         var sort = "total"
         @Option(name: .long, help: "At most this many.")
@@ -24,6 +27,7 @@ extension DatabaseCommand {
 
         func validate() throws {
             guard (1...1000).contains(limit) else { throw ValidationError("--limit is 1 to 1000") }
+            guard !(slow && repeated) else { throw ValidationError("--slow or --repeated, not both") }
             guard ["total", "p95", "calls", "errors"].contains(sort) else {
                 throw ValidationError("--sort is total, p95, calls or errors")
             }
@@ -37,6 +41,7 @@ extension DatabaseCommand {
             let path = "/v1/database?sort=\(sort)&limit=\(slow ? 1 : limit)&slow=\(slow ? limit : 0)"
             let answer = try await ServerClient(contact: contact).call("GET", path)
             let rows = answer[slow ? "slow" : "statements"]?.array ?? []
+            if repeated { return Self.show(repeated: answer["n_plus_one"]?.array ?? [], json: json) }
             if json { return Output.line(slow ? JSONValue.array(rows).canonical : answer.canonical) }
             if slow {
                 if rows.isEmpty { Output.line("Nothing was slow since the start.") }
@@ -44,6 +49,17 @@ extension DatabaseCommand {
             } else {
                 Output.line(Self.heading)
                 for row in rows { Output.line(Self.line(row)) }
+            }
+        }
+
+        private static func show(repeated rows: [JSONValue], json: Bool) {
+            if json { return Output.line(JSONValue.array(rows).canonical) }
+            if rows.isEmpty { Output.line("No request ran a statement more than 20 times since the start.") }
+            for row in rows {
+                let (route, name) = (row["route"]?.string ?? "", row["statement"]?.string ?? "")
+                Output.line(
+                    "\(route)  \(name)  \(number(row["requests"])) requests, up to \(number(row["runs_max"])) runs")
+                Output.line("  \(row["sql"]?.string ?? "")")
             }
         }
 

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import Database
 internal import Foundation
 internal import Logging
 internal import Telemetry
@@ -63,7 +64,8 @@ struct ValidateCommand: AsyncParsableCommand {
             let run = ValidationRun(
                 target: facts, profile: profile, suite: suite,
                 checks: check?.split(separator: ",").map(String.init) ?? [], phases: phases, rate: rate,
-                out: out, server: server, seed: seed, command: CommandLine.arguments.dropFirst().joined(separator: " "),
+                out: out, server: server, postgres: KillablePostgres.starter, seed: seed,
+                command: CommandLine.arguments.dropFirst().joined(separator: " "),
                 build: BuildFacts(version: Release.version, commit: Release.commit, mode: Release.mode),
                 logger: Logger(label: "validate"),
                 progress: { Output.line("\($0.id)  \($0.verdict.rawValue)") })
@@ -125,4 +127,21 @@ struct ValidateCommand: AsyncParsableCommand {
             }
         }
     }
+}
+
+/// A PostgreSQL server of this machine for one check, which kills it.
+private struct KillablePostgres: OutsideServer {
+    private let local: LocalPostgres
+
+    /// Starts one; nil where its programs are not installed.
+    static var starter: (@Sendable () async throws -> any OutsideServer)? {
+        guard LocalPostgres.isInstalled else { return nil }
+        return { KillablePostgres(local: try await LocalPostgres.start(isDurable: true)) }
+    }
+
+    var settings: [String: String] { ["AURUM_DATABASE_URL": local.url(schema: "public")] }
+
+    func kill() async throws { try await local.kill() }
+    func start() async throws { try await local.comeBack() }
+    func end() async { await local.endApart() }
 }

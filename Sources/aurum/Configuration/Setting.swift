@@ -79,6 +79,12 @@ extension Setting {
         key: ["exports", "directory"], kind: .text, standard: "off",
         help: "Folder that exports with the target directory are copied to, or off.")
 
+    static let backupDirectory = Setting(
+        key: ["backup", "directory"], kind: .text, standard: "off",
+        help: "Folder in which the server makes backups by itself, of its own for each server; or off.")
+    static let backupEveryMinutes = Setting(
+        key: ["backup", "everyMinutes"], kind: .integer(5...10_080), standard: "15",
+        help: "How often it makes one; all of a day are kept, and the last of each day for 30 days.")
     static let logBytesMax = Setting(
         key: ["events", "logBytesMax"], kind: .integer(0...1 << 50), standard: "0",
         help: "Bytes of the event log beyond which the oldest events are removed; 0 for no bound.")
@@ -106,6 +112,8 @@ extension Setting {
         dataDirectory, databaseURL, databaseTLS, databaseConnectionsMax, databaseSlow, httpHost, httpPort,
         metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
         eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, operatorName,
-        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory, logBytesMax, redisURL,
+        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory, backupDirectory, backupEveryMinutes,
+        logBytesMax,
+        redisURL,
     ]
 }

@@ -31,8 +31,8 @@ enum JobWiring {
     /// The queue of a server, and what an earlier release left behind given its jobs.
     static func queue(
         _ jobs: SQLJobStore, _ database: Database, market: Marketplace, exports: ExportService,
-        quarantine: QuarantineDesk, attribution: LogAttribution, clock: any WallClock, registry: MetricRegistry,
-        health: HealthRegistry
+        quarantine: QuarantineDesk, attribution: LogAttribution, budget: RetryBudget, clock: any WallClock,
+        registry: MetricRegistry, health: HealthRegistry
     ) async throws -> JobQueue {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
@@ -60,7 +60,7 @@ enum JobWiring {
                     "quarantine.tend", tendQuarantine, org: org, .every(hourly), missed: .runOnce, now: clock.now),
             ],
             reads: JobReads(database: database), clock: clock, registry: registry, health: health,
-            logger: Logger(label: "jobs"), configuration: configuration)
+            logger: Logger(label: "jobs"), budget: budget, configuration: configuration)
         // What ran when the last process ended comes first, so that what it lost for good can be adopted.
         try await queue.start()
         try await market.adopt()

@@ -41,10 +41,13 @@ struct RunningServer {
         var parts = try await parts(configuration, stores, trade)
         let (attribution, leads, capture) = (parts.attribution, parts.leads, stores.events.capture)
         let relay = OutboxRelay(
-            database: stores.database, health: stores.health, logger: Logger(label: "outbox"),
+            database: stores.database, health: stores.health, registry: stores.registry,
+            logger: Logger(label: "outbox"),
             exclusive: stores.runtime.roles.lock.relayTurn
         ) { batch in
-            try await capture.appendInternal(batch.map { InternalEvent($0) })
+            do { try await capture.appendInternal(batch.map { InternalEvent($0) }) } catch let refused
+                as InternalEventRefused where !refused.reasons.isEmpty
+            { throw OutboxRefused(reasons: refused.reasons) }
             try await Credits.follow(batch, attribution, leads)
         }
         let backups = Backups(
@@ -75,6 +78,13 @@ struct RunningServer {
         }
         services += metrics(configuration, stores)
         services.append(gateway)
+        if configuration[.backupDirectory] != Setting.backupDirectory.standard {
+            services.append(
+                BackupSchedule(
+                    backups: backups, directory: configuration[.backupDirectory],
+                    every: .seconds(configuration.integer(.backupEveryMinutes) * 60), registry: stores.registry,
+                    clock: stores.clock))
+        }
         return RunningServer(
             configuration: configuration, parts: parts, services: services + extra,
             newAdminToken: stores.newAdminToken, folder: stores.folder,
@@ -122,7 +132,8 @@ struct RunningServer {
         logAttribution.clean()
         let queue = try await JobWiring.queue(
             stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
-            attribution: logAttribution, clock: clock, registry: registry, health: stores.health)
+            attribution: logAttribution, budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry,
+            health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -164,7 +175,7 @@ struct RunningServer {
         return [
             MetricsServer(
                 host: address.host, port: address.port, registry: stores.registry, process: process,
-                logger: Logger(label: "metrics"))
+                cluster: stores.runtime.roles.metrics, logger: Logger(label: "metrics"))
         ]
     }
 

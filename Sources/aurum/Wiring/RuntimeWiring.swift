@@ -20,6 +20,7 @@ struct RuntimeWiring: Sendable {
         let isShared = database.dialect == .postgres
         let sessions = try await Sessions(database: database, clock: clock, isShared: isShared)
         let guards = GuardBook(registry: registry, health: health, clock: clock)
+        let holds = try await BreakerHolds(database: database, guards: guards, logger: Logger(label: "breakers"))
         guard let redis = try configuration.redis else {
             health.report(
                 "redis", .unconfigured, required: false, details: ["limits, locks and caches of this process"])
@@ -28,8 +29,8 @@ struct RuntimeWiring: Sendable {
                 roles: RuntimeRoles(
                     limiter: MemoryRateLimiter(clock: clock, meters: RateMeters(registry: registry)), cache: cache,
                     pubSub: MemoryPubSub(registry: registry), lock: MemoryLock(fences: fences, meters: meters),
-                    sessions: sessions, guards: guards),
-                services: [cache])
+                    sessions: sessions, guards: guards, holds: holds, metrics: MemorySharedMetrics(registry: registry)),
+                services: [cache, holds])
         }
         let client = try RedisClient(
             configuration: redis, registry: registry, health: health, logger: Logger(label: "redis"))
@@ -37,16 +38,18 @@ struct RuntimeWiring: Sendable {
         let pubSub = RedisPubSub(client: client, clock: clock, registry: registry)
         let shared = isShared ? RedisLock(client: client, pubSub: pubSub, fences: fences, meters: meters) : nil
         let lock: any Lock = if let shared { shared } else { MemoryLock(fences: fences, meters: meters) }
+        let metrics = RedisSharedMetrics(client: client, registry: registry, clock: clock)
         let cache = RedisCache(client: client, pubSub: pubSub, clock: clock, registry: registry)
         var services: [any Service] = [
             client, RedisWatch(client: client, sharesLocks: isShared, registry: registry, health: health), nodes,
-            pubSub, cache,
+            pubSub, cache, holds, metrics,
         ]
         if let shared { services.append(shared) }
         return RuntimeWiring(
             roles: RuntimeRoles(
                 limiter: RedisRateLimiter(client: client, clock: clock, registry: registry) { nodes.count },
-                cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards),
+                cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards, holds: holds,
+                metrics: metrics),
             services: services)
     }
 }

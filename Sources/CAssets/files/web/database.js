@@ -84,6 +84,10 @@
     if (newest !== slowest || plans !== planned || !all.slow.length) fill('slow', all.slow.map(slowRow));
     [slowest, planned] = [newest, plans];
     $('threshold').textContent = `Calls of more than ${length(all.slow_after_ms)}, newest first`;
+    fill('repeated', all.n_plus_one.map((one) => line(
+      element('th', '', one.route), element('td', '', one.statement), number(one.requests), number(one.runs_max),
+      time(one.last_at), element('td', '', one.sql),
+    )));
     fill('open', all.open.map((one) => line(
       element('th', '', one.name), element('td', '', one.kind), took(one.age_ms), number(one.statements),
     )));
