@@ -280,7 +280,7 @@ private struct UploadReader {
             return known ?? [:]
         }
         var found: [UploadKind: String] = [:]
-        for (name, value) in value.object ?? [:] {
+        for (name, value) in (value.object ?? [:]).sorted(by: { $0.key < $1.key }) {
             let field = "conversions.\(name.prefix(40))"
             guard let kind = UploadKind(rawValue: name) else {
                 report(field, "must be sale or lead")

@@ -301,7 +301,8 @@ extension UploadStore {
     /// Ends the job together with the one that goes on when something is due again.
     /// - Parameter isBlocked: what is due waits until the next minute, for nothing could be sent.
     func finish(_ destination: UID, isBlocked: Bool, _ job: RunningJob) async throws {
-        try await database.write("uploads.finish") { tx in
+        // Whoever makes something due schedules it, so that nothing that is not seen here is forgotten.
+        try await database.write("uploads.finish", isolation: .readCommitted) { tx in
             try job.complete(in: tx)
             let next = try tx.value(
                 Timestamp.self,

@@ -167,8 +167,8 @@ package struct UploadStore: Sendable {
             let waiting = try tx.all(
                 WaitingDestination.self,
                 """
-                SELECT DISTINCT org, destination FROM upload_items WHERE due_at IS NOT NULL OR state = 'sent'
-                ORDER BY org, destination
+                SELECT org, destination FROM upload_items WHERE due_at IS NOT NULL
+                UNION SELECT org, destination FROM upload_items WHERE state = 'sent'
                 """)
             for one in waiting { try schedule(one.id, org: one.org, at: tx.now, in: tx) }
         }

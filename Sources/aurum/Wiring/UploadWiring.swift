@@ -131,6 +131,10 @@ struct UploadPeople: Sendable {
         if known.person.clicks.isEmpty, let landing = conversion.source.landing {
             known.person.clicks = Self.clicks(in: landing, at: at)
         }
+        // Sites may know the person by the address, and may have been told a decision under it.
+        if let email = conversion.email {
+            known.identifiers.formUnion([email.exposed, email.normalized].map { PersonIdentifier(.user, $0) })
+        }
         known.consent = events.consent(org: org, of: Array(known.identifiers), policies)
         return known
     }
