@@ -228,6 +228,19 @@ import Validation
         }
     }
 
+    @Test func `stored credentials do not follow a destination to another address`() async throws {
+        let desk = try UploadDesk()
+        let google = try await desk.add(.google, at: "http://127.0.0.1:9")
+        let endpoint: JSONValue = ["endpoint": "https://example.com"]
+        await #expect(throws: UploadError.self) { try await desk.store.change(google, endpoint, org: UploadDesk.org) }
+        await #expect(throws: UploadError.unknownDestination) {
+            try await desk.store.change(google, ["dry_run": true], org: "another")
+        }
+        let given: JSONValue = ["endpoint": "https://example.com", "credentials": ["access_token": "abc"]]
+        let changed = try await desk.store.change(google, given, org: UploadDesk.org)
+        #expect(changed["endpoint"] == "https://example.com")
+    }
+
     @Test(arguments: [
         (#"{"network":"meta"}"#, "account"), (#"{"account":"12/../34"}"#, "account"),
         (#"{"conversions":{"sale":"Purchase","visit":"View"}}"#, "conversions.visit"),

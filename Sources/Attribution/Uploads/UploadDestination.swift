@@ -163,6 +163,10 @@ struct UploadDraft: Sendable {
             reader.word("state", ["active", "paused"], known?.isPaused == true ? "paused" : "active") == "paused"
         isDryRun = reader.flag("dry_run", known?.isDryRun ?? true)
         credentials = reader.credentials(network)
+        // Whoever may change where they are sent does not get to see the ones that are stored.
+        if let old, settings.endpoint != old.endpoint, credentials == nil {
+            reader.report("credentials", "must be given again with another endpoint")
+        }
         if !reader.problems.isEmpty { throw .invalid(reader.problems) }
     }
 
