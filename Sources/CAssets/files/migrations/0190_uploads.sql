@@ -7,7 +7,7 @@ CREATE TABLE upload_destinations (
     state TEXT NOT NULL CHECK (state IN ('active', 'paused', 'removed')),
     dry_run INTEGER NOT NULL CHECK (dry_run IN (0, 1)),
     configuration TEXT NOT NULL,
-    -- Sealed; no answer holds it.
+    -- Sealed, and in no answer.
     credentials TEXT,
     succeeded_at INTEGER,
     failed_at INTEGER,
@@ -38,7 +38,7 @@ CREATE TABLE upload_items (
     wanted_minor INTEGER NOT NULL,
     -- What the newest attempt carried.
     sent_minor INTEGER NOT NULL,
-    -- What the network said that it holds; NULL while it said nothing.
+    -- What the network said that it holds, NULL while it said nothing.
     told_minor INTEGER,
     is_returned INTEGER NOT NULL CHECK (is_returned IN (0, 1)),
     -- An attempt of the open action may have arrived.
