@@ -65,9 +65,10 @@ var targets: [Target] = [
         ]),
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),
-    // Floor 4: touchpoints, journeys, credit.
+    // Floor 4: touchpoints, journeys, credit, conversions for networks.
     .target(
-        name: "Attribution", dependencies: ["AurumCore", "Telemetry", "Database", "Events", crypto, logging]),
+        name: "Attribution",
+        dependencies: ["AurumCore", "Telemetry", "Database", "Events", "Runtime", crypto, logging]),
     // Floor 4: the dialogue engine.
     .target(
         name: "Conversation", dependencies: ["AurumCore", "Telemetry", "Database", "Runtime", yams, logging, crypto]),
@@ -79,7 +80,9 @@ var targets: [Target] = [
     // Floor 6: outside systems behind the roles of lower floors.
     .target(
         name: "Connectors",
-        dependencies: ["AurumCore", "Telemetry", "Runtime", "Leads", asyncHTTPClient, nioCore, nioHTTP1]),
+        dependencies: [
+            "AurumCore", "Telemetry", "Runtime", "Attribution", "Leads", asyncHTTPClient, crypto, nioCore, nioHTTP1,
+        ]),
     // Floor 6: HTTP, WebSocket and pages; translation only.
     .target(
         name: "Gateway",
@@ -134,7 +137,10 @@ var targets: [Target] = [
         name: "AccountsTests", dependencies: ["AurumCore", "Telemetry", "Database", "Accounts", "TestSupport"]),
     .testTarget(
         name: "AttributionTests",
-        dependencies: ["AurumCore", "Telemetry", "Attribution", "Database", "Events", "TestSupport", crypto, logging]),
+        dependencies: [
+            "AurumCore", "Telemetry", "Attribution", "Connectors", "Database", "Events", "Runtime", "TestSupport",
+            "Validation", asyncHTTPClient, crypto, logging,
+        ]),
     .testTarget(
         name: "ConversationTests",
         dependencies: ["AurumCore", "Telemetry", "Database", "Conversation", "TestSupport"]),

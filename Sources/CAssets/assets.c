@@ -104,6 +104,9 @@ static const unsigned char migration_0200_isolated_breakers[] = {
 static const unsigned char migration_0201_outbox_rejected[] = {
 #embed "files/migrations/0201_outbox_rejected.sql"
 };
+static const unsigned char migration_0190_uploads[] = {
+#embed "files/migrations/0190_uploads.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -157,6 +160,12 @@ static const unsigned char web_cohorts[] = {
 };
 static const unsigned char web_cohorts_js[] = {
 #embed "files/web/cohorts.js"
+};
+static const unsigned char web_uploads[] = {
+#embed "files/web/uploads.mustache"
+};
+static const unsigned char web_uploads_js[] = {
+#embed "files/web/uploads.js"
 };
 static const unsigned char web_jobs[] = {
 #embed "files/web/jobs.mustache"
@@ -276,6 +285,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0161_campaign_budgets.sql", migration_0161_campaign_budgets),
     ROW("migrations/0200_isolated_breakers.sql", migration_0200_isolated_breakers),
     ROW("migrations/0201_outbox_rejected.sql", migration_0201_outbox_rejected),
+    ROW("migrations/0190_uploads.sql", migration_0190_uploads),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),
@@ -293,6 +303,8 @@ static const aurum_asset table[] = {
     ROW("web/campaigns.js", web_campaigns_js),
     ROW("web/cohorts.mustache", web_cohorts),
     ROW("web/cohorts.js", web_cohorts_js),
+    ROW("web/uploads.mustache", web_uploads),
+    ROW("web/uploads.js", web_uploads_js),
     ROW("web/jobs.mustache", web_jobs),
     ROW("web/jobs.js", web_jobs_js),
     ROW("web/database.mustache", web_database),

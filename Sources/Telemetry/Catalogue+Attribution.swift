@@ -23,4 +23,10 @@ extension MetricDefinition {
         "aurum_attribution_network_claim_ratio", .gauge, labels: ["network"],
         "Conversions that a network claimed over those credited to it, in the newest reconciliation without "
             + "parameters of the organisation `default`.")
+    package static let uploadItems = MetricDefinition(
+        "aurum_upload_items_total", .counter, labels: ["destination", "outcome"],
+        "Conversions by what came of an attempt to send them, or why they were not sent.")
+    package static let uploadRequests = MetricDefinition(
+        "aurum_upload_batch_seconds", .histogram, labels: ["network", "action"],
+        "One batch of conversions at a network, every request of it.")
 }

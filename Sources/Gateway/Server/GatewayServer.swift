@@ -36,6 +36,8 @@ package struct GatewayParts: Sendable {
     package var postbacks: PostbackStore
     package var campaigns: CampaignReports
     package var growth: GrowthReports
+    /// nil where no connectors are wired.
+    package var uploads: Uploader?
     package var behaviour: BehaviourParts
     package var jobs: JobParts
     package var site: ChatSiteSettings
@@ -196,6 +198,9 @@ package struct GatewayServer: Service {
             logger: parts.logger
         ).register(in: book)
         PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
+        if let uploads = parts.uploads {
+            UploadRoutes(access: access, uploader: uploads, logger: parts.logger).register(in: book)
+        }
         BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
         ExportRoutes(access: access, exports: parts.behaviour.exports, bulk: parts.bulk).register(in: book)
         JobRoutes(access: access, parts: parts.jobs, clock: parts.clock).register(in: book)

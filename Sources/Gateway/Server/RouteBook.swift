@@ -70,6 +70,10 @@ package final class RouteBook {
         add(.put, path, description, handler)
     }
 
+    func patch(_ path: String, _ description: RouteDescription, use handler: @escaping Handler) {
+        add(.patch, path, description, handler)
+    }
+
     func delete(_ path: String, _ description: RouteDescription, use handler: @escaping Handler) {
         add(.delete, path, description, handler)
     }

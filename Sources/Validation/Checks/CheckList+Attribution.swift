@@ -18,6 +18,11 @@ extension CheckList {
             suites: ["attribution", "leads"],
             threshold: "the same file twice changes nothing; ROAS, CPA and CTR as by own arithmetic; to the minor unit",
             source: "attribution specification", body: spend),
+        Check(
+            id: "A04", title: "conversions reach networks once, and those who refuse never", phase: "integration",
+            suites: ["attribution", "leads"],
+            threshold: "two networks hold the price of the one who may be sent, nothing of GPC and denied advertising",
+            source: "attribution specification", body: uploads),
     ]
 
     private static let golden: [String: JSONValue] = [

@@ -8,20 +8,26 @@ internal import ServiceLifecycle
 internal import Synchronization
 
 /// Fake lead buyers as one real HTTP server: `POST /{code}/ping`, `POST /{code}/post`, `GET /{code}/book`, `GET /book`,
-/// `PUT /{code}/behaviour`.
+/// `PUT /{code}/behaviour`. Beside them fake advertising networks under `/meta` and `/google`; `GET /networks` tells
+/// what they counted.
 package struct FakesServer: Service {
     package let buyers: [FakeBuyer]
+    package let networks: [FakeNetwork]
     private let host: String
     private let requestedPort: Int
     private let logger: Logger
     private let bound = OneTimeValue<Int>()
     /// How long a request that must never be answered is held open.
     private static let hang = Duration.seconds(120)
-    private static let bodyBytesMax = 1 << 20
+    private static let bodyBytesMax = 4 << 20
 
     /// - Parameter port: 0 takes a free one; `port()` tells which.
-    package init(buyers: [FakeBuyerConfiguration], host: String = "127.0.0.1", port: Int = 0, logger: Logger) {
+    package init(
+        buyers: [FakeBuyerConfiguration], networks: [FakeNetwork] = FakeNetwork.Kind.allCases.map { FakeNetwork($0) },
+        host: String = "127.0.0.1", port: Int = 0, logger: Logger
+    ) {
         self.buyers = buyers.map { FakeBuyer($0) }
+        self.networks = networks
         self.host = host
         requestedPort = port
         self.logger = logger
@@ -37,12 +43,15 @@ package struct FakesServer: Service {
 
     package func buyer(_ code: String) -> FakeBuyer? { buyers.first { $0.code == code } }
 
+    package func network(_ kind: FakeNetwork.Kind) -> FakeNetwork? { networks.first { $0.kind == kind } }
+
     /// The port in use, as soon as the server listens.
     package func port() async throws -> Int { try await bound.value() }
 
     package func run() async throws {
         let router = Router()
         addRoutes(to: router)
+        addNetworks(to: router)
         let app = Application(
             router: router,
             configuration: .init(address: .hostname(host, port: requestedPort), serverName: "aurum-fakes"),
@@ -59,11 +68,12 @@ package struct FakesServer: Service {
     /// Runs a server on a free port around `body` and stops it afterwards.
     package static func withRunning<Result: Sendable>(
         buyers: [FakeBuyerConfiguration],
+        networks: [FakeNetwork] = FakeNetwork.Kind.allCases.map { FakeNetwork($0) },
         _ body: (_ server: FakesServer, _ baseURL: String) async throws -> Result
     ) async throws -> Result {
         var logger = Logger(label: "aurum.fakes")
         logger.logLevel = .critical
-        let server = FakesServer(buyers: buyers, logger: logger)
+        let server = FakesServer(buyers: buyers, networks: networks, logger: logger)
         var configuration = ServiceGroupConfiguration(services: [server], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(2)
         let group = ServiceGroup(configuration: configuration)
@@ -106,6 +116,33 @@ package struct FakesServer: Service {
                 let name = HTTPField.Name("Idempotency-Key")
             else { throw HTTPError(.notFound) }
             return try await send(buyer.post(try await document(of: request), key: request.headers[name] ?? ""))
+        }
+    }
+
+    private func addNetworks(to router: Router<BasicRequestContext>) {
+        router.get("/networks") { _, _ in
+            jsonResponse(200, ["networks": .array(networks.map(\.document))])
+        }
+        if let meta = network(.meta) {
+            router.post("/meta/:version/:pixel/events") { request, _ in
+                let authorization = request.headers[.authorization]
+                return try await send(meta.metaEvents(try await document(of: request), authorization: authorization))
+            }
+            router.get("/meta/:version/:pixel") { request, context in
+                let pixel = try context.parameters.require("pixel")
+                return try await send(meta.metaPixel(pixel, authorization: request.headers[.authorization]))
+            }
+        }
+        if let google = network(.google) {
+            router.post("/google/v1/events:ingest") { request, _ in
+                let authorization = request.headers[.authorization]
+                return try await send(
+                    google.googleEvents(try await document(of: request), authorization: authorization))
+            }
+            router.post("/google/token") { request, _ in
+                let form = try await request.body.collect(upTo: FakesServer.bodyBytesMax)
+                return try await send(google.googleToken(String(buffer: form)))
+            }
         }
     }
 

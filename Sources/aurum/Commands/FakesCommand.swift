@@ -5,13 +5,16 @@ internal import Telemetry
 internal import UnixSignals
 internal import Validation
 
-/// Two lead buyers as real HTTP servers on loopback.
+/// Two lead buyers and two advertising networks as real HTTP servers on loopback.
 struct FakesCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "fakes", abstract: "Run lead buyers to test against: real HTTP servers on loopback.",
+        commandName: "fakes",
+        abstract: "Run lead buyers and advertising networks to test against: real HTTP servers on loopback.",
         discussion: """
             Paths: POST /{code}/ping, POST /{code}/post, GET /{code}/book, PUT /{code}/behaviour {"behaviour":"slow"}.
             Behaviours: \(BuyerBehaviour.allCases.map(\.rawValue).joined(separator: ", ")).
+            Advertising networks take conversions as endpoints of `aurum uploads add`, with the access token
+            \(FakeNetwork.token); GET /networks tells what each counted.
             """)
 
     @Option(name: .long, help: "Port to listen on; 0 takes a free one.")
@@ -27,6 +30,8 @@ struct FakesCommand: AsyncParsableCommand {
         async let running: Void = group.run()
         let bound = try await server.port()
         for buyer in server.buyers { Output.line("buyer \(buyer.code) at http://127.0.0.1:\(bound)/\(buyer.code)") }
+        Output.line("network meta at http://127.0.0.1:\(bound)/meta/v21.0")
+        Output.line("network google at http://127.0.0.1:\(bound)/google")
         try await running
     }
 }

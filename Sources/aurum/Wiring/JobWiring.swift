@@ -31,14 +31,14 @@ enum JobWiring {
     /// The queue of a server, and what an earlier release left behind given its jobs.
     static func queue(
         _ jobs: SQLJobStore, _ database: Database, market: Marketplace, exports: ExportService,
-        quarantine: QuarantineDesk, attribution: LogAttribution, budget: RetryBudget, clock: any WallClock,
-        registry: MetricRegistry, health: HealthRegistry
+        quarantine: QuarantineDesk, attribution: LogAttribution, uploader: Uploader, budget: RetryBudget,
+        clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
     ) async throws -> JobQueue {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
         let queue = JobQueue(
             store: jobs,
-            handlers: market.handlers + [
+            handlers: market.handlers + uploader.handlers + [
                 // It keeps its place in the file, so that a stop never waits for it.
                 JobHandler(export, stopping: .interrupt, onCancel: onCancel[export.name]) { job in
                     try await exports.work(try job.uid("export"), org: job.org) { rows in
@@ -65,6 +65,8 @@ enum JobWiring {
         try await queue.start()
         try await market.adopt()
         try await exports.adopt()
+        try await uploader.store.adopt()
+        await uploader.report()
         return queue
     }
 

@@ -40,6 +40,7 @@ struct RunningServer {
         let trade = try Trade.open(configuration, stores)
         var parts = try await parts(configuration, stores, trade)
         let (attribution, leads, capture) = (parts.attribution, parts.leads, stores.events.capture)
+        let uploads = parts.uploads?.store
         let relay = OutboxRelay(
             database: stores.database, health: stores.health, registry: stores.registry,
             logger: Logger(label: "outbox"),
@@ -49,6 +50,7 @@ struct RunningServer {
                 as InternalEventRefused where !refused.reasons.isEmpty
             { throw OutboxRefused(reasons: refused.reasons) }
             try await Credits.follow(batch, attribution, leads)
+            if let uploads { try await UploadWiring.follow(batch, uploads, leads) }
         }
         let backups = Backups(
             database: stores.database, log: stores.events, gate: relay.gate, dataPath: stores.folder.path,
@@ -130,10 +132,11 @@ struct RunningServer {
             stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
             freeBytesMin: stores.eventLimits.freeBytesMin)
         logAttribution.clean()
+        let uploader = uploader(configuration, stores, trade, queries)
         let queue = try await JobWiring.queue(
             stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
-            attribution: logAttribution, budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry,
-            health: stores.health)
+            attribution: logAttribution, uploader: uploader, budget: stores.runtime.roles.guards.budget, clock: clock,
+            registry: registry, health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -156,6 +159,7 @@ struct RunningServer {
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),
             runtime: stores.runtime.roles)
+        made.uploads = uploader
         let apps = stores.policies.apps
         made.captureSettings = { org, app in
             let settings = apps.state(org: org, app: app).settings
@@ -164,6 +168,22 @@ struct RunningServer {
                 allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }))
         }
         return made
+    }
+
+    /// What tells advertising networks of conversions.
+    private static func uploader(
+        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade, _ queries: QueryEngine
+    ) -> Uploader {
+        let people = UploadPeople(
+            leads: LeadReads(database: stores.database), events: stores.events,
+            store: PolicyEventStore(base: stores.events.store, desk: stores.quarantine), queries: queries,
+            policies: stores.policies, clock: stores.clock)
+        return UploadWiring.uploader(
+            UploadStore(
+                database: stores.database, jobs: stores.jobs, sealer: stores.policies.sealer,
+                allowLoopback: configuration.egressAllowLoopback),
+            client: trade.client, guards: stores.runtime.roles.guards, people: people, clock: stores.clock,
+            registry: stores.registry, health: stores.health)
     }
 
     /// The metrics listener, unless it is off.

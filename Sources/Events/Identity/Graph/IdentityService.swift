@@ -70,7 +70,7 @@ extension PersonReport.Link {
 package struct IdentityService: Sendable {
     private let capture: EventCapture
     private let store: BlockEventStore
-    private let secret: InstallationSecret
+    let secret: InstallationSecret
     private let clock: any WallClock
     private let logger: Logger
     package let persons: PersonDirectory
