@@ -19,6 +19,12 @@ package final class JobQueue: Service {
         package var drain = JobLimits.drain
         /// No other process works on the store: whatever runs at the start was lost with the one before.
         package var isAlone = false
+        /// The component in health.
+        package var component = "jobs"
+        /// What health says of the store; nil for a database.
+        package var durability: String?
+        /// The store may be away, also at the start: then it is waited for, and the process is ready without it.
+        package var isOptional = false
 
         package init() {}
     }
@@ -50,11 +56,13 @@ package final class JobQueue: Service {
     private let endings: AsyncStream<Void>
     private let ended: AsyncStream<Void>.Continuation
 
-    /// - Parameter reads: for the gauges of what waits; nil for a store that cannot be counted.
+    /// - Parameters:
+    ///   - reads: for the gauges of what waits; nil for a store that cannot be counted.
+    ///   - gauges: shared with other queues of the process.
     package init(
-        store: any JobStore, handlers: [JobHandler], schedules: [JobSchedule] = [], reads: JobReads? = nil,
-        clock: any WallClock, registry: MetricRegistry, health: HealthRegistry, logger: Logger,
-        configuration: Configuration = Configuration()
+        store: any JobStore, handlers: [JobHandler], schedules: [JobSchedule] = [], reads: (any JobReading)? = nil,
+        gauges: JobGauges = JobGauges(), clock: any WallClock, registry: MetricRegistry, health: HealthRegistry,
+        logger: Logger, configuration: Configuration = Configuration()
     ) {
         self.store = store
         self.handlers = Dictionary(handlers.map { ($0.kind.name, $0) }, uniquingKeysWith: { $1 })
@@ -62,13 +70,15 @@ package final class JobQueue: Service {
         self.configuration = configuration
         self.clock = clock
         worker = UID(now: clock.now)
-        report = JobReport(reads: reads, clock: clock, registry: registry, health: health, logger: logger)
+        report = JobReport(
+            reads: reads, gauges: gauges, component: configuration.component, durability: configuration.durability,
+            isOptional: configuration.isOptional, clock: clock, registry: registry, health: health, logger: logger)
         (endings, ended) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 
     /// Works until graceful shutdown; then claims no more, waits for what runs, and gives the rest back.
     package func run() async throws {
-        try await start()
+        guard try await begin() else { return }
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.keepTime() }
             group.addTask { await self.store.listen() }
@@ -77,6 +87,21 @@ package final class JobQueue: Service {
                 await self.drain()
             }
             group.cancelAll()
+        }
+    }
+
+    /// `start()`, again and again where the store may be away; false when the process ends before it has come.
+    private func begin() async throws -> Bool {
+        while true {
+            do {
+                try await start()
+                return true
+            } catch {
+                guard configuration.isOptional else { throw error }
+                report.fails(error)
+            }
+            try? await cancelWhenGracefulShutdown { try await Task.sleep(for: self.configuration.poll) }
+            if Task.isShuttingDownGracefully || Task.isCancelled { return false }
         }
     }
 

@@ -63,6 +63,9 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
         return true
     }
 
+    /// Takes in a job that has its place already.
+    func load(_ job: JobRecord) { replace(nil, with: job) }
+
     package func update(_ job: JobRecord) { replace(jobs[job.seq], with: job) }
 
     package func updateClaimed(_ jobs: [JobRecord]) { for job in jobs { update(job) } }
