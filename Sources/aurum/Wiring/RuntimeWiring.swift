@@ -8,6 +8,8 @@ internal import Telemetry
 /// The roles of the floor of limits, locks and caches: of this process, or of the Redis that all nodes use.
 struct RuntimeWiring: Sendable {
     let roles: RuntimeRoles
+    /// Nil without `AURUM_REDIS_URL`.
+    let redis: RedisClient?
     /// Start order.
     let services: [any Service]
 
@@ -29,7 +31,7 @@ struct RuntimeWiring: Sendable {
                     limiter: MemoryRateLimiter(clock: clock, meters: RateMeters(registry: registry)), cache: cache,
                     pubSub: MemoryPubSub(registry: registry), lock: MemoryLock(fences: fences, meters: meters),
                     sessions: sessions, guards: guards),
-                services: [cache])
+                redis: nil, services: [cache])
         }
         let client = try RedisClient(
             configuration: redis, registry: registry, health: health, logger: Logger(label: "redis"))
@@ -47,6 +49,6 @@ struct RuntimeWiring: Sendable {
             roles: RuntimeRoles(
                 limiter: RedisRateLimiter(client: client, clock: clock, registry: registry) { nodes.count },
                 cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards),
-            services: services)
+            redis: client, services: services)
     }
 }

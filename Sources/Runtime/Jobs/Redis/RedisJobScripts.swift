@@ -74,7 +74,7 @@ enum RedisJobScripts {
 
     /// Keeps the sets in step with the rows. What a script writes is gathered and written at its end, so that a script
     /// that refuses has written nothing. The first write is one that a server without memory refuses; where it lets
-    /// that pass it lets all of the script pass.
+    /// that pass it lets all of the script pass. What makes room may go on without.
     private static let writes = #"""
         local BONUS = { ['0'] = 60000000, ['1'] = 0, ['2'] = -60000000, ['3'] = -600000000 }
         local DUES, ROWS = {}, P .. ':rows'
@@ -175,8 +175,8 @@ enum RedisJobScripts {
             for i = 1, #l, 1000 do redis.call(command, key, unpack(l, i, math.min(i + 999, #l))) end
           end
         end
-        local function store()
-          redis.call('HSET', P .. ':meta', 'at', text(now))
+        local function store(frees)
+          if not frees then redis.call('HSET', P .. ':meta', 'at', text(now)) end
           flush('HDEL', hdel)
           flush('ZREM', rem)
           for _, l in pairs(del) do
@@ -465,7 +465,7 @@ enum RedisJobScripts {
               one(hdel, P .. ':rate', key)
               one(rem, P .. ':rateEnds', key)
             end
-            if #seqs > 0 or #keys > 0 then store() end
+            if #seqs > 0 or #keys > 0 then store(true) end
             return #seqs
             """#)
 
