@@ -1,11 +1,11 @@
 package import AurumCore
 
 /// What people see of the jobs on Redis. Looking costs the server a little for each type; a list looks at no more than
-/// `lookedAtMax` jobs of a type.
+/// `lookedAtMax` jobs of a type and kind of state: beyond, those that are due, end or began last.
 package struct RedisJobReads: JobReading {
     private let store: RedisJobStore
 
-    private static let lookedAtMax = 5000
+    private static let lookedAtMax = 2000
 
     package init(_ store: RedisJobStore) { self.store = store }
 

@@ -5,10 +5,12 @@
 /// |---|---|
 /// | `rows`, `body`, `extra` | hashes by number: what changes, what never does, and notes with failed attempts |
 /// | `ids`, `held` | hashes: number by id; number of who holds a unique key or a tick |
-/// | `due:P`, `when:G` | sorted sets: scheduled jobs of a priority, and of a group, by time |
-/// | `all:G`, `count` | the jobs of a group by number; how many of a group are in a state |
+/// | `due:P` | sorted sets: scheduled jobs of a priority by time |
+/// | `later:G` | those of a group that were not due when they were written |
+/// | `aside:G`, `kept:G` | waiting and parked jobs of a group by number; those that are over by their purge |
+/// | `count` | how many of a group are in a state |
 /// | `ready`, `parked:O|K` | parked jobs by the time that their rate promised; those under a full key by place |
-/// | `running`, `cancelling`, `dead:G`, `keep` | by lease, by the moment of the wish, of the death, of the purge |
+/// | `running`, `cancelling`, `dead:G` | by lease, by the moment of the wish, of the death |
 /// | `usage`, `rate`, `rateEnds` | what runs under keys, states of rates and when they end |
 /// | `waiting`, `types`, `schedules` | waiting jobs of an organisation, groups, plans |
 /// | `kids:I`, `parents:I` | links between jobs, by id |
@@ -79,7 +81,7 @@ enum RedisJobScripts {
         local BONUS = { ['0'] = 60000000, ['1'] = 0, ['2'] = -60000000, ['3'] = -600000000 }
         local DUES, ROWS = {}, P .. ':rows'
         for p = 0, 3 do DUES[tostring(p)] = P .. ':due:' .. p end
-        local RUNNING, CANCELLING, READIES, KEPT = P .. ':running', P .. ':cancelling', P .. ':ready', P .. ':keep'
+        local RUNNING, CANCELLING, READIES = P .. ':running', P .. ':cancelling', P .. ':ready'
         local rem, add, hdel, hset, del, names = {}, {}, {}, {}, {}, {}
         local function one(t, key, v)
           local l = t[key]
@@ -99,9 +101,10 @@ enum RedisJobScripts {
           if not g then
             local name = f[GROUP]
             g = {
-              org = string.match(name, '^[^\t]*'), all = P .. ':all:' .. name, when = P .. ':when:' .. name,
-              dead = P .. ':dead:' .. name, n = {},
+              org = string.match(name, '^[^\t]*'), later = P .. ':later:' .. name, aside = P .. ':aside:' .. name,
+              kept = P .. ':kept:' .. name, dead = P .. ':dead:' .. name, n = {},
             }
+            g.hasLater = redis.call('EXISTS', g.later) == 1
             names[name] = g
           end
           return g
@@ -110,11 +113,14 @@ enum RedisJobScripts {
           local s = f[STATE]
           if s == 's' then
             two(add, DUES[f[PRIORITY]], f[DUE], seq)
-            two(add, g.when, f[DUE], seq)
+            if tonumber(f[DUE]) > now then two(add, g.later, f[DUE], seq) end
           elseif s == 'r' then
             two(add, RUNNING, f[LEASE], seq)
             if f[CANCEL] ~= '' then two(add, CANCELLING, f[CANCEL], seq) end
+          elseif s == 'w' then
+            two(add, g.aside, seq, seq)
           elseif s == 'p' then
+            two(add, g.aside, seq, seq)
             if f[READY] ~= '' then
               two(add, READIES, f[READY], seq)
             else
@@ -123,23 +129,26 @@ enum RedisJobScripts {
           elseif s == 'x' then
             two(add, g.dead, f[FINISHED], seq)
           end
-          if f[KEEP] ~= '' then two(add, KEPT, f[KEEP], seq) end
+          if f[KEEP] ~= '' then two(add, g.kept, f[KEEP], seq) end
           g.n[s] = (g.n[s] or 0) + 1
         end
         local function leave(seq, f, g)
           local s = f[STATE]
           if s == 's' then
             one(rem, DUES[f[PRIORITY]], seq)
-            one(rem, g.when, seq)
+            if g.hasLater then one(rem, g.later, seq) end
           elseif s == 'r' then
             one(rem, RUNNING, seq)
             if f[CANCEL] ~= '' then one(rem, CANCELLING, seq) end
+          elseif s == 'w' then
+            one(rem, g.aside, seq)
           elseif s == 'p' then
+            one(rem, g.aside, seq)
             one(rem, f[READY] ~= '' and READIES or P .. ':parked:' .. g.org .. '|' .. f[KEY], seq)
           elseif s == 'x' then
             one(rem, g.dead, seq)
           end
-          if f[KEEP] ~= '' then one(rem, KEPT, seq) end
+          if f[KEEP] ~= '' then one(rem, g.kept, seq) end
           g.n[s] = (g.n[s] or 0) - 1
         end
         local function hold(seq, f, isHeld)
@@ -157,7 +166,6 @@ enum RedisJobScripts {
             two(hset, ROWS, seq, row)
             if not old then
               two(hset, P .. ':ids', new[ID], seq)
-              two(add, g.all, seq, seq)
               g.isNew = true
             end
           else
@@ -165,7 +173,6 @@ enum RedisJobScripts {
             one(hdel, P .. ':body', seq)
             one(hdel, P .. ':extra', seq)
             one(hdel, P .. ':ids', old[ID])
-            one(rem, g.all, seq)
             one(del, 1, P .. ':kids:' .. old[ID])
             one(del, 1, P .. ':parents:' .. old[ID])
           end
@@ -455,18 +462,23 @@ enum RedisJobScripts {
     static let purge = RedisScript(
         head + writes + #"""
             if isShut('') then return 0 end
-            local limit = take()
-            local seqs = redis.call('ZRANGEBYSCORE', P .. ':keep', '-inf', '(' .. text(now), 'LIMIT', 0, limit)
-            for i, row in ipairs(values(P .. ':rows', seqs)) do
-              if row then change(seqs[i], split(row), nil) else one(rem, KEPT, seqs[i]) end
+            local limit, count = tonumber(take()), 0
+            for _, name in ipairs(redis.call('SMEMBERS', P .. ':types')) do
+              if count >= limit then break end
+              local key, last = P .. ':kept:' .. name, '(' .. text(now)
+              local seqs = redis.call('ZRANGEBYSCORE', key, '-inf', last, 'LIMIT', 0, limit - count)
+              for i, row in ipairs(values(P .. ':rows', seqs)) do
+                if row then change(seqs[i], split(row), nil) else one(rem, key, seqs[i]) end
+              end
+              count = count + #seqs
             end
             local keys = redis.call('ZRANGEBYSCORE', P .. ':rateEnds', '-inf', text(now), 'LIMIT', 0, limit)
             for _, key in ipairs(keys) do
               one(hdel, P .. ':rate', key)
               one(rem, P .. ':rateEnds', key)
             end
-            if #seqs > 0 or #keys > 0 then store(true) end
-            return #seqs
+            if count > 0 or #keys > 0 then store(true) end
+            return count
             """#)
 
     /// ARGV: the token of the gate. Others may write again.
@@ -485,74 +497,92 @@ enum RedisJobScripts {
             return 0
             """#, isRead: true)
 
+    /// The first so many of what is due or will be, of each priority.
+    private static let heads = #"""
+        local function heads(command, first, last, most)
+          local seqs = {}
+          for p = 0, 3 do
+            local some = redis.call(command, P .. ':due:' .. p, first, last, 'LIMIT', 0, most)
+            for i = 1, #some do seqs[#seqs + 1] = some[i] end
+          end
+          return seqs, values(P .. ':rows', seqs)
+        end
+
+        """#
+
     /// ARGV: the organisation, or nothing for all. For each group and open state: group, state, how many, of the
-    /// scheduled how many are due, and the earliest time.
+    /// scheduled how many are due, and the earliest time, where it is among the first hundred of its priority.
     static let counts = RedisScript(
-        head + #"""
-            local org, answer = take(), {}
+        head + heads + #"""
+            local org, answer, first = take(), {}, {}
+            local _, rows = heads('ZRANGEBYSCORE', '-inf', text(now), 100)
+            for _, row in ipairs(rows) do
+              if row then
+                local f = split(row)
+                local known = first[f[GROUP]]
+                if not known or tonumber(f[DUE]) < tonumber(known) then first[f[GROUP]] = f[DUE] end
+              end
+            end
             local all = redis.call('HGETALL', P .. ':count')
             for i = 1, #all, 2 do
               local group, state = string.match(all[i], '^(.*)\t(.)$')
-              local isOpen = state ~= 'd' and state ~= 'c' and tonumber(all[i + 1]) > 0
+              local count = tonumber(all[i + 1])
+              local isOpen = state ~= 'd' and state ~= 'c' and count > 0
               if isOpen and (org == '' or string.sub(group, 1, #org + 1) == org .. '\t') then
-                local due, first = 0, ''
+                local due, at = 0, ''
                 if state == 's' then
-                  due = redis.call('ZCOUNT', P .. ':when:' .. group, '-inf', text(now))
-                  first = redis.call('ZRANGE', P .. ':when:' .. group, 0, 0, 'WITHSCORES')[2] or ''
+                  local later = P .. ':later:' .. group
+                  due = math.max(0, count - redis.call('ZCOUNT', later, '(' .. text(now), '+inf'))
+                  at = first[group] or ''
+                  if due == 0 then at = redis.call('ZRANGE', later, 0, 0, 'WITHSCORES')[2] or '' end
                 end
-                for _, value in ipairs({ group, state, all[i + 1], due, first }) do answer[#answer + 1] = value end
+                for _, value in ipairs({ group, state, count, due, at }) do answer[#answer + 1] = value end
               end
             end
             return answer
             """#, isRead: true)
 
     /// ARGV: organisation, type or nothing, a state or nothing, `due` or `scheduled` or nothing, the number before
-    /// which, limit, and how many of a group are looked at. The jobs, newest first.
+    /// which, limit, and how many of a set are looked at. The jobs, newest first.
     static let list = RedisScript(
-        head + #"""
+        head + heads + #"""
             local org, type, state, when, top = take(), take(), take(), take(), take()
             local limit, most = tonumber(take()), tonumber(take())
-            local found = {}
+            local found, wanted, names = {}, {}, groups(org, type)
+            for _, group in ipairs(names) do wanted[group] = true end
             local function keep(seqs)
               for _, seq in ipairs(seqs) do if top == '' or seq < top then found[#found + 1] = seq end end
             end
-            -- The newest of a group, all of them or those in the state.
-            local function scan(key)
-              local last, offset, got = top == '' and '+inf' or '(' .. top, 0, 0
-              while got < limit and offset < most do
-                local page = redis.call('ZREVRANGEBYSCORE', key, last, '-inf', 'LIMIT', offset, 200)
-                local rows = state == '' and {} or values(P .. ':rows', page)
-                for i, seq in ipairs(page) do
-                  if state == '' or (rows[i] and string.match(rows[i], '^%d+|(.)') == state) then
-                    found[#found + 1] = seq
-                    got = got + 1
-                  end
-                end
-                offset = offset + 200
-                if #page < 200 then break end
-              end
+            local function filter(seqs, rows, test)
+              local some = {}
+              for i, row in ipairs(rows) do if row and test(row) then some[#some + 1] = seqs[i] end end
+              keep(some)
             end
-            if state == 'r' then
-              local wanted = {}
-              for _, group in ipairs(groups(org, type)) do wanted[group] = true end
-              local page = redis.call('ZRANGE', P .. ':running', 0, most - 1)
-              local mine = {}
-              for i, row in ipairs(values(P .. ':rows', page)) do
-                if row and wanted[split(row)[GROUP]] then mine[#mine + 1] = page[i] end
+            local function isMine(row) return wanted[split(row)[GROUP]] end
+            local function isInState(row) return string.match(row, '^%d+|(.)') == state end
+            local function among(seqs)
+              if state == '' then keep(seqs) else filter(seqs, values(P .. ':rows', seqs), isInState) end
+            end
+            if state == '' or when == 'due' then
+              local seqs, rows = heads('ZREVRANGEBYSCORE', text(now), '-inf', most)
+              filter(seqs, rows, isMine)
+            end
+            if state == '' or state == 'r' then
+              local seqs = redis.call('ZRANGE', P .. ':running', 0, most - 1)
+              filter(seqs, values(P .. ':rows', seqs), isMine)
+            end
+            for _, group in ipairs(names) do
+              if state == '' or when == 'scheduled' then
+                local key = P .. ':later:' .. group
+                keep(redis.call('ZREVRANGEBYSCORE', key, '+inf', '(' .. text(now), 'LIMIT', 0, most))
               end
-              keep(mine)
-            else
-              for _, group in ipairs(groups(org, type)) do
-                if state == 's' then
-                  local first, last = text(now), '-inf'
-                  if when == 'scheduled' then first, last = '+inf', '(' .. text(now) end
-                  local key = P .. ':when:' .. group
-                  keep(redis.call('ZREVRANGEBYSCORE', key, first, last, 'LIMIT', 0, most))
-                elseif state == 'x' then
-                  keep(redis.call('ZREVRANGE', P .. ':dead:' .. group, 0, most - 1))
-                else
-                  scan(P .. ':all:' .. group)
-                end
+              if state == '' or state == 'w' or state == 'p' then
+                among(redis.call('ZREVRANGE', P .. ':aside:' .. group, 0, most - 1))
+              end
+              if state == 'x' then
+                keep(redis.call('ZREVRANGE', P .. ':dead:' .. group, 0, most - 1))
+              elseif state == '' or state == 'd' or state == 'c' then
+                among(redis.call('ZREVRANGE', P .. ':kept:' .. group, 0, most - 1))
               end
             end
             table.sort(found, function(x, y) return x > y end)
