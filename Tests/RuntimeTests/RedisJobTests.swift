@@ -197,6 +197,14 @@ struct RedisJobTests {
         #expect(try await test.claim().count == 2)
     }
 
+    @Test func `times beyond the calendar are the nearest that can be read`() async throws {
+        let test = try await JobHarness(.redis)
+        let late = try await test.add(test.new(due: Timestamp(microseconds: .max)))
+        let early = try await test.add(test.new(due: Timestamp(microseconds: -5)))
+        #expect(try await test.job(late).dueAt == Timestamp.end)
+        #expect(try await test.claim().map(\.id) == [early])
+    }
+
     @Test func `names may hold what separates texts`() async throws {
         let test = try await JobHarness(.redis)
         let odd = "a|b%7c\tc\nd}{é"

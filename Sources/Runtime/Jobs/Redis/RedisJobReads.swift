@@ -7,6 +7,9 @@ package struct RedisJobReads: JobReading {
 
     private static let lookedAtMax = 2000
 
+    /// The largest number of 16 digits.
+    private static let placeMax: Int64 = 9_999_999_999_999_999
+
     package init(_ store: RedisJobStore) { self.store = store }
 
     package func counts(org: String?) async throws -> [JobReads.Count] {
@@ -32,7 +35,8 @@ package struct RedisJobReads: JobReading {
         var top = ""
         if let before {
             // Numbers never fall behind the clock, and ids begin with the time in milliseconds.
-            let place = try await store.job(before, org: org)?.seq ?? Int64(before.high >> 16) * 1000
+            let place =
+                try await store.job(before, org: org)?.seq ?? min(Int64(before.high >> 16) * 1000, Self.placeMax)
             top = RedisJobText.place(place)
         }
         let answer = try await store.run(

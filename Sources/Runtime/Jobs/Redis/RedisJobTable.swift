@@ -71,6 +71,8 @@ final class RedisJobTable: JobTable {
     private func need(held fields: [String]) throws {
         let missing = fields.filter { snapshot.held[$0] == nil }
         if !missing.isEmpty { throw RedisJobMissing([.held(missing)]) }
+        // Also where its row was read before it took the key.
+        read.formUnion(fields.compactMap { snapshot.held[$0] ?? nil })
     }
 
     /// The first so many of an index as this transaction sees it: what it has itself taken out of it does not count.

@@ -32,7 +32,10 @@ struct RedisJobText: Sendable {
     // MARK: writing
 
     init(_ job: JobRecord, revision: Int64) {
-        func text(_ moment: Timestamp?) -> String { moment.map { String($0.microseconds) } ?? "" }
+        // A time beyond the calendar's end could not be read again.
+        func text(_ moment: Timestamp?) -> String {
+            moment.map { String(min(max($0.microseconds, 0), Timestamp.end.microseconds)) } ?? ""
+        }
         let fields: [String] = [
             String(revision), Self.letter(job.state), String(job.fence), job.worker?.hex ?? "", text(job.leaseUntil),
             text(job.startedAt), String(job.attempt), text(job.readyAt),
@@ -40,7 +43,8 @@ struct RedisJobText: Sendable {
             job.isUniqueHeld || job.tick != nil ? "1" : "0", String(job.children), text(job.dueAt),
             text(job.cancelAt), String(job.parentsOpen), text(job.finishedAt), text(job.keepUntil),
             job.hasKeys ? "1" : "0", Self.scope(job), String(job.priority.rank),
-            String(job.keepsDone.microseconds), job.id.hex, Self.group(job.org, job.type),
+            String(min(job.keepsDone.microseconds, Timestamp.end.microseconds)), job.id.hex,
+            Self.group(job.org, job.type),
             Self.escape(job.concurrency?.key ?? ""), Self.unique(job) ?? "", String(job.losses),
             job.progressMillionths.map { String($0) } ?? "", job.deadReason?.rawValue ?? "",
         ]
