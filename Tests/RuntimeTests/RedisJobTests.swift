@@ -197,6 +197,37 @@ struct RedisJobTests {
         #expect(try await test.claim().count == 2)
     }
 
+    @Test func `the turn of one script ends, claims and refuses as the desk does`() async throws {
+        let test = try await JobHarness(.redis)
+        let brief = JobKind("test.brief", keepsDone: .zero)
+        let ids = [
+            try await test.add(test.new("a", unique: ("u", .untilDone))),
+            try await test.add(test.new("b", kind: brief)),
+            try await test.add(test.new("c")),
+        ]
+        let claimed = try await test.claim()
+        #expect(claimed.map(\.id) == ids)
+        let child = try await test.add(test.new("d", after: [ids[2]]))
+        // One that somebody waits for, and one of an old claim, beside two that end as most do.
+        let ends =
+            claimed.map { JobEnd($0.claim, .done, job: $0) } + [
+                JobEnd(JobClaim(seq: claimed[0].seq, fence: 1), .done, job: claimed[0])
+            ]
+        func end(_ ends: [JobEnd], limit: Int = 0) async throws -> JobTurnResult {
+            try await test.store.turn(JobTurn(worker: test.one, ends: ends, limit: limit))
+        }
+        #expect(
+            try await end([ends[0], ends[0], ends[1], ends[3]]).ended.map { $0?.state } == [.done, .done, .done, nil])
+        #expect(try await end([ends[0], ends[1]]).ended.map { $0?.state } == [.done, nil])
+        #expect(try await test.store.job(ids[1], org: "acme") == nil)
+        #expect(try await test.job(ids[0]).keepUntil == test.clock.now + JobLimits.keepDone)
+        #expect(try await !test.store.enqueue([test.new(unique: ("u", .untilDone))])[0].isDuplicate)
+        // Its worker does not know of the child yet; the script finds out, and the desk does it.
+        let last = try await end([ends[2]], limit: 10)
+        #expect(last.ended.map { $0?.state } == [.done] && last.claimed.count == 2)
+        #expect(last.claimed.contains { $0.id == child })
+    }
+
     @Test func `times beyond the calendar are the nearest that can be read`() async throws {
         let test = try await JobHarness(.redis)
         let late = try await test.add(test.new(due: Timestamp(microseconds: .max)))

@@ -80,7 +80,7 @@ package struct JobCrash: Sendable {
             try tx.run(
                 .dialect(
                     sqlite: "CREATE TABLE begun (job BLOB PRIMARY KEY, tries INTEGER NOT NULL) STRICT",
-                    postgres: "CREATE TABLE begun (job BYTEA PRIMARY KEY, tries BIGINT NOT NULL)"))
+                    postgres: "CREATE TABLE begun (job BYTEA PRIMARY KEY, tries INTEGER NOT NULL)"))
         }
         let started = ContinuousClock.now
         var result = Result(
