@@ -7,7 +7,7 @@ import Testing
 struct JobConformance {
     @Test(arguments: JobStoreKind.allCases)
     func `a job is claimed once, and its end is settled however often it is told`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let id = try await test.add(test.new("a"))
         #expect(try await test.store.hasDue())
         let claimed = try await test.claim()
@@ -23,7 +23,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `the order is due time less the bonus of the priority`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let start = test.clock.now
         test.clock.advance(by: .seconds(1000))
         let cases: [(String, JobPriority, Int)] = [
@@ -43,7 +43,7 @@ struct JobConformance {
     func `failed attempts come back later each time, then the job is dead, then it is redriven`(
         _ kind: JobStoreKind
     ) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let id = try await test.add(test.new())
         for attempt in 1...3 {
             let job = try #require(try await test.claim().first)
@@ -66,7 +66,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a fault can name its delay or forbid another attempt`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         try await test.add(test.new())
         let job = try #require(try await test.claim().first)
         let again = try await test.end(job, .failed(code: "busy", detail: "", retry: .after(.seconds(77))))
@@ -81,7 +81,7 @@ struct JobConformance {
     func `of two claims of a job that end in one turn the newer one counts, and its key is left once`(
         _ kind: JobStoreKind
     ) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         for name in ["a", "b", "c", "d"] {
             try await test.add(test.new(name, concurrency: JobConcurrency("key", limit: 2)))
         }
@@ -102,7 +102,7 @@ struct JobConformance {
     func `a lost lease gives the job to another, and the first holder's words count no more`(
         _ kind: JobStoreKind
     ) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let id = try await test.add(test.new(kind: JobKind("test.work", attemptsMax: 9)))
         let first = try #require(try await test.claim().first)
         test.clock.advance(by: .seconds(20))
@@ -132,7 +132,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a process that is alone takes back what the one before it held`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         for _ in 0..<5 { try await test.add(test.new()) }
         #expect(try await test.claim().count == 5)
         #expect(try await test.store.recover().rescued == 5)
@@ -141,7 +141,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a job that is given back has lost no attempt`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         try await test.add(test.new())
         let job = try #require(try await test.claim().first)
         let back = try await test.end(job, .released)
@@ -152,7 +152,7 @@ struct JobConformance {
     @Test(arguments: JobStoreKind.allCases)
     func `a unique key answers the job that holds it, for as long as its scope says`(_ kind: JobStoreKind) async throws
     {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         func add(_ key: String, _ scope: JobUniqueness) async throws -> JobReceipt {
             try await test.store.enqueue([test.new(unique: (key, scope))])[0]
         }
@@ -176,7 +176,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a dead job whose key was taken meanwhile is not redriven`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let id = try await test.add(test.new(unique: ("k", .untilDone)))
         try await test.kill(id)
         let second = try await test.add(test.new(unique: ("k", .untilDone)))
@@ -189,7 +189,7 @@ struct JobConformance {
     func `a concurrency key lets so many run, over all workers, and the next in its place`(
         _ kind: JobStoreKind
     ) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let key = JobConcurrency("exports", limit: 2)
         var ids: [UID] = []
         for _ in 0..<5 { ids.append(try await test.add(test.new(concurrency: key))) }
@@ -214,7 +214,7 @@ struct JobConformance {
     func `a turn that only put jobs aside says so, and the next finds what is behind them`(
         _ kind: JobStoreKind
     ) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         for _ in 0..<(JobLimits.parkRounds + 5) {
             try await test.add(test.new(concurrency: JobConcurrency("one", limit: 1)))
         }
@@ -227,7 +227,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a job that its rate put aside leaves its room when it is cancelled`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (key, rate) = (JobConcurrency("one", limit: 1), JobRate("vendor", count: 1, per: .seconds(100)))
         try await test.add(test.new("a", concurrency: key, rate: rate))
         let second = try await test.add(test.new("b", concurrency: key, rate: rate))
@@ -242,7 +242,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a rate key lets so many begin in its period, in order`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let rate = JobRate("vendor", count: 3, per: .seconds(30))
         var ids: [UID] = []
         for _ in 0..<7 { ids.append(try await test.add(test.new(rate: rate))) }
@@ -258,7 +258,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `after a long stop no more begin at once than the rate allows`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let rate = JobRate("vendor", count: 3, per: .seconds(30))
         for _ in 0..<20 { try await test.add(test.new(rate: rate)) }
         #expect(try await test.claim().count == 3)
@@ -270,7 +270,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a job waits for its parents and dies with them`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (a, b) = (try await test.add(test.new("a")), try await test.add(test.new("b")))
         let child = try await test.add(test.new("c", after: [a, b]))
         let grandchild = try await test.add(test.new("d", after: [child]))
@@ -300,7 +300,7 @@ struct JobConformance {
     @Test(arguments: JobStoreKind.allCases)
     func `a cancellation ends what waits at once and gives what runs thirty seconds`(_ kind: JobStoreKind) async throws
     {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let waiting = try await test.add(test.new(due: test.clock.now + .seconds(60)))
         #expect(try await test.store.cancel(waiting, org: "acme").state == .cancelled)
         await #expect(throws: JobError.wrongState(.cancelled)) { try await test.store.cancel(waiting, org: "acme") }
@@ -321,7 +321,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a cancelled job that is given back ends cancelled`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let id = try await test.add(test.new())
         let job = try #require(try await test.claim().first)
         #expect(try await test.store.cancel(id, org: "acme").state == .running)
@@ -331,7 +331,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a full queue takes nothing of a batch and drops nothing`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind, waitingMax: 5)
+        let test = try await JobHarness(kind, waitingMax: 5)
         for _ in 0..<4 { try await test.add(test.new()) }
         await #expect(throws: JobError.queueFull) { try await test.store.enqueue([test.new(), test.new()]) }
         var other = test.new()
@@ -345,7 +345,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `what is out of bounds is refused with a reason`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let big = String(repeating: "x", count: JobLimits.payloadBytes)
         await #expect(throws: JobError.payloadTooLarge) { try await test.add(test.new(big)) }
         let parents = (0...JobLimits.parents).map { _ in UID(now: test.clock.now) }
@@ -362,7 +362,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `what is over is kept for its time`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let done = try await test.add(test.new())
         let gone = try await test.add(test.new(kind: JobKind("test.work", keepsDone: .zero)))
         for job in try await test.claim() { try await test.end(job, .done) }
@@ -379,7 +379,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `dead letters come back at the rate that is asked for`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         for _ in 0..<20 { try await test.add(test.new()) }
         for job in try await test.claim() { try await test.end(job, .failed(code: "no", detail: "", retry: .never)) }
         let none = try await test.store.redrive(
@@ -397,7 +397,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `dead letters that cannot come back do not keep those behind them`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let parent = try await test.add(test.new())
         let child = test.new(after: [parent])
         _ = try await test.store.enqueue(Array(repeating: child, count: JobLimits.redriveBatch + 1))
@@ -414,7 +414,7 @@ struct JobConformance {
     @Test(arguments: JobStoreKind.allCases)
     func `a rate out of bounds is the nearest that is not`(_ kind: JobStoreKind) async throws {
         for rate in [1e-13, -1, .nan, .infinity] {
-            let test = try JobHarness(kind)
+            let test = try await JobHarness(kind)
             for _ in 0..<2 { try await test.add(test.new()) }
             for job in try await test.claim() {
                 try await test.end(job, .failed(code: "no", detail: "", retry: .never))
@@ -429,7 +429,7 @@ struct JobConformance {
 
     @Test(arguments: JobStoreKind.allCases)
     func `a tick makes one job, however many nodes look`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let schedule = try JobSchedule(
             "minute", JobHarness.kind, org: "acme", .every(.seconds(60)), now: test.clock.now)
         try await test.store.keep(schedule)

@@ -1,5 +1,6 @@
 import AurumCore
 import Database
+import Logging
 import Runtime
 import Telemetry
 import TestSupport
@@ -7,12 +8,36 @@ import Testing
 
 /// Which store a test runs on.
 enum JobStoreKind: String, CaseIterable, CustomTestStringConvertible, Sendable {
-    case memory, sql, postgres
+    case memory, sql, postgres, redis
 
     /// Those in a database.
     static let inDatabase: [JobStoreKind] = [.sql, .postgres]
 
     var testDescription: String { rawValue }
+}
+
+/// A Redis with a client that runs as long as the value lives.
+final class RedisSite: Sendable {
+    let server: RedisServer?
+    let client: RedisClient
+    let registry = MetricRegistry()
+    private let running: Task<Void, any Error>
+
+    /// - Parameter url: of one that is there; nil starts a server.
+    init(_ url: String? = nil, _ options: [String] = []) async throws {
+        let server = url == nil ? try await RedisServer(options) : nil
+        self.server = server
+        var configuration = try RedisConfiguration(url: url ?? server?.url ?? "")
+        configuration.commandTimeout = .seconds(30)
+        let client = try RedisClient(
+            configuration: configuration, registry: registry, health: HealthRegistry(clock: SystemWallClock()),
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        self.client = client
+        running = Task { try await client.run() }
+        try #require(await client.waitUntilAvailable(within: .seconds(30)))
+    }
+
+    deinit { running.cancel() }
 }
 
 /// A store of jobs with a clock that stands until it is moved, and two workers.
@@ -23,19 +48,29 @@ struct JobHarness: Sendable {
     let two: UID
     /// Kept as long as its store.
     let open: OpenDatabase?
+    let redis: RedisSite?
 
     static let kind = JobKind("test.work", attemptsMax: 3)
 
-    init(_ kind: JobStoreKind, waitingMax: Int = JobLimits.waitingPerOrg) throws {
+    /// - Parameter url: of a Redis that is there; nil starts a server where one is needed.
+    init(_ kind: JobStoreKind, waitingMax: Int = JobLimits.waitingPerOrg, url: String? = nil) async throws {
         one = UID(now: clock.now)
         two = UID(now: clock.now)
         switch kind {
-        case .memory:
+        case .redis:
             open = nil
+            let site = try await RedisSite(url)
+            redis = site
+            store = RedisJobStore(
+                client: site.client, clock: clock, registry: site.registry, name: UID(now: clock.now).hex,
+                time: clock, waitingMax: waitingMax)
+        case .memory:
+            (open, redis) = (nil, nil)
             store = MemoryJobStore(clock: clock, waitingMax: waitingMax)
         case .sql, .postgres:
             let open = try OpenDatabase(clock: clock, on: kind == .postgres ? .postgres : .ofTestRun)
             self.open = open
+            redis = nil
             store = SQLJobStore(
                 database: open.database, fences: SQLFences(database: open.database), registry: open.registry,
                 waitingMax: waitingMax)

@@ -31,7 +31,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `a job of a transaction that is undone never was`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (store, database) = try sql(test)
         let job = test.new()
         await #expect(throws: Stop.self) {
@@ -48,7 +48,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `effects commit with the end of their job, and a stale worker's do not`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (store, database) = try sql(test)
         try await database.write("test.table") { try $0.run("CREATE TABLE effects (id TEXT NOT NULL)") }
         let id = try await test.add(test.new())
@@ -78,10 +78,15 @@ struct JobStoreTests {
         #expect(names == JobColumn.allCases.map(\.name))
     }
 
-    @Test(arguments: JobStoreKind.inDatabase)
+    @Test(arguments: JobStoreKind.allCases.filter { $0 != .memory })
     func `memory and table do the same to the same words`(_ kind: JobStoreKind) async throws {
-        for seed in UInt64(1)...6 {
-            let (memory, table) = (try JobHarness(.memory), try JobHarness(kind))
+        try await Self.compare(kind, seeds: 1...6)
+    }
+
+    /// Does the same to a store in memory and to another one.
+    static func compare(_ kind: JobStoreKind, seeds: ClosedRange<UInt64>, url: String? = nil) async throws {
+        for seed in seeds {
+            let (memory, table) = (try await JobHarness(.memory), try await JobHarness(kind, url: url))
             var random = SeededRandom(seed: seed)
             var (mine, theirs) = ([UID](), [UID]())
             var (claims, tableClaims) = ([JobRecord](), [JobRecord]())
@@ -140,7 +145,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `the queue runs what is due and says how it ended`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (store, database) = try sql(test)
         let seen = Mutex<[String]>([])
         let follow = JobKind("test.follow")
@@ -235,7 +240,7 @@ struct JobStoreTests {
     )
         async throws
     {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (slow, kept) = (JobKind("test.slow"), JobKind("test.kept"))
         let (begun, begin) = AsyncStream<Void>.makeStream()
         let (stopping, stop) = AsyncStream<Void>.makeStream()
@@ -276,7 +281,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `a full queue takes what ends work under way, and answers duplicates`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind, waitingMax: 2)
+        let test = try await JobHarness(kind, waitingMax: 2)
         let (store, database) = try sql(test)
         let (unique, job) = (test.new(unique: ("k", .untilDone)), test.new())
         let id = try await test.add(unique)
@@ -291,7 +296,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `a rate that is used no more leaves nothing behind`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (_, database) = try sql(test)
         try await test.add(test.new(rate: JobRate("vendor", count: 1, per: .seconds(10))))
         for job in try await test.claim() { try await test.end(job, .done) }
@@ -306,7 +311,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `a stop ends the turns although there is always more to do`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (begun, begin) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
         let (store, job) = (test.store, test.new())
         let queue = try queue(
@@ -337,7 +342,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `a running job is told of its cancellation`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (begun, begin) = AsyncStream<Void>.makeStream()
         let queue = try queue(
             test,
@@ -359,7 +364,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `a cancellation tells the owner in its transaction, or is refused`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let (_, database) = try sql(test)
         try await database.write("test.table") { try $0.run("CREATE TABLE told (id TEXT NOT NULL)") }
         let kept = JobKind("test.kept")
@@ -383,7 +388,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `what people see is counted by type and state`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let reads = JobReads(database: try #require(test.open).database)
         for _ in 0..<3 { try await test.add(test.new()) }
         try await test.add(test.new(due: test.clock.now + .seconds(60)))

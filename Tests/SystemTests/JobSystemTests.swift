@@ -23,6 +23,57 @@ import Validation
         #expect(result.effects == 10_000 && result.distinct == 10_000, "\(result)")
     }
 
+    @Test func `ten thousand jobs on Redis whose workers are killed twenty times have each effect once`()
+        async throws
+    {
+        var crash = JobCrash()
+        crash.isOnRedis = true
+        crash.executable = AurumBinary.path
+        crash.seed = UInt64.random(in: 0...1_000_000)
+        print("jobs on Redis: workers killed with seed \(crash.seed)")
+        let result = try await crash.run()
+        #expect(result.kills == 20, "\(result)")
+        #expect(result.effects == 10_000 && result.distinct == 10_000, "\(result)")
+    }
+
+    @Test func `jobs on Redis are done and shown beside the others, and missed by nobody while it is away`()
+        async throws
+    {
+        let (folder, redis) = (TemporaryFolder(), try await RedisServer())
+        let server = SpawnedServer(
+            executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error", "AURUM_REDIS_URL": redis.url],
+            dataDirectory: folder.file("data"))
+        let target = try await server.start()
+        let admin = TestClient(url: target.url, key: target.adminToken)
+        let deadline = ContinuousClock.now + .seconds(60)
+        var made = try await admin.post("/v1/jobs/trial", ["count": 50])
+        while made.status == 503, ContinuousClock.now < deadline {
+            made = try await admin.post("/v1/jobs/trial", ["count": 50])
+        }
+        #expect(made.status == 200 && made.body["home"] == "redis", "\(made.text)")
+        let command = try await AurumBinary.run(
+            ["jobs", "trial", "--count", "5"], environment: ["AURUM_DATA_DIR": folder.file("data")])
+        #expect(command.status == 0 && command.output.contains("enqueued 5 jobs.trial in redis"), "\(command.output)")
+        var done: [JSONValue] = []
+        while done.count < 55, ContinuousClock.now < deadline {
+            done = try await admin.get("/v1/jobs?type=jobs.trial&state=done&limit=200").body["jobs"]?.array ?? []
+        }
+        #expect(done.count == 55 && done.allSatisfy { $0["home"] == "redis" && $0["attempt"] == 1 })
+        let id = try #require(done.first?["id"]?.string)
+        #expect(try await admin.get("/v1/jobs/\(id)").body["home"] == "redis")
+        #expect(try await admin.post("/v1/jobs/\(id)/cancel", [:]).status == 409)
+        try await redis.kill()
+        var list = try await admin.get("/v1/jobs?limit=10")
+        while list.body["unavailable"] != ["redis"], ContinuousClock.now < deadline {
+            list = try await admin.get("/v1/jobs?limit=10")
+        }
+        #expect(list.status == 200 && list.body["unavailable"] == ["redis"], "\(list.text)")
+        let refused = try await admin.post("/v1/jobs/trial", [:])
+        #expect(refused.status == 503 && refused.text.contains("jobs_unavailable"), "\(refused.text)")
+        #expect(try await admin.get("/v1/jobs/overview").body["schedules"]?.array?.isEmpty == false)
+        await server.stop()
+    }
+
     @Test func `the command shows jobs with and without a server, and the page is there`() async throws {
         let folder = TemporaryFolder()
         let server = SpawnedServer(

@@ -7,8 +7,9 @@ internal import Synchronization
 internal import Telemetry
 
 /// The job queue from enqueue to done, with empty bodies, on databases of its own: a SQLite file, and a PostgreSQL
-/// server that is started for it where its programs are installed.
-package func jobBench(tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
+/// and a Redis server that are started for it where their programs are installed.
+/// - Parameter redisURL: a Redis to use instead.
+package func jobBench(tiny: Bool, seed: UInt64, redisURL: String? = nil) async throws -> [BenchRow] {
     let jobs = tiny ? 400 : 100_000
     let memory = try JobLoad.logic(jobs: jobs)
     var rows = [
@@ -18,6 +19,7 @@ package func jobBench(tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
     ]
     rows += try await jobRows(
         ("runtime.jobs.sqlite", "runtime.jobs.keys", "runtime.jobs.wait_p95"), on: .sqlite, tiny: tiny)
+    rows += try await redisJobRows(redisURL, tiny: tiny)
     let names = ("runtime.jobs.postgres", "runtime.jobs.postgres.keys", "runtime.jobs.postgres.wait_p95")
     guard LocalPostgres.isInstalled else {
         let why = "not measured: PostgreSQL's programs (initdb, postgres, psql) are not installed"
@@ -38,9 +40,42 @@ package func jobBench(tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
     return rows
 }
 
+/// The same on Redis: as most of them run, with an append-only file that is synced each second; and the rate of one
+/// that is synced before each answer.
+private func redisJobRows(_ url: String?, tiny: Bool) async throws -> [BenchRow] {
+    let names = ("runtime.jobs.redis", "runtime.jobs.redis.keys", "runtime.jobs.redis.wait_p95")
+    guard url != nil || LocalRedis.isInstalled else {
+        let why = "not measured: redis-server is not installed and no --redis-url was given"
+        return [(names.0, 10_000.0, "jobs/s"), (names.1, 0.5, "of the rate without"), (names.2, 50.0, "ms")].map {
+            BenchRow(name: $0, value: 0, unit: $2, bar: $1, higherIsBetter: $2 != "ms", n: 0, notJudged: why)
+        }
+    }
+    var rows: [BenchRow] = []
+    let local = try url == nil ? LocalRedis(sync: "everysec") : nil
+    defer { local?.end() }
+    try await FleetNode.with(url ?? local?.url ?? "") { node in
+        rows += try await jobRows(
+            names, on: .redis(node.client), tiny: tiny, bar: 10_000,
+            durability: url == nil ? "on a Redis with appendfsync everysec" : "on the Redis that was given")
+    }
+    guard url == nil else { return rows }
+    let synced = try LocalRedis(sync: "always")
+    defer { synced.end() }
+    let count = tiny ? 400 : 30_000
+    try await FleetNode.with(synced.url) { node in
+        let rate = try await JobLoad(jobs: count, place: .redis(node.client)).run()
+        rows.append(
+            BenchRow(
+                name: "runtime.jobs.redis.always", value: rate, unit: "jobs/s", higherIsBetter: true, n: count,
+                note: "the same on a Redis with appendfsync always"))
+    }
+    return rows
+}
+
 /// Rate, rate with keys, and wait on one engine.
 private func jobRows(
-    _ names: (rate: String, keys: String, wait: String), on place: JobLoad.Place, tiny: Bool
+    _ names: (rate: String, keys: String, wait: String), on place: JobLoad.Place, tiny: Bool, bar: Double = 5000,
+    durability: String = "durable"
 ) async throws -> [BenchRow] {
     let count = tiny ? 400 : 30_000
     let sync = String(format: "%.2f ms (median)", try JobLoad.syncSeconds() * 1000)
@@ -50,8 +85,8 @@ private func jobRows(
     let late = waits.sorted()[min(waits.count - 1, waits.count * 95 / 100)]
     return [
         BenchRow(
-            name: names.rate, value: plain, unit: "jobs/s", bar: 5000, higherIsBetter: true, n: count,
-            note: "enqueue to done, durable, in batches of \(JobLimits.batch); one fdatasync takes \(sync)"),
+            name: names.rate, value: plain, unit: "jobs/s", bar: bar, higherIsBetter: true, n: count,
+            note: "enqueue to done, \(durability), in batches of \(JobLimits.batch); one fdatasync takes \(sync)"),
         BenchRow(
             name: names.keys, value: keyed / plain, unit: "of the rate without", bar: 0.5, higherIsBetter: true,
             n: tiny ? 400 : 10_000, note: String(format: "%.0f jobs/s with 100 keys of one job at a time", keyed)),
@@ -67,6 +102,7 @@ private struct JobLoad {
     enum Place {
         case sqlite
         case postgres(LocalPostgres)
+        case redis(RedisClient)
     }
 
     let jobs: Int
@@ -77,7 +113,7 @@ private struct JobLoad {
     private static let schemas = Atomic<Int>(0)
 
     private struct Site {
-        let store: SQLJobStore
+        let store: any JobStore
         let close: () -> Void
     }
 
@@ -86,6 +122,10 @@ private struct JobLoad {
         let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-bench-\(UUID().uuidString)")
         let location: DatabaseLocation
         switch place {
+        case .redis(let client):
+            let name = "bench-\(UID(now: clock.now))"
+            return Site(
+                store: RedisJobStore(client: client, clock: clock, registry: registry, name: name), close: {})
         case .sqlite:
             try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
             location = .sqlite(path: folder.appending(path: "records.sqlite").path)

@@ -19,6 +19,8 @@ package struct JobCrash: Sendable {
     package var seed: UInt64 = 7
     /// Where the jobs are; nil for a SQLite file in a temporary folder.
     package var server: LocalPostgres?
+    /// Whether the jobs are on a Redis of its own and only their effects in the database, each behind a row of its own.
+    package var isOnRedis = false
     /// Starts a worker on a database: `executable` with these arguments and the file's path or the URL.
     package var executable = "/proc/self/exe"
     package var arguments = ["bench", "runtime", "--jobs-worker"]
@@ -57,13 +59,28 @@ package struct JobCrash: Sendable {
             _ = try await server.newSchema(schema)
             path = server.url(schema: schema)
         }
-        let site = try await Self.open(path)
+        let redis = isOnRedis ? try LocalRedis(sync: "everysec") : nil
+        defer { redis?.end() }
+        guard let redis else { return try await run(path, nil) }
+        let place = path + "#" + redis.url
+        var result: Result?
+        try await FleetNode.with(redis.url) { result = try await run(place, $0.client) }
+        guard let result else { throw BenchFailure("the jobs did not come to an end") }
+        return result
+    }
+
+    private func run(_ path: String, _ client: RedisClient?) async throws -> Result {
+        let site = try await Self.open(path, client)
         defer { try? site.database.close() }
         try await site.database.write("bench.effects") { tx in
             try tx.run(
                 .dialect(
                     sqlite: "CREATE TABLE effects (job BLOB NOT NULL, worker BLOB NOT NULL)",
                     postgres: "CREATE TABLE effects (job BYTEA NOT NULL, worker BYTEA NOT NULL)"))
+            try tx.run(
+                .dialect(
+                    sqlite: "CREATE TABLE begun (job BLOB PRIMARY KEY, tries INTEGER NOT NULL) STRICT",
+                    postgres: "CREATE TABLE begun (job BYTEA PRIMARY KEY, tries INTEGER NOT NULL)"))
         }
         let started = ContinuousClock.now
         var result = Result(
@@ -138,9 +155,17 @@ package struct JobCrash: Sendable {
 
     // MARK: a worker
 
-    /// Works on the jobs of a database until it is killed.
+    /// Works on the jobs of a database, or of a Redis beside it, until it is killed.
     package static func work(_ path: String) async throws {
-        let site = try await open(path)
+        guard let url = redisURL(path) else { return try await work(try await open(path, nil)) }
+        try await FleetNode.with(url) { try await work(try await open(path, $0.client)) }
+    }
+
+    private static func redisURL(_ path: String) -> String? {
+        path.lastIndex(of: "#").map { String(path[path.index(after: $0)...]) }
+    }
+
+    private static func work(_ site: Site) async throws {
         let (database, store, worker) = (site.database, site.store, UID(now: SystemWallClock().now))
         var configuration = JobQueue.Configuration()
         configuration.lease = lease
@@ -153,8 +178,9 @@ package struct JobCrash: Sendable {
                 JobHandler(kind) { job in
                     let id = job.id
                     try await database.write("bench.effect", isolation: .readCommitted) { tx in
+                        guard try isFirst(job, in: tx, site) else { return }
                         try tx.run("INSERT INTO effects (job, worker) VALUES (\(id), \(worker))")
-                        try job.complete(in: tx)
+                        if site.redis == nil { try job.complete(in: tx) }
                     }
                 }
             ], clock: clock, registry: MetricRegistry(), health: HealthRegistry(clock: clock),
@@ -168,14 +194,29 @@ package struct JobCrash: Sendable {
         }
     }
 
+    /// Whether the effect of a job on Redis is still to come: the row that keeps it single is in the database, for
+    /// the job cannot be completed there.
+    private static func isFirst(_ job: RunningJob, in tx: Transaction, _ site: Site) throws -> Bool {
+        guard site.redis != nil else { return true }
+        try tx.run(
+            """
+            INSERT INTO begun (job, tries) VALUES (\(job.id), 1)
+            ON CONFLICT (job) DO UPDATE SET tries = begun.tries + 1
+            """)
+        return try tx.value(Int.self, "SELECT tries FROM begun WHERE job = \(job.id)") == 1
+    }
+
     // MARK: the database
 
     private struct Site: Sendable {
         let database: Database
-        let store: SQLJobStore
+        let store: any JobStore
+        /// Nil where jobs and effects are in one database.
+        let redis: RedisJobReads?
 
         func progress() async throws -> Progress {
-            try await database.read("bench.progress") { tx in
+            if let redis { return try await progress(redis) }
+            return try await database.read("bench.progress") { tx in
                 try tx.one(
                     Progress.self,
                     """
@@ -186,6 +227,23 @@ package struct JobCrash: Sendable {
                         (SELECT COUNT(DISTINCT job) FROM effects) AS distinct_jobs FROM jobs
                     """)
             } ?? Progress()
+        }
+
+        private func progress(_ redis: RedisJobReads) async throws -> Progress {
+            var progress =
+                try await database.read("bench.progress.redis") { tx in
+                    try tx.one(
+                        Progress.self,
+                        """
+                        SELECT COUNT(*) AS done, 0 AS dead, 0 AS open,
+                            (SELECT COALESCE(SUM(tries), 0) FROM begun) AS attempts, COUNT(*) AS effects,
+                            COUNT(DISTINCT job) AS distinct_jobs FROM effects
+                        """)
+                } ?? Progress()
+            for count in try await redis.counts(org: org) {
+                if count.state == .dead { progress.dead += count.count } else { progress.open += count.count }
+            }
+            return progress
         }
     }
 
@@ -204,36 +262,53 @@ package struct JobCrash: Sendable {
         }
     }
 
-    private static func open(_ path: String) async throws -> Site {
+    private static func open(_ place: String, _ client: RedisClient?) async throws -> Site {
         let registry = MetricRegistry()
+        let path = redisURL(place) == nil ? place : String(place.prefix { $0 != "#" })
         let location: DatabaseLocation =
             path.hasPrefix("/") ? .sqlite(path: path) : try DatabaseLocation(url: path, requireTLS: true)
         let database = try await Database.open(location, registry: registry, clock: SystemWallClock())
+        if let client {
+            let store = RedisJobStore(client: client, clock: SystemWallClock(), registry: registry, name: "crash")
+            return Site(database: database, store: store, redis: RedisJobReads(store))
+        }
         return Site(
             database: database,
             store: SQLJobStore(
-                database: database, fences: SQLFences(database: database, isShared: true), registry: registry))
+                database: database, fences: SQLFences(database: database, isShared: true), registry: registry),
+            redis: nil)
     }
 }
 
 extension JobCrash {
-    /// The runs as figures: effects that are missing or doubled, on SQLite and on PostgreSQL.
+    /// The runs as figures: effects that are missing or doubled, on SQLite, on Redis and on PostgreSQL.
     package func rows() async throws -> [BenchRow] {
-        let first = try await row("runtime.jobs.crash")
+        let first = try await [row("runtime.jobs.crash"), redisRow()]
         let name = "runtime.jobs.postgres.crash"
         guard LocalPostgres.isInstalled else {
-            return [
-                first,
+            return first + [
                 BenchRow(
                     name: name, value: 0, unit: "effects wrong", bar: 0, n: 0,
-                    notJudged: "not measured: PostgreSQL's programs (initdb, postgres, psql) are not installed"),
+                    notJudged: "not measured: PostgreSQL's programs (initdb, postgres, psql) are not installed")
             ]
         }
         var other = self
         let server = try await LocalPostgres.start(isDurable: true)
         defer { server.end() }
         other.server = server
-        return [first, try await other.row(name)]
+        return first + [try await other.row(name)]
+    }
+
+    private func redisRow() async throws -> BenchRow {
+        let name = "runtime.jobs.redis.crash"
+        guard LocalRedis.isInstalled else {
+            return BenchRow(
+                name: name, value: 0, unit: "effects wrong", bar: 0, n: 0,
+                notJudged: "not measured: redis-server is not installed")
+        }
+        var other = self
+        other.isOnRedis = true
+        return try await other.row(name)
     }
 
     private func row(_ name: String) async throws -> BenchRow {

@@ -2,7 +2,7 @@ internal import AurumCore
 internal import Foundation
 internal import Synchronization
 
-/// A `redis-server` of this machine for one benchmark, in a folder of its own, without disk.
+/// A `redis-server` of this machine for one benchmark, in a folder of its own, without disk unless told.
 final class LocalRedis: Sendable {
     let port: Int
     private let folder: String
@@ -15,15 +15,16 @@ final class LocalRedis: Sendable {
 
     var url: String { "redis://127.0.0.1:\(port)" }
 
-    init() throws {
+    /// - Parameter sync: `appendfsync` of its append-only file: `always` or `everysec`; nil for none.
+    init(sync: String? = nil) throws {
         do throws(FreePort.NoPort) { port = try FreePort.next() } catch { throw BenchFailure("no free port") }
         folder = NSTemporaryDirectory() + "aurum-bench-" + UUID().uuidString
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         process = Process()
         process.executableURL = URL(fileURLWithPath: Self.server)
         process.arguments = [
-            "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder,
-            "--daemonize", "no",
+            "--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", sync == nil ? "no" : "yes",
+            "--appendfsync", sync ?? "no", "--dir", folder, "--daemonize", "no",
         ]
         process.standardOutput = FileHandle.nullDevice
         process.standardError = FileHandle.nullDevice

@@ -1,23 +1,12 @@
 internal import Accounts
 internal import AurumCore
 internal import Hummingbird
-package import Runtime
-
-/// The job queue as the gateway sees it.
-package struct JobParts: Sendable {
-    package let queue: JobQueue
-    package let store: SQLJobStore
-    package let reads: JobReads
-
-    package init(queue: JobQueue, store: SQLJobStore, reads: JobReads) {
-        (self.queue, self.store, self.reads) = (queue, store, reads)
-    }
-}
+internal import Runtime
 
 /// Work in the background: what waits, what runs, what is dead, and doing something about it.
 struct JobRoutes: Sendable {
     let access: Access
-    let parts: JobParts
+    let places: JobPlaces
     let clock: any WallClock
 
     private static let missing = Problem.notFound(code: "job_unknown", detail: "There is no such job.")
@@ -27,7 +16,7 @@ struct JobRoutes: Sendable {
         book.get(
             "/v1/jobs",
             RouteDescription(
-                "Jobs, newest first.", tag: "jobs", scope: .systemRead,
+                "Jobs of the database and of Redis, newest first.", tag: "jobs", scope: .systemRead,
                 query: [
                     "state": "due, scheduled, waiting, parked, running, done, dead or cancelled.",
                     "type": "For example leads.route.", "before": "Only jobs older than this id.",
@@ -40,7 +29,7 @@ struct JobRoutes: Sendable {
                 "Jobs by type and state, workers, schedules and what runs now.", tag: "jobs", scope: .systemRead)
         ) { request, _ in
             let principal = try access.require(.systemRead, request)
-            return .json(try await parts.reads.overview(org: principal.org, now: clock.now))
+            return .json(try await places.overview(org: principal.org, now: clock.now))
         }
         book.get(
             "/v1/jobs/{id}",
@@ -48,8 +37,10 @@ struct JobRoutes: Sendable {
         ) { request, context in
             let principal = try access.require(.systemRead, request)
             let id = try RequestInput.uid("id", context, missing: Self.missing)
-            guard let job = try await parts.store.job(id, org: principal.org) else { throw Self.missing }
-            return .json(job.json(now: clock.now))
+            return try await Self.answering {
+                guard let found = try await places.job(id, org: principal.org) else { throw Self.missing }
+                return .json(found.job.json(now: clock.now, home: found.home))
+            }
         }
         book.post(
             "/v1/jobs/{id}/cancel",
@@ -60,7 +51,8 @@ struct JobRoutes: Sendable {
             let principal = try access.require(.policiesWrite, request)
             let id = try RequestInput.uid("id", context, missing: Self.missing)
             return try await Self.answering {
-                .json(try await parts.queue.cancel(id, org: principal.org).json(now: clock.now))
+                let after = try await places.cancel(id, org: principal.org)
+                return .json(after.job.json(now: clock.now, home: after.home))
             }
         }
         book.post(
@@ -72,7 +64,8 @@ struct JobRoutes: Sendable {
             let principal = try access.require(.policiesWrite, request)
             let id = try RequestInput.uid("id", context, missing: Self.missing)
             return try await Self.answering {
-                .json(try await parts.store.redrive(id, org: principal.org).json(now: clock.now))
+                let after = try await places.redrive(id, org: principal.org)
+                return .json(after.job.json(now: clock.now, home: after.home))
             }
         }
         book.post(
@@ -82,6 +75,35 @@ struct JobRoutes: Sendable {
                 body: ["type": "leads.route", "since": "2026-11-20T00:00:00Z", "rate": 10]
             ).bulk
         ) { try await redrive($0, $1) }
+        book.post(
+            "/v1/jobs/trial",
+            RouteDescription(
+                "Enqueues jobs that do nothing, to see the queue work: on Redis where there is one.", tag: "jobs",
+                scope: .policiesWrite, body: ["count": 100])
+        ) { try await trial($0, $1) }
+    }
+
+    private func trial(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try access.require(.policiesWrite, request)
+        let body = try await RequestInput.json(request)
+        var problems: [FieldProblem] = []
+        if body.object == nil { problems.append(FieldProblem(field: "", detail: "the body must be an object")) }
+        for name in (body.object ?? [:]).keys.sorted() where name != "count" {
+            problems.append(FieldProblem(field: String(name.prefix(40)), detail: "unknown field"))
+        }
+        let count = body["count"] == nil ? 1 : body["count"]?.integer.flatMap { Int(exactly: $0) } ?? 0
+        if !JobTrial.counts.contains(count) {
+            problems.append(
+                FieldProblem(field: "count", detail: "must be a whole number from 1 to \(JobTrial.counts.upperBound)"))
+        }
+        guard problems.isEmpty else { throw Problem.invalid(problems) }
+        return try await Self.answering {
+            let enqueued = try await JobTrial.enqueue(count, org: principal.org, in: places)
+            return .json([
+                "enqueued": .integer(Int64(enqueued)), "type": .string(JobTrial.kind.name),
+                "home": .string(places.place(for: JobTrial.kind).home.rawValue),
+            ])
+        }
     }
 
     private func list(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -96,9 +118,12 @@ struct JobRoutes: Sendable {
             before = id
         }
         let limit = try RequestInput.integer("limit", request, in: 1...JobLimits.listMax, standard: 50)
-        let jobs = try await parts.reads.list(
+        let answer = try await places.list(
             org: principal.org, state: state, type: RequestInput.text("type", request), before: before, limit: limit)
-        return .json(["jobs": .array(jobs.map { $0.json(now: clock.now) })])
+        return .json([
+            "jobs": .array(answer.value.map { $0.job.json(now: clock.now, home: $0.home) }),
+            "unavailable": .array(answer.away.map { .string($0.rawValue) }),
+        ])
     }
 
     private func redrive(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -126,16 +151,30 @@ struct JobRoutes: Sendable {
             problems.append(FieldProblem(field: "rate", detail: "must be a number from 0.001 to 10000"))
         }
         guard problems.isEmpty else { throw Problem.invalid(problems) }
-        let count = try await parts.store.redrive(org: principal.org, type: type, since: since, rate: rate)
-        return .json(["redriven": .integer(Int64(count))])
+        let answer = try await places.redrive(org: principal.org, type: type, since: since, rate: rate)
+        return .json([
+            "redriven": .integer(Int64(answer.value)),
+            "unavailable": .array(answer.away.map { .string($0.rawValue) }),
+        ])
     }
 
     private static func answering(_ body: () async throws -> Response) async throws -> Response {
-        do { return try await body() } catch let error as JobError { throw Problem(error) }
+        do { return try await body() } catch let error as JobError {
+            throw Problem(error)
+        } catch let error as RedisError { throw Problem(error) }
     }
 }
 
 extension Problem {
+    /// Jobs on Redis, where the server or a wish to it failed.
+    init(_ error: RedisError) {
+        let sentence =
+            error == .outcomeUnknown
+            ? "The connection to Redis broke: it may have been done. Look before you ask again."
+            : "The jobs on Redis cannot be reached now (\(error.tag)). Try again later."
+        self = .unavailable(code: "jobs_unavailable", detail: sentence)
+    }
+
     init(_ error: JobError) {
         switch error {
         case .unknownJob: self = .notFound(code: "job_unknown", detail: "There is no such job.")

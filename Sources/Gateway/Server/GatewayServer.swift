@@ -39,7 +39,7 @@ package struct GatewayParts: Sendable {
     /// nil where no connectors are wired.
     package var uploads: Uploader?
     package var behaviour: BehaviourParts
-    package var jobs: JobParts
+    package var jobs: JobPlaces
     package var site: ChatSiteSettings
     package var registry: MetricRegistry
     package var health: HealthRegistry
@@ -58,7 +58,7 @@ package struct GatewayParts: Sendable {
         eventPolicies: EventPolicies, quarantine: QuarantineDesk, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        logAttribution: LogAttributionParts, behaviour: BehaviourParts, jobs: JobParts, site: ChatSiteSettings,
+        logAttribution: LogAttributionParts, behaviour: BehaviourParts, jobs: JobPlaces, site: ChatSiteSettings,
         registry: MetricRegistry,
         health: HealthRegistry, clock: any WallClock, logger: Logger, runtime: RuntimeRoles
     ) {
@@ -203,7 +203,7 @@ package struct GatewayServer: Service {
         }
         BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
         ExportRoutes(access: access, exports: parts.behaviour.exports, bulk: parts.bulk).register(in: book)
-        JobRoutes(access: access, parts: parts.jobs, clock: parts.clock).register(in: book)
+        JobRoutes(access: access, places: parts.jobs, clock: parts.clock).register(in: book)
         KeyRoutes(access: access, keys: parts.keys).register(in: book)
         SessionRoutes(access: access).register(in: book)
         HealthRoutes(access: access, health: parts.health).register(in: book)

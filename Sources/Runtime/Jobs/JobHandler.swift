@@ -35,6 +35,7 @@ package struct JobHandler: Sendable {
         _ kind: JobKind, versions: ClosedRange<Int>? = nil, stopping: Stopping = .finish,
         makesCalls: Bool = false, onCancel: OnCancel? = nil, body: @escaping @Sendable (RunningJob) async throws -> Void
     ) {
+        precondition(kind.home == .database || onCancel == nil, "jobs on Redis have no transaction to tell anybody in")
         self.kind = kind
         self.versions = versions ?? 1...kind.version
         self.stopping = stopping

@@ -64,6 +64,15 @@ package struct JobRate: Sendable, Equatable {
     }
 }
 
+/// Where the jobs of a kind live.
+package enum JobHome: String, Sendable, CaseIterable {
+    /// Beside what they change, in its transactions: for all that money, leads or messages depend on.
+    case database
+    /// On the Redis of the installation, where it has one: for many jobs that need no transaction, and whose loss with
+    /// that server would be borne. Without one they live in the database.
+    case redis
+}
+
 /// A kind of work: its name and version, and what holds for its jobs unless they say otherwise.
 package struct JobKind: Sendable {
     package let name: String
@@ -73,16 +82,18 @@ package struct JobKind: Sendable {
     package var attemptsMax: Int
     /// How long a job that is done stays in the table; none at all for zero.
     package var keepsDone: Duration
+    package let home: JobHome
 
     package init(
         _ name: String, version: Int = 1, priority: JobPriority = .normal, attemptsMax: Int = JobLimits.attempts,
-        keepsDone: Duration = JobLimits.keepDone
+        keepsDone: Duration = JobLimits.keepDone, home: JobHome = .database
     ) {
         self.name = name
         self.version = version
         self.priority = priority
         self.attemptsMax = attemptsMax
         self.keepsDone = keepsDone
+        self.home = home
     }
 }
 

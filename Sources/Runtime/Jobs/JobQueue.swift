@@ -19,6 +19,12 @@ package final class JobQueue: Service {
         package var drain = JobLimits.drain
         /// No other process works on the store: whatever runs at the start was lost with the one before.
         package var isAlone = false
+        /// The component in health.
+        package var component = "jobs"
+        /// What health says of the store; nil for a database.
+        package var durability: String?
+        /// The store may be away, also at the start: then it is waited for, and the process is ready without it.
+        package var isOptional = false
 
         package init() {}
     }
@@ -53,11 +59,12 @@ package final class JobQueue: Service {
 
     /// - Parameters:
     ///   - reads: for the gauges of what waits; nil for a store that cannot be counted.
+    ///   - gauges: shared with other queues of the process.
     ///   - budget: second tries of the process; nil where nothing shares them.
     package init(
-        store: any JobStore, handlers: [JobHandler], schedules: [JobSchedule] = [], reads: JobReads? = nil,
-        clock: any WallClock, registry: MetricRegistry, health: HealthRegistry, logger: Logger,
-        budget: RetryBudget? = nil, configuration: Configuration = Configuration()
+        store: any JobStore, handlers: [JobHandler], schedules: [JobSchedule] = [], reads: (any JobReading)? = nil,
+        gauges: JobGauges = JobGauges(), clock: any WallClock, registry: MetricRegistry, health: HealthRegistry,
+        logger: Logger, budget: RetryBudget? = nil, configuration: Configuration = Configuration()
     ) {
         self.store = store
         self.handlers = Dictionary(handlers.map { ($0.kind.name, $0) }, uniquingKeysWith: { $1 })
@@ -66,7 +73,9 @@ package final class JobQueue: Service {
         self.clock = clock
         self.budget = budget
         worker = UID(now: clock.now)
-        report = JobReport(reads: reads, clock: clock, registry: registry, health: health, logger: logger)
+        report = JobReport(
+            reads: reads, gauges: gauges, component: configuration.component, durability: configuration.durability,
+            isOptional: configuration.isOptional, clock: clock, registry: registry, health: health, logger: logger)
         (endings, ended) = AsyncStream.makeStream(bufferingPolicy: .bufferingNewest(1))
     }
 

@@ -1,8 +1,22 @@
 package import AurumCore
 package import Database
 
-/// What people see of the jobs of an organisation.
-package struct JobReads: Sendable {
+/// What people see of the jobs of one store.
+package protocol JobReading: Sendable {
+    /// Open and dead jobs by type and state. Nil for the jobs of everybody.
+    func counts(org: String?) async throws -> [JobReads.Count]
+    /// Jobs, newest first. `due` and `scheduled` are one state split by the clock.
+    /// - Parameters:
+    ///   - state: a `JobState` or `due`; nil for every state.
+    ///   - before: only jobs older than this one; to the millisecond where it is of another store, or gone.
+    func list(org: String, state: String?, type: String?, before: UID?, limit: Int) async throws -> [JobRecord]
+    /// What of an organisation runs now, by worker.
+    func running(org: String) async throws -> [JobRecord]
+    func schedules(org: String) async throws -> [JobSchedule]
+}
+
+/// What people see of the jobs of an organisation in the database.
+package struct JobReads: JobReading {
     /// Jobs of one type in one state.
     package struct Count: Sendable, Equatable {
         package var type: String
@@ -18,7 +32,6 @@ package struct JobReads: Sendable {
 
     package init(database: Database) { self.database = database }
 
-    /// Open and dead jobs by type and state. Nil for the jobs of everybody.
     package func counts(org: String?) async throws -> [Count] {
         try await database.read("jobs.counts") { tx in
             let (now, any, org) = (tx.now, org == nil, org ?? "")
@@ -45,10 +58,6 @@ package struct JobReads: Sendable {
         }
     }
 
-    /// Jobs, newest first. `due` and `scheduled` are one state split by the clock.
-    /// - Parameters:
-    ///   - state: a `JobState` or `due`; nil for every state.
-    ///   - before: only jobs older than this one.
     package func list(
         org: String, state: String?, type: String?, before: UID?, limit: Int
     ) async throws -> [JobRecord] {
@@ -56,9 +65,12 @@ package struct JobReads: Sendable {
             let now = tx.now
             let stored = state == "due" ? "scheduled" : state ?? ""
             let isSplit = state == "due" || state == "scheduled"
+            // Ids begin with the time: what lies below one that is not here came before it.
             let last =
                 try before.flatMap {
-                    try tx.value(Int64.self, "SELECT seq FROM jobs WHERE org = \(org) AND id = \($0)")
+                    try tx.value(
+                        Int64.self,
+                        "SELECT seq FROM jobs WHERE org = \(org) AND id >= \($0) ORDER BY id LIMIT 1")
                 } ?? Int64.max
             return try tx.all(
                 JobRecord.self,
@@ -70,7 +82,6 @@ package struct JobReads: Sendable {
         }
     }
 
-    /// What of an organisation runs now, by worker.
     package func running(org: String) async throws -> [JobRecord] {
         try await database.read("jobs.running") { tx in
             try tx.all(
@@ -86,50 +97,6 @@ package struct JobReads: Sendable {
         try await database.read("jobs.schedules") { tx in
             try tx.all(JobSchedule.self, "SELECT * FROM job_schedules WHERE org = \(org) ORDER BY next_at, name")
         }
-    }
-
-    /// Everything the page shows at once.
-    package func overview(org: String, now: Timestamp) async throws -> JSONValue {
-        var types: [String: [String: JSONValue]] = [:]
-        for count in try await counts(org: org) {
-            var row = types[count.type] ?? [:]
-            if count.state == .scheduled {
-                row["due"] = .integer(Int64(count.due))
-                row["scheduled"] = .integer(Int64(count.count - count.due))
-                if let first = count.firstDue {
-                    row["lag_seconds"] = .number(count.due > 0 ? max(0, (now - first).seconds) : 0)
-                    row["next_at"] = .string(first.rfc3339)
-                }
-            } else {
-                row[count.state.rawValue] = .integer((row[count.state.rawValue]?.integer ?? 0) + Int64(count.count))
-            }
-            types[count.type] = row
-        }
-        let running = try await running(org: org)
-        let workers = Dictionary(grouping: running, by: { $0.worker?.hex ?? "" })
-        return [
-            "now": .string(now.rfc3339),
-            "queues": .array(
-                types.sorted { $0.key < $1.key }.map { type, row in
-                    .object(row.merging(["type": .string(type)]) { $1 })
-                }),
-            "workers": .array(
-                workers.sorted { $0.key < $1.key }.map { worker, jobs in
-                    [
-                        "worker": .string(worker), "running": .integer(Int64(jobs.count)),
-                        "lease_until": .string(jobs.compactMap(\.leaseUntil).min()?.rfc3339 ?? ""),
-                    ]
-                }),
-            "running": .array(running.map { $0.json(now: now) }),
-            "schedules": .array(
-                try await schedules(org: org).map {
-                    [
-                        "name": .string($0.name), "type": .string($0.type), "plan": .string($0.planText),
-                        "missed": .string($0.missedText), "next_at": .string($0.next.rfc3339),
-                        "priority": .string($0.priority.rawValue),
-                    ]
-                }),
-        ]
     }
 }
 

@@ -3,9 +3,43 @@ internal import Logging
 internal import Synchronization
 internal import Telemetry
 
+/// The gauges of jobs, of all queues of a process together: a type may have jobs in two stores.
+package final class JobGauges: Sendable {
+    struct Part: Sendable {
+        var due: [String: Int] = [:]
+        var open: [String: Int] = [:]
+        var dead: [String: Int] = [:]
+    }
+
+    private let parts = Mutex<[String: Part]>([:])
+
+    package init() {}
+
+    func publish(_ part: Part, of component: String, _ registry: MetricRegistry) {
+        parts.withLock { parts in
+            parts[component] = part
+            for (metric, path) in [
+                (MetricDefinition.jobsDue, \Part.due), (.jobsOpen, \Part.open), (.jobsDead, \Part.dead),
+            ] {
+                registry.zero(metric)
+                var sums: [String: Int] = [:]
+                for one in parts.values { sums.merge(one[keyPath: path]) { $0 + $1 } }
+                for (type, count) in sums { registry.gauge(metric, type).set(Double(count)) }
+            }
+        }
+    }
+}
+
 /// What the queue says about itself: metrics, log lines, health.
 struct JobReport: Sendable {
-    let reads: JobReads?
+    let reads: (any JobReading)?
+    let gauges: JobGauges
+    /// In health.
+    let component: String
+    /// What health says of the store; nil for a database.
+    let durability: String?
+    /// Whether the process can do its work without this queue.
+    let isOptional: Bool
     let clock: any WallClock
     let registry: MetricRegistry
     let health: HealthRegistry
@@ -91,42 +125,46 @@ struct JobReport: Sendable {
     }
 
     func works() {
-        if health.snapshot["jobs"]?.reason == "jobs_failed" || health.snapshot["jobs"] == nil {
-            health.report("jobs", .ok)
-        }
+        let known = health.snapshot[component]
+        if known?.reason == Self.failed || known == nil { say(.ok) }
     }
 
+    private static let failed = "jobs_failed"
+
     func fails(_ error: any Error) {
-        logger.error("the job queue failed", metadata: ["code": "jobs_failed", "error": "\(error)"])
-        health.report("jobs", .degraded, reason: "jobs_failed")
+        // A server that may be away is away for long: once is enough.
+        let isNews = !isOptional || health.snapshot[component]?.reason != Self.failed
+        if isNews { logger.error("the job queue failed", metadata: ["code": "jobs_failed", "error": "\(error)"]) }
+        say(.degraded, reason: Self.failed)
+    }
+
+    private func say(_ state: ComponentHealth.State, reason: String? = nil, numbers: [String: Double] = [:]) {
+        health.report(
+            component, state, required: !isOptional, reason: reason, numbers: numbers,
+            details: durability.map { [$0] })
     }
 
     /// Sets the gauges and the component's health.
     func count() async throws {
         guard let reads else { return }
-        var due: [String: Int] = [:]
-        var open: [String: Int] = [:]
-        var dead: [String: Int] = [:]
+        var part = JobGauges.Part()
         var lag = Duration.zero
         let now = clock.now
         for count in try await reads.counts(org: nil) {
             if count.state == .dead {
-                dead[count.type, default: 0] += count.count
+                part.dead[count.type, default: 0] += count.count
             } else {
-                open[count.type, default: 0] += count.count
-                due[count.type, default: 0] += count.due
+                part.open[count.type, default: 0] += count.count
+                part.due[count.type, default: 0] += count.due
                 if count.due > 0, let first = count.firstDue { lag = max(lag, now - first) }
             }
         }
-        for (metric, values) in [(MetricDefinition.jobsDue, due), (.jobsOpen, open), (.jobsDead, dead)] {
-            registry.zero(metric)
-            for (type, count) in values { registry.gauge(metric, type).set(Double(count)) }
-        }
+        gauges.publish(part, of: component, registry)
         let numbers = [
-            "due": Double(due.values.reduce(0, +)), "open": Double(open.values.reduce(0, +)),
-            "dead": Double(dead.values.reduce(0, +)), "lag_seconds": lag.seconds,
+            "due": Double(part.due.values.reduce(0, +)), "open": Double(part.open.values.reduce(0, +)),
+            "dead": Double(part.dead.values.reduce(0, +)), "lag_seconds": lag.seconds,
         ]
         let isLate = lag > Self.lateAfter
-        health.report("jobs", isLate ? .degraded : .ok, reason: isLate ? "jobs_late" : nil, numbers: numbers)
+        say(isLate ? .degraded : .ok, reason: isLate ? "jobs_late" : nil, numbers: numbers)
     }
 }

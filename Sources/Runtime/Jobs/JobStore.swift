@@ -2,7 +2,8 @@ package import AurumCore
 internal import Synchronization
 
 /// Where jobs live. Each call is one transaction. Implementations: `SQLJobStore`, on which money, leads and messages
-/// depend, and `MemoryJobStore`.
+/// depend; `RedisJobStore`, for many that need no transaction of others and may be lost with a server; and
+/// `MemoryJobStore`.
 package protocol JobStore: Sendable {
     /// A value arrives when there may be something to claim. One reader.
     var wakes: AsyncStream<Void> { get }

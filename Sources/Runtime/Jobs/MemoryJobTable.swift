@@ -72,6 +72,9 @@ package final class MemoryJobTable: JobTable, @unchecked Sendable {
         return true
     }
 
+    /// Takes in a job that has its place already.
+    func load(_ job: JobRecord) { replace(nil, with: Held(job)) }
+
     package func update(_ job: JobRecord) { replace(rows[job.seq], with: Held(job)) }
 
     package func updateClaimed(_ jobs: [JobRecord]) { for job in jobs { update(job) } }

@@ -7,8 +7,35 @@ extension CheckList {
         Check(
             id: "J01", title: "work in the background is done once, shown, and nobody else's business",
             phase: "integration", suites: ["jobs"], threshold: "20 exports, 20 jobs done, none seen by others",
-            source: "job queue", body: jobsOfExports)
+            source: "job queue", body: jobsOfExports),
+        Check(
+            id: "J02", title: "jobs that do nothing are all done, once, wherever they live", phase: "integration",
+            suites: ["jobs"], threshold: "200 jobs done in one attempt each; 0 and 10,001 refused",
+            source: "job queue", body: trialJobs),
     ]
+
+    @Sendable private static func trialJobs(_ context: CheckContext, _ findings: Findings) async throws {
+        let org = try await context.organisation("j02")
+        let keeper = context.client(try await context.key(org.name, ["system:read", "policies:write"]))
+        for bad: JSONValue in [["count": 0], ["count": 10_001], ["count": 1.5], ["counts": 1]] {
+            let refused = try await context.call { try await keeper.post("/v1/jobs/trial", bad) }
+            findings.expect(refused.status == 422 || refused.status == 400, "\(bad) is answered \(refused.status)")
+        }
+        let count = 200
+        let made = try await context.call { try await keeper.post("/v1/jobs/trial", ["count": .integer(Int64(count))]) }
+        findings.expect(made.json["enqueued"] == .integer(Int64(count)), "it says \(made.text.prefix(200))")
+        let done = try await context.poll(within: .seconds(60)) {
+            try await keeper.get("/v1/jobs?type=jobs.trial&state=done&limit=200")
+        } until: {
+            ($0.json["jobs"]?.array?.count ?? 0) >= count
+        }
+        let jobs = done.json["jobs"]?.array ?? []
+        findings.expect(jobs.count == count, "\(jobs.count) jobs are done: \(done.text.prefix(300))")
+        findings.expect(
+            jobs.allSatisfy { $0["attempt"] == 1 && $0["home"] == made.json["home"] }, "a job was done again, or moved")
+        let unasked = try await context.call { try await org.read.post("/v1/jobs/trial", [:]) }
+        findings.expect(unasked.status == 403, "trials without the scope are answered \(unasked.status)")
+    }
 
     @Sendable private static func jobsOfExports(_ context: CheckContext, _ findings: Findings) async throws {
         let (org, other) = (try await context.organisation("j01"), try await context.organisation("j01-other"))

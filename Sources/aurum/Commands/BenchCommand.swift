@@ -138,7 +138,7 @@ struct BenchCommand: AsyncParsableCommand {
         var crash = JobCrash()
         crash.seed = seed
         if tiny { (crash.jobs, crash.kills) = (300, 2) }
-        return try await jobBench(tiny: tiny, seed: seed) + crash.rows()
+        return try await jobBench(tiny: tiny, seed: seed, redisURL: redisURL) + crash.rows()
     }
 
     private func database() async throws -> [BenchRow] {

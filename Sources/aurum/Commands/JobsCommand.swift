@@ -9,7 +9,8 @@ internal import Telemetry
 struct JobsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "jobs", abstract: "List, show, cancel and redrive work in the background.",
-        subcommands: [List.self, Show.self, Overview.self, Cancel.self, Redrive.self])
+        discussion: "Jobs on Redis are shown and redriven through a running server.",
+        subcommands: [List.self, Show.self, Overview.self, Cancel.self, Redrive.self, Trial.self])
 
     struct Place: ParsableArguments {
         @OptionGroup var options: ConfigurationOptions
@@ -51,6 +52,7 @@ struct JobsCommand: AsyncParsableCommand {
             for job in answer["jobs"]?.array ?? [] {
                 Output.line(json ? job.canonical : JobsCommand.line(job))
             }
+            JobsCommand.warn(answer)
         }
     }
 
@@ -84,8 +86,10 @@ struct JobsCommand: AsyncParsableCommand {
             let states = ["due", "scheduled", "waiting", "parked", "running", "dead"]
             for queue in answer["queues"]?.array ?? [] {
                 let counts = states.map { "\($0) \(queue[$0]?.integer ?? 0)" }.joined(separator: "  ")
-                Output.line("\(queue["type"]?.string ?? "")  \(counts)")
+                let home = queue["home"]?.string == JobHome.redis.rawValue ? "  on redis" : ""
+                Output.line("\(queue["type"]?.string ?? "")  \(counts)\(home)")
             }
+            JobsCommand.warn(answer)
             for schedule in answer["schedules"]?.array ?? [] {
                 Output.line(
                     "schedule \(schedule["name"]?.string ?? "")  \(schedule["plan"]?.string ?? "")  next "
@@ -162,6 +166,7 @@ struct JobsCommand: AsyncParsableCommand {
                 return ["redriven": .integer(Int64(count))]
             }
             Output.line("redriven \(answer["redriven"]?.integer ?? 0)")
+            JobsCommand.warn(answer)
         }
 
         private static func perSecond(_ text: String) throws -> Double {
@@ -173,7 +178,39 @@ struct JobsCommand: AsyncParsableCommand {
         }
     }
 
+    struct Trial: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Enqueue jobs that do nothing, to see the queue work.",
+            discussion: "On Redis where the server has one; needs a running server.")
+
+        @OptionGroup var options: ConfigurationOptions
+        @Option(name: .long, help: "How many, 1 to 10000.")
+        var count = 1
+
+        func validate() throws {
+            guard JobTrial.counts.contains(count) else { throw ValidationError("--count is 1 to 10000") }
+        }
+
+        func run() async throws {
+            let configuration = try await options.read()
+            guard let contact = ServerContact.read(folder: configuration.dataDirectory) else {
+                throw CommandFailure("no server runs on \(configuration.dataDirectory): start one with aurum serve")
+            }
+            let answer = try await ServerClient(contact: contact).call(
+                "POST", "/v1/jobs/trial", body: ["count": .integer(Int64(count))])
+            Output.line(
+                "enqueued \(answer["enqueued"]?.integer ?? 0) \(answer["type"]?.string ?? "") in "
+                    + (answer["home"]?.string ?? ""))
+        }
+    }
+
     // MARK: both ways
+
+    /// Says which jobs the server could not ask for.
+    private static func warn(_ answer: JSONValue) {
+        let away = (answer["unavailable"]?.array ?? []).compactMap(\.string)
+        if !away.isEmpty { Output.error("without the jobs on \(away.joined(separator: ", ")), which is away") }
+    }
 
     /// The tables of a folder that no server uses.
     struct Desk: Sendable {
@@ -189,6 +226,7 @@ struct JobsCommand: AsyncParsableCommand {
     private static func line(_ job: JSONValue) -> String {
         var line = ["id", "type", "state", "priority", "due_at"].map { job[$0]?.string ?? "" }.joined(separator: "  ")
         line += "  attempt \(job["attempt"]?.integer ?? 0) of \(job["attempts_max"]?.integer ?? 0)"
+        if job["home"]?.string == JobHome.redis.rawValue { line += "  on redis" }
         if let reason = job["dead_reason"]?.string { line += "  \(reason)" }
         if let last = job["failures"]?.array?.last?["code"]?.string { line += "  (\(last))" }
         return line

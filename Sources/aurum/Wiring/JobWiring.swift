@@ -28,17 +28,19 @@ enum JobWiring {
         return all
     }()
 
-    /// The queue of a server, and what an earlier release left behind given its jobs.
-    static func queue(
-        _ jobs: SQLJobStore, _ database: Database, market: Marketplace, exports: ExportService,
+    /// Where a server's jobs are, and what an earlier release left behind given its jobs.
+    /// - Parameter redis: where jobs live whose kinds say so; nil without one.
+    static func places(
+        _ jobs: SQLJobStore, _ database: Database, redis: RedisClient?, market: Marketplace, exports: ExportService,
         quarantine: QuarantineDesk, attribution: LogAttribution, uploader: Uploader, budget: RetryBudget,
         clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
-    ) async throws -> JobQueue {
+    ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
-        let queue = JobQueue(
-            store: jobs,
-            handlers: market.handlers + uploader.handlers + [
+        let (reads, gauges) = (JobReads(database: database), JobGauges())
+        // All of them: jobs of kinds that live on Redis are here from the time before there was one.
+        let handlers =
+            market.handlers + uploader.handlers + [
                 // It keeps its place in the file, so that a stop never waits for it.
                 JobHandler(export, stopping: .interrupt, onCancel: onCancel[export.name]) { job in
                     try await exports.work(try job.uid("export"), org: job.org) { rows in
@@ -50,7 +52,10 @@ enum JobWiring {
                 JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
-            ],
+                JobTrial.handler,
+            ]
+        let queue = JobQueue(
+            store: jobs, handlers: handlers,
             schedules: [
                 try JobSchedule(
                     "exports.expire", expireExports, org: org, .every(hourly), missed: .runOnce, now: clock.now),
@@ -59,7 +64,7 @@ enum JobWiring {
                 try JobSchedule(
                     "quarantine.tend", tendQuarantine, org: org, .every(hourly), missed: .runOnce, now: clock.now),
             ],
-            reads: JobReads(database: database), clock: clock, registry: registry, health: health,
+            reads: reads, gauges: gauges, clock: clock, registry: registry, health: health,
             logger: Logger(label: "jobs"), budget: budget, configuration: configuration)
         // What ran when the last process ended comes first, so that what it lost for good can be adopted.
         try await queue.start()
@@ -67,7 +72,29 @@ enum JobWiring {
         try await exports.adopt()
         try await uploader.store.adopt()
         await uploader.report()
-        return queue
+        let here = JobPlaces.Place(.database, store: jobs, reads: reads, queue: queue)
+        guard let redis else { return JobPlaces(database: here) }
+        let store = RedisJobStore(client: redis, clock: clock, registry: registry)
+        return JobPlaces(
+            database: here,
+            redis: place(store, handlers, gauges: gauges, clock: clock, registry: registry, health: health))
+    }
+
+    /// The queue on Redis; the server is ready without it.
+    private static func place(
+        _ store: RedisJobStore, _ handlers: [JobHandler], gauges: JobGauges, clock: any WallClock,
+        registry: MetricRegistry, health: HealthRegistry
+    ) -> JobPlaces.Place {
+        var configuration = JobQueue.Configuration()
+        configuration.component = "jobs_redis"
+        configuration.durability = RedisJobStore.durability
+        configuration.isOptional = true
+        let reads = RedisJobReads(store)
+        let queue = JobQueue(
+            store: store, handlers: handlers.filter { $0.kind.home == .redis }, reads: reads, gauges: gauges,
+            clock: clock, registry: registry, health: health, logger: Logger(label: "jobs"),
+            configuration: configuration)
+        return JobPlaces.Place(.redis, store: store, reads: reads, queue: queue)
     }
 
     /// Credits every conversion of the log that the job names.

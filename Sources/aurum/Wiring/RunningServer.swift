@@ -68,13 +68,14 @@ struct RunningServer {
         }
         var services = stores.runtime.services
         services += [
-            relay, parts.jobs.queue,
+            relay, parts.jobs.database.queue,
             DatabaseProbe(
                 database: stores.database, health: stores.health, registry: stores.registry, clock: stores.clock,
                 inputs: inputs),
             StatementWatch(database: stores.database),
             CreditCompletion(attribution: attribution, leads: leads, logger: Logger(label: "attribution")),
         ]
+        if let redis = parts.jobs.redis { services.append(redis.queue) }
         if stores.database.dialect == .postgres {
             services.append(KeyFollowing(keys: stores.keys, logger: Logger(label: "keys")))
         }
@@ -133,10 +134,10 @@ struct RunningServer {
             freeBytesMin: stores.eventLimits.freeBytesMin)
         logAttribution.clean()
         let uploader = uploader(configuration, stores, trade, queries)
-        let queue = try await JobWiring.queue(
-            stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
-            attribution: logAttribution, uploader: uploader, budget: stores.runtime.roles.guards.budget, clock: clock,
-            registry: registry, health: stores.health)
+        let jobs = try await JobWiring.places(
+            stores.jobs, database, redis: stores.runtime.redis, market: trade.market, exports: behaviour.exports,
+            quarantine: stores.quarantine, attribution: logAttribution, uploader: uploader,
+            budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry, health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -154,7 +155,7 @@ struct RunningServer {
                 try await JobWiring.enqueueAttribution(wish, org: org, jobs)?.id
             },
             behaviour: behaviour,
-            jobs: JobParts(queue: queue, store: stores.jobs, reads: JobReads(database: database)),
+            jobs: jobs,
             site: ChatSiteSettings(
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),

@@ -8,6 +8,8 @@ internal import Telemetry
 /// The roles of the floor of limits, locks and caches: of this process, or of the Redis that all nodes use.
 struct RuntimeWiring: Sendable {
     let roles: RuntimeRoles
+    /// Nil without `AURUM_REDIS_URL`.
+    let redis: RedisClient?
     /// Start order.
     let services: [any Service]
 
@@ -30,7 +32,7 @@ struct RuntimeWiring: Sendable {
                     limiter: MemoryRateLimiter(clock: clock, meters: RateMeters(registry: registry)), cache: cache,
                     pubSub: MemoryPubSub(registry: registry), lock: MemoryLock(fences: fences, meters: meters),
                     sessions: sessions, guards: guards, holds: holds, metrics: MemorySharedMetrics(registry: registry)),
-                services: [cache, holds])
+                redis: nil, services: [cache, holds])
         }
         let client = try RedisClient(
             configuration: redis, registry: registry, health: health, logger: Logger(label: "redis"))
@@ -50,6 +52,6 @@ struct RuntimeWiring: Sendable {
                 limiter: RedisRateLimiter(client: client, clock: clock, registry: registry) { nodes.count },
                 cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards, holds: holds,
                 metrics: metrics),
-            services: services)
+            redis: client, services: services)
     }
 }

@@ -35,8 +35,9 @@
   }
   async function overview() {
     const all = await (await answer('/v1/jobs/overview')).json();
+    const away = (all.unavailable || []).length > 0;
     fill('queues', all.queues.map((queue) => line(
-      element('th', '', queue.type), number(queue.due), number(queue.scheduled), number(queue.waiting),
+      element('th', '', queue.home === 'redis' ? `${queue.type} (on Redis)` : queue.type), number(queue.due), number(queue.scheduled), number(queue.waiting),
       number(queue.parked), number(queue.running), number(queue.dead),
       element('td', '', queue.due ? seconds(queue.lag_seconds || 0) : ''),
     )));
@@ -52,7 +53,8 @@
       option.value = queue.type;
       return option;
     }));
-    $('as-of').textContent = `As of ${new Date(all.now).toLocaleTimeString('en-US', { hour12: false })}`;
+    $('as-of').textContent = `As of ${new Date(all.now).toLocaleTimeString('en-US', { hour12: false })}`
+      + (away ? ', without the jobs on Redis, which cannot be reached' : '');
   }
 
   // ---- the list
