@@ -98,6 +98,12 @@ static const unsigned char migration_0160_attribution_people[] = {
 static const unsigned char migration_0161_campaign_budgets[] = {
 #embed "files/migrations/0161_campaign_budgets.sql"
 };
+static const unsigned char migration_0171_links[] = {
+#embed "files/migrations/0171_links.sql"
+};
+static const unsigned char migration_0170_installs[] = {
+#embed "files/migrations/0170_installs.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -145,6 +151,9 @@ static const unsigned char web_campaigns[] = {
 };
 static const unsigned char web_campaigns_js[] = {
 #embed "files/web/campaigns.js"
+};
+static const unsigned char web_installs_js[] = {
+#embed "files/web/installs.js"
 };
 static const unsigned char web_cohorts[] = {
 #embed "files/web/cohorts.mustache"
@@ -268,6 +277,8 @@ static const aurum_asset table[] = {
     ROW("migrations/0150_attribution_log.sql", migration_0150_attribution_log),
     ROW("migrations/0160_attribution_people.sql", migration_0160_attribution_people),
     ROW("migrations/0161_campaign_budgets.sql", migration_0161_campaign_budgets),
+    ROW("migrations/0170_installs.sql", migration_0170_installs),
+    ROW("migrations/0171_links.sql", migration_0171_links),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),
@@ -283,6 +294,7 @@ static const aurum_asset table[] = {
     ROW("web/explore.mustache", web_explore),
     ROW("web/campaigns.mustache", web_campaigns),
     ROW("web/campaigns.js", web_campaigns_js),
+    ROW("web/installs.js", web_installs_js),
     ROW("web/cohorts.mustache", web_cohorts),
     ROW("web/cohorts.js", web_cohorts_js),
     ROW("web/jobs.mustache", web_jobs),

@@ -23,4 +23,17 @@ extension MetricDefinition {
         "aurum_attribution_network_claim_ratio", .gauge, labels: ["network"],
         "Conversions that a network claimed over those credited to it, in the newest reconciliation without "
             + "parameters of the organisation `default`.")
+    package static let attributionMatches = MetricDefinition(
+        "aurum_attribution_match_total", .counter, labels: ["method", "outcome"],
+        "Decisions about installs, by how they were matched and what the fraud rules said; `restated` for a later one.")
+    package static let attributionMatchSeconds = MetricDefinition(
+        "aurum_attribution_match_seconds", .histogram, "Finding and judging the touches of one install.")
+    package static let attributionInstallsWaiting = MetricDefinition(
+        "aurum_attribution_installs_waiting", .gauge, "Installs that were read and not decided yet.")
+    package static let linkClicks = MetricDefinition(
+        "aurum_link_clicks_total", .counter, labels: ["target"],
+        "Requests for short links, by where they were sent: ios, android, web, expired or loop.")
+    package static let linkResolutions = MetricDefinition(
+        "aurum_link_resolutions_total", .counter, labels: ["outcome"],
+        "First opens that asked for the payload of a click on a link.")
 }

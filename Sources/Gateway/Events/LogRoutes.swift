@@ -11,6 +11,8 @@ struct LogRoutes: Sendable {
     /// Gives identifiers the form in which the log keeps them.
     let policies: EventPolicies
     let logger: Logger
+    /// Removes what tables of record keep of a person, by an identifier as events store it.
+    let forget: @Sendable (_ org: String, _ identifier: PersonIdentifier) async throws -> Void
 
     private static let valueBytesMax = 1000
     private static let namespaces = "anonymous, user, device, distinct"
@@ -76,6 +78,7 @@ struct LogRoutes: Sendable {
         let stored = policies.storedForm(PersonIdentifier(namespace, value), org: org)
         do {
             let record = try await upkeep.erase(org: org, [stored], actor: principal.keyID)
+            try await forget(org, stored)
             return .json(record.json, status: .accepted)
         } catch let error as UpkeepError {
             throw Problem.unavailable(code: "log_upkeep_failed", detail: error.sentence)

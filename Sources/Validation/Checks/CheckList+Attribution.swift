@@ -18,6 +18,11 @@ extension CheckList {
             suites: ["attribution", "leads"],
             threshold: "the same file twice changes nothing; ROAS, CPA and CTR as by own arithmetic; to the minor unit",
             source: "attribution specification", body: spend),
+        Check(
+            id: "A04", title: "installs are matched as they were made, and a link's payload is given once",
+            phase: "integration", suites: ["attribution"],
+            threshold: "method and touch of 240 installs as known beforehand; click, redirect, payload, install agree",
+            source: "attribution specification", body: installs),
     ]
 
     private static let golden: [String: JSONValue] = [

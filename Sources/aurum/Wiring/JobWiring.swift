@@ -13,6 +13,8 @@ enum JobWiring {
     private static let org = "default"
     private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
     private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
+    private static let installRun = JobKind("attribution.installs", priority: .low, attemptsMax: 30)
+    private static let purgeTouches = JobKind("attribution.purgeTouches", priority: .idle)
     private static let expireExports = JobKind("events.expireExports", priority: .idle)
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
@@ -31,8 +33,8 @@ enum JobWiring {
     /// The queue of a server, and what an earlier release left behind given its jobs.
     static func queue(
         _ jobs: SQLJobStore, _ database: Database, market: Marketplace, exports: ExportService,
-        quarantine: QuarantineDesk, attribution: LogAttribution, clock: any WallClock, registry: MetricRegistry,
-        health: HealthRegistry
+        quarantine: QuarantineDesk, attribution: LogAttribution, installs: InstallAttribution,
+        links: LinkStore, clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
     ) async throws -> JobQueue {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
@@ -47,6 +49,11 @@ enum JobWiring {
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
                 JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
+                JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs) },
+                JobHandler(purgeTouches) { _ in
+                    try await installs.purge()
+                    try await links.purge()
+                },
                 JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
@@ -56,6 +63,9 @@ enum JobWiring {
                     "exports.expire", expireExports, org: org, .every(hourly), missed: .runOnce, now: clock.now),
                 try JobSchedule(
                     "idempotency.purge", purgeKeys, org: org, .every(hourly), missed: .runOnce, now: clock.now),
+                try JobSchedule(
+                    "attribution.purgeTouches", purgeTouches, org: org, .every(hourly), missed: .runOnce,
+                    now: clock.now),
                 try JobSchedule(
                     "quarantine.tend", tendQuarantine, org: org, .every(hourly), missed: .runOnce, now: clock.now),
             ],
@@ -82,6 +92,26 @@ enum JobWiring {
             if case .storage = error { throw JobFault(error.tag, error.sentence) }
             throw JobFault(error.tag, error.sentence, retry: .never)
         }
+    }
+
+    /// Decides the installs anew that the job names.
+    private static func decide(_ job: RunningJob, _ installs: InstallAttribution) async throws {
+        let payload = try job.payload()
+        let wish: InstallWish
+        do throws(LogAttributionError) { wish = try InstallWish(payload) } catch {
+            throw JobFault(error.tag, error.sentence, retry: .never)
+        }
+        _ = try await installs.recompute(wish, org: job.org, run: job.id) { looked in
+            try await job.progress(0, note: "\(looked) installs")
+        }
+    }
+
+    /// Recomputations of an organisation come one after another.
+    static func enqueueInstalls(_ wish: InstallWish, org: String, _ jobs: SQLJobStore) async throws -> JobReceipt? {
+        let job = NewJob(
+            installRun, org: org, payload: wish.json, unique: (wish.key, .untilStarted),
+            concurrency: JobConcurrency("attribution.installs", limit: 1))
+        return try await jobs.enqueue([job]).first
     }
 
     /// Runs over the log come one after another; one that waits stands for all that ask for the same.

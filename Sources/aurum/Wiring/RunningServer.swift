@@ -69,6 +69,9 @@ struct RunningServer {
                 inputs: inputs),
             StatementWatch(database: stores.database),
             CreditCompletion(attribution: attribution, leads: leads, logger: Logger(label: "attribution")),
+            InstallFollowing(
+                follower: InstallFollower(parts.installs.installs), store: stores.events.store,
+                logger: Logger(label: "attribution")),
         ]
         if stores.database.dialect == .postgres {
             services.append(KeyFollowing(keys: stores.keys, logger: Logger(label: "keys")))
@@ -120,9 +123,12 @@ struct RunningServer {
             stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
             freeBytesMin: stores.eventLimits.freeBytesMin)
         logAttribution.clean()
+        let installs = AttributionWiring.installs(stores.events, database, registry: registry)
+        let links = LinkStore(database: database, clock: clock)
         let queue = try await JobWiring.queue(
             stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
-            attribution: logAttribution, clock: clock, registry: registry, health: stores.health)
+            attribution: logAttribution, installs: installs, links: links, clock: clock, registry: registry,
+            health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -139,6 +145,9 @@ struct RunningServer {
             logAttribution: LogAttributionParts(logAttribution) { [jobs = stores.jobs] wish, org in
                 try await JobWiring.enqueueAttribution(wish, org: org, jobs)?.id
             },
+            installs: InstallParts(installs) { [jobs = stores.jobs] wish, org in
+                try await JobWiring.enqueueInstalls(wish, org: org, jobs)?.id
+            },
             behaviour: behaviour,
             jobs: JobParts(queue: queue, store: stores.jobs, reads: JobReads(database: database)),
             site: ChatSiteSettings(
@@ -150,7 +159,8 @@ struct RunningServer {
             let settings = apps.state(org: org, app: app).settings
             return AppCaptureSettings(
                 defaultCurrency: settings.defaultCurrency ?? "USD",
-                allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }))
+                allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }),
+                linkResolveHours: settings.linkResolveHours)
         }
         return made
     }
