@@ -72,6 +72,8 @@ struct InstallFollowTests {
         var all: [String: JSONValue] = [
             "type": .string(type), "id": .string(id), "ts": .integer(start + at), "anonymous_id": .string("of-" + id),
         ]
+        // The contract wants one of every install.
+        if type == "install" { all["device_id"] = .string("of-" + id) }
         all.merge(members) { $1 }
         return .object(all)
     }

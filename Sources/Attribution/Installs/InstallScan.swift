@@ -155,7 +155,8 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
             EventType.click.rawValue, EventType.impression.rawValue, EventType.install.rawValue
         )
         for request in block.requests where bounds.org == nil || request.org == bounds.org {
-            let rows = request.firstRow..<min(block.rowCount, request.firstRow + request.rowCount)
+            let end = min(block.rowCount, request.firstRow + request.rowCount)
+            let rows = min(request.firstRow, end)..<end
             let wanted = rows.filter { row in
                 let type = types[row]
                 guard type == click || type == view || type == install else { return false }

@@ -1,5 +1,5 @@
 package import AurumCore
-package import Events
+internal import Events
 internal import Foundation
 
 /// Why a link is refused, or a click's payload not given.
@@ -46,6 +46,8 @@ package enum LinkError: Error, Sendable, Equatable {
 package struct LinkProblem: Sendable, Equatable {
     package var field: String
     package var detail: String
+
+    package init(field: String, detail: String) { (self.field, self.detail) = (field, detail) }
 }
 
 /// A short address that leads to an app or to the web.

@@ -1,6 +1,7 @@
 internal import Accounts
 package import Attribution
 package import AurumCore
+internal import Foundation
 internal import Hummingbird
 
 /// Installs with what led to them, and how a recomputation is asked for.

@@ -77,6 +77,8 @@ struct LogRoutes: Sendable {
         let org = Self.org(request, principal)
         let stored = policies.storedForm(PersonIdentifier(namespace, value), org: org)
         do {
+            // Once while the log still knows who is who, once when it hands out no more of the person.
+            try await forget(org, stored)
             let record = try await upkeep.erase(org: org, [stored], actor: principal.keyID)
             try await forget(org, stored)
             return .json(record.json, status: .accepted)

@@ -1,6 +1,6 @@
 internal import Accounts
 package import Attribution
-package import AurumCore
+internal import AurumCore
 package import Events
 internal import HTTPTypes
 internal import Hummingbird
@@ -91,6 +91,7 @@ struct LinkRoutes: Sendable {
                     + "device_id or advertising_id, and a write key.",
                 tag: "links", scope: .eventsWrite, body: Self.question)
         ) { try await resolve($0, $1) }
+        book.preflight("/v1/links/resolve") { desk.preflight($0) }
         registerFiles(in: book)
     }
 
@@ -166,8 +167,8 @@ struct LinkRoutes: Sendable {
             let ids = Set(links.apps().flatMap(\.iosApps)).sorted()
             let details = ids.map { id -> JSONValue in
                 [
-                    "appID": .string(id), "appIDs": [.string(id)], "paths": ["\(ShortLink.path)*"],
-                    "components": [["/": "\(ShortLink.path)*"]],
+                    "appID": .string(id), "appIDs": [.string(id)], "paths": [.string(ShortLink.path + "*")],
+                    "components": [["/": .string(ShortLink.path + "*")]],
                 ]
             }
             return .json(["applinks": ["apps": [], "details": .array(details)]])

@@ -55,6 +55,7 @@ extension CheckList {
                 "type": .string(type), "id": .string("\(name)-\(id)"), "ts": .string((at - .seconds(age)).rfc3339),
                 "anonymous_id": .string("a-\(name)-\(id)"),
             ]
+            if type == "install" { all["device_id"] = .string("own-\(name)") }
             all.merge(members) { $1 }
             return .object(all)
         }
