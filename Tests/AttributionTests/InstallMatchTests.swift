@@ -16,7 +16,7 @@ struct InstallMatchTests {
 
     /// A touch so many milliseconds before the install.
     private static func touch(
-        _ id: String, _ age: Int64, _ kind: CandidateTouch.Kind = .click, _ methods: Set<InstallMethod>
+        _ id: String, _ age: Int64, _ methods: Set<InstallMethod>, _ kind: CandidateTouch.Kind = .click
     ) -> InstallTouch {
         let bare = CandidateTouch(
             id: UID(high: 0, low: 0), at: Timestamp(milliseconds: at.milliseconds - age), kind: kind)
@@ -47,11 +47,11 @@ struct InstallMatchTests {
     }
 
     @Test func `a click of the last method wins over a view of the first, and views go by the same order`() {
-        let view = Self.touch("v", 1, .view, [.deviceID])
+        let view = Self.touch("v", 1, [.deviceID], .view)
         let click = Self.touch("c", 3 * Self.day, [.userID])
         let decision = Self.decide([view, click])
         #expect(decision.method == .userID && decision.runnersUp.map(\.reason) == ["view_after_click"])
-        let other = Self.touch("w", 1000, .view, [.clickID])
+        let other = Self.touch("w", 1000, [.clickID], .view)
         #expect(Self.decide([other, view]).touch == view)
         #expect(Self.decide([other]).method == .clickID)
     }
@@ -73,7 +73,7 @@ struct InstallMatchTests {
     @Test(arguments: [(CandidateTouch.Kind.click, 7 * day), (.view, day)])
     func `a window ends at its last millisecond`(kind: CandidateTouch.Kind, window: Int64) {
         for (age, isIn) in [(window - 1, true), (window, true), (window + 1, false), (0, true), (-1, false)] {
-            let decision = Self.decide([Self.touch("t", age, kind, [.clickID])])
+            let decision = Self.decide([Self.touch("t", age, [.clickID], kind)])
             #expect((decision.method == .clickID) == isIn, "\(kind) \(age)")
             if !isIn { #expect(decision.runnersUp.map(\.reason) == ["outside_window"]) }
         }
@@ -85,7 +85,7 @@ struct InstallMatchTests {
             for kind in CandidateTouch.Kind.allCases {
                 let length = (kind == .click ? window.click : window.view) / 1000
                 for (age, isIn) in [(length - 1, true), (length, true), (length + 1, false)] {
-                    let touch = Self.touch("t", age, kind, [.userID])
+                    let touch = Self.touch("t", age, [.userID], kind)
                     let decision = InstallMatcher.decide(
                         Self.install, [touch], window: window, verdicts: (.clean, [.clean]))
                     #expect((decision.touch != nil) == isIn, "\(preset) \(kind) \(age)")

@@ -29,7 +29,7 @@ struct CaptureHarness {
 
     init(
         ratePerSecond: Double = 1_000_000, settings: AppCaptureSettings = AppCaptureSettings(),
-        bulk: BulkWrites = BulkWrites(), linkApps: @escaping @Sendable () -> [AppSettings] = { [] },
+        bulk: BulkWrites = BulkWrites(), linkApps: [AppSettings] = [],
         change: (inout EventsConfiguration) -> Void = { _ in },
         register: (RouteBook, Access, EventLog) -> Void = { _, _, _ in }
     ) async throws {
@@ -59,7 +59,8 @@ struct CaptureHarness {
             rates: CaptureRates(limiter: MemoryRateLimiter(clock: clock), perSecond: Int(ratePerSecond)),
             settings: { _, _ in settings }, registry: registry, clock: clock, logger: quiet, bulk: bulk,
             links: LinkParts(
-                store: LinkStore(database: store.database, clock: clock), registry: registry, apps: linkApps)
+                store: LinkStore(database: store.database, clock: clock), registry: registry
+            ) { linkApps }
         ).register(in: book)
         register(book, access, log)
         application = Application(router: router, logger: quiet)

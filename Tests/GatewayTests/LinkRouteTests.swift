@@ -38,7 +38,7 @@ struct LinkRouteTests {
             let quiet = quiet
             let harness = try await CaptureHarness(
                 settings: AppCaptureSettings(allowedHosts: ["www.shop.example", "go.shop.example"]),
-                linkApps: { settings })
+                linkApps: settings)
             self.harness = harness
             installs = InstallAttribution(
                 database: harness.open.database, source: harness.log.store, log: harness.log.store.logIdentity,

@@ -13,6 +13,10 @@ package actor InstallFollower {
     private var position: LogPosition?
     private var isPlaced = false
     private var isWorking = false
+    /// Rows behind the position that the table holds, none of them of interest.
+    private var unwritten = 0
+    /// More are not read twice after a start.
+    private static let unwrittenMax = 1_000_000
     /// Installs decided together.
     static let decidedEach = 100
 
@@ -39,12 +43,16 @@ package actor InstallFollower {
         }
         while let batch = try await BlockingWork.value({ try scan.next() }) {
             try Task.checkCancellation()
+            if let read = batch.position { self.position = read }
+            unwritten += batch.rows
+            // That nothing was there need not be durable.
+            if batch.isEmpty, unwritten < Self.unwrittenMax { continue }
             do { try await installs.store.keep(batch, log: installs.log) } catch {
                 // The next call begins where the table says.
                 (self.place, isPlaced) = (nil, false)
                 throw error
             }
-            if let read = batch.position { self.position = read }
+            if batch.position != nil { unwritten = 0 }
         }
         self.place = scan.place
         try await decideWaiting()

@@ -25,6 +25,10 @@ struct InstallBatch: Sendable {
     var position: LogPosition?
     /// When the newest request that was read came.
     var receivedAt = Timestamp(microseconds: 0)
+    /// Rows that were looked at.
+    var rows = 0
+
+    var isEmpty: Bool { touches.isEmpty && installs.isEmpty }
 }
 
 /// What a scan keeps.
@@ -108,6 +112,7 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
             guard current.blocks[index].rowCount > 0 else { continue }
             rows += try read(current, index, &batch)
         }
+        batch.rows = rows
         return batch
     }
 

@@ -50,11 +50,11 @@ struct LinksCommand: AsyncParsableCommand {
             for (name, value) in [("slug", slug), ("app", app), ("expires", expires)] {
                 if let value { members[name] = .string(value) }
             }
-            func app(_ name: String, _ id: String?, _ path: String?) -> JSONValue? {
+            func store(_ name: String, _ id: String?, _ path: String?) -> JSONValue? {
                 id.map { [name: .string($0), "path": path.map { .string($0) } ?? .null] }
             }
-            members["ios"] = app("app", ios, iosPath)
-            members["android"] = app("package", android, androidPath)
+            members["ios"] = store("app", ios, iosPath)
+            members["android"] = store("package", android, androidPath)
             var about: [String: JSONValue] = [:]
             if let campaign { about["name"] = .string(campaign) }
             if let network { about["network"] = .string(network) }
