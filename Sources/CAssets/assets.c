@@ -107,6 +107,12 @@ static const unsigned char migration_0201_outbox_rejected[] = {
 static const unsigned char migration_0190_uploads[] = {
 #embed "files/migrations/0190_uploads.sql"
 };
+static const unsigned char migration_0171_links[] = {
+#embed "files/migrations/0171_links.sql"
+};
+static const unsigned char migration_0170_installs[] = {
+#embed "files/migrations/0170_installs.sql"
+};
 static const unsigned char migration_0004_leads[] = {
 #embed "files/migrations/0004_leads.sql"
 };
@@ -154,6 +160,9 @@ static const unsigned char web_campaigns[] = {
 };
 static const unsigned char web_campaigns_js[] = {
 #embed "files/web/campaigns.js"
+};
+static const unsigned char web_installs_js[] = {
+#embed "files/web/installs.js"
 };
 static const unsigned char web_cohorts[] = {
 #embed "files/web/cohorts.mustache"
@@ -286,6 +295,8 @@ static const aurum_asset table[] = {
     ROW("migrations/0200_isolated_breakers.sql", migration_0200_isolated_breakers),
     ROW("migrations/0201_outbox_rejected.sql", migration_0201_outbox_rejected),
     ROW("migrations/0190_uploads.sql", migration_0190_uploads),
+    ROW("migrations/0170_installs.sql", migration_0170_installs),
+    ROW("migrations/0171_links.sql", migration_0171_links),
     ROW("rules/score-rooftop.json", rules_score_rooftop),
     ROW("rules/score-community-solar.json", rules_score_community_solar),
     ROW("rules/score-building.json", rules_score_building),
@@ -301,6 +312,7 @@ static const aurum_asset table[] = {
     ROW("web/explore.mustache", web_explore),
     ROW("web/campaigns.mustache", web_campaigns),
     ROW("web/campaigns.js", web_campaigns_js),
+    ROW("web/installs.js", web_installs_js),
     ROW("web/cohorts.mustache", web_cohorts),
     ROW("web/cohorts.js", web_cohorts_js),
     ROW("web/uploads.mustache", web_uploads),

@@ -29,4 +29,17 @@ extension MetricDefinition {
     package static let uploadRequests = MetricDefinition(
         "aurum_upload_batch_seconds", .histogram, labels: ["network", "action"],
         "One batch of conversions at a network, every request of it.")
+    package static let attributionMatches = MetricDefinition(
+        "aurum_attribution_match_total", .counter, labels: ["method", "outcome"],
+        "Decisions about installs, by how they were matched and what the fraud rules said; `restated` for a later one.")
+    package static let attributionMatchSeconds = MetricDefinition(
+        "aurum_attribution_match_seconds", .histogram, "Finding and judging the touches of one install.")
+    package static let attributionInstallsWaiting = MetricDefinition(
+        "aurum_attribution_installs_waiting", .gauge, "Installs that were read and not decided yet.")
+    package static let linkClicks = MetricDefinition(
+        "aurum_link_clicks_total", .counter, labels: ["target"],
+        "Requests for short links, by where they were sent: ios, android, web, expired or loop.")
+    package static let linkResolutions = MetricDefinition(
+        "aurum_link_resolutions_total", .counter, labels: ["outcome"],
+        "First opens that asked for the payload of a click on a link.")
 }

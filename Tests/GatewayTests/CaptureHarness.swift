@@ -1,4 +1,5 @@
 internal import Accounts
+internal import Attribution
 internal import AurumCore
 internal import Database
 internal import Events
@@ -21,17 +22,20 @@ struct CaptureHarness {
     let keys: KeyStore
     let log: EventLog
     let book: RouteBook
+    let open: OpenDatabase
     private let application: Application<RouterResponder<GatewayContext>>
 
     static let origin = "https://www.shop.example"
 
     init(
         ratePerSecond: Double = 1_000_000, settings: AppCaptureSettings = AppCaptureSettings(),
-        bulk: BulkWrites = BulkWrites(), change: (inout EventsConfiguration) -> Void = { _ in },
+        bulk: BulkWrites = BulkWrites(), linkApps: [AppSettings] = [],
+        change: (inout EventsConfiguration) -> Void = { _ in },
         register: (RouteBook, Access, EventLog) -> Void = { _, _, _ in }
     ) async throws {
         let store = try OpenDatabase(clock: clock)
         registry = store.registry
+        open = store
         keys = try await KeyStore(database: store.database, clock: clock)
         var configuration = EventsConfiguration()
         configuration.commitDelay = .milliseconds(0)
@@ -53,7 +57,10 @@ struct CaptureHarness {
             access: access, capture: log.capture,
             limits: configuration.limits,
             rates: CaptureRates(limiter: MemoryRateLimiter(clock: clock), perSecond: Int(ratePerSecond)),
-            settings: { _, _ in settings }, registry: registry, clock: clock, logger: quiet, bulk: bulk
+            settings: { _, _ in settings }, registry: registry, clock: clock, logger: quiet, bulk: bulk,
+            links: LinkParts(
+                store: LinkStore(database: store.database, clock: clock), registry: registry
+            ) { linkApps }
         ).register(in: book)
         register(book, access, log)
         application = Application(router: router, logger: quiet)

@@ -17,6 +17,8 @@ package struct InstallFacts: Sendable, Equatable {
     package var userID: String?
     package var clickID: String?
     package var installReferrer: String?
+    /// Click id in the address that opened the app.
+    package var deepLinkClickID: String?
     /// Keyed hash of the address, as the log keeps it.
     package var addressHash: String?
     package var userAgent: String?

@@ -19,6 +19,11 @@ package struct LogAttribution: Sendable {
     private let registry: MetricRegistry
     private let logger: Logger
     package var settings = LogRunSettings()
+    /// Touches from one moment to another that matches of installs join to journeys.
+    package typealias Joined =
+        @Sendable (_ org: String, _ from: Timestamp, _ to: Timestamp) async throws ->
+        [JoinedTouch]
+    package var joined: Joined = { _, _, _ in [] }
 
     /// - Parameters:
     ///   - persons: who is who in an organisation at the moment of the call, after merges.
@@ -142,6 +147,10 @@ package struct LogAttribution: Sendable {
         request.milestone = milestones.last { $0.definition.name == ConversionDefinition.milestone }?.definition
         request.sessions = sessions(org)
         request.settings = settings
+        let reach = inForce.map { max($0.definition.window.click, $0.definition.window.view) }.max() ?? .zero
+        request.joined = try await joined(
+            org, wish.from.map { $0 - reach } ?? Timestamp(microseconds: .min),
+            wish.to ?? Timestamp(microseconds: .max))
         let (asked, persons, source) = (request, persons(org), source)
         // An attempt that was given up may still be at work in its own folder.
         let attempt = String(UInt64.random(in: 0 ... .max), radix: 16)

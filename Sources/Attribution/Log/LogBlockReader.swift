@@ -42,6 +42,11 @@ final class LogBlockReader {
         return text == LabelTable.otherText ? UInt32(most + 1) : table.code(text)
     }
 
+    /// The number of a campaign that no block named.
+    static func campaign(_ name: String, _ plan: LogRunPlan) -> UInt32 {
+        number(name, Credit.none, TouchLabel.campaignsMax, plan.campaigns)
+    }
+
     func read(_ bare: any ColumnBlock, into spill: inout SpillWriter) throws {
         let block = MemoBlock(bare)
         rows += block.rowCount

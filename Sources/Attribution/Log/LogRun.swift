@@ -171,6 +171,12 @@ package struct LogRun: Sendable {
             let (rows, refused, lost) = (reader.rows, reader.refused, damaged)
             found.withLock { $0 = ($0.rows + rows, $0.refused + refused, $0.damaged + lost) }
         }
+        var spill = SpillWriter(files)
+        for touch in plan.request.joined {
+            guard touch.at.microseconds >= plan.touches.from, touch.at.microseconds < plan.touches.to else { continue }
+            if let record = touch.record(plan) { try spill.add(record) }
+        }
+        try spill.finish()
         let sums = found.withLock { $0 }
         (result.rowsScanned, result.refusedConsent, result.damagedBlocks) = (sums.rows, sums.refused, sums.damaged)
     }
@@ -324,6 +330,9 @@ package struct LogRun: Sendable {
             notes.append(
                 "Sessions of \(apps.prefix(5).joined(separator: ", "))\(apps.count > 5 ? " and others" : "") are the "
                     + "sender's elsewhere; visits here end by the app's gap.")
+        }
+        if plan.request.joined.count >= JoinedTouch.max {
+            notes.append("Only the touches of the newest \(JoinedTouch.max) matched installs were joined to journeys.")
         }
         if damaged > 0 { notes.append("\(damaged) damaged blocks of the log could not be read.") }
         return notes

@@ -27,6 +27,8 @@ package struct LogRunRequest: Sendable {
     package var to: Timestamp?
     /// What the organisation's apps call a session.
     package var sessions = SessionRules()
+    /// What matches of installs add to journeys.
+    package var joined: [JoinedTouch] = []
     package var settings = LogRunSettings()
 
     package init(org: String, definitions: [DefinitionInForce], from: Timestamp? = nil, to: Timestamp? = nil) {

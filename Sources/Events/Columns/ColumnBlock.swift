@@ -135,3 +135,8 @@ package struct ColumnSegment: Sendable {
 package protocol ColumnSource: Sendable {
     func segments() throws -> [ColumnSegment]
 }
+
+extension ColumnBlock {
+    /// What `body` answers, or nil when what it reads of this block is damaged; other errors go on.
+    package func readable<Value>(_ body: () throws -> Value) throws -> Value? { try BlockView.readable { try body() } }
+}

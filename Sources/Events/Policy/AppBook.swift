@@ -99,6 +99,11 @@ package final class AppBook: Sendable {
         states.withLock { $0.values.filter { $0.org == org } }.sorted { $0.app < $1.app }
     }
 
+    /// Settings of every app of every organisation, by organisation and app.
+    package var everySettings: [AppSettings] {
+        states.withLock { Array($0.values) }.sorted { ($0.org, $0.app) < ($1.org, $1.app) }.map(\.settings)
+    }
+
     /// The fewest days for which any app keeps anything.
     var shortestRetentionDays: Int {
         states.withLock { states in

@@ -43,8 +43,26 @@ package struct AppSettings: Sendable, Equatable {
     package var retentionDaysByType: [EventType: Int] = [:]
     /// Names in `traits` and `props` that are sealed beside the built-in ones.
     package var personalKeys: [String] = []
+    /// Apps that open short links on iOS: team and bundle, for example `ABCDE12345.com.example.shop`.
+    package var iosApps: [String] = []
+    /// Apps that open short links on Android.
+    package var androidApps: [AndroidApp] = []
+    /// For how long after a click on a short link its payload may be asked for.
+    package var linkResolveHours = 24
 
     package init() {}
+
+    package struct AndroidApp: Sendable, Equatable {
+        package var name: String
+        /// SHA-256 of its signing certificates: 32 bytes in upper-case hexadecimal with colons between.
+        package var fingerprints: [String]
+
+        package init(name: String, fingerprints: [String]) {
+            (self.name, self.fingerprints) = (name, fingerprints)
+        }
+    }
+
+    package static let linkedAppsMax = 20
 
     package static let hostsMax = 100
     package static let personalKeysMax = 100
@@ -82,6 +100,14 @@ extension AppSettings {
                     uniqueKeysWithValues: retentionDaysByType.map { ($0.key.name, JSONValue.integer(Int64($0.value))) })
             ),
             "personal_keys": .array(personalKeys.map(JSONValue.string)),
+            "ios_app_ids": .array(iosApps.map(JSONValue.string)),
+            "android_apps": .array(
+                androidApps.map {
+                    [
+                        "package": .string($0.name),
+                        "sha256_cert_fingerprints": .array($0.fingerprints.map(JSONValue.string)),
+                    ]
+                }), "link_resolve_hours": .integer(Int64(linkResolveHours)),
         ]
     }
 
@@ -113,6 +139,9 @@ extension AppSettings {
         case "retention_days": retentionDays = reader.number(name, value, 1...3650) ?? retentionDays
         case "retention_days_by_type": retentionDaysByType = reader.daysByType(name, value)
         case "personal_keys": personalKeys = reader.keys(name, value)
+        case "ios_app_ids": iosApps = reader.iosApps(name, value)
+        case "android_apps": androidApps = reader.androidApps(name, value)
+        case "link_resolve_hours": linkResolveHours = reader.number(name, value, 1...168) ?? linkResolveHours
         default: reader.problems.append(PolicyProblem(String(name.prefix(40)), "is no setting"))
         }
     }
@@ -217,5 +246,53 @@ private struct SettingsReader {
             }
             return text
         }
+    }
+
+    mutating func iosApps(_ name: String, _ value: JSONValue) -> [String] {
+        guard let list = value.array, list.count <= AppSettings.linkedAppsMax else {
+            problem(name, "must be a list of at most \(AppSettings.linkedAppsMax) app ids")
+            return []
+        }
+        return list.enumerated().compactMap { index, item in
+            let parts = item.string?.split(separator: ".", maxSplits: 1) ?? []
+            guard let text = item.string, parts.count == 2, parts[0].utf8.count == 10, Self.isBundle(text) else {
+                problem("\(name)[\(index)]", "must be team and bundle, such as ABCDE12345.com.example.shop")
+                return nil
+            }
+            return text
+        }
+    }
+
+    mutating func androidApps(_ name: String, _ value: JSONValue) -> [AppSettings.AndroidApp] {
+        guard let list = value.array, list.count <= AppSettings.linkedAppsMax else {
+            problem(name, "must be a list of at most \(AppSettings.linkedAppsMax) apps")
+            return []
+        }
+        return list.enumerated().compactMap { index, item in
+            let prints = item["sha256_cert_fingerprints"]?.array ?? []
+            let texts = prints.compactMap { $0.string?.uppercased() }
+            guard let bundle = item["package"]?.string, Self.isBundle(bundle), bundle.contains("."),
+                (1...AppSettings.linkedAppsMax).contains(texts.count), texts.count == prints.count,
+                texts.allSatisfy(Self.isFingerprint)
+            else {
+                problem(
+                    "\(name)[\(index)]",
+                    "must have package and sha256_cert_fingerprints, each of 32 bytes such as AB:CD:…")
+                return nil
+            }
+            return AppSettings.AndroidApp(name: bundle, fingerprints: texts)
+        }
+    }
+
+    private static func isBundle(_ text: String) -> Bool {
+        (3...255).contains(text.utf8.count)
+            && text.utf8.allSatisfy {
+                (48...57).contains($0) || (97...122).contains($0 | 32) || $0 == 45 || $0 == 46 || $0 == 95
+            }
+    }
+
+    private static func isFingerprint(_ text: String) -> Bool {
+        let parts = text.split(separator: ":", omittingEmptySubsequences: false)
+        return parts.count == 32 && parts.allSatisfy { $0.utf8.count == 2 && Hex.decode($0) != nil }
     }
 }

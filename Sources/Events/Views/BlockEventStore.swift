@@ -22,6 +22,15 @@ package final class BlockEventStore: EventStore {
     /// Who is who at this moment, for one query.
     package func persons(org: String) -> PersonSnapshot { views.persons.snapshot(org: org) }
 
+    /// Tells this log from the logs of other servers; gives nothing of its secret away.
+    package var logIdentity: Int64 { Int64(bitPattern: secret.identity) }
+
+    /// Every key under which events of a person may be found, that of the identifier itself among them.
+    package func personKeys(org: String, of identifier: PersonIdentifier) -> Set<UInt64> {
+        let key = secret.keys(org: org, app: "").person(identifier).high
+        return views.persons.identifiers(org: org, of: [key]).union([key])
+    }
+
     package func totals(org: String) -> LiveTotals { views.totals.totals(org: org, now: clock.now) }
 
     /// The trace id of an event that brings none: of its first identifier among user, anonymous and device.

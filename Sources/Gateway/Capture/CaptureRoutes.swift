@@ -13,10 +13,15 @@ package struct AppCaptureSettings: Sendable, Equatable {
     /// Hosts that clicks may lead to, beside those of the app's publishable keys: `example.com`,
     /// `example.com:8080`, `*.example.com`.
     package var allowedHosts: Set<String> = []
+    /// For how long after a click on a short link its payload may be asked for.
+    package var linkResolveHours = 24
 
-    package init(defaultCurrency: String = "USD", allowedHosts: Set<String> = []) {
+    package init(
+        defaultCurrency: String = "USD", allowedHosts: Set<String> = [], linkResolveHours: Int = 24
+    ) {
         self.defaultCurrency = defaultCurrency
         self.allowedHosts = allowedHosts
+        self.linkResolveHours = linkResolveHours
     }
 }
 
@@ -26,12 +31,14 @@ package struct CaptureRoutes: Sendable {
     package typealias Settings = @Sendable (_ org: String, _ app: String) -> AppCaptureSettings
 
     private let desk: CaptureDesk
+    private let links: LinkParts?
 
     package init(
         access: Access, capture: EventCapture, limits: EventLimits, rates: CaptureRates,
         settings: @escaping Settings, registry: MetricRegistry, clock: any WallClock, logger: Logger,
-        bulk: BulkWrites = BulkWrites()
+        bulk: BulkWrites = BulkWrites(), links: LinkParts? = nil
     ) {
+        self.links = links
         desk = CaptureDesk(
             access: access, capture: capture, limits: limits, rates: rates, settings: settings, clock: clock,
             bulk: bulk, unrecordedClicks: registry.counter(.clicksUnrecorded), logger: logger)
@@ -45,5 +52,8 @@ package struct CaptureRoutes: Sendable {
         MeasurementRoutes(desk: desk).register(in: book)
         PixelRoutes(desk: desk).register(in: book)
         ClickRoutes(desk: desk).register(in: book)
+        guard let links else { return }
+        LinkRoutes(desk: desk, links: links).register(in: book)
+        LinkVisits(desk: desk, links: links).register(in: book)
     }
 }

@@ -39,7 +39,7 @@ struct ClickRoutes: Sendable {
         event.clickID = clickID
         event.url = location ?? query["to"]
         event.referrer = request.headers[.referer]
-        guard let location, let target, target.isAllowed(by: hosts(principal)) else {
+        guard let location, let target, target.isAllowed(by: desk.redirectHosts(principal)) else {
             if request.method == .head { throw Problem.redirectNotAllowed }
             try await desk.admit(principal, context)
             try await desk.charge(principal, events: 1)
@@ -75,11 +75,13 @@ struct ClickRoutes: Sendable {
             return nil
         }
     }
+}
 
+extension CaptureDesk {
     /// Hosts that the app's settings name, and those of its publishable keys' origins.
-    private func hosts(_ principal: Principal) -> Set<String> {
-        let origins = principal.origins.union(desk.access.keys.origins(org: principal.org, app: principal.app))
-        return desk.settings(principal.org, principal.app).allowedHosts
+    func redirectHosts(_ principal: Principal) -> Set<String> {
+        let origins = principal.origins.union(access.keys.origins(org: principal.org, app: principal.app))
+        return settings(principal.org, principal.app).allowedHosts
             .union(origins.compactMap { RedirectTarget.host(ofOrigin: $0) })
     }
 }

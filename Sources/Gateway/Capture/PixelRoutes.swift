@@ -59,8 +59,10 @@ struct PixelRoutes: Sendable {
 
 extension CaptureDesk {
     /// The query of a request as an event, with what its headers say.
-    func query(_ request: Request) throws(Problem) -> QueryEvent {
-        let text = request.uri.query ?? ""
+    /// - Parameter first: parameters that come before those of the request, and so count.
+    func query(_ request: Request, first: String = "") throws(Problem) -> QueryEvent {
+        let own = request.uri.query ?? ""
+        let text = first.isEmpty ? own : first + "&" + own
         guard text.utf8.count <= limits.queryBytesMax else { throw .bodyTooLarge(limitBytes: limits.queryBytesMax) }
         var event = QueryEvent(query: text, type: "")
         event.userAgent = request.headers[.userAgent]

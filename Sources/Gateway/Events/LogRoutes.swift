@@ -11,6 +11,8 @@ struct LogRoutes: Sendable {
     /// Gives identifiers the form in which the log keeps them.
     let policies: EventPolicies
     let logger: Logger
+    /// Removes what tables of record keep of a person, by an identifier as events store it.
+    let forget: @Sendable (_ org: String, _ identifier: PersonIdentifier) async throws -> Void
 
     private static let valueBytesMax = 1000
     private static let namespaces = "anonymous, user, device, distinct"
@@ -75,7 +77,10 @@ struct LogRoutes: Sendable {
         let org = Self.org(request, principal)
         let stored = policies.storedForm(PersonIdentifier(namespace, value), org: org)
         do {
+            // Once while the log still knows who is who, once when it hands out no more of the person.
+            try await forget(org, stored)
             let record = try await upkeep.erase(org: org, [stored], actor: principal.keyID)
+            try await forget(org, stored)
             return .json(record.json, status: .accepted)
         } catch let error as UpkeepError {
             throw Problem.unavailable(code: "log_upkeep_failed", detail: error.sentence)

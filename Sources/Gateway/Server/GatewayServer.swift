@@ -33,6 +33,8 @@ package struct GatewayParts: Sendable {
     package var ledger: LedgerReport
     package var attribution: AttributionService
     package var logAttribution: LogAttributionParts
+    package var installs: InstallParts
+    package var links: LinkParts
     package var postbacks: PostbackStore
     package var campaigns: CampaignReports
     package var growth: GrowthReports
@@ -58,7 +60,8 @@ package struct GatewayParts: Sendable {
         eventPolicies: EventPolicies, quarantine: QuarantineDesk, database: Database,
         conversations: ConversationService, intake: LeadIntake, policies: ScorePolicies, market: Marketplace,
         leads: LeadReads, buyers: BuyerRegistry, ledger: LedgerReport, attribution: AttributionService,
-        logAttribution: LogAttributionParts, behaviour: BehaviourParts, jobs: JobPlaces, site: ChatSiteSettings,
+        logAttribution: LogAttributionParts, installs: InstallParts, behaviour: BehaviourParts, jobs: JobPlaces,
+        site: ChatSiteSettings,
         registry: MetricRegistry,
         health: HealthRegistry, clock: any WallClock, logger: Logger, runtime: RuntimeRoles
     ) {
@@ -78,6 +81,9 @@ package struct GatewayParts: Sendable {
         self.ledger = ledger
         self.attribution = attribution
         self.logAttribution = logAttribution
+        self.installs = installs
+        let apps = eventPolicies.apps
+        links = LinkParts(store: LinkStore(database: database, clock: clock), registry: registry) { apps.everySettings }
         postbacks = PostbackStore(database: database, clock: clock)
         campaigns = CampaignReports(
             attribution: attribution,
@@ -171,15 +177,20 @@ package struct GatewayServer: Service {
             access: access, capture: parts.events.capture, limits: parts.eventLimits,
             rates: CaptureRates(limiter: parts.runtime.limiter, perSecond: settings.eventsPerKeySecond),
             settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger,
-            bulk: parts.bulk
+            bulk: parts.bulk, links: parts.links
         ).register(in: book)
         EventRoutes(access: access, store: store, policies: parts.eventPolicies).register(in: book)
         IdentityRoutes(
             access: access, identity: parts.events.identity, store: store, clock: parts.clock,
             limits: parts.eventLimits, policies: parts.eventPolicies
         ).register(in: book)
-        LogRoutes(access: access, upkeep: parts.events.upkeep, policies: parts.eventPolicies, logger: parts.logger)
-            .register(in: book)
+        let (events, installs) = (parts.events.store, parts.installs.installs)
+        LogRoutes(
+            access: access, upkeep: parts.events.upkeep, policies: parts.eventPolicies, logger: parts.logger
+        ) { org, identifier in
+            let persons = events.personKeys(org: org, of: identifier)
+            try await installs.forget(org: org, identifier, persons: persons)
+        }.register(in: book)
         QueryRoutes(access: access, engine: parts.queries).register(in: book)
         AppRoutes(access: access, apps: parts.eventPolicies.apps).register(in: book)
         QuarantineRoutes(access: access, desk: parts.quarantine, limits: parts.eventLimits, bulk: parts.bulk)
@@ -191,6 +202,7 @@ package struct GatewayServer: Service {
         OverviewRoutes(access: access, feed: overview, explainer: Explainer(parts)).register(in: book)
         AttributionRoutes(access: access, reports: parts.campaigns).register(in: book)
         LogAttributionRoutes(access: access, parts: parts.logAttribution, clock: parts.clock).register(in: book)
+        InstallDecisionRoutes(access: access, parts: parts.installs).register(in: book)
         SpendRoutes(access: access, reports: parts.campaigns, clock: parts.clock, logger: parts.logger)
             .register(in: book)
         GrowthRoutes(

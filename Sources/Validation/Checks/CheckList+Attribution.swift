@@ -23,6 +23,11 @@ extension CheckList {
             suites: ["attribution", "leads"],
             threshold: "two networks hold the price of the one who may be sent, nothing of GPC and denied advertising",
             source: "attribution specification", body: uploads),
+        Check(
+            id: "A05", title: "installs are matched as they were made, and a link's payload is given once",
+            phase: "integration", suites: ["attribution"],
+            threshold: "method and touch of 240 installs as known beforehand; click, redirect, payload, install agree",
+            source: "attribution specification", body: installs),
     ]
 
     private static let golden: [String: JSONValue] = [

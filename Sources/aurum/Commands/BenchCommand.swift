@@ -119,6 +119,7 @@ struct BenchCommand: AsyncParsableCommand {
         }
         if area == "attribution" || area == "all" {
             report.rows += try await attribution.run() + logAttribution.run() + campaigns.run()
+            report.rows += try await installs.run()
         }
         if area == "database" || area == "all" { report.rows += try await database() }
         if area == "runtime" || area == "all" {
@@ -173,6 +174,12 @@ struct BenchCommand: AsyncParsableCommand {
         bench.touchpoints = touchpoints ?? bench.touchpoints
         (bench.tiny, bench.seed) = (tiny, seed)
         if !json { bench.progress = { Output.error($0) } }
+        return bench
+    }
+
+    private var installs: InstallBench {
+        var bench = InstallBench()
+        (bench.tiny, bench.seed) = (tiny, seed)
         return bench
     }
 

@@ -20,6 +20,19 @@ enum AttributionWiring {
             clock: SystemWallClock(),
             registry: registry, logger: logger)
         attribution.settings.freeBytesMin = freeBytesMin
+        let installs = installs(events, database, registry: registry, logLevel: logLevel)
+        attribution.joined = { try await installs.joined(org: $0, from: $1, to: $2) }
         return attribution
+    }
+
+    /// Installs of one log and what led to them.
+    static func installs(
+        _ events: EventLog, _ database: Database, registry: MetricRegistry, logLevel: Logger.Level? = nil
+    ) -> InstallAttribution {
+        var logger = Logger(label: "attribution")
+        if let logLevel { logger.logLevel = logLevel }
+        return InstallAttribution(
+            database: database, source: events.store, log: events.store.logIdentity, clock: SystemWallClock(),
+            registry: registry, logger: logger)
     }
 }

@@ -13,6 +13,8 @@ enum JobWiring {
     private static let org = "default"
     private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
     private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
+    private static let installRun = JobKind("attribution.installs", priority: .low, attemptsMax: 30)
+    private static let purgeTouches = JobKind("attribution.purgeTouches", priority: .idle)
     private static let expireExports = JobKind("events.expireExports", priority: .idle)
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
@@ -32,7 +34,8 @@ enum JobWiring {
     /// - Parameter redis: where jobs live whose kinds say so; nil without one.
     static func places(
         _ jobs: SQLJobStore, _ database: Database, redis: RedisClient?, market: Marketplace, exports: ExportService,
-        quarantine: QuarantineDesk, attribution: LogAttribution, uploader: Uploader, budget: RetryBudget,
+        quarantine: QuarantineDesk, attribution: LogAttribution, installs: InstallAttribution,
+        links: LinkStore, uploader: Uploader, budget: RetryBudget,
         clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
     ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
@@ -49,6 +52,11 @@ enum JobWiring {
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
                 JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
+                JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs) },
+                JobHandler(purgeTouches) { _ in
+                    try await installs.purge()
+                    try await links.purge()
+                },
                 JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
@@ -61,6 +69,9 @@ enum JobWiring {
                     "exports.expire", expireExports, org: org, .every(hourly), missed: .runOnce, now: clock.now),
                 try JobSchedule(
                     "idempotency.purge", purgeKeys, org: org, .every(hourly), missed: .runOnce, now: clock.now),
+                try JobSchedule(
+                    "attribution.purgeTouches", purgeTouches, org: org, .every(hourly), missed: .runOnce,
+                    now: clock.now),
                 try JobSchedule(
                     "quarantine.tend", tendQuarantine, org: org, .every(hourly), missed: .runOnce, now: clock.now),
             ],
@@ -111,6 +122,26 @@ enum JobWiring {
             if case .storage = error { throw JobFault(error.tag, error.sentence) }
             throw JobFault(error.tag, error.sentence, retry: .never)
         }
+    }
+
+    /// Decides the installs anew that the job names.
+    private static func decide(_ job: RunningJob, _ installs: InstallAttribution) async throws {
+        let payload = try job.payload()
+        let wish: InstallWish
+        do throws(LogAttributionError) { wish = try InstallWish(payload) } catch {
+            throw JobFault(error.tag, error.sentence, retry: .never)
+        }
+        _ = try await installs.recompute(wish, org: job.org, run: job.id) { looked in
+            try await job.progress(0, note: "\(looked) installs")
+        }
+    }
+
+    /// Recomputations of an organisation come one after another.
+    static func enqueueInstalls(_ wish: InstallWish, org: String, _ jobs: SQLJobStore) async throws -> JobReceipt? {
+        let job = NewJob(
+            installRun, org: org, payload: wish.json, unique: (wish.key, .untilStarted),
+            concurrency: JobConcurrency("attribution.installs", limit: 1))
+        return try await jobs.enqueue([job]).first
     }
 
     /// Runs over the log come one after another; one that waits stands for all that ask for the same.

@@ -74,6 +74,9 @@ struct RunningServer {
                 inputs: inputs),
             StatementWatch(database: stores.database),
             CreditCompletion(attribution: attribution, leads: leads, logger: Logger(label: "attribution")),
+            InstallFollowing(
+                follower: InstallFollower(parts.installs.installs), store: stores.events.store,
+                logger: Logger(label: "attribution")),
         ]
         if let redis = parts.jobs.redis { services.append(redis.queue) }
         if stores.database.dialect == .postgres {
@@ -134,10 +137,13 @@ struct RunningServer {
             freeBytesMin: stores.eventLimits.freeBytesMin)
         logAttribution.clean()
         let uploader = uploader(configuration, stores, trade, queries)
+        let installs = AttributionWiring.installs(stores.events, database, registry: registry)
+        let links = LinkStore(database: database, clock: clock)
         let jobs = try await JobWiring.places(
             stores.jobs, database, redis: stores.runtime.redis, market: trade.market, exports: behaviour.exports,
-            quarantine: stores.quarantine, attribution: logAttribution, uploader: uploader,
-            budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry, health: stores.health)
+            quarantine: stores.quarantine, attribution: logAttribution, installs: installs, links: links,
+            uploader: uploader, budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry,
+            health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -154,6 +160,9 @@ struct RunningServer {
             logAttribution: LogAttributionParts(logAttribution) { [jobs = stores.jobs] wish, org in
                 try await JobWiring.enqueueAttribution(wish, org: org, jobs)?.id
             },
+            installs: InstallParts(installs) { [jobs = stores.jobs] wish, org in
+                try await JobWiring.enqueueInstalls(wish, org: org, jobs)?.id
+            },
             behaviour: behaviour,
             jobs: jobs,
             site: ChatSiteSettings(
@@ -166,7 +175,8 @@ struct RunningServer {
             let settings = apps.state(org: org, app: app).settings
             return AppCaptureSettings(
                 defaultCurrency: settings.defaultCurrency ?? "USD",
-                allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }))
+                allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }),
+                linkResolveHours: settings.linkResolveHours)
         }
         return made
     }

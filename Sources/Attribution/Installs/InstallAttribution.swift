@@ -1,0 +1,174 @@
+package import AurumCore
+package import Database
+package import Events
+package import Logging
+package import Telemetry
+
+/// Installs of the event log and what led to each: matched by a follower, decided anew on request, answered.
+package struct InstallAttribution: Sendable {
+    let store: InstallStore
+    let definitions: DefinitionStore
+    let source: any ColumnSource
+    let judge: any TouchJudge
+    let registry: MetricRegistry
+    let logger: Logger
+    let clock: any WallClock
+    /// Tells this log from those of other servers on the same database.
+    let log: Int64
+
+    /// - Parameters:
+    ///   - log: the same for one log at every start, another for another log.
+    ///   - judge: says before credit which touches and installs are to be believed.
+    package init(
+        database: Database, source: any ColumnSource, log: Int64, judge: any TouchJudge = TrustingJudge(),
+        clock: any WallClock, registry: MetricRegistry, logger: Logger
+    ) {
+        store = InstallStore(database: database)
+        definitions = DefinitionStore(database: database)
+        (self.source, self.log, self.judge) = (source, log, judge)
+        (self.clock, self.registry, self.logger) = (clock, registry, logger)
+    }
+
+    // MARK: deciding
+
+    /// Touches are kept for so long beyond the longest window, so that installs that arrive late find theirs.
+    static let slack: Int64 = 2 * 86_400_000_000
+
+    /// The definition of the conversion `install` with the times at which its versions hold; none where it was ended.
+    func windows(org: String) async throws -> [DefinitionInForce] {
+        do { return try await definitions.inForce(org: org, names: ["install"]) } catch LogAttributionError
+            .unknownConversion
+        {
+            return []
+        }
+    }
+
+    /// The window of an app's installs at a moment.
+    static func window(_ versions: [DefinitionInForce], app: String, at: Timestamp) -> InstallWindow {
+        let found = versions.last { known in
+            known.from <= at.microseconds && at.microseconds < known.to
+                && (known.definition.app.isEmpty || known.definition.app == app)
+        }
+        guard let found else { return InstallWindow(WindowPreset.standard.window) }
+        return InstallWindow(found.definition.window, version: found.version)
+    }
+
+    /// The longest that any version reaches, in microseconds.
+    static func longest(_ versions: [DefinitionInForce]) -> Int64 {
+        let windows = versions.map { InstallWindow($0.definition.window).longest }
+        return max(windows.max() ?? 0, InstallWindow(WindowPreset.standard.window).longest)
+    }
+
+    /// Decides installs, of whatever organisations, and writes what is new.
+    /// - Returns: decisions that were written.
+    func decide(_ installs: [KeptInstall], cause: String) async throws -> Int {
+        var windows: [String: [DefinitionInForce]] = [:]
+        var decided: [NewDecision] = []
+        for install in installs {
+            let facts = install.facts
+            let versions: [DefinitionInForce]
+            if let known = windows[facts.org] {
+                versions = known
+            } else {
+                versions = try await self.windows(org: facts.org)
+                windows[facts.org] = versions
+            }
+            let began = ContinuousClock.now
+            let decision = try await decision(
+                install, Self.window(versions, app: facts.app, at: facts.at))
+            registry.histogram(.attributionMatchSeconds).observe(ContinuousClock.now - began)
+            decided.append(NewDecision(install: install, decision: decision, cause: cause))
+        }
+        let written = try await store.decide(decided)
+        for one in written {
+            let outcome = one.install.version > 0 ? "restated" : one.decision.verdict.outcome.rawValue
+            registry.counter(.attributionMatches, one.decision.method.rawValue, outcome).increment()
+        }
+        return written.count
+    }
+
+    private func decision(_ install: KeptInstall, _ window: InstallWindow) async throws -> InstallDecision {
+        let (touches, isKnown) = try await store.candidates(of: install, reach: window.longest)
+        let verdicts = try await judge.verdicts(of: install.facts, touches.map(\.touch))
+        return InstallMatcher.decide(install.facts, touches, window: window, verdicts: verdicts, isReinstall: isKnown)
+    }
+
+    // MARK: answers
+
+    /// Installs that were decided, newest first, a page at a time.
+    package func list(org: String, _ filter: InstallFilter) async throws -> JSONValue {
+        let found = try await store.list(org: org, filter)
+        let isFull = found.count == filter.limit
+        return [
+            "installs": .array(found.map(\.json)),
+            "next": isFull ? found.last.map { .string($0.mark.text) } ?? .null : .null,
+        ]
+    }
+
+    /// One install with its decision; nil where there is none of this id, or none of this version.
+    package func install(org: String, id: String, app: String? = nil, version: Int? = nil) async throws -> JSONValue? {
+        guard let found = try await store.one(org: org, id: id, app: app, version: version) else { return nil }
+        if version != nil, found.body == nil { return nil }
+        var members = found.json.object ?? [:]
+        let versions = try await store.versions(org: org, app: found.install.facts.app, id: id)
+        members["versions"] = .array(versions.map { .integer(Int64($0)) })
+        return .object(members)
+    }
+
+    /// Installs by campaign.
+    package func summary(org: String, _ filter: InstallFilter) async throws -> JSONValue {
+        let names = ["installs", "organic", "reinstalls", "rejected", "suspect", "by_view"]
+        func members(_ counts: [Int64]) -> [String: JSONValue] {
+            Dictionary(
+                zip(names, counts).map { ($0, JSONValue.integer($1)) }, uniquingKeysWith: { first, _ in first })
+        }
+        let lines = try await store.summary(org: org, filter)
+        let rows = lines.map { line -> JSONValue in
+            var row = members(line.counts)
+            row["campaign"] = line.campaign.isEmpty ? .null : .string(line.campaign)
+            return .object(row)
+        }
+        let totals = names.indices.map { place in lines.reduce(0) { $0 &+ $1.counts[place] } }
+        return [
+            "lines": .array(rows), "totals": .object(members(totals)),
+            "waiting": .integer(Int64(try await store.waitingCount(org: org))),
+        ]
+    }
+
+    /// Touches that matches join to journeys, for a run over the log.
+    package func joined(org: String, from: Timestamp, to: Timestamp) async throws -> [JoinedTouch] {
+        try await store.joined(org: org, from: from, to: to, limit: JoinedTouch.max)
+    }
+
+    // MARK: upkeep
+
+    /// Removes touches that are older than any window reaches.
+    /// - Returns: how many.
+    @discardableResult
+    package func purge() async throws -> Int {
+        var removed = 0
+        for org in try await store.organisations() {
+            let keep = Self.longest(try await windows(org: org)) + Self.slack
+            var count = InstallStore.purgedEach
+            while count == InstallStore.purgedEach {
+                try Task.checkCancellation()
+                count = try await store.purge(org: org, keep: keep)
+                removed += count
+            }
+        }
+        return removed
+    }
+
+    /// Removes what is kept of an erased person.
+    /// - Parameters:
+    ///   - identifier: in the form in which events store it.
+    ///   - persons: every key by which the log knows the person.
+    package func forget(org: String, _ identifier: PersonIdentifier, persons: Set<UInt64>) async throws {
+        func value(_ namespace: PersonIdentifier.Namespace) -> String? {
+            identifier.namespace == namespace ? identifier.value : nil
+        }
+        let keys = InstallKeys(
+            org: org, device: value(.device), advertising: nil, vendor: nil, click: value(.click), user: value(.user))
+        try await store.forget(org: org, keys: keys, persons: persons.sorted().map { Int64(bitPattern: $0) })
+    }
+}

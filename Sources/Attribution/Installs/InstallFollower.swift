@@ -1,0 +1,71 @@
+internal import AurumCore
+internal import Events
+internal import Telemetry
+
+/// Follows the event log and matches each of its installs once.
+///
+/// What it reads and how far it has read are written in one transaction, and so is each decision with the mark that it
+/// was made: a process that ends at any moment goes on in the next one where the tables are. An install is decided when
+/// everything that was durable together with it has been read.
+package actor InstallFollower {
+    private let installs: InstallAttribution
+    private var place: InstallScanPlace?
+    private var position: LogPosition?
+    private var isPlaced = false
+    private var isWorking = false
+    /// Rows behind the position that the table holds, none of them of interest.
+    private var unwritten = 0
+    /// More are not read twice after a start.
+    private static let unwrittenMax = 1_000_000
+    /// Installs decided together.
+    static let decidedEach = 100
+
+    package init(_ installs: InstallAttribution) { self.installs = installs }
+
+    /// Reads everything that is durable now and decides every install that waits. Returns at once while another call
+    /// works.
+    /// - Throws: database errors and what the log throws; what was done stays done.
+    package func catchUp() async throws {
+        guard !isWorking else { return }
+        isWorking = true
+        defer { isWorking = false }
+        if !isPlaced {
+            position = try await installs.store.position(log: installs.log)
+            isPlaced = true
+        }
+        let (source, position, place) = (installs.source, position, place)
+        let scan = try await BlockingWork.value {
+            let segments = try source.segments()
+            guard place == nil, let position else { return InstallScan(segments, after: position, place: place) }
+            // Tables that were put back beside an older log are ahead of it: what is read twice changes nothing.
+            let isAhead = try LogCursor.lastPosition(of: segments).map { $0 < position } ?? true
+            return InstallScan(segments, after: isAhead ? nil : position)
+        }
+        while let batch = try await BlockingWork.value({ try scan.next() }) {
+            try Task.checkCancellation()
+            if let read = batch.position { self.position = read }
+            unwritten += batch.rows
+            // That nothing was there need not be durable.
+            if batch.isEmpty, unwritten < Self.unwrittenMax { continue }
+            do { try await installs.store.keep(batch, log: installs.log) } catch {
+                // The next call begins where the table says.
+                (self.place, isPlaced) = (nil, false)
+                throw error
+            }
+            if batch.position != nil { unwritten = 0 }
+        }
+        self.place = scan.place
+        try await decideWaiting()
+    }
+
+    private func decideWaiting() async throws {
+        var isOver = false
+        while !isOver {
+            try Task.checkCancellation()
+            let waiting = try await installs.store.waiting(limit: Self.decidedEach)
+            if !waiting.isEmpty { _ = try await installs.decide(waiting, cause: "followed") }
+            isOver = waiting.count < Self.decidedEach
+        }
+        installs.registry.gauge(.attributionInstallsWaiting).set(Double(try await installs.store.waitingCount()))
+    }
+}

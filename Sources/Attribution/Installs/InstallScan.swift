@@ -1,0 +1,267 @@
+internal import AurumCore
+internal import Events
+
+/// A click or a view that the log holds.
+struct SeenTouch: Sendable {
+    var org: String
+    var touch: InstallTouch
+    var keys: InstallKeys
+}
+
+/// An install that the log holds.
+struct SeenInstall: Sendable {
+    var facts: InstallFacts
+    var eventID: String
+    var receivedAt: Timestamp
+    var keys: InstallKeys
+    var person: UInt64
+}
+
+/// What a part of the log holds of clicks, views and installs.
+struct InstallBatch: Sendable {
+    var touches: [SeenTouch] = []
+    var installs: [SeenInstall] = []
+    /// Everything up to here was read; nil where that was so before.
+    var position: LogPosition?
+    /// When the newest request that was read came.
+    var receivedAt = Timestamp(microseconds: 0)
+    /// Rows that were looked at.
+    var rows = 0
+
+    var isEmpty: Bool { touches.isEmpty && installs.isEmpty }
+}
+
+/// What a scan keeps.
+struct InstallScanBounds: Sendable {
+    /// nil means every organisation.
+    var org: String?
+    var touches: ClosedRange<Int64> = .min ... .max
+    /// From the first up to, and without, the second.
+    var installs: (from: Int64, to: Int64) = (.min, .max)
+
+    func mayHold(_ block: BlockSummary) -> Bool {
+        guard block.rowCount > 0 else { return false }
+        let isInReach =
+            block.latest >= touches.lowerBound && block.earliest <= touches.upperBound
+            || block.latest >= installs.from && block.earliest < installs.to
+        return isInReach && (org == nil || block.sources.contains { $0.org == org })
+    }
+}
+
+/// Where a scan goes on without looking for the place.
+struct InstallScanPlace: Sendable, Equatable {
+    var segment: UInt64
+    var block: Int
+}
+
+/// Reads one snapshot of the log from a position on, block by block. What it hands out may have been handed out before:
+/// archives hold their rows in another order and are read as a whole.
+final class InstallScan: @unchecked Sendable {  // one call at a time, by the one task that reads
+    /// Clicks, views and installs handed out together, and rows looked at for them; one block more at most.
+    static let itemsMax = 2000
+    static let rowsMax = 500_000
+
+    private let segments: [ColumnSegment]
+    private let after: LogPosition?
+    private let bounds: InstallScanBounds
+    private var segment = 0
+    private var block = 0
+    private var isPlaced = false
+    private(set) var damaged = 0
+
+    /// - Parameter after: blocks that end before it, or there, were read.
+    init(
+        _ segments: [ColumnSegment], after: LogPosition?, bounds: InstallScanBounds = InstallScanBounds(),
+        place: InstallScanPlace? = nil
+    ) {
+        (self.segments, self.after, self.bounds) = (segments, after, bounds)
+        if let place, let found = segments.lastIndex(where: { $0.identity == place.segment }),
+            place.block <= segments[found].blocks.count
+        {
+            (segment, block, isPlaced) = (found, place.block, true)
+        }
+    }
+
+    /// After the last block that was handed out, where blocks stand in the order of the log.
+    var place: InstallScanPlace? {
+        guard let last = segments.indices.last, segment >= last, segments[last].newest == nil else { return nil }
+        return InstallScanPlace(
+            segment: segments[last].identity, block: segment > last ? segments[last].blocks.count : block)
+    }
+
+    /// The next part; nil at the end of the snapshot. Blocks its thread.
+    func next() throws -> InstallBatch? {
+        guard segment < segments.count else { return nil }
+        var batch = InstallBatch()
+        var rows = 0
+        while segment < segments.count, batch.touches.count + batch.installs.count < Self.itemsMax,
+            rows < Self.rowsMax
+        {
+            let current = segments[segment]
+            if block == 0, try isDone(current) {
+                segment += 1
+                continue
+            }
+            guard block < current.blocks.count else {
+                if let newest = current.newest { batch.position = newest }
+                (segment, block) = (segment + 1, 0)
+                continue
+            }
+            let index = block
+            block += 1
+            guard current.blocks[index].rowCount > 0 else { continue }
+            rows += try read(current, index, &batch)
+        }
+        batch.rows = rows
+        return batch
+    }
+
+    /// Whether a segment lies wholly before the position.
+    private func isDone(_ segment: ColumnSegment) throws -> Bool {
+        guard !isPlaced, let after else { return false }
+        if let newest = segment.newest { return newest <= after }
+        for index in segment.blocks.indices.reversed() where segment.blocks[index].rowCount > 0 {
+            guard let block = try segment.read(index), block.rowCount > 0 else { continue }
+            return block.position(block.rowCount - 1) <= after
+        }
+        return false
+    }
+
+    /// - Returns: rows that were looked at.
+    private func read(_ segment: ColumnSegment, _ index: Int, _ batch: inout InstallBatch) throws -> Int {
+        let isOrdered = segment.newest == nil
+        let isWanted = bounds.mayHold(segment.blocks[index])
+        // A block that is not wanted still moves the position on.
+        guard isWanted || isOrdered else { return 0 }
+        guard let block = try segment.read(index), block.rowCount > 0 else {
+            damaged += 1
+            return 0
+        }
+        let last = block.position(block.rowCount - 1)
+        if isOrdered, !isPlaced, let after, last <= after { return 0 }
+        if isWanted {
+            let received = block.requests.map(\.receivedAt).max() ?? 0
+            batch.receivedAt = max(batch.receivedAt, Timestamp(microseconds: received))
+            let kept = (batch.touches.count, batch.installs.count)
+            // What is damaged gives nothing, and what stands behind it goes on.
+            if try block.readable({ try take(block, &batch) }) == nil {
+                damaged += 1
+                batch.touches.removeLast(batch.touches.count - kept.0)
+                batch.installs.removeLast(batch.installs.count - kept.1)
+            }
+        }
+        if isOrdered { batch.position = last }
+        return block.rowCount
+    }
+
+    private func take(_ block: any ColumnBlock, _ batch: inout InstallBatch) throws -> Bool {
+        let (types, outcomes) = (try block.types(), try block.outcomes())
+        let (click, view, install) = (
+            EventType.click.rawValue, EventType.impression.rawValue, EventType.install.rawValue
+        )
+        for request in block.requests where bounds.org == nil || request.org == bounds.org {
+            let end = min(block.rowCount, request.firstRow + request.rowCount)
+            let rows = min(request.firstRow, end)..<end
+            let wanted = rows.filter { row in
+                let type = types[row]
+                guard type == click || type == view || type == install else { return false }
+                return outcomes[row] == EventOutcome.stored.rawValue || outcomes[row] == EventOutcome.late.rawValue
+            }
+            guard !wanted.isEmpty else { continue }
+            let places = try block.touchRows(wanted.map { UInt32($0) }, org: request.org)
+            for (index, row) in wanted.enumerated() {
+                guard let event = try block.event(row) else { continue }
+                var place = JourneyPlace()
+                (place.person, place.order) = (places.persons[index], places.orders[index])
+                (place.tail, place.click) = (places.tails[index], places.clicks[index])
+                add(event, place, &batch)
+            }
+        }
+        return true
+    }
+
+    private func add(_ event: StoredEvent, _ place: JourneyPlace, _ batch: inout InstallBatch) {
+        let at = event.at.microseconds
+        if event.type == .install {
+            guard at >= bounds.installs.from, at < bounds.installs.to else { return }
+            batch.installs.append(SeenInstall(event, place))
+        } else if bounds.touches.contains(at), !event.refusesAdvertising, let touch = SeenTouch(event, place) {
+            batch.touches.append(touch)
+        }
+    }
+}
+
+extension SeenTouch {
+    /// nil for a touch that no install could be matched with.
+    fileprivate init?(_ event: StoredEvent, _ place: JourneyPlace) {
+        let keys = InstallKeys(
+            org: event.org, device: event.deviceID, advertising: event.advertisingID, vendor: event.vendorID,
+            click: event.clickID, user: event.userID)
+        guard !keys.isEmpty else { return nil }
+        var touch = CandidateTouch(
+            id: .ofEvent(event.id), at: event.at, kind: event.type == .click ? .click : .view)
+        let campaign = event.campaign
+        touch.network = campaign.network ?? campaign.source
+        touch.campaign = campaign.name ?? campaign.id
+        touch.publisher = campaign.publisherID
+        (touch.clickID, touch.deviceID) = (event.clickID, event.deviceID ?? event.advertisingID ?? event.vendorID)
+        let facts = OriginFacts(event)
+        (touch.addressHash, touch.userAgent, touch.system) = (facts.addressHash, facts.userAgent, facts.system)
+        var found = InstallTouch(touch, eventID: event.id, app: event.app)
+        (found.creative, found.adGroup) = (campaign.creativeID, campaign.adGroupID)
+        (found.channel, found.place) = (event.channel.rawValue, place)
+        self.init(org: event.org, touch: found, keys: keys)
+    }
+}
+
+extension SeenInstall {
+    fileprivate init(_ event: StoredEvent, _ place: JourneyPlace) {
+        var facts = InstallFacts(org: event.org, app: event.app, id: .ofEvent(event.id), at: event.at)
+        facts.installBeganAt = event.installBeganAt.flatMap { $0.isPlausible ? $0 : nil }
+        (facts.deviceID, facts.advertisingID) = (event.deviceID, event.advertisingID)
+        (facts.vendorID, facts.userID) = (event.vendorID, event.userID)
+        facts.installReferrer = event.installReferrer
+        facts.deepLinkClickID = ClickIDs.inAddress(event.url)
+        // A click id that the event does not name itself is that of its address.
+        facts.clickID = event.raw.contains("\"click_id\"") ? event.clickID : nil
+        let origin = OriginFacts(event)
+        (facts.addressHash, facts.userAgent, facts.system) = (origin.addressHash, origin.userAgent, origin.system)
+        facts.isEmulator = event.says("emulator") || event.says("is_emulator")
+        facts.isFromDataCentre = event.json["bot_reasons"]?.array?.contains(.string("datacentre_ip")) ?? false
+        let keys = InstallKeys(
+            org: event.org, device: event.deviceID, advertising: event.advertisingID, vendor: event.vendorID,
+            click: facts.clickID ?? ClickIDs.inReferrer(facts.installReferrer) ?? facts.deepLinkClickID,
+            user: event.userID)
+        self.init(
+            facts: facts, eventID: event.id, receivedAt: event.receivedAt, keys: keys, person: place.person)
+    }
+}
+
+/// What an event says of the machine that it came from.
+private struct OriginFacts {
+    var addressHash: String?
+    var userAgent: String?
+    var system: String?
+
+    init(_ event: StoredEvent) {
+        let context = event.context
+        addressHash = context?["ip_hash"]?.string
+        userAgent = context?["user_agent"]?.string ?? context?["userAgent"]?.string
+        let os = context?["os"]
+        let declared = os?["name"]?.string ?? os?.string ?? context?["platform"]?.string
+        system = (declared ?? userAgent.flatMap { UserAgentFacts($0).os })?.lowercased()
+    }
+}
+
+extension StoredEvent {
+    /// Advertising was denied, or Global Privacy Control is on.
+    fileprivate var refusesAdvertising: Bool {
+        let (ads, gpc) = (consent?["ads"], consent?["gpc"])
+        return ads == "denied" || ads == .bool(false) || gpc == .bool(true) || gpc == "true"
+    }
+
+    /// Whether `context`, its device, or `props` say a thing is so.
+    fileprivate func says(_ name: String) -> Bool {
+        context?[name] == .bool(true) || context?["device"]?[name] == .bool(true) || props?[name] == .bool(true)
+    }
+}

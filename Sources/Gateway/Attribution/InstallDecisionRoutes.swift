@@ -1,0 +1,138 @@
+internal import Accounts
+package import Attribution
+package import AurumCore
+internal import Foundation
+internal import Hummingbird
+
+/// Installs with what led to them, and how a recomputation is asked for.
+package struct InstallParts: Sendable {
+    package var installs: InstallAttribution
+    /// Makes a job that decides anew; answers its id.
+    package var enqueue: @Sendable (_ wish: InstallWish, _ org: String) async throws -> UID?
+
+    package init(
+        _ installs: InstallAttribution,
+        enqueue: @escaping @Sendable (_ wish: InstallWish, _ org: String) async throws -> UID?
+    ) {
+        (self.installs, self.enqueue) = (installs, enqueue)
+    }
+}
+
+/// Installs of the event log and the decisions about them.
+package struct InstallDecisionRoutes: Sendable {
+    private let access: Access
+    private let parts: InstallParts
+
+    private static let limitMax = 1000
+    private static let methods = InstallMethod.allCases.map(\.rawValue).joined(separator: ", ")
+    private static let range = [
+        "from": "First opens at this time or later: a date or RFC 3339.", "to": "First opens before this time.",
+        "app": "Only of this app.",
+    ]
+
+    package init(access: Access, parts: InstallParts) { (self.access, self.parts) = (access, parts) }
+
+    package func register(in book: RouteBook) {
+        book.get(
+            "/v1/attribution/installs",
+            RouteDescription(
+                "Installs with what led to each, newest first, a page at a time.", tag: "attribution",
+                scope: .analyticsRead,
+                query: Self.range.merging([
+                    "method": "\(Self.methods).", "campaign": "Of the touch that led to the install.",
+                    "limit": "1 to \(Self.limitMax), 100 unless told.",
+                    "after": "`next` of the page before.",
+                ]) { $1 })
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            return .json(try await parts.installs.list(org: principal.org, try filter(request)))
+        }
+        book.get(
+            "/v1/attribution/installs/campaigns",
+            RouteDescription(
+                "Installs by campaign: all, organic, reinstalls, rejected and suspect ones.", tag: "attribution",
+                scope: .analyticsRead, query: Self.range)
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            return .json(try await parts.installs.summary(org: principal.org, try filter(request)))
+        }
+        book.get(
+            "/v1/attribution/installs/{id}",
+            RouteDescription(
+                "One install by its event id: touch, method, and why other touches lost.", tag: "attribution",
+                scope: .analyticsRead,
+                query: ["app": "Where several apps have one of this id.", "version": "An older decision."])
+        ) { request, context in try await install(request, context) }
+        book.post(
+            "/v1/attribution/installs/recompute",
+            RouteDescription(
+                "Reads the log again and decides installs anew, as a job; what changes is a new version.",
+                tag: "attribution", scope: .campaignsWrite, success: 202,
+                body: ["from": "2026-11-01", "to": "2026-11-08"])
+        ) { request, _ in
+            let principal = try access.require(.campaignsWrite, request)
+            let body = try await RequestInput.json(request)
+            let wish: InstallWish
+            do throws(LogAttributionError) { wish = try InstallWish(body) } catch {
+                guard case .invalid(let field, let detail) = error else { throw Problem.internalError }
+                throw Problem.invalid([FieldProblem(field: field, detail: detail)])
+            }
+            let job = try await parts.enqueue(wish, principal.org)
+            return .json(["job": job.map { .string($0.hex) } ?? .null], status: .accepted)
+        }
+    }
+
+    private func install(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try access.require(.analyticsRead, request)
+        let text = context.parameters.get("id") ?? ""
+        let id = text.removingPercentEncoding ?? text
+        let app = try Self.plain("app", request)
+        var version: Int?
+        if RequestInput.text("version", request) != nil {
+            version = try RequestInput.integer("version", request, in: 1...Int(Int32.max), standard: 1)
+        }
+        let found =
+            id.utf8.contains(0)
+            ? nil : try await parts.installs.install(org: principal.org, id: id, app: app, version: version)
+        guard let found else {
+            throw Problem.notFound(
+                code: "install_unknown", detail: "There is no install of this id, or no such version of its decision.")
+        }
+        return .json(found)
+    }
+
+    private func filter(_ request: Request) throws(Problem) -> InstallFilter {
+        var filter = InstallFilter()
+        filter.limit = try RequestInput.integer("limit", request, in: 1...Self.limitMax, standard: 100)
+        (filter.from, filter.to) = (try Self.moment("from", request), try Self.moment("to", request))
+        filter.app = try Self.plain("app", request)
+        filter.campaign = try Self.plain("campaign", request)
+        if let text = RequestInput.text("method", request) {
+            guard let method = InstallMethod(rawValue: text) else {
+                throw .badQuery(name: "method", detail: "must be one of \(Self.methods).")
+            }
+            filter.method = method
+        }
+        if let text = RequestInput.text("after", request) {
+            guard let mark = InstallPageMark(text) else {
+                throw .badQuery(name: "after", detail: "must be the `next` of a page.")
+            }
+            filter.after = mark
+        }
+        return filter
+    }
+
+    private static func plain(_ name: String, _ request: Request) throws(Problem) -> String? {
+        guard let text = RequestInput.text(name, request) else { return nil }
+        guard !text.utf8.contains(0), text.utf8.count <= 500 else {
+            throw .badQuery(name: name, detail: "must be text of at most 500 bytes without NUL.")
+        }
+        return text
+    }
+
+    private static func moment(_ name: String, _ request: Request) throws(Problem) -> Timestamp? {
+        do throws(LogAttributionError) {
+            return try LogAttribution.Wish.moment(name, RequestInput.text(name, request))
+        } catch { throw .badQuery(name: name, detail: "must be a date or RFC 3339.") }
+    }
+}

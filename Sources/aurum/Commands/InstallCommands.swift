@@ -1,0 +1,132 @@
+internal import ArgumentParser
+internal import AurumCore
+internal import Foundation
+
+extension AttributionCommand {
+    struct Installs: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Installs and what led to each.",
+            subcommands: [List.self, Show.self, Campaigns.self, Recompute.self], defaultSubcommand: List.self)
+
+        /// Which installs.
+        struct Range: ParsableArguments {
+            @Option(name: .long, help: "First opens at or after this date or RFC 3339 time.")
+            var from: String?
+            @Option(name: .long, help: "First opens before this date or RFC 3339 time.")
+            var to: String?
+
+            var pairs: [(String, String?)] { [("from", from), ("to", to)] }
+        }
+
+        static func query(_ pairs: [(String, String?)]) -> String {
+            let parameters = pairs.compactMap { name, value in value.map { "\(name)=\(ServerClient.escaped($0))" } }
+            return parameters.isEmpty ? "" : "?" + parameters.joined(separator: "&")
+        }
+    }
+}
+
+extension AttributionCommand.Installs {
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Installs with what led to each, newest first.",
+            discussion: "Example: aurum attribution installs list --from 2026-11-01 --method device_id")
+
+        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var range: Range
+        @Option(name: .long, help: "device_id, click_id, install_referrer, deep_link, user_id or organic.")
+        var method: String?
+        @Option(name: .long, help: "Of the touch that led to the install.")
+        var campaign: String?
+        @Option(name: .long, help: "1 to 1000.")
+        var limit = 100
+        @Option(name: .long, help: "What the page before ended with.")
+        var after: String?
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let pairs =
+                range.pairs + [
+                    ("method", method), ("campaign", campaign), ("limit", "\(limit)"), ("after", after),
+                ]
+            let answer = try await target.client().call(
+                "GET", "/v1/attribution/installs" + AttributionCommand.Installs.query(pairs))
+            if json { return try Output.json(answer) }
+            var rows = [["at", "install", "method", "campaign", "network", "fraud", "reinstall"]]
+            for one in answer["installs"]?.array ?? [] {
+                rows.append([
+                    TextTable.cell(one["at"]), TextTable.cell(one["id"]), TextTable.cell(one["method"]),
+                    TextTable.cell(one["campaign"]), TextTable.cell(one["network"]),
+                    TextTable.cell(one["fraud"]?["verdict"]), one["is_reinstall"] == true ? "yes" : "",
+                ])
+            }
+            for line in TextTable.lines(rows) { Output.line(line) }
+            if let next = answer["next"]?.string { Output.line("more: --after '\(next)'") }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "One install by its event id: touch, method, and why other touches lost.",
+            discussion: "Example: aurum attribution installs show install-7f3a --version 1")
+
+        @OptionGroup var target: SpendCommand.Target
+        @Argument(help: "The event id of the install.")
+        var id: String
+        @Option(name: .long, help: "Where several apps have one of this id.")
+        var app: String?
+        @Option(name: .long, help: "An older decision.")
+        var version: Int?
+
+        func run() async throws {
+            let pairs = [("app", app), ("version", version.map { "\($0)" })]
+            let path = "/v1/attribution/installs/\(ServerClient.escaped(id))"
+            try Output.json(
+                try await target.client().call("GET", path + AttributionCommand.Installs.query(pairs)))
+        }
+    }
+
+    struct Campaigns: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Installs by campaign: all, organic, reinstalls, rejected and suspect ones.",
+            discussion: "Example: aurum attribution installs campaigns --from 2026-11-01")
+
+        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var range: Range
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let answer = try await target.client().call(
+                "GET", "/v1/attribution/installs/campaigns" + AttributionCommand.Installs.query(range.pairs))
+            if json { return try Output.json(answer) }
+            let names = ["installs", "organic", "reinstalls", "rejected", "suspect", "by_view"]
+            var rows = [["campaign"] + names]
+            for line in answer["lines"]?.array ?? [] {
+                rows.append([line["campaign"]?.string ?? "(organic)"] + names.map { TextTable.cell(line[$0]) })
+            }
+            rows.append(["all"] + names.map { TextTable.cell(answer["totals"]?[$0]) })
+            for line in TextTable.lines(rows) { Output.line(line) }
+        }
+    }
+
+    struct Recompute: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Read the log again and decide installs anew, as a job of the server.",
+            discussion: """
+                Touches that came after their install are found, and a window that was changed counts. What changes is a
+                new version; the old one stays. Example: aurum attribution installs recompute --from 2026-11-01
+                """)
+
+        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var range: Range
+
+        func run() async throws {
+            var members: [String: JSONValue] = [:]
+            for (name, value) in range.pairs { if let value { members[name] = .string(value) } }
+            try Output.json(
+                try await target.client().call(
+                    "POST", "/v1/attribution/installs/recompute", body: .object(members)))
+        }
+    }
+}
