@@ -152,6 +152,15 @@ static const unsigned char web_cohorts[] = {
 static const unsigned char web_cohorts_js[] = {
 #embed "files/web/cohorts.js"
 };
+static const unsigned char migration_0180_fraud[] = {
+#embed "files/migrations/0180_fraud.sql"
+};
+static const unsigned char web_fraud[] = {
+#embed "files/web/fraud.mustache"
+};
+static const unsigned char web_fraud_js[] = {
+#embed "files/web/fraud.js"
+};
 static const unsigned char web_jobs[] = {
 #embed "files/web/jobs.mustache"
 };
@@ -285,6 +294,9 @@ static const aurum_asset table[] = {
     ROW("web/campaigns.js", web_campaigns_js),
     ROW("web/cohorts.mustache", web_cohorts),
     ROW("web/cohorts.js", web_cohorts_js),
+    ROW("migrations/0180_fraud.sql", migration_0180_fraud),
+    ROW("web/fraud.mustache", web_fraud),
+    ROW("web/fraud.js", web_fraud_js),
     ROW("web/jobs.mustache", web_jobs),
     ROW("web/jobs.js", web_jobs_js),
     ROW("web/database.mustache", web_database),

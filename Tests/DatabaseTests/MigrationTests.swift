@@ -23,7 +23,7 @@ import Testing
     ]
     /// In the sources, in no release yet.
     private static let unreleased: Set = [
-        8, 11, 100, 120, 121, 122, 123, 130, 131, 132, 133, 140, 141, 142, 143, 150, 160, 161,
+        8, 11, 100, 120, 121, 122, 123, 130, 131, 132, 133, 140, 141, 142, 143, 150, 160, 161, 180,
     ]
 
     private struct Applied: RowDecodable, Sendable {

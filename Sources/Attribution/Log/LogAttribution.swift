@@ -142,6 +142,7 @@ package struct LogAttribution: Sendable {
         request.milestone = milestones.last { $0.definition.name == ConversionDefinition.milestone }?.definition
         request.sessions = sessions(org)
         request.settings = settings
+        request.rejected = try await FraudStore(database: results.database).rejected(org: org)
         let (asked, persons, source) = (request, persons(org), source)
         // An attempt that was given up may still be at work in its own folder.
         let attempt = String(UInt64.random(in: 0 ... .max), radix: 16)
@@ -278,6 +279,7 @@ extension LogConversionResult {
             "repeated": .integer(Int64(repeated)), "journeys_without_conversion": .integer(Int64(nulls)),
             "truncated": .integer(Int64(truncated)), "touches": .integer(Int64(touches)),
             "split_equally": .integer(Int64(flat)), "refused_consent": .integer(Int64(result.refusedConsent)),
+            "rejected_as_fraud": .integer(Int64(result.rejectedTouches)),
             "notes": .array(result.notes.map { .string($0) }),
         ]
         var models: [String: JSONValue] = [:]

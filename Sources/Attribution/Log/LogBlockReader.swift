@@ -20,6 +20,8 @@ final class LogBlockReader {
     private(set) var rows = 0
     private(set) var touchRows = 0
     private(set) var refused = 0
+    /// Touches that the fraud rules bar from credit.
+    private(set) var rejected = 0
 
     init(_ plan: LogRunPlan) {
         self.plan = plan
@@ -87,6 +89,15 @@ final class LogBlockReader {
             if key == 0 { continue }
             if refusing?[index] == true {
                 refused += 1
+                continue
+            }
+            if plan.request.rejected.contains(facts.orders[index], facts.tails[index]) {
+                rejected += 1
+                try spill.add(
+                    LogRecord(
+                        person: person(key), time: times[Int(row)], id: facts.orders[index],
+                        extra: facts.clicks[index], tail: facts.tails[index], kind: LogRecord.Kind.rejected,
+                        app: apps[index]))
                 continue
             }
             let type = types[Int(row)]

@@ -28,6 +28,8 @@ package struct LogRunRequest: Sendable {
     /// What the organisation's apps call a session.
     package var sessions = SessionRules()
     package var settings = LogRunSettings()
+    /// Touches that get no credit.
+    package var rejected = RejectedTouches()
 
     package init(org: String, definitions: [DefinitionInForce], from: Timestamp? = nil, to: Timestamp? = nil) {
         (self.org, self.definitions, self.from, self.to) = (org, definitions, from, to)

@@ -36,6 +36,7 @@ package struct GatewayParts: Sendable {
     package var postbacks: PostbackStore
     package var campaigns: CampaignReports
     package var growth: GrowthReports
+    package var fraud: FraudParts
     package var behaviour: BehaviourParts
     package var jobs: JobParts
     package var site: ChatSiteSettings
@@ -83,6 +84,7 @@ package struct GatewayParts: Sendable {
                 database: database, clock: clock, registry: registry, revision: attribution.revision),
             engine: queries, clock: clock, registry: registry)
         growth = GrowthReports(campaigns: campaigns) { try await buyers.longestReturnDays(org: $0) }
+        fraud = FraudParts(FraudDesk(database: database, clock: clock, registry: registry, logger: logger))
         self.behaviour = behaviour
         self.jobs = jobs
         self.site = site
@@ -193,6 +195,7 @@ package struct GatewayServer: Service {
             access: access, reports: parts.growth, behaviour: parts.behaviour.questions, clock: parts.clock,
             logger: parts.logger
         ).register(in: book)
+        FraudRoutes(access: access, parts: parts.fraud).register(in: book)
         PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
         BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
         ExportRoutes(access: access, exports: parts.behaviour.exports, bulk: parts.bulk).register(in: book)

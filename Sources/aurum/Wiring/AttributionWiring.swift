@@ -3,6 +3,7 @@ internal import AurumCore
 internal import Database
 internal import Events
 internal import Logging
+internal import Runtime
 internal import Telemetry
 
 /// Attribution from one log.
@@ -21,5 +22,17 @@ enum AttributionWiring {
             registry: registry, logger: logger)
         attribution.settings.freeBytesMin = freeBytesMin
         return attribution
+    }
+
+    /// The fraud rules of one log; what they change after the fact is credited anew.
+    static func fraud(
+        _ events: EventLog, _ database: Database, _ jobs: SQLJobStore, registry: MetricRegistry
+    ) -> FraudDesk {
+        FraudDesk(
+            database: database, source: events.store, persons: { events.store.persons(org: $0) },
+            restate: { org in
+                _ = try await JobWiring.enqueueAttribution(
+                    LogAttribution.Wish(reason: "fraud"), org: org, jobs)
+            }, clock: SystemWallClock(), registry: registry, logger: Logger(label: "fraud"))
     }
 }

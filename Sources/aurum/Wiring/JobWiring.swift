@@ -13,6 +13,8 @@ enum JobWiring {
     private static let org = "default"
     private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
     private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
+    private static let fraudReview = JobKind("fraud.review", priority: .low, attemptsMax: 30)
+    private static let fraudReviews = JobKind("fraud.reviewAll", priority: .idle)
     private static let expireExports = JobKind("events.expireExports", priority: .idle)
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
@@ -31,7 +33,8 @@ enum JobWiring {
     /// The queue of a server, and what an earlier release left behind given its jobs.
     static func queue(
         _ jobs: SQLJobStore, _ database: Database, market: Marketplace, exports: ExportService,
-        quarantine: QuarantineDesk, attribution: LogAttribution, clock: any WallClock, registry: MetricRegistry,
+        quarantine: QuarantineDesk, attribution: LogAttribution, fraud: FraudDesk, clock: any WallClock,
+        registry: MetricRegistry,
         health: HealthRegistry
     ) async throws -> JobQueue {
         var configuration = JobQueue.Configuration()
@@ -47,11 +50,19 @@ enum JobWiring {
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
                 JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
+                JobHandler(fraudReview, stopping: .interrupt) { job in
+                    try await reviewing { _ = try await fraud.review(org: job.org) }
+                },
+                JobHandler(fraudReviews, stopping: .interrupt) { _ in
+                    try await reviewing { try await fraud.reviewAll() }
+                },
                 JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
             ],
             schedules: [
+                try JobSchedule(
+                    "fraud.reviewAll", fraudReviews, org: org, .every(hourly), missed: .runOnce, now: clock.now),
                 try JobSchedule(
                     "exports.expire", expireExports, org: org, .every(hourly), missed: .runOnce, now: clock.now),
                 try JobSchedule(
@@ -82,6 +93,24 @@ enum JobWiring {
             if case .storage = error { throw JobFault(error.tag, error.sentence) }
             throw JobFault(error.tag, error.sentence, retry: .never)
         }
+    }
+
+    private static func reviewing(_ work: () async throws -> Void) async throws {
+        do { try await work() } catch LogAttributionError.cancelled {
+            throw CancellationError()
+        } catch LogAttributionError.busy {
+            throw JobFault(
+                "fraud_busy", "Other looks at installs work and wait; this one is tried again.",
+                retry: .after(.seconds(60)))
+        }
+    }
+
+    /// A look at all installs of an organisation; one that waits stands for all that ask.
+    static func enqueueFraudReview(org: String, _ jobs: SQLJobStore) async throws -> JobReceipt? {
+        let job = NewJob(
+            fraudReview, org: org, payload: .object([:]), unique: ("all", .untilStarted),
+            concurrency: JobConcurrency("fraud.review", limit: 1))
+        return try await jobs.enqueue([job]).first
     }
 
     /// Runs over the log come one after another; one that waits stands for all that ask for the same.

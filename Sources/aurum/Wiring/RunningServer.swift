@@ -120,9 +120,10 @@ struct RunningServer {
             stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
             freeBytesMin: stores.eventLimits.freeBytesMin)
         logAttribution.clean()
+        let fraud = AttributionWiring.fraud(stores.events, database, stores.jobs, registry: registry)
         let queue = try await JobWiring.queue(
             stores.jobs, database, market: trade.market, exports: behaviour.exports, quarantine: stores.quarantine,
-            attribution: logAttribution, clock: clock, registry: registry, health: stores.health)
+            attribution: logAttribution, fraud: fraud, clock: clock, registry: registry, health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -145,6 +146,9 @@ struct RunningServer {
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),
             runtime: stores.runtime.roles)
+        made.fraud = FraudParts(fraud) { [jobs = stores.jobs] org in
+            try await JobWiring.enqueueFraudReview(org: org, jobs)?.id
+        }
         let apps = stores.policies.apps
         made.captureSettings = { org, app in
             let settings = apps.state(org: org, app: app).settings
