@@ -1,14 +1,14 @@
 internal import AurumCore
 
 /// What the rules say of an install or of one of its touches, with why.
-struct FraudDecision: Sendable, Equatable {
-    var outcome: FraudVerdict.Outcome
+package struct FraudDecision: Sendable, Equatable {
+    package var outcome: FraudVerdict.Outcome
     /// In the order of their names.
-    var codes: [FraudCode]
+    package var codes: [FraudCode]
     /// The entry of a list that decided.
-    var reason: String?
+    package var reason: String?
     /// Nothing at all may be credited to the touch.
-    var isBarred = false
+    package var isBarred = false
 
     static let clean = FraudDecision(outcome: .clean, codes: [])
 
@@ -39,9 +39,9 @@ struct FraudDecision: Sendable, Equatable {
 }
 
 /// The verdict of an install and those of its touches, in their order.
-struct FraudDecisions: Sendable, Equatable {
-    var install: FraudDecision
-    var touches: [FraudDecision]
+package struct FraudDecisions: Sendable, Equatable {
+    package var install: FraudDecision
+    package var touches: [FraudDecision]
 }
 
 /// Each rule as a pure function of facts.

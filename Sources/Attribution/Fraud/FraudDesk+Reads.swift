@@ -13,7 +13,7 @@ package struct FraudVerdictFilter: Sendable, Equatable {
     /// Installs with `from` ≤ time < `to`.
     package var from: Timestamp?
     package var to: Timestamp?
-    /// Only the newest of each subject, unless told.
+    /// Replaced verdicts of `subject` too.
     package var history = false
     package var limit = 100
     /// The place that the page before ended at.
@@ -90,29 +90,41 @@ extension FraudDesk {
         ]
     }
 
-    /// One statement for every question; what is not asked for is a number that lets everything pass.
+    /// What is not asked for is a number that lets everything pass. Of one subject all verdicts are few; of all subjects
+    /// the newest are read along an index of their time.
     private static func statement(_ org: String, _ filter: FraudVerdictFilter, _ limit: Int) -> SQLStatement {
         let nothing = UID(high: 0, low: 0)
-        let subject = filter.subject ?? nothing
         let code = filter.code.map { "% \($0.rawValue) %" } ?? "%"
         let (outcome, publisher) = (filter.outcome?.rawValue ?? "", filter.publisher ?? "")
+        let (anyOutcome, anyPublisher) = (filter.outcome == nil ? 1 : 0, filter.publisher == nil ? 1 : 0)
         let from = filter.from?.microseconds ?? .min
         let to = filter.to?.microseconds ?? .max
         let after = filter.after ?? .init(at: .max, install: nothing, touch: nothing, number: 0)
+        if let subject = filter.subject {
+            return """
+                SELECT install, touch, number, subject, app, at, network, publisher, claims, outcome, codes, reason,
+                    barred, version, stage, newest, decided_at
+                FROM fraud_verdicts
+                WHERE org = \(org) AND (install = \(subject) OR touch = \(subject))
+                    AND (newest = 1 OR \(filter.history ? 1 : 0) = 1) AND codes LIKE \(code)
+                    AND (\(anyOutcome) = 1 OR outcome = \(outcome))
+                    AND (\(anyPublisher) = 1 OR publisher = \(publisher)) AND at >= \(from) AND at < \(to)
+                    AND (at < \(after.at) OR (at = \(after.at) AND (install < \(after.install)
+                        OR (install = \(after.install) AND (touch < \(after.touch)
+                        OR (touch = \(after.touch) AND number < \(after.number)))))))
+                ORDER BY at DESC, install DESC, touch DESC, number DESC LIMIT \(limit)
+                """
+        }
         return """
             SELECT install, touch, number, subject, app, at, network, publisher, claims, outcome, codes, reason,
                 barred, version, stage, newest, decided_at
             FROM fraud_verdicts
-            WHERE org = \(org) AND (newest = 1 OR \(filter.history ? 1 : 0) = 1)
-                AND (\(filter.subject == nil ? 1 : 0) = 1 OR install = \(subject) OR touch = \(subject))
-                AND codes LIKE \(code)
-                AND (\(filter.outcome == nil ? 1 : 0) = 1 OR outcome = \(outcome))
-                AND (\(filter.publisher == nil ? 1 : 0) = 1 OR publisher = \(publisher))
-                AND at >= \(from) AND at < \(to)
-                AND (at < \(after.at) OR (at = \(after.at) AND (install < \(after.install)
-                    OR (install = \(after.install) AND (touch < \(after.touch)
-                    OR (touch = \(after.touch) AND number < \(after.number)))))))
-            ORDER BY at DESC, install DESC, touch DESC, number DESC LIMIT \(limit)
+            WHERE org = \(org) AND newest = 1 AND codes LIKE \(code)
+                AND (\(anyOutcome) = 1 OR outcome = \(outcome))
+                AND (\(anyPublisher) = 1 OR publisher = \(publisher)) AND at >= \(from) AND at < \(to)
+                AND at <= \(after.at) AND (at < \(after.at) OR (at = \(after.at) AND (install < \(after.install)
+                    OR (install = \(after.install) AND touch < \(after.touch)))))
+            ORDER BY at DESC, install DESC, touch DESC LIMIT \(limit)
             """
     }
 

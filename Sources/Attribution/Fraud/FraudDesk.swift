@@ -192,10 +192,15 @@ package struct FraudDesk: Sendable {
                 let install = installs[index]
                 let known = standing[install.id] ?? [:]
                 func compare(_ touch: Int?, _ subject: UID, _ decision: FraudDecision) {
-                    guard known[subject]?.decision != decision else { return }
+                    let before = known[subject]
+                    guard before?.decision != decision else { return }
+                    let moves =
+                        before?.decision.isBarred ?? false != decision.isBarred
+                        || (before?.decision.outcome == .rejected) != (decision.outcome == .rejected)
                     changes.append(
                         FraudStore.Change(
-                            install: install, touch: touch, decision: decision, number: known[subject]?.number ?? 0))
+                            install: install, touch: touch, decision: decision, number: before?.number ?? 0,
+                            movesCredit: moves))
                 }
                 compare(nil, install.id, decisions[index].install)
                 for (place, touch) in install.touches.enumerated() {

@@ -1,9 +1,9 @@
-internal import AurumCore
+package import AurumCore
 internal import Crypto
 internal import Foundation
 
 /// A touch as the rules look at it.
-struct FraudTouch: Sendable, Equatable {
+package struct FraudTouch: Sendable, Equatable {
     var id: UID
     /// Microseconds since 1970.
     var at: Int64
@@ -23,19 +23,21 @@ struct FraudTouch: Sendable, Equatable {
 }
 
 /// Who sold a touch.
-struct FraudSource: Sendable, Hashable, Comparable {
+package struct FraudSource: Sendable, Hashable, Comparable {
     /// Empty where the touch names none.
-    var network: String
-    var publisher: String
+    package var network: String
+    package var publisher: String
 
-    static func < (left: FraudSource, right: FraudSource) -> Bool {
+    package init(network: String, publisher: String) { (self.network, self.publisher) = (network, publisher) }
+
+    package static func < (left: FraudSource, right: FraudSource) -> Bool {
         (left.network, left.publisher) < (right.network, right.publisher)
     }
 }
 
 /// An install with every touch that may have led to it: all that the rules know of it.
-struct FraudInstall: Sendable, Equatable {
-    var id: UID
+package struct FraudInstall: Sendable, Equatable {
+    package var id: UID
     var app: String
     /// Microseconds since 1970.
     var at: Int64
@@ -54,7 +56,7 @@ struct FraudInstall: Sendable, Equatable {
     private static let textBytesMax = 500
 
     /// Who claims the install: its newest click before it, else its newest view.
-    var claim: Int? {
+    package var claim: Int? {
         let before = touches.indices.filter { touches[$0].at <= at }
         return before.last { touches[$0].kind == .click } ?? before.last
     }
@@ -68,7 +70,7 @@ struct FraudInstall: Sendable, Equatable {
 
 extension FraudInstall {
     /// - Parameter touches: in any order; ids that stand twice count once.
-    init(_ facts: InstallFacts, _ touches: [CandidateTouch]) {
+    package init(_ facts: InstallFacts, _ touches: [CandidateTouch]) {
         id = facts.id
         app = Self.text(facts.app) ?? ""
         at = facts.at.microseconds

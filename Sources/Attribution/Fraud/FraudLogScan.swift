@@ -21,11 +21,6 @@ struct FraudLogScan {
         (self.org, self.until, self.resolver, self.control) = (org, until, resolver, control)
     }
 
-    private struct Key: Hashable {
-        var order: UInt64
-        var tail: UInt16
-    }
-
     private struct Entry {
         var id: UID
         var at: Int64
@@ -34,10 +29,9 @@ struct FraudLogScan {
     /// Blocks its thread.
     /// - Throws: `LogAttributionError.cancelled`, and what the log throws.
     func read(_ segments: [ColumnSegment], _ installs: [FraudInstall]) throws -> FraudActivity {
-        var places: [Key: Int] = [:]
+        var places: [EventKey: Int] = [:]
         for (place, install) in installs.enumerated() {
-            let (order, tail) = install.id.touchKey
-            places[Key(order: order, tail: tail)] = place
+            for key in EventKey.all(install.id) { places[key] = place }
         }
         var persons: [UInt64: [Entry]] = [:]
         try each(segments) { block, rows in
@@ -46,7 +40,7 @@ struct FraudLogScan {
             guard !found.isEmpty else { return }
             let facts = try block.touchRows(found, org: org)
             for index in found.indices where facts.persons[index] != 0 {
-                let key = Key(order: facts.orders[index], tail: facts.tails[index])
+                let key = EventKey(order: facts.orders[index], tail: facts.tails[index])
                 guard let place = places[key] else { continue }
                 persons[resolver.person(facts.persons[index]), default: []].append(
                     Entry(id: installs[place].id, at: installs[place].at))
@@ -107,7 +101,22 @@ struct FraudLogScan {
     }
 }
 
-extension UID {
-    /// How runs over the log name an event by the first ten bytes of its id, as in `TouchRows`.
-    var touchKey: (order: UInt64, tail: UInt16) { (high, UInt16(truncatingIfNeeded: low >> 48)) }
+/// How rows of the log name an event, as in `TouchRows`: by the first ten bytes of its id, or by the beginning and a
+/// hash of its text where the ids of a column are not all 16 bytes.
+struct EventKey: Hashable, Sendable {
+    var order: UInt64
+    var tail: UInt16
+
+    /// Every name that an event with this id may have: of its bytes, and of its text as 32 digits or as a UUID.
+    static func all(_ id: UID) -> [EventKey] {
+        let digits = Array(id.hex.utf8)
+        var dashed: [UInt8] = []
+        for (place, digit) in digits.enumerated() {
+            if [8, 12, 16, 20].contains(place) { dashed.append(UInt8(ascii: "-")) }
+            dashed.append(digit)
+        }
+        let texts = [digits, dashed].map { TouchRows.order($0) }
+        return [EventKey(order: id.high, tail: UInt16(truncatingIfNeeded: id.low >> 48))]
+            + texts.map { EventKey(order: $0.order, tail: $0.tail) }
+    }
 }

@@ -34,13 +34,15 @@ package struct FraudPattern: Sendable, Equatable {
 }
 
 /// What the log says beside the installs themselves.
-struct FraudActivity: Sendable, Equatable {
+package struct FraudActivity: Sendable, Equatable {
     /// Clicks of each publisher in the reference window.
-    var clicks: [FraudSource: Int] = [:]
+    package var clicks: [FraudSource: Int] = [:]
     /// Installs whose person did something 24 to 48 hours after them; nil where the log was not read.
-    var returned: Set<UID>?
+    package var returned: Set<UID>?
     /// Events are known up to here.
-    var until: Int64 = .max
+    package var until: Int64 = .max
+
+    package init() {}
 }
 
 /// Counts of one publisher, or of everybody.
@@ -197,16 +199,16 @@ enum FraudPatterns {
 }
 
 /// How much of what a publisher sold was rejected by rules, and what that asks for.
-struct FraudShare: Sendable, Equatable {
-    enum Grade: String, Sendable, CaseIterable { case green, warn, suspend, deny }
+package struct FraudShare: Sendable, Equatable {
+    package enum Grade: String, Sendable, CaseIterable { case green, warn, suspend, deny }
 
-    var app: String
-    var source: FraudSource
+    package var app: String
+    package var source: FraudSource
     /// Installs that it claims, those that a list decided aside.
-    var installs = 0
+    package var installs = 0
     var suspect = 0
-    var rejected = 0
-    var grade = Grade.green
+    package var rejected = 0
+    package var grade = Grade.green
     /// Standing patterns.
     var patterns: [FraudCode] = []
 
@@ -221,17 +223,16 @@ struct FraudShare: Sendable, Equatable {
 }
 
 /// Everything that the rules say of one app's installs: a function of facts and settings alone.
-struct FraudWorld: Sendable {
-    private(set) var decisions: [FraudDecisions] = []
-    private(set) var patterns: [FraudPattern] = []
-    private(set) var shares: [FraudShare] = []
+package struct FraudWorld: Sendable {
+    package private(set) var decisions: [FraudDecisions] = []
+    package private(set) var patterns: [FraudPattern] = []
+    package private(set) var shares: [FraudShare] = []
 
     /// - Parameters:
     ///   - installs: of one app in the reference window.
     ///   - from: the window's first moment.
     ///   - to: the moment that the window ends before.
-    ///   - isCancelled: asked now and then; then what was found so far is of no use.
-    init(
+    package init(
         _ installs: [FraudInstall], app: String, _ settings: FraudSettings, _ activity: FraudActivity, from: Timestamp,
         to: Timestamp
     ) {
@@ -296,7 +297,7 @@ extension FraudInstall {
 }
 
 /// Everything that is set: the rules by the time that they hold from, and the lists.
-struct FraudSettings: Sendable {
+package struct FraudSettings: Sendable {
     struct Version: Sendable, Equatable {
         var version: Int
         /// Microseconds since 1970.
@@ -309,6 +310,11 @@ struct FraudSettings: Sendable {
     /// Oldest first.
     var versions: [Version] = []
     var lists = FraudLists()
+
+    /// - Parameter rules: that hold at any time.
+    package init(_ rules: FraudRules = .standard) {
+        versions = [Version(version: 0, startsAt: .min, rules: rules)]
+    }
 
     /// The place of the rules that hold at a time: the newest of those that have begun; -1 for the standard ones.
     func place(_ at: Int64) -> Int { versions.lastIndex { $0.startsAt <= at } ?? -1 }

@@ -241,27 +241,33 @@ extension FraudRules {
             throw .invalid(String(other.prefix(40)), "is no member of a set of rules.")
         }
         changes = try Self.changes(body, "")
-        guard let items = members["overrides"], items != .null else { return }
-        guard let items = items.array, items.count <= Self.overridesMax else {
-            throw .invalid("overrides", "must be a list of at most \(Self.overridesMax).")
+        if let items = members["overrides"], items != .null { overrides = try Self.overrides(items) }
+        try Self.checkOrder(limits(app: "", network: ""))
+        for override in overrides {
+            try Self.checkOrder(limits(app: override.app ?? "", network: override.network ?? ""))
         }
+    }
+
+    private static func overrides(_ value: JSONValue) throws(FraudError) -> [Override] {
+        guard let items = value.array, items.count <= overridesMax else {
+            throw .invalid("overrides", "must be a list of at most \(overridesMax).")
+        }
+        var made: [Override] = []
         var seen: Set<[String?]> = []
         for (index, item) in items.enumerated() {
             let place = "overrides[\(index)]."
             guard let members = item.object,
                 Set(["app", "network", "limits", "off", "on"]).isSuperset(of: members.keys)
             else { throw .invalid("overrides[\(index)]", "has app, network, limits, off and on.") }
-            let app = try Self.name(item["app"], place + "app")
-            let network = try Self.name(item["network"], place + "network")
+            let app = try name(item["app"], place + "app")
+            let network = try name(item["network"], place + "network")
             guard app != nil || network != nil else { throw .invalid(place + "app", "or network is missing.") }
             guard seen.insert([app, network]).inserted else {
                 throw .invalid("overrides[\(index)]", "is about an app and network that another one is about.")
             }
-            overrides.append(Override(app: app, network: network, changes: try Self.changes(item, place)))
+            made.append(Override(app: app, network: network, changes: try changes(item, place)))
         }
-        for override in [nil] + overrides.map({ $0 as Override? }) {
-            try Self.checkOrder(limits(app: override?.app ?? "", network: override?.network))
-        }
+        return made
     }
 
     private static func checkOrder(_ limits: FraudLimits) throws(FraudError) {

@@ -80,6 +80,8 @@ extension FraudStore {
         var decision: FraudDecision
         /// Number of the verdict that it takes the place of; 0 where there is none.
         var number: Int
+        /// Credit has to follow: what may be credited to the touch, or whether the install counts, is another.
+        var movesCredit = false
     }
 
     /// - Returns: whether it was written: false when somebody else wrote the next verdict of the subject before.

@@ -100,16 +100,17 @@ extension FraudStore {
     /// - Returns: how many were written.
     func write(_ changes: [Change], org: String, app: String, version: Int) async throws -> Int {
         try await database.write("fraud.change") { transaction in
-            var written = 0
+            var (written, moved) = (0, 0)
             for change in changes where try Self.write(change, org, version: version, stage: "after", in: transaction) {
                 written += 1
+                if change.movesCredit { moved += 1 }
             }
-            guard written > 0 else { return 0 }
+            guard moved > 0 else { return written }
             let now = transaction.now
             try transaction.run(
                 """
                 INSERT INTO fraud_restatements (org, id, app, version, changed, state, created_at)
-                VALUES (\(org), \(UID(now: now)), \(app), \(version), \(written), 'open', \(now))
+                VALUES (\(org), \(UID(now: now)), \(app), \(version), \(moved), 'open', \(now))
                 """)
             return written
         }

@@ -1,35 +1,25 @@
 internal import AurumCore
 internal import Database
 
-/// Touches that the fraud rules bar from credit, as runs over the log name events: by the first ten bytes of their ids.
+/// Touches that the fraud rules bar from credit, as runs over the log name events.
 package struct RejectedTouches: Sendable {
-    private struct Key: Hashable {
-        var order: UInt64
-        var tail: UInt16
-    }
-
-    private var keys: Set<Key> = []
+    private var keys: Set<EventKey> = []
     /// There are more than are held.
     package private(set) var isCut = false
     /// The newest so many are held.
-    package static let most = 500_000
+    package static let most = 300_000
 
     package init() {}
 
-    package var count: Int { keys.count }
-
     init(_ touches: [UID], isCut: Bool) {
-        keys.reserveCapacity(touches.count)
-        for touch in touches {
-            let (order, tail) = touch.touchKey
-            keys.insert(Key(order: order, tail: tail))
-        }
+        keys.reserveCapacity(touches.count * 3)
+        for touch in touches { keys.formUnion(EventKey.all(touch)) }
         self.isCut = isCut
     }
 
     @inline(__always)
     func contains(_ order: UInt64, _ tail: UInt16) -> Bool {
-        !keys.isEmpty && keys.contains(Key(order: order, tail: tail))
+        !keys.isEmpty && keys.contains(EventKey(order: order, tail: tail))
     }
 }
 

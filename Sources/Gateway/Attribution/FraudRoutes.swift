@@ -15,9 +15,11 @@ package struct FraudParts: Sendable {
 }
 
 /// What the fraud rules are, what they decided, and what people decide on it.
-struct FraudRoutes: Sendable {
-    let access: Access
-    let parts: FraudParts
+package struct FraudRoutes: Sendable {
+    private let access: Access
+    private let parts: FraudParts
+
+    package init(access: Access, parts: FraudParts) { (self.access, self.parts) = (access, parts) }
 
     private static let limitMax = 1000
     private static let codes = FraudCode.allCases.map(\.rawValue).joined(separator: ", ")
@@ -32,7 +34,7 @@ struct FraudRoutes: Sendable {
     private static let missingEntry = Problem(FraudError.unknownEntry)
     private static let missingProposal = Problem(FraudError.unknownProposal)
 
-    func register(in book: RouteBook) {
+    package func register(in book: RouteBook) {
         registerVerdicts(in: book)
         registerRules(in: book)
         registerLists(in: book)
@@ -80,7 +82,8 @@ struct FraudRoutes: Sendable {
                     "subject": "The event id of an install or a touch.", "code": "\(Self.codes).",
                     "outcome": "\(GrowthRoutes.names(FraudVerdict.Outcome.self)).", "publisher": "A publisher's id.",
                     "from": "Installs of this date or RFC 3339 time, or later.", "to": "Installs before it.",
-                    "history": "true shows replaced verdicts too.", "after": "`next` of the page before.",
+                    "history": "true shows replaced verdicts of the subject too.",
+                    "after": "`next` of the page before.",
                     "limit": "1 to \(FraudVerdictFilter.limitMax), 100 unless told.",
                 ])
         ) { request, _ in
@@ -129,6 +132,9 @@ struct FraudRoutes: Sendable {
                 throw .badQuery(name: "history", detail: "must be true or false.")
             }
             filter.history = text == "true"
+            guard !filter.history || filter.subject != nil else {
+                throw .badQuery(name: "history", detail: "needs a subject.")
+            }
         }
         if let text = RequestInput.text("after", request) {
             guard let cursor = FraudVerdictFilter.Cursor(text) else {

@@ -64,7 +64,7 @@ struct FraudCommand: AsyncParsableCommand {
         var from: String?
         @Option(name: .long, help: "Installs before it.")
         var to: String?
-        @Flag(name: .long, help: "Replaced verdicts too.")
+        @Flag(name: .long, help: "Replaced verdicts of the subject too.")
         var history = false
         @Option(name: .long, help: "At most this many, 1 to 1000.")
         var limit = 50

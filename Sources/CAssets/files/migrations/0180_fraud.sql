@@ -104,9 +104,8 @@ CREATE TABLE fraud_verdicts (
 ) STRICT;
 CREATE INDEX fraud_verdicts_time ON fraud_verdicts (org, at, install, touch) WHERE newest = 1;
 CREATE INDEX fraud_verdicts_app ON fraud_verdicts (org, app, at) WHERE newest = 1;
-CREATE INDEX fraud_verdicts_outcome ON fraud_verdicts (org, outcome, at, install, touch) WHERE newest = 1;
 CREATE INDEX fraud_verdicts_barred ON fraud_verdicts (org, at, touch) WHERE newest = 1 AND barred = 1;
-CREATE INDEX fraud_verdicts_touch ON fraud_verdicts (org, touch) WHERE newest = 1;
+CREATE INDEX fraud_verdicts_touch ON fraud_verdicts (org, touch);
 -- What was found of publishers as a whole: test, statistic, n, p and reference window stand in `body`.
 CREATE TABLE fraud_patterns (
     org TEXT NOT NULL,
