@@ -4,6 +4,7 @@ internal import Database
 /// Touches that the fraud rules bar from credit, as runs over the log name events.
 package struct RejectedTouches: Sendable {
     private var keys: Set<EventKey> = []
+    private var ids: Set<UID> = []
     /// There are more than are held.
     package private(set) var isCut = false
     /// The newest so many are held.
@@ -14,13 +15,17 @@ package struct RejectedTouches: Sendable {
     init(_ touches: [UID], isCut: Bool) {
         keys.reserveCapacity(touches.count * 3)
         for touch in touches { keys.formUnion(EventKey.all(touch)) }
+        ids = Set(touches)
         self.isCut = isCut
     }
 
+    /// Whether an event may be one of them: a few others have the same name.
     @inline(__always)
-    func contains(_ order: UInt64, _ tail: UInt16) -> Bool {
+    func mayHold(_ order: UInt64, _ tail: UInt16) -> Bool {
         !keys.isEmpty && keys.contains(EventKey(order: order, tail: tail))
     }
+
+    func holds(_ event: String) -> Bool { UID(event).map { ids.contains($0) } ?? false }
 }
 
 extension FraudStore {

@@ -91,7 +91,7 @@ final class LogBlockReader {
                 refused += 1
                 continue
             }
-            if plan.request.rejected.contains(facts.orders[index], facts.tails[index]) {
+            if plan.request.rejected.mayHold(facts.orders[index], facts.tails[index]), try isRejected(row, block) {
                 rejected += 1
                 try spill.add(
                     LogRecord(
@@ -110,6 +110,11 @@ final class LogBlockReader {
                     label: kind == LogRecord.Kind.page ? UInt32(TouchChannel.direct) : labels[index],
                     tail: facts.tails[index], kind: kind, app: apps[index]))
         }
+    }
+
+    private func isRejected(_ row: UInt32, _ block: MemoBlock) throws -> Bool {
+        guard let event = try block.event(Int(row)) else { return false }
+        return plan.request.rejected.holds(event.id)
     }
 
     /// Every other event of a person holds its session together: of those that follow each other closely the first and

@@ -3,7 +3,6 @@
   'use strict';
   const { $, element, answer, refuse, count, plural, remember } = window.aurumQuestions;
   const PAGE = 50;
-  const LIST = 'application/json';
   let listed = [];
   let next = null;
   let applied = new URLSearchParams();
@@ -62,7 +61,7 @@
   // ---- proposals, publishers, lists
 
   const decide = (id, decision) => answer(`/v1/fraud/proposals/${id}`, {
-    method: 'POST', headers: { 'Content-Type': LIST }, body: JSON.stringify({ decision }),
+    method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify({ decision }),
   });
   function proposal(row) {
     const actions = element('td');
