@@ -90,8 +90,8 @@ extension FraudDesk {
         ]
     }
 
-    /// What is not asked for is a number that lets everything pass. Of one subject all verdicts are few; of all subjects
-    /// the newest are read along an index of their time.
+    /// What is not asked for is a number that lets everything pass. Of one subject all verdicts are few; of all
+    /// subjects the newest are read along an index of their time.
     private static func statement(_ org: String, _ filter: FraudVerdictFilter, _ limit: Int) -> SQLStatement {
         let nothing = UID(high: 0, low: 0)
         let code = filter.code.map { "% \($0.rawValue) %" } ?? "%"

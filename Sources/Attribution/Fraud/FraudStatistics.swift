@@ -84,8 +84,8 @@ package enum FraudStatistics {
 
     // MARK: χ²
 
-    /// P(χ² ≥ statistic) with so many degrees of freedom: the regularised upper incomplete gamma function, by its series
-    /// near zero and by its continued fraction elsewhere.
+    /// P(χ² ≥ statistic) with so many degrees of freedom: the regularised upper incomplete gamma function, by its
+    /// series near zero and by its continued fraction elsewhere.
     /// Source: W. H. Press et al., Numerical Recipes, section 6.2.
     package static func chiSquareTail(_ statistic: Double, freedom: Int) -> Double {
         guard freedom > 0, statistic > 0, statistic.isFinite else { return statistic == .infinity ? 0 : 1 }
