@@ -12,6 +12,8 @@ package struct RejectedTouches: Sendable {
 
     package init() {}
 
+    var isEmpty: Bool { ids.isEmpty }
+
     init(_ touches: [UID], isCut: Bool) {
         keys.reserveCapacity(touches.count * 3)
         for touch in touches { keys.formUnion(EventKey.all(touch)) }
@@ -22,7 +24,7 @@ package struct RejectedTouches: Sendable {
     /// Whether an event may be one of them: a few others have the same name.
     @inline(__always)
     func mayHold(_ order: UInt64, _ tail: UInt16) -> Bool {
-        !keys.isEmpty && keys.contains(EventKey(order: order, tail: tail))
+        keys.contains(EventKey(order: order, tail: tail))
     }
 
     func holds(_ event: String) -> Bool { UID(event).map { ids.contains($0) } ?? false }

@@ -84,6 +84,8 @@ final class LogBlockReader {
         let labels = try labels(rows, block)
         let refusing = try refusing(rows, block)
         let apps = apps(rows, block)
+        let barred = plan.request.rejected
+        let hasRejected = !barred.isEmpty
         for (index, row) in rows.enumerated() {
             let key = facts.persons[index]
             if key == 0 { continue }
@@ -91,7 +93,7 @@ final class LogBlockReader {
                 refused += 1
                 continue
             }
-            if plan.request.rejected.mayHold(facts.orders[index], facts.tails[index]), try isRejected(row, block) {
+            if hasRejected, barred.mayHold(facts.orders[index], facts.tails[index]), try isRejected(row, block) {
                 rejected += 1
                 try spill.add(
                     LogRecord(
