@@ -126,7 +126,8 @@ package struct AttributionService: Sendable {
         let touches = try await events.journey(
             JourneyQuery(
                 org: org, traceID: traceID, identifiers: identifiers, until: until, lookback: window.click))
-        return Journey(touches, conversionAt: until, window: window)
+        let barred = try await FraudStore(database: database).barred(among: touches.map(\.eventID), org: org)
+        return Journey(touches.filter { !barred.contains($0.eventID) }, conversionAt: until, window: window)
     }
 
     func count(restatement cause: String) {

@@ -31,7 +31,7 @@ package struct CampaignBench: Sendable {
             (bench.rows, bench.campaigns, bench.days, bench.salesPerDay) = (2000, 5, 3, 4)
             (bench.visitsPerDay, bench.reports) = (20, 3)
         }
-        return try await bench.imports(folder) + bench.monthly(folder)
+        return try await bench.imports(folder) + bench.monthly(folder) + bench.fraud(folder)
     }
 
     // MARK: import

@@ -176,6 +176,15 @@ static const unsigned char web_uploads[] = {
 static const unsigned char web_uploads_js[] = {
 #embed "files/web/uploads.js"
 };
+static const unsigned char migration_0180_fraud[] = {
+#embed "files/migrations/0180_fraud.sql"
+};
+static const unsigned char web_fraud[] = {
+#embed "files/web/fraud.mustache"
+};
+static const unsigned char web_fraud_js[] = {
+#embed "files/web/fraud.js"
+};
 static const unsigned char web_jobs[] = {
 #embed "files/web/jobs.mustache"
 };
@@ -317,6 +326,9 @@ static const aurum_asset table[] = {
     ROW("web/cohorts.js", web_cohorts_js),
     ROW("web/uploads.mustache", web_uploads),
     ROW("web/uploads.js", web_uploads_js),
+    ROW("migrations/0180_fraud.sql", migration_0180_fraud),
+    ROW("web/fraud.mustache", web_fraud),
+    ROW("web/fraud.js", web_fraud_js),
     ROW("web/jobs.mustache", web_jobs),
     ROW("web/jobs.js", web_jobs_js),
     ROW("web/database.mustache", web_database),

@@ -14,7 +14,8 @@ struct CommandTests {
 
     @Test(arguments: [
         "serve", "demo", "fakes", "keys", "apps", "database", "events", "quarantine", "jobs", "identity", "solar",
-        "load", "attribute", "attribution", "spend", "uploads", "backup", "restore", "bench", "validate", "breakers",
+        "load", "attribute", "attribution", "spend", "uploads", "links", "fraud", "backup", "restore", "bench", "validate",
+        "breakers",
         "version",
     ])
     func `every command explains itself`(command: String) async throws {

@@ -21,6 +21,8 @@ package struct InstallFacts: Sendable, Equatable {
     package var deepLinkClickID: String?
     /// Keyed hash of the address, as the log keeps it.
     package var addressHash: String?
+    /// The network that the address is in, as the log keeps it: `203.0.113.0`, `2001:db8:1::`.
+    package var addressNetwork: String?
     package var userAgent: String?
     /// Operating system, lower case, for example `ios`.
     package var system: String?
@@ -45,6 +47,8 @@ package struct CandidateTouch: Sendable, Equatable {
     package var clickID: String?
     package var deviceID: String?
     package var addressHash: String?
+    /// The network that the address is in, as the log keeps it.
+    package var addressNetwork: String?
     package var userAgent: String?
     /// Operating system, lower case, for example `ios`.
     package var system: String?

@@ -20,7 +20,7 @@ enum InstallRows {
                 text(touch.deviceID), text(touch.addressHash), text(touch.userAgent), text(touch.system),
                 key(keys.device), key(keys.advertising), key(keys.vendor), key(keys.click), key(keys.user),
                 word(found.place.person), word(found.place.order), .integer(Int64(found.place.tail)),
-                word(found.place.click),
+                word(found.place.click), text(touch.addressNetwork),
             ])
         }
         return JSONValue.array(rows).canonical
@@ -31,7 +31,8 @@ enum InstallRows {
             sqlite: """
                 INSERT INTO install_touches (org, app, event_id, kind, at, network, campaign, publisher, creative,
                     ad_group, channel, click_id, device_id, address_hash, user_agent, system, device_key,
-                    advertising_key, vendor_key, click_key, user_key, person, sort_id, sort_tail, click_hash)
+                    advertising_key, vendor_key, click_key, user_key, person, sort_id, sort_tail, click_hash,
+                    address_network)
                 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
                     json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]'),
                     json_extract(value, '$[6]'), json_extract(value, '$[7]'), json_extract(value, '$[8]'),
@@ -40,19 +41,20 @@ enum InstallRows {
                     json_extract(value, '$[15]'), json_extract(value, '$[16]'), json_extract(value, '$[17]'),
                     json_extract(value, '$[18]'), json_extract(value, '$[19]'), json_extract(value, '$[20]'),
                     json_extract(value, '$[21]'), json_extract(value, '$[22]'), json_extract(value, '$[23]'),
-                    json_extract(value, '$[24]')
+                    json_extract(value, '$[24]'), json_extract(value, '$[25]')
                 FROM json_each(\(json)) WHERE true
                 ON CONFLICT (org, app, event_id) DO NOTHING
                 """,
             postgres: """
                 INSERT INTO install_touches (org, app, event_id, kind, at, network, campaign, publisher, creative,
                     ad_group, channel, click_id, device_id, address_hash, user_agent, system, device_key,
-                    advertising_key, vendor_key, click_key, user_key, person, sort_id, sort_tail, click_hash)
+                    advertising_key, vendor_key, click_key, user_key, person, sort_id, sort_tail, click_hash,
+                    address_network)
                 SELECT value->>0, value->>1, value->>2, value->>3, CAST(value->>4 AS BIGINT), value->>5, value->>6,
                     value->>7, value->>8, value->>9, value->>10, value->>11, value->>12, value->>13, value->>14,
                     value->>15, CAST(value->>16 AS BIGINT), CAST(value->>17 AS BIGINT), CAST(value->>18 AS BIGINT),
                     CAST(value->>19 AS BIGINT), CAST(value->>20 AS BIGINT), CAST(value->>21 AS BIGINT),
-                    CAST(value->>22 AS BIGINT), CAST(value->>23 AS BIGINT), CAST(value->>24 AS BIGINT)
+                    CAST(value->>22 AS BIGINT), CAST(value->>23 AS BIGINT), CAST(value->>24 AS BIGINT), value->>25
                 FROM jsonb_array_elements(CAST(\(json) AS JSONB))
                 ON CONFLICT (org, app, event_id) DO NOTHING
                 """)
@@ -144,6 +146,7 @@ struct TouchRow: RowDecodable, Sendable {
         bare.clickID = try row.optional("click_id")
         bare.deviceID = try row.optional("device_id")
         bare.addressHash = try row.optional("address_hash")
+        bare.addressNetwork = try row.optional("address_network")
         bare.userAgent = try row.optional("user_agent")
         bare.system = try row.optional("system")
         touch = InstallTouch(bare, eventID: id, app: try row.get("app"))
@@ -193,7 +196,8 @@ extension InstallFacts {
         let texts = [
             ("device_id", deviceID), ("advertising_id", advertisingID), ("vendor_id", vendorID), ("user_id", userID),
             ("click_id", clickID), ("install_referrer", installReferrer), ("deep_link_click_id", deepLinkClickID),
-            ("address_hash", addressHash), ("user_agent", userAgent), ("system", system),
+            ("address_hash", addressHash), ("address_network", addressNetwork), ("user_agent", userAgent),
+            ("system", system),
         ]
         for (name, text) in texts { if let text { members[name] = .string(text.storable) } }
         if let installBeganAt { members["install_began_at"] = .integer(installBeganAt.microseconds) }
@@ -208,7 +212,7 @@ extension InstallFacts {
         (clickID, installReferrer) = (body["click_id"]?.string, body["install_referrer"]?.string)
         deepLinkClickID = body["deep_link_click_id"]?.string
         (addressHash, userAgent) = (body["address_hash"]?.string, body["user_agent"]?.string)
-        system = body["system"]?.string
+        (system, addressNetwork) = (body["system"]?.string, body["address_network"]?.string)
         installBeganAt = body["install_began_at"]?.integer.map { Timestamp(microseconds: $0) }
         (isEmulator, isFromDataCentre) = (body["emulator"] == true, body["data_centre"] == true)
     }

@@ -207,6 +207,7 @@ extension SeenTouch {
         (touch.clickID, touch.deviceID) = (event.clickID, event.deviceID ?? event.advertisingID ?? event.vendorID)
         let facts = OriginFacts(event)
         (touch.addressHash, touch.userAgent, touch.system) = (facts.addressHash, facts.userAgent, facts.system)
+        touch.addressNetwork = facts.addressNetwork
         var found = InstallTouch(touch, eventID: event.id, app: event.app)
         (found.creative, found.adGroup) = (campaign.creativeID, campaign.adGroupID)
         (found.channel, found.place) = (event.channel.rawValue, place)
@@ -226,6 +227,7 @@ extension SeenInstall {
         facts.clickID = event.raw.contains("\"click_id\"") ? event.clickID : nil
         let origin = OriginFacts(event)
         (facts.addressHash, facts.userAgent, facts.system) = (origin.addressHash, origin.userAgent, origin.system)
+        facts.addressNetwork = origin.addressNetwork
         facts.isEmulator = event.says("emulator") || event.says("is_emulator")
         facts.isFromDataCentre = event.json["bot_reasons"]?.array?.contains(.string("datacentre_ip")) ?? false
         let keys = InstallKeys(
@@ -240,12 +242,15 @@ extension SeenInstall {
 /// What an event says of the machine that it came from.
 private struct OriginFacts {
     var addressHash: String?
+    /// As the log keeps it: cut.
+    var addressNetwork: String?
     var userAgent: String?
     var system: String?
 
     init(_ event: StoredEvent) {
         let context = event.context
         addressHash = context?["ip_hash"]?.string
+        addressNetwork = addressHash == nil ? nil : context?["ip"]?.string
         userAgent = context?["user_agent"]?.string ?? context?["userAgent"]?.string
         let os = context?["os"]
         let declared = os?["name"]?.string ?? os?.string ?? context?["platform"]?.string

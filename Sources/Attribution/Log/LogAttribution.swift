@@ -151,6 +151,7 @@ package struct LogAttribution: Sendable {
         request.joined = try await joined(
             org, wish.from.map { $0 - reach } ?? Timestamp(microseconds: .min),
             wish.to ?? Timestamp(microseconds: .max))
+        request.rejected = try await FraudStore(database: results.database).rejected(org: org)
         let (asked, persons, source) = (request, persons(org), source)
         // An attempt that was given up may still be at work in its own folder.
         let attempt = String(UInt64.random(in: 0 ... .max), radix: 16)
@@ -287,6 +288,7 @@ extension LogConversionResult {
             "repeated": .integer(Int64(repeated)), "journeys_without_conversion": .integer(Int64(nulls)),
             "truncated": .integer(Int64(truncated)), "touches": .integer(Int64(touches)),
             "split_equally": .integer(Int64(flat)), "refused_consent": .integer(Int64(result.refusedConsent)),
+            "rejected_as_fraud": .integer(Int64(result.rejectedTouches)),
             "notes": .array(result.notes.map { .string($0) }),
         ]
         var models: [String: JSONValue] = [:]

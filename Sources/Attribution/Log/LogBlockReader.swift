@@ -20,6 +20,8 @@ final class LogBlockReader {
     private(set) var rows = 0
     private(set) var touchRows = 0
     private(set) var refused = 0
+    /// Touches that the fraud rules bar from credit.
+    private(set) var rejected = 0
 
     init(_ plan: LogRunPlan) {
         self.plan = plan
@@ -87,11 +89,22 @@ final class LogBlockReader {
         let labels = try labels(rows, block)
         let refusing = try refusing(rows, block)
         let apps = apps(rows, block)
+        let barred = plan.request.rejected
+        let hasRejected = !barred.isEmpty
         for (index, row) in rows.enumerated() {
             let key = facts.persons[index]
             if key == 0 { continue }
             if refusing?[index] == true {
                 refused += 1
+                continue
+            }
+            if hasRejected, barred.mayHold(facts.orders[index], facts.tails[index]), try isRejected(row, block) {
+                rejected += 1
+                try spill.add(
+                    LogRecord(
+                        person: person(key), time: times[Int(row)], id: facts.orders[index],
+                        extra: facts.clicks[index], tail: facts.tails[index], kind: LogRecord.Kind.rejected,
+                        app: apps[index]))
                 continue
             }
             let type = types[Int(row)]
@@ -104,6 +117,11 @@ final class LogBlockReader {
                     label: kind == LogRecord.Kind.page ? UInt32(TouchChannel.direct) : labels[index],
                     tail: facts.tails[index], kind: kind, app: apps[index]))
         }
+    }
+
+    private func isRejected(_ row: UInt32, _ block: MemoBlock) throws -> Bool {
+        guard let event = try block.event(Int(row)) else { return false }
+        return plan.request.rejected.holds(event.id)
     }
 
     /// Every other event of a person holds its session together: of those that follow each other closely the first and

@@ -16,6 +16,9 @@ struct LogRecord: Equatable, Sendable {
         static let order: UInt8 = 7
         /// Anything else that a person did: a session goes on with it.
         static let other: UInt8 = 8
+        /// A touch that the fraud rules bar from credit: `extra` as for a touch, so that the visit it led to gets none
+        /// either.
+        static let rejected: UInt8 = 9
     }
 
     /// After merges.

@@ -36,6 +36,8 @@ package struct LogRunResult: Sendable {
     package var touches = 0
     package var persons = 0
     package var refusedConsent = 0
+    /// Touches that the fraud rules bar from credit.
+    package var rejectedTouches = 0
     package var damagedBlocks = 0
     package var spilledBytes = 0
     package var partitions = 0
@@ -151,7 +153,7 @@ package struct LogRun: Sendable {
     private func read(_ tasks: [Block], _ files: SpillFiles, _ result: inout LogRunResult) throws {
         try checkRoom()
         let next = Atomic(0)
-        let found = Mutex((rows: 0, refused: 0, damaged: 0))
+        let found = Mutex((rows: 0, refused: 0, damaged: 0, rejected: 0))
         try share { isOver in
             let reader = LogBlockReader(plan)
             var spill = SpillWriter(files)
@@ -168,8 +170,10 @@ package struct LogRun: Sendable {
                 try reader.read(block, into: &spill)
             }
             try spill.finish()
-            let (rows, refused, lost) = (reader.rows, reader.refused, damaged)
-            found.withLock { $0 = ($0.rows + rows, $0.refused + refused, $0.damaged + lost) }
+            let (rows, refused, lost, rejected) = (reader.rows, reader.refused, damaged, reader.rejected)
+            found.withLock {
+                $0 = ($0.rows + rows, $0.refused + refused, $0.damaged + lost, $0.rejected + rejected)
+            }
         }
         var spill = SpillWriter(files)
         for touch in plan.request.joined {
@@ -179,6 +183,7 @@ package struct LogRun: Sendable {
         try spill.finish()
         let sums = found.withLock { $0 }
         (result.rowsScanned, result.refusedConsent, result.damagedBlocks) = (sums.rows, sums.refused, sums.damaged)
+        result.rejectedTouches = sums.rejected
     }
 
     // MARK: walking
@@ -333,6 +338,9 @@ package struct LogRun: Sendable {
         }
         if plan.request.joined.count >= JoinedTouch.max {
             notes.append("Only the touches of the newest \(JoinedTouch.max) matched installs were joined to journeys.")
+        }
+        if plan.request.rejected.isCut {
+            notes.append("More than \(RejectedTouches.most) touches are rejected as fraud; older ones are credited.")
         }
         if damaged > 0 { notes.append("\(damaged) damaged blocks of the log could not be read.") }
         return notes

@@ -30,6 +30,8 @@ package struct LogRunRequest: Sendable {
     /// What matches of installs add to journeys.
     package var joined: [JoinedTouch] = []
     package var settings = LogRunSettings()
+    /// Touches that get no credit.
+    package var rejected = RejectedTouches()
 
     package init(org: String, definitions: [DefinitionInForce], from: Timestamp? = nil, to: Timestamp? = nil) {
         (self.org, self.definitions, self.from, self.to) = (org, definitions, from, to)

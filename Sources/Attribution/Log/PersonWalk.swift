@@ -16,6 +16,8 @@ struct PersonWalk: ~Copyable {
     private var sessions: ContiguousArray<Session>
     private var openApps: ContiguousArray<UInt8> = []
     private var orders: Set<UInt64> = []
+    /// Click ids of the person's touches that are barred from credit: what they led to gets none either.
+    private var rejectedClicks: Set<UInt64> = []
     private var isSeen: ContiguousArray<Bool>
     private var lastConversion: ContiguousArray<Int64>
     private var weights = JourneyWeights()
@@ -124,6 +126,7 @@ struct PersonWalk: ~Copyable {
     private mutating func prepare(_ records: UnsafeBufferPointer<LogRecord>) -> Bool {
         roles.removeAll(keepingCapacity: true)
         openApps.removeAll(keepingCapacity: true)
+        if !rejectedClicks.isEmpty { rejectedClicks.removeAll(keepingCapacity: true) }
         var hasConversions = false
         for (index, record) in records.enumerated() {
             switch record.kind {
@@ -134,6 +137,10 @@ struct PersonWalk: ~Copyable {
             case LogRecord.Kind.other:
                 goOn(record)
                 roles.append(Role.none)
+            case LogRecord.Kind.rejected:
+                goOn(record)
+                roles.append(Role.none)
+                if record.extra != 0 { rejectedClicks.insert(record.extra) }
             default:
                 roles.append(Role.none)
                 if record.kind == LogRecord.Kind.conversion { hasConversions = true }
@@ -178,6 +185,7 @@ struct PersonWalk: ~Copyable {
     private mutating func gatherEvents(_ records: UnsafeBufferPointer<LogRecord>) {
         fold.begin()
         for (index, record) in records.enumerated() where roles[index] != Role.none {
+            if !rejectedClicks.isEmpty, record.extra != 0, rejectedClicks.contains(record.extra) { continue }
             let kind = roles[index] == Role.direct ? LogRecord.Kind.visit : record.kind
             fold.add(time: record.time, label: record.label, kind: kind, click: record.extra)
         }

@@ -22,7 +22,7 @@ package struct TouchRows: Sendable {
     }
 
     /// What orders events by a text of an id that is not 16 bytes.
-    static func order(_ id: some Collection<UInt8>) -> (order: UInt64, tail: UInt16) {
+    package static func order(_ id: some Collection<UInt8>) -> (order: UInt64, tail: UInt16) {
         var (order, count): (UInt64, UInt64) = (0, 0)
         var hash: UInt64 = 0xcbf2_9ce4_8422_2325
         for byte in id {

@@ -53,6 +53,7 @@ struct PageRoutes: Sendable {
         ("campaigns", "What campaigns cost and earned, under each credit model."),
         ("cohorts", "Cohorts with their worth and retention, saturation, budget advice and networks' claims."),
         ("uploads", "Conversions that are sent to advertising networks: where to, and what became of each."),
+        ("fraud", "What the fraud rules decided, publishers, and proposals that a person decides on."),
         ("explore", "Questions about events, as a chart and a table; the question stands in the link."),
         ("live", "Events as they arrive."),
         ("funnel", "How many persons get from step to step."),

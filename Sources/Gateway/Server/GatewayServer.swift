@@ -40,6 +40,7 @@ package struct GatewayParts: Sendable {
     package var growth: GrowthReports
     /// nil where no connectors are wired.
     package var uploads: Uploader?
+    package var fraud: FraudParts
     package var behaviour: BehaviourParts
     package var jobs: JobPlaces
     package var site: ChatSiteSettings
@@ -91,6 +92,7 @@ package struct GatewayParts: Sendable {
                 database: database, clock: clock, registry: registry, revision: attribution.revision),
             engine: queries, clock: clock, registry: registry)
         growth = GrowthReports(campaigns: campaigns) { try await buyers.longestReturnDays(org: $0) }
+        fraud = FraudParts(FraudDesk(database: database, clock: clock, registry: registry, logger: logger))
         self.behaviour = behaviour
         self.jobs = jobs
         self.site = site
@@ -209,6 +211,7 @@ package struct GatewayServer: Service {
             access: access, reports: parts.growth, behaviour: parts.behaviour.questions, clock: parts.clock,
             logger: parts.logger
         ).register(in: book)
+        FraudRoutes(access: access, parts: parts.fraud).register(in: book)
         PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
         if let uploads = parts.uploads {
             UploadRoutes(access: access, uploader: uploads, logger: parts.logger).register(in: book)

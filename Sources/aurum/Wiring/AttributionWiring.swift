@@ -3,6 +3,7 @@ internal import AurumCore
 internal import Database
 internal import Events
 internal import Logging
+internal import Runtime
 internal import Telemetry
 
 /// Attribution from one log.
@@ -32,7 +33,25 @@ enum AttributionWiring {
         var logger = Logger(label: "attribution")
         if let logLevel { logger.logLevel = logLevel }
         return InstallAttribution(
-            database: database, source: events.store, log: events.store.logIdentity, clock: SystemWallClock(),
+            database: database, source: events.store, log: events.store.logIdentity,
+            judge: FraudJudge(database: database, registry: registry), clock: SystemWallClock(),
             registry: registry, logger: logger)
+    }
+
+    /// The fraud rules of one log; what they change after the fact is credited anew.
+    static func fraud(
+        _ events: EventLog, _ database: Database, _ jobs: SQLJobStore, registry: MetricRegistry
+    ) -> FraudDesk {
+        FraudDesk(
+            database: database, source: events.store, persons: { events.store.persons(org: $0) },
+            restate: { org in
+                // Installs first: the run credits what they say.
+                // From a day's begin, so that one wish that waits stands for all of its day.
+                let (now, day) = (SystemWallClock().now.microseconds, Int64(86_400_000_000))
+                let since = Timestamp(microseconds: (now / day - Int64(FraudDesk.referenceDays)) * day)
+                _ = try await JobWiring.enqueueInstalls(InstallWish(from: since), org: org, jobs)
+                _ = try await JobWiring.enqueueAttribution(
+                    LogAttribution.Wish(reason: "fraud"), org: org, jobs)
+            }, clock: SystemWallClock(), registry: registry, logger: Logger(label: "fraud"))
     }
 }

@@ -15,6 +15,8 @@ enum JobWiring {
     private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
     private static let installRun = JobKind("attribution.installs", priority: .low, attemptsMax: 30)
     private static let purgeTouches = JobKind("attribution.purgeTouches", priority: .idle)
+    private static let fraudReview = JobKind("fraud.review", priority: .low, attemptsMax: 30)
+    private static let fraudReviews = JobKind("fraud.reviewAll", priority: .idle)
     private static let expireExports = JobKind("events.expireExports", priority: .idle)
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
@@ -35,7 +37,7 @@ enum JobWiring {
     static func places(
         _ jobs: SQLJobStore, _ database: Database, redis: RedisClient?, market: Marketplace, exports: ExportService,
         quarantine: QuarantineDesk, attribution: LogAttribution, installs: InstallAttribution,
-        links: LinkStore, uploader: Uploader, budget: RetryBudget,
+        links: LinkStore, fraud: FraudDesk, uploader: Uploader, budget: RetryBudget,
         clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
     ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
@@ -57,6 +59,12 @@ enum JobWiring {
                     try await installs.purge()
                     try await links.purge()
                 },
+                JobHandler(fraudReview, stopping: .interrupt) { job in
+                    try await reviewing { _ = try await fraud.review(org: job.org) }
+                },
+                JobHandler(fraudReviews, stopping: .interrupt) { _ in
+                    try await reviewing { try await fraud.reviewAll() }
+                },
                 JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
@@ -65,6 +73,8 @@ enum JobWiring {
         let queue = JobQueue(
             store: jobs, handlers: handlers,
             schedules: [
+                try JobSchedule(
+                    "fraud.reviewAll", fraudReviews, org: org, .every(hourly), missed: .runOnce, now: clock.now),
                 try JobSchedule(
                     "exports.expire", expireExports, org: org, .every(hourly), missed: .runOnce, now: clock.now),
                 try JobSchedule(
@@ -141,6 +151,24 @@ enum JobWiring {
         let job = NewJob(
             installRun, org: org, payload: wish.json, unique: (wish.key, .untilStarted),
             concurrency: JobConcurrency("attribution.installs", limit: 1))
+        return try await jobs.enqueue([job]).first
+    }
+
+    private static func reviewing(_ work: () async throws -> Void) async throws {
+        do { try await work() } catch LogAttributionError.cancelled {
+            throw CancellationError()
+        } catch LogAttributionError.busy {
+            throw JobFault(
+                "fraud_busy", "Other looks at installs work and wait; this one is tried again.",
+                retry: .after(.seconds(60)))
+        }
+    }
+
+    /// A look at all installs of an organisation; one that waits stands for all that ask.
+    static func enqueueFraudReview(org: String, _ jobs: SQLJobStore) async throws -> JobReceipt? {
+        let job = NewJob(
+            fraudReview, org: org, payload: .object([:]), unique: ("all", .untilStarted),
+            concurrency: JobConcurrency("fraud.review", limit: 1))
         return try await jobs.enqueue([job]).first
     }
 

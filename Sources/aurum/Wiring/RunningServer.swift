@@ -139,10 +139,12 @@ struct RunningServer {
         let uploader = uploader(configuration, stores, trade, queries)
         let installs = AttributionWiring.installs(stores.events, database, registry: registry)
         let links = LinkStore(database: database, clock: clock)
+        let fraud = AttributionWiring.fraud(stores.events, database, stores.jobs, registry: registry)
         let jobs = try await JobWiring.places(
             stores.jobs, database, redis: stores.runtime.redis, market: trade.market, exports: behaviour.exports,
             quarantine: stores.quarantine, attribution: logAttribution, installs: installs, links: links,
-            uploader: uploader, budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry,
+            fraud: fraud, uploader: uploader, budget: stores.runtime.roles.guards.budget, clock: clock,
+            registry: registry,
             health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
@@ -170,6 +172,9 @@ struct RunningServer {
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),
             runtime: stores.runtime.roles)
         made.uploads = uploader
+        made.fraud = FraudParts(fraud) { [jobs = stores.jobs] org in
+            try await JobWiring.enqueueFraudReview(org: org, jobs)?.id
+        }
         let apps = stores.policies.apps
         made.captureSettings = { org, app in
             let settings = apps.state(org: org, app: app).settings

@@ -22,6 +22,8 @@ CREATE TABLE install_touches (
     click_id TEXT,
     device_id TEXT,
     address_hash TEXT,
+    -- The cut network of the address.
+    address_network TEXT,
     user_agent TEXT,
     system TEXT,
     device_key INTEGER,

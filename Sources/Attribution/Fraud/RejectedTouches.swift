@@ -1,0 +1,67 @@
+internal import AurumCore
+internal import Database
+
+/// Touches that the fraud rules bar from credit, as runs over the log name events.
+package struct RejectedTouches: Sendable {
+    private var keys: Set<EventKey> = []
+    private var ids: Set<UID> = []
+    /// There are more than are held.
+    package private(set) var isCut = false
+    /// The newest so many are held.
+    package static let most = 300_000
+
+    package init() {}
+
+    var isEmpty: Bool { ids.isEmpty }
+
+    init(_ touches: [UID], isCut: Bool) {
+        keys.reserveCapacity(touches.count * 3)
+        for touch in touches { keys.formUnion(EventKey.all(touch)) }
+        ids = Set(touches)
+        self.isCut = isCut
+    }
+
+    /// Whether an event may be one of them: a few others have the same name.
+    @inline(__always)
+    func mayHold(_ order: UInt64, _ tail: UInt16) -> Bool {
+        keys.contains(EventKey(order: order, tail: tail))
+    }
+
+    func holds(_ event: String) -> Bool { UID(event).map { ids.contains($0) } ?? false }
+}
+
+extension FraudStore {
+    /// All that an organisation's runs must leave out.
+    func rejected(org: String) async throws -> RejectedTouches {
+        let touches = try await database.read("fraud.rejected", limit: .report) { transaction in
+            try transaction.values(
+                UID.self,
+                """
+                SELECT touch FROM fraud_verdicts WHERE org = \(org) AND newest = 1 AND barred = 1
+                    AND subject = 'touch'
+                ORDER BY at DESC, touch DESC LIMIT \(RejectedTouches.most + 1)
+                """)
+        }
+        return RejectedTouches(
+            Array(touches.prefix(RejectedTouches.most)), isCut: touches.count > RejectedTouches.most)
+    }
+
+    /// Which events, by their ids, nothing is credited to.
+    func barred(among events: [String], org: String) async throws -> Set<String> {
+        // A journey holds few touches; what is no id of 16 bytes was never judged.
+        let ids = events.prefix(1000).compactMap { text in UID(text).map { (text, $0) } }
+        guard !ids.isEmpty else { return [] }
+        let touches = ids.map(\.1)
+        let found = Set(
+            try await database.read("fraud.barred") { transaction in
+                try transaction.values(
+                    UID.self,
+                    """
+                    SELECT touch FROM fraud_verdicts
+                    WHERE org = \(org) AND touch IN (\(list: touches)) AND newest = 1 AND barred = 1
+                        AND subject = 'touch'
+                    """)
+            })
+        return Set(ids.filter { found.contains($0.1) }.map(\.0))
+    }
+}
