@@ -49,9 +49,9 @@ enum AttributionWiring {
                 // From a day's begin, so that one wish that waits stands for all of its day.
                 let (now, day) = (SystemWallClock().now.microseconds, Int64(86_400_000_000))
                 let since = Timestamp(microseconds: (now / day - Int64(FraudDesk.referenceDays)) * day)
-                _ = try await JobWiring.enqueueInstalls(InstallWish(from: since), org: org, jobs)
+                let installs = try await JobWiring.enqueueInstalls(InstallWish(from: since), org: org, jobs)
                 _ = try await JobWiring.enqueueAttribution(
-                    LogAttribution.Wish(reason: "fraud"), org: org, jobs)
+                    LogAttribution.Wish(reason: "fraud"), org: org, jobs, after: installs?.id)
             }, clock: SystemWallClock(), registry: registry, logger: Logger(label: "fraud"))
     }
 }

@@ -173,12 +173,13 @@ enum JobWiring {
     }
 
     /// Runs over the log come one after another; one that waits stands for all that ask for the same.
+    /// - Parameter after: a job that is to be done before.
     static func enqueueAttribution(
-        _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore
+        _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore, after: UID? = nil
     ) async throws -> JobReceipt? {
         let job = NewJob(
             attributionRun, org: org, payload: wish.json, unique: (wish.key, .untilStarted),
-            concurrency: JobConcurrency("attribution.run", limit: 1))
+            concurrency: JobConcurrency("attribution.run", limit: 1), after: after.map { [$0] } ?? [])
         return try await jobs.enqueue([job]).first
     }
 
