@@ -46,4 +46,28 @@ struct BackupRetentionTests {
         let names = [name(.zero), name(.zero - hours(50)), name(hours(1))]
         #expect(BackupRetention.superfluous(names, now: Self.now).isEmpty)
     }
+
+    @Test func `one is due when the newest is old enough, and a name of the future keeps nobody waiting`() {
+        func due(_ names: [String]) -> Duration {
+            BackupRetention.untilDue(names, every: .seconds(900), now: Self.now)
+        }
+        #expect(due([]) == .zero && due(["mine"]) == .zero)
+        #expect(due([name(hours(2)), name(.seconds(300))]) == .seconds(600))
+        #expect(due([name(.seconds(900))]) == .zero)
+        #expect(due([name(.zero - hours(50)), name(.seconds(300))]) == .seconds(600))
+        #expect(due([name(.zero - hours(50)), name(.seconds(1000))]) == .seconds(-100))
+    }
+
+    @Test func `of what is not whole the newest stays for a day`() {
+        let (damaged, unfinished) = (BackupRetention.damaged, BackupRetention.unfinished)
+        let names = [
+            name(hours(1)) + damaged, name(hours(3)), name(hours(2)) + damaged, "mine" + damaged,
+            name(hours(5)) + unfinished,
+            name(hours(25)) + unfinished, name(hours(30)), "mine",
+        ]
+        #expect(
+            BackupRetention.leftovers(names, now: Self.now) == [name(hours(2)) + damaged, name(hours(25)) + unfinished])
+        #expect(BackupRetention.leftovers([name(hours(25)) + damaged], now: Self.now) == [name(hours(25)) + damaged])
+        #expect(BackupRetention.leftovers([name(hours(23)) + damaged], now: Self.now).isEmpty)
+    }
 }

@@ -125,4 +125,33 @@ struct CaptureBoundsTests {
         #expect(stored.map { $0.props?["n"]?.integer } == [2, 1, 0])
         await log.close()
     }
+
+    /// The relay sends again what the log has, and can put aside only what it is told of.
+    @Test func `events of our own that are refused are named, however many duplicates are before them`() async throws {
+        let log = try openEvents(VolatileLogStorage()) { $0.limits.internalEventBytesMax = 1000 }
+        func event(_ number: UInt64, isBad: Bool) -> InternalEvent {
+            InternalEvent(
+                id: UID(high: 9, low: number), org: "acme", key: "lead", name: "lead.created", traceID: nil,
+                at: testNow, props: ["text": .string(String(repeating: "x", count: isBad ? 2000 : 1))])
+        }
+        let good = (0..<60).map { event($0, isBad: false) }
+        let bad = (60..<100).map { event($0, isBad: true) }
+        try await log.capture.appendInternal(good)
+        var left = good + bad
+        var rounds = 0
+        while rounds < 10 {
+            rounds += 1
+            do {
+                try await log.capture.appendInternal(left)
+                break
+            } catch let refused as InternalEventRefused {
+                try #require(!refused.reasons.isEmpty, "nobody knows which to put aside")
+                #expect(refused.reasons.keys.allSatisfy { id in bad.contains { $0.id == id } })
+                left.removeAll { refused.reasons[$0.id] != nil }
+            }
+        }
+        #expect(left == good && rounds == 3)
+        #expect(try await log.store.events(EventFilter(org: "acme")).count == 60)
+        await log.close()
+    }
 }

@@ -264,6 +264,8 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
             for row in request.firstRow..<request.firstRow + request.rowCount where problems.count < limits.problemsMax
             {
                 guard let outcome = EventOutcome(rawValue: content.outcome(row)), outcome != .stored else { continue }
+                // The relay sends again what the log has, and must be told which of its events are refused.
+                if request.format == .internalEvents, outcome != .quarantined { continue }
                 problems.append(
                     EventProblem(
                         outcome, content.exception(row), index: row - request.firstRow, id: content.identifier(row)))

@@ -14,8 +14,6 @@ struct BackupSchedule: Service {
     private static let retryAfter: Duration = .seconds(300)
     /// Room for a backup, in sizes of the last one.
     private static let room = 1.2
-    private static let unfinished = ".unfinished"
-    private static let damaged = ".damaged"
 
     let backups: Backups
     let directory: String
@@ -28,8 +26,8 @@ struct BackupSchedule: Service {
         await cancelWhenGracefulShutdown {
             var notBefore = ContinuousClock.now
             while !Task.isCancelled {
-                if wait <= .zero, notBefore <= .now {
-                    if await !make() { notBefore = ContinuousClock.now + Self.retryAfter }
+                if BackupRetention.untilDue(names, every: every, now: clock.now) <= .zero, notBefore <= .now {
+                    if await !makeUntilStopped() { notBefore = ContinuousClock.now + Self.retryAfter }
                 } else {
                     try? await Task.sleep(for: Self.lookEvery)
                 }
@@ -42,8 +40,19 @@ struct BackupSchedule: Service {
         names.compactMap { name in BackupRetention.time(of: name).map { (name, $0) } }.max { $0.1 < $1.1 }
     }
 
-    /// Until the next one is due; a clock that was moved back makes nobody wait longer than usual.
-    private var wait: Duration { newest.map { min($0.time + every - clock.now, every) } ?? .zero }
+    /// Makes one, but does not wait for it when the server stops: reading all of it back cannot be cancelled, and the
+    /// gateway stops after this. What is at work then ends with the process.
+    private func makeUntilStopped() async -> Bool {
+        let (answers, answer) = AsyncStream.makeStream(of: Bool.self)
+        let work = Task {
+            answer.yield(await make())
+            answer.finish()
+        }
+        // Ends without an answer when this task is cancelled.
+        for await isMade in answers { return isMade }
+        work.cancel()
+        return false
+    }
 
     /// False when there is no new backup.
     private func make() async -> Bool {
@@ -71,7 +80,8 @@ struct BackupSchedule: Service {
 
     /// One that is not whole takes the place of no other; `Backups` has said what is wrong with it.
     private func setAside(_ target: String) -> Bool {
-        try? FileManager.default.moveItem(atPath: target, toPath: target + Self.damaged)
+        try? FileManager.default.moveItem(atPath: target, toPath: target + BackupRetention.damaged)
+        remove(BackupRetention.leftovers(names, now: clock.now))
         return count("unverified", isMade: false)
     }
 
@@ -108,16 +118,11 @@ struct BackupSchedule: Service {
     // MARK: Removing
 
     private func removeOld() {
-        let names = names
-        var gone = BackupRetention.superfluous(names, now: clock.now)
-        // Those of a process that ended in the middle of one, and those that were not whole; whoever may still be at
-        // work is younger.
-        gone += names.filter { name in
-            guard let ending = [Self.unfinished, Self.damaged].first(where: { name.hasSuffix($0) }),
-                let time = BackupRetention.time(of: String(name.dropLast(ending.count)))
-            else { return false }
-            return clock.now - time > BackupRetention.allFor
-        }
+        let (names, now) = (names, clock.now)
+        remove(BackupRetention.superfluous(names, now: now) + BackupRetention.leftovers(names, now: now))
+    }
+
+    private func remove(_ gone: [String]) {
         for name in gone {
             do { try FileManager.default.removeItem(atPath: directory + "/" + name) } catch {
                 logger.warning(

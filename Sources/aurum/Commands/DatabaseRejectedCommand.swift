@@ -12,7 +12,7 @@ extension DatabaseCommand {
                 """)
 
         @OptionGroup var options: ConfigurationOptions
-        @Flag(name: .long, help: "Give all of them to the log again.")
+        @Flag(name: .long, help: "Give them to the log again, oldest first, at most 500 at once.")
         var retry = false
         @Option(name: .long, help: "Remove the one with this id for good.")
         var discard: String?
