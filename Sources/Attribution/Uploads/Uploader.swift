@@ -75,6 +75,16 @@ package struct Uploader: Sendable {
             details: failing.isEmpty ? nil : failing.map { "destination \($0.id): \($0.reason)" })
     }
 
+    /// Removes what is old, and gives destinations their jobs that lost them.
+    package func tend() async throws {
+        let purged = try await store.purge()
+        if purged > 0 {
+            logger.info("old uploads were removed", metadata: ["code": "uploads_purged", "items": "\(purged)"])
+        }
+        try await store.adopt()
+        await report()
+    }
+
     // MARK: one job
 
     private func work(_ job: RunningJob) async throws {
