@@ -2,6 +2,7 @@ import Attribution
 import AurumCore
 import Connectors
 import Database
+import Events
 import Foundation
 import Synchronization
 import Telemetry
@@ -230,7 +231,8 @@ import Validation
             #expect(try await desk.states(kept) == ["dry_run": 501], "only what they would have said is gone")
             clock.advance(by: .seconds(370 * 86_400))
             try await uploader.tend()
-            #expect(try await desk.states(kept) == [:] && desk.states(paused) == ["waiting": 501])
+            #expect(try await desk.states(kept) == [:])
+            #expect(try await desk.states(paused) == ["waiting": 501])
             #expect(try await desk.count("SELECT COUNT(*) FROM upload_attempts") == 0)
         }
     }
@@ -242,9 +244,9 @@ import Validation
             database: desk.database, jobs: desk.jobs,
             sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)), allowLoopback: true,
             countsKeptFor: .seconds(3600))
-        #expect(try await store.list(org: UploadDesk.org).first?["items"] == [:])
+        #expect(try await store.list(org: UploadDesk.org).first?["items"]?.object?.isEmpty == true)
         try await desk.follow([TestSale(1, now: desk.clock.now).fact])
-        #expect(try await store.list(org: UploadDesk.org).first?["items"] == [:])
+        #expect(try await store.list(org: UploadDesk.org).first?["items"]?.object?.isEmpty == true)
         #expect(try await desk.states(meta) == ["waiting": 1])
         _ = try await store.change(meta, ["state": "paused"], org: UploadDesk.org)
         #expect(try await store.list(org: UploadDesk.org).first?["state"] == "paused", "the rest is as it is now")

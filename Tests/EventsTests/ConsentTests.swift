@@ -1,6 +1,5 @@
 internal import AurumCore
 internal import Events
-internal import Synchronization
 internal import TestSupport
 import Testing
 
@@ -77,12 +76,8 @@ struct ConsentTests {
 
     @Test func `the newest word on advertising counts, of decisions and of events`() async throws {
         let desk = try await PolicyDesk.open()
-        let (seconds, who) = (Mutex(0), [PersonIdentifier(.user, "u1")])
-        func send(_ type: String, _ consent: String?, hasGPC: Bool = false) async throws {
-            let second = seconds.withLock { seconds in
-                seconds += 1
-                return seconds
-            }
+        let who = [PersonIdentifier(.user, "u1")]
+        func send(_ second: Int, _ type: String, _ consent: String?, hasGPC: Bool = false) async throws {
             var source = testSource
             source.hasGPC = hasGPC
             let line = trackLine([
@@ -99,21 +94,24 @@ struct ConsentTests {
             let decision = desk.log.consent(org: "acme", of: who, desk.policies)
             return decision.settled(with: try await newest() ?? AdvertisingConsent())
         }
-        try await send("track", nil)
+        try await send(1, "track", nil)
         #expect(try await newest() == nil)
-        try await send("track", "{\"ads\":\"denied\"}")
+        try await send(2, "track", "{\"ads\":\"denied\"}")
         #expect(try await settled().isDenied)
-        try await send("track", "{\"ads\":\"granted\"}")
-        #expect(try await !settled().isRefused && settled().isGranted)
-        try await send("track", nil, hasGPC: true)
+        try await send(3, "track", "{\"ads\":\"granted\"}")
+        var consent = try await settled()
+        #expect(!consent.isRefused && consent.isGranted)
+        try await send(4, "track", nil, hasGPC: true)
         #expect(try await settled().hasGPC)
-        try await send("consent", "{\"ads\":\"granted\"}")
-        #expect(try await !settled().isRefused && settled().isGranted, "a decision lifts it")
-        try await send("track", nil, hasGPC: true)
+        try await send(5, "consent", "{\"ads\":\"granted\"}")
+        consent = try await settled()
+        #expect(!consent.isRefused && consent.isGranted, "a decision lifts it")
+        try await send(6, "track", nil, hasGPC: true)
         #expect(try await settled().hasGPC, "and a browser that refuses again counts again")
-        try await send("track", nil)
-        #expect(try await !settled().isRefused, "the decision stands on what comes after")
-        try await send("consent", "{\"ads\":\"denied\"}")
+        try await send(7, "track", nil)
+        consent = try await settled()
+        #expect(!consent.isRefused, "the decision stands on what comes after")
+        try await send(8, "consent", "{\"ads\":\"denied\"}")
         #expect(try await settled().isDenied)
         await desk.log.close()
     }

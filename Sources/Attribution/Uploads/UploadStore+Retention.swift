@@ -1,4 +1,4 @@
-package import AurumCore
+internal import AurumCore
 internal import Database
 internal import Synchronization
 
