@@ -2,6 +2,7 @@ import Attribution
 import AurumCore
 import Connectors
 import Database
+import Events
 import Foundation
 import Synchronization
 import Telemetry
@@ -172,6 +173,12 @@ import Validation
                 ]
                 let changed = try await desk.store.change(google, ["credentials": refreshing], org: UploadDesk.org)
                 #expect(changed["credentials_set"] == true && !changed.canonical.contains("secret\":\""))
+                let other = changed["id"]?.string ?? ""
+                #expect(desk.health.snapshot["network:google:\(other)"] != nil, "a breaker by its id")
+                // A network may say anything of how long its tokens last.
+                server.network(.google)?.setTokenSeconds(.min)
+                #expect(try await uploader.test(google, org: UploadDesk.org) == .accepted)
+                server.network(.google)?.setTokenSeconds(.max)
                 #expect(try await uploader.test(google, org: UploadDesk.org) == .accepted)
                 #expect(server.network(.google)?.conversions.isEmpty == true, "a test counts nothing")
                 clock.advance(by: .seconds(120))
@@ -184,6 +191,65 @@ import Validation
             }
             #expect(stored.allSatisfy { $0.hasPrefix("sealed:") && !$0.contains(FakeNetwork.refreshToken) })
         }
+    }
+
+    @Test func `each network gets addresses as it hashes them itself`() async throws {
+        let clock = ManualWallClock()
+        let networks = FakeNetwork.Kind.allCases.map { FakeNetwork($0, clock: clock) }
+        try await FakesServer.withRunning(buyers: [], networks: networks) { server, url in
+            let desk = try UploadDesk(clock: clock)
+            for kind in FakeNetwork.Kind.allCases { _ = try await desk.add(kind, at: url) }
+            let sale = TestSale(1, now: clock.now)
+            var person = UploadPerson()
+            person.email = EmailAddress("Cloudy.SanFrancisco+Shopping@Gmail.com")
+            desk.people.put(person, for: sale.leg)
+            try await desk.follow([sale.fact])
+            try await desk.withUploader { try await desk.work($0) }
+            #expect(server.network(.google)?.identifiers == [sha256("cloudysanfrancisco@gmail.com")])
+            #expect(server.network(.meta)?.identifiers == [sha256("cloudy.sanfrancisco+shopping@gmail.com")])
+        }
+    }
+
+    @Test func `what is old is removed, and what is under way stays`() async throws {
+        let clock = ManualWallClock()
+        let desk = try UploadDesk(clock: clock)
+        let kept = try await desk.add(.meta, at: "http://127.0.0.1:9", ["dry_run": true])
+        let paused = try await desk.add(.google, at: "http://127.0.0.1:9", ["state": "paused"])
+        // More than one transaction removes.
+        let sales = (0..<501).map { TestSale($0, now: clock.now) }
+        for sale in sales { desk.people.put(sale.person, for: sale.leg) }
+        try await desk.follow(sales.map(\.fact))
+        try await desk.withUploader { uploader in
+            try await desk.work(uploader)
+            let payloads: SQLStatement = "SELECT COUNT(*) FROM upload_attempts WHERE payload IS NOT NULL"
+            clock.advance(by: .seconds(29 * 86_400))
+            try await uploader.tend()
+            #expect(try await desk.count(payloads) == 501)
+            clock.advance(by: .seconds(2 * 86_400))
+            try await uploader.tend()
+            #expect(try await desk.count(payloads) == 0)
+            #expect(try await desk.states(kept) == ["dry_run": 501], "only what they would have said is gone")
+            clock.advance(by: .seconds(370 * 86_400))
+            try await uploader.tend()
+            #expect(try await desk.states(kept) == [:])
+            #expect(try await desk.states(paused) == ["waiting": 501])
+            #expect(try await desk.count("SELECT COUNT(*) FROM upload_attempts") == 0)
+        }
+    }
+
+    @Test func `conversions that were counted are not counted again at once`() async throws {
+        let desk = try UploadDesk()
+        let meta = try await desk.add(.meta, at: "http://127.0.0.1:9")
+        let store = UploadStore(
+            database: desk.database, jobs: desk.jobs,
+            sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)), allowLoopback: true,
+            countsKeptFor: .seconds(3600))
+        #expect(try await store.list(org: UploadDesk.org).first?["items"]?.object?.isEmpty == true)
+        try await desk.follow([TestSale(1, now: desk.clock.now).fact])
+        #expect(try await store.list(org: UploadDesk.org).first?["items"]?.object?.isEmpty == true)
+        #expect(try await desk.states(meta) == ["waiting": 1])
+        _ = try await store.change(meta, ["state": "paused"], org: UploadDesk.org)
+        #expect(try await store.list(org: UploadDesk.org).first?["state"] == "paused", "the rest is as it is now")
     }
 
     @Test func `a sale is restated, and what is removed or paused sends nothing`() async throws {

@@ -74,6 +74,64 @@ struct ConsentTests {
         await desk.log.close()
     }
 
+    @Test func `the newest word on advertising counts, of decisions and of events`() async throws {
+        let desk = try await PolicyDesk.open()
+        let who = [PersonIdentifier(.user, "u1")]
+        func send(_ second: Int, _ type: String, _ consent: String?, hasGPC: Bool = false) async throws {
+            var source = testSource
+            source.hasGPC = hasGPC
+            let line = trackLine([
+                "id": "\"n\(second)\"", "type": "\"\(type)\"", "consent": consent,
+                "ts": "\"2026-11-21T10:00:\(10 + second)Z\"",
+            ])
+            #expect(try await desk.log.send(line, source: source).stored == 1)
+        }
+        func newest() async throws -> AdvertisingConsent? {
+            try await desk.log.newestConsent(
+                org: "acme", of: who, from: Timestamp(microseconds: 0), desk.policies)
+        }
+        func settled() async throws -> AdvertisingConsent {
+            let decision = desk.log.consent(org: "acme", of: who, desk.policies)
+            return decision.settled(with: try await newest() ?? AdvertisingConsent())
+        }
+        try await send(1, "track", nil)
+        #expect(try await newest() == nil)
+        try await send(2, "track", "{\"ads\":\"denied\"}")
+        #expect(try await settled().isDenied)
+        try await send(3, "track", "{\"ads\":\"granted\"}")
+        var consent = try await settled()
+        #expect(!consent.isRefused && consent.isGranted)
+        try await send(4, "track", nil, hasGPC: true)
+        #expect(try await settled().hasGPC)
+        try await send(5, "consent", "{\"ads\":\"granted\"}")
+        consent = try await settled()
+        #expect(!consent.isRefused && consent.isGranted, "a decision lifts it")
+        try await send(6, "track", nil, hasGPC: true)
+        #expect(try await settled().hasGPC, "and a browser that refuses again counts again")
+        try await send(7, "track", nil)
+        consent = try await settled()
+        #expect(!consent.isRefused, "the decision stands on what comes after")
+        try await send(8, "consent", "{\"ads\":\"denied\"}")
+        #expect(try await settled().isDenied)
+        await desk.log.close()
+    }
+
+    @Test func `a decision lifts only what was said before it`() {
+        var (decision, event) = (AdvertisingConsent(), AdvertisingConsent())
+        decision.add(ads: "granted", gpc: nil)
+        decision.at = testNow
+        event.add(ads: "denied", gpc: "true")
+        #expect(decision.settled(with: event).isRefused, "nobody knows when")
+        event.at = testNow - .seconds(1)
+        #expect(!decision.settled(with: event).isRefused)
+        event.at = testNow + .seconds(1)
+        #expect(decision.settled(with: event).hasGPC)
+        decision.add(ads: "denied", gpc: nil)
+        event = AdvertisingConsent()
+        event.add(ads: "granted", gpc: nil)
+        #expect(decision.settled(with: event).isDenied)
+    }
+
     @Test func `Global Privacy Control and the app's default deny what the event would allow`() async throws {
         let desk = try await PolicyDesk.open()
         var source = testSource

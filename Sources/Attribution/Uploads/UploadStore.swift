@@ -16,10 +16,16 @@ package struct UploadStore: Sendable {
     private let jobs: SQLJobStore
     private let sealer: any PersonalFieldSealer
     private let allowLoopback: Bool
+    private let counts: UploadCounts
 
-    package init(database: Database, jobs: SQLJobStore, sealer: any PersonalFieldSealer, allowLoopback: Bool) {
+    /// - Parameter countsKeptFor: how long conversions that were counted are not counted again.
+    package init(
+        database: Database, jobs: SQLJobStore, sealer: any PersonalFieldSealer, allowLoopback: Bool,
+        countsKeptFor: Duration = .zero
+    ) {
         (self.database, self.jobs, self.sealer) = (database, jobs, sealer)
         self.allowLoopback = allowLoopback
+        counts = UploadCounts(keptFor: countsKeptFor)
     }
 
     // MARK: destinations
@@ -80,21 +86,27 @@ package struct UploadStore: Sendable {
         }
     }
 
-    /// In order of name, without credentials, each with how many conversions stand where and what it was told.
+    /// In order of name, without credentials, each with how many conversions stand where and what it was told. Counts
+    /// may be as old as `countsKeptFor`.
     package func list(org: String) async throws -> [JSONValue] {
-        try await database.read("uploads.list", limit: .report) { tx in
-            let all = try tx.all(
+        let all = try await database.read("uploads.list") { tx in
+            try tx.all(
                 StoredDestination.self,
                 "SELECT * FROM upload_destinations WHERE org = \(org) AND state <> 'removed' ORDER BY name, id")
-            let counts = try tx.all(
-                UploadCount.self,
-                """
-                SELECT destination, state, currency, COUNT(*) AS items, SUM(told_minor) AS told FROM upload_items
-                WHERE org = \(org) GROUP BY destination, state, currency
-                """)
-            let known = Dictionary(grouping: counts, by: \.destination)
-            return all.map { $0.json(known[$0.id] ?? []) }
         }
+        guard !all.isEmpty else { return [] }
+        let counted = try await counts.get(org) {
+            try await database.read("uploads.counts", limit: .report) { tx in
+                try tx.all(
+                    UploadCount.self,
+                    """
+                    SELECT destination, state, currency, COUNT(*) AS items, SUM(told_minor) AS told FROM upload_items
+                    WHERE org = \(org) GROUP BY destination, state, currency
+                    """)
+            }
+        }
+        let known = Dictionary(grouping: counted, by: \.destination)
+        return all.map { $0.json(known[$0.id] ?? []) }
     }
 
     /// The destination with everything that it takes to reach it.
@@ -161,9 +173,10 @@ package struct UploadStore: Sendable {
             in: tx, isFollowUp: true)
     }
 
-    /// Gives every destination with something to do its job, where it lost it. Once, before the queue runs.
+    /// Gives every destination with something to do its job, where it lost it: at a start, and from time to time for
+    /// jobs that came to nothing too often.
     package func adopt() async throws {
-        try await database.write("uploads.adopt") { tx in
+        try await database.write("uploads.adopt", isolation: .readCommitted) { tx in
             let waiting = try tx.all(
                 WaitingDestination.self,
                 """

@@ -54,7 +54,7 @@ package struct Uploader: Sendable {
 
     /// What does the jobs of uploads. A stop interrupts them: what was on its way is asked again under its id.
     package var handlers: [JobHandler] {
-        [JobHandler(UploadStore.job, stopping: .interrupt) { try await self.work($0) }]
+        [JobHandler(UploadStore.job, stopping: .interrupt, makesCalls: true) { try await self.work($0) }]
     }
 
     /// Asks a network whether it takes our credentials. No conversion is counted by it.
@@ -73,6 +73,16 @@ package struct Uploader: Sendable {
             reason: failing.isEmpty ? nil : "upload_destination_failing",
             numbers: ["failing": Double(failing.count)],
             details: failing.isEmpty ? nil : failing.map { "destination \($0.id): \($0.reason)" })
+    }
+
+    /// Removes what is old, and gives destinations their jobs that lost them.
+    package func tend() async throws {
+        let purged = try await store.purge()
+        if purged > 0 {
+            logger.info("old uploads were removed", metadata: ["code": "uploads_purged", "items": "\(purged)"])
+        }
+        try await store.adopt()
+        await report()
     }
 
     // MARK: one job

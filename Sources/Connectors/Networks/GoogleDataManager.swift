@@ -121,7 +121,9 @@ package struct GoogleDataManager: ConversionSink {
             "eventTimestamp": .string(conversion.at.rfc3339), "eventSource": "OTHER",
         ]
         var identifiers: [JSONValue] = []
-        if let email = person.email { identifiers.append(["emailAddress": .string(HashedIdentifier.email(email))]) }
+        if let email = person.email {
+            identifiers.append(["emailAddress": .string(HashedIdentifier.googleEmail(email))])
+        }
         if let phone = person.phone {
             identifiers.append(["phoneNumber": .string(HashedIdentifier.phone(phone, withPlus: true))])
         }
@@ -237,7 +239,7 @@ actor GoogleTokens {
             guard (200..<300).contains(status), let token = body?["access_token"]?.string,
                 token.utf8.allSatisfy({ (33...126).contains($0) })
             else { return .refused(status >= 500 ? "server_error" : "credentials_refused") }
-            let seconds = min(max((body?["expires_in"]?.integer ?? 0) - 60, 0), 86_400)
+            let seconds = min(max(body?["expires_in"]?.integer ?? 0, 60), 86_400) - 60
             if kept.count >= Self.keptMax { kept = [:] }
             kept[target.id] = Kept(refreshToken: refresh, token: token, until: clock.now + .seconds(seconds))
             return .token(token)

@@ -12,6 +12,8 @@ package struct NetworkCaller: Sendable {
     /// Requests that one batch may become when a network refuses a whole request for one conversion of it.
     static let splitsMax = 64
 
+    private static let hosts: Set = ["graph.facebook.com", "datamanager.googleapis.com", "oauth2.googleapis.com"]
+
     private let poster: JSONPoster
     private let guards: GuardBook
     private let timeout: Duration
@@ -45,7 +47,10 @@ package struct NetworkCaller: Sendable {
         // What nobody knows is repeated by the uploader, under the same ids and with a record.
         options.triesMax = 1
         options.judgesSlowness = false
-        let name = "network:\(target.network.rawValue)@\(URLComponents(string: url)?.host ?? "")"
+        // Names become labels and are few: an address that somebody made up has none of its own.
+        let host = URLComponents(string: url)?.host ?? ""
+        let place = Self.hosts.contains(host) ? "@\(host)" : ":\(target.id.hex)"
+        let name = "network:\(target.network.rawValue)\(place)"
         do throws(GuardRefusal) {
             return try await guards.guard(name).call(within: timeout, options, judge: Self.judge, exchange)
         } catch { return .notSent(error.reason) }
@@ -104,6 +109,17 @@ enum HashedIdentifier {
     /// Trimmed, in lower case.
     static func email(_ email: EmailAddress) -> String {
         hash(email.exposed.trimmingCharacters(in: .whitespacesAndNewlines).lowercased())
+    }
+
+    /// The same, and of Google's own addresses without dots and without what follows a plus sign.
+    ///
+    /// Source: developers.google.com/data-manager/api/devguides/concepts/formatting, `email_address`.
+    static func googleEmail(_ email: EmailAddress) -> String {
+        let text = email.exposed.trimmingCharacters(in: .whitespacesAndNewlines).lowercased()
+        let parts = text.split(separator: "@")
+        guard parts.count == 2, parts[1] == "gmail.com" || parts[1] == "googlemail.com" else { return hash(text) }
+        let name = parts[0].prefix { $0 != "+" }.filter { $0 != "." }
+        return hash("\(name)@\(parts[1])")
     }
 
     /// E.164. Meta hashes its digits alone, Google with the leading plus sign.

@@ -1,16 +1,35 @@
+package import AurumCore
+
 /// What a person's events and decisions say of advertising.
 package struct AdvertisingConsent: Sendable, Equatable {
     /// A browser sent Global Privacy Control.
     package var hasGPC = false
     package var isDenied = false
     package var isGranted = false
+    /// When the newest of it was said, where that is known.
+    package var at: Timestamp?
 
     package init() {}
+
+    package var isRefused: Bool { hasGPC || isDenied }
 
     package mutating func formUnion(_ other: AdvertisingConsent) {
         hasGPC = hasGPC || other.hasGPC
         isDenied = isDenied || other.isDenied
         isGranted = isGranted || other.isGranted
+        if let time = other.at { at = max(at ?? time, time) }
+    }
+
+    /// What counts of a person's decision and the newest event that says anything: a refusal in either, unless it is an
+    /// event's and the decision allowed advertising after it. The capture stamps decisions on the events that follow,
+    /// so that a refusal in an older event is over when the newest one no longer has it.
+    package func settled(with newest: AdvertisingConsent) -> AdvertisingConsent {
+        guard isGranted, !isRefused, let at, let said = newest.at, said < at else {
+            var all = self
+            all.formUnion(newest)
+            return all
+        }
+        return self
     }
 
     /// Adds what an event says, in the words of the contract.
@@ -33,10 +52,36 @@ extension EventLog {
         org: String, of identifiers: [PersonIdentifier], _ policies: EventPolicies
     ) -> AdvertisingConsent {
         var consent = AdvertisingConsent()
-        guard let state = policies.consents.state(org: org, persons: identity.keys(org: org, of: identifiers, policies))
-        else { return consent }
-        consent.add(state)
+        let persons = identity.keys(org: org, of: identifiers, policies)
+        guard let decision = policies.consents.decision(org: org, persons: persons) else { return consent }
+        consent.add(decision.state)
+        consent.at = Timestamp(microseconds: decision.at)
         return consent
+    }
+
+    /// Events of one person that are looked through for the newest that says anything of advertising.
+    private static let eventsMax = 500
+
+    /// What the newest event of a person says of advertising, of those since `from` that say anything; nil where none
+    /// of the newest 500 does.
+    package func newestConsent(
+        org: String, of identifiers: [PersonIdentifier], from: Timestamp, _ policies: EventPolicies
+    ) async throws -> AdvertisingConsent? {
+        guard !identifiers.isEmpty else { return nil }
+        var filter = EventFilter(org: org)
+        filter.identifiers = identifiers.map { policies.storedForm($0, org: org) }
+        (filter.from, filter.limit) = (from, Self.eventsMax)
+        var newest: AdvertisingConsent?
+        for event in try await store.events(filter) {
+            guard event.at > newest?.at ?? Timestamp(microseconds: .min) else { continue }
+            var consent = AdvertisingConsent()
+            consent.add(
+                ads: event.consent?["ads"]?.string, gpc: event.consent?["gpc"]?.bool == true ? "true" : nil)
+            guard consent != AdvertisingConsent() else { continue }
+            consent.at = event.at
+            newest = consent
+        }
+        return newest
     }
 }
 

@@ -54,13 +54,16 @@ package final class ConsentBook: Sendable {
     var isEmpty: Bool { count.load(ordering: .relaxed) == 0 }
 
     /// The newest decision among a person's identifiers.
-    func state(org: String, persons: [UInt64]) -> ConsentState? {
+    func state(org: String, persons: [UInt64]) -> ConsentState? { decision(org: org, persons: persons)?.state }
+
+    /// The newest decision among a person's identifiers, and when it was taken, in microseconds since 1970.
+    func decision(org: String, persons: [UInt64]) -> (state: ConsentState, at: Int64)? {
         var newest: Entry?
         for person in persons {
             guard let entry = shards[Int(person & 15)].persons.withLock({ $0[org]?[person] }) else { continue }
             if entry.at >= newest?.at ?? .min { newest = entry }
         }
-        return newest?.state
+        return newest.map { ($0.state, $0.at) }
     }
 
     /// Takes a decision unless a newer one is known. Acts at once.

@@ -4,7 +4,10 @@ internal import AurumCore
 extension CheckList {
     /// A visitor of the check and what its events say of advertising.
     private enum Wish: CaseIterable {
-        case nothing, globalPrivacyControl, denied
+        /// `allowedLater`: an event denies, and a decision after it allows.
+        case nothing, globalPrivacyControl, denied, allowedLater
+
+        var isSent: Bool { self == .nothing || self == .allowedLater }
     }
 
     @Sendable static func uploads(_ context: CheckContext, _ findings: Findings) async throws {
@@ -61,10 +64,18 @@ extension CheckList {
             "url": .string("https://example.com/?utm_campaign=a04&gclid=click-\(number)"),
             "anonymous_id": .string(visitor), "trace_id": .string(traceID),
         ]
+        if wish == .allowedLater { event["consent"] = ["ads": "denied"] }
         if wish == .denied { (event["type"], event["consent"]) = ("consent", ["ads": "denied"]) }
         let headers = wish == .globalPrivacyControl ? [("sec-gpc", "1")] : []
         let sent = try await context.call { try await org.write.events([.object(event)], headers: headers) }
         findings.expect(sent.status == 202, "the visit is answered \(sent.status) \(sent.text.prefix(200))")
+        if wish == .allowedLater {
+            (event["id"], event["type"]) = (.string("a04-\(context.runID)-\(number)-later"), "consent")
+            event["consent"] = ["ads": "granted"]
+            let decision = JSONValue.object(event)
+            let later = try await context.call { try await org.write.events([decision], headers: []) }
+            findings.expect(later.status == 202, "the decision is answered \(later.status) \(later.text.prefix(200))")
+        }
         let lead = try await context.sellLead(
             LeadBodies.rooftop(number: number, traceID: traceID, campaign: "a04"), in: org)
         findings.expect(lead.row["state"] == "sold", "the lead is not sold: \(lead.row.canonical.prefix(200))")
@@ -88,6 +99,7 @@ extension CheckList {
         }
         let expected: [Wish: String] = [
             .nothing: "accepted ", .globalPrivacyControl: "suppressed gpc", .denied: "suppressed no_consent",
+            .allowedLater: "accepted ",
         ]
         for (wish, sold) in legs {
             findings.expect(
@@ -97,7 +109,7 @@ extension CheckList {
         for (wish, sold) in legs {
             let held = counted.filter { $0.id == sold.leg }
             findings.expect(
-                held.map(\.valueMinor) == (wish == .nothing ? [sold.price] : []),
+                held.map(\.valueMinor) == (wish.isSent ? [sold.price] : []),
                 "\(network) holds \(held.map(\.valueMinor)) of \(wish), sold for \(sold.price)")
         }
     }

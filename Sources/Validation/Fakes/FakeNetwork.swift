@@ -32,6 +32,7 @@ package final class FakeNetwork: Sendable {
         var lost = 0
         var repeats = 0
         var isDown = false
+        var tokenSeconds: Int64 = 3600
         var random: SeededRandom
     }
 
@@ -65,6 +66,9 @@ package final class FakeNetwork: Sendable {
 
     /// Whether every request is answered 503.
     package func setDown(_ isDown: Bool) { state.withLock { $0.isDown = isDown } }
+
+    /// How long the access tokens last that it gives out, as it says.
+    package func setTokenSeconds(_ seconds: Int64) { state.withLock { $0.tokenSeconds = seconds } }
 
     package var document: JSONValue {
         state.withLock { state in
@@ -283,7 +287,10 @@ package final class FakeNetwork: Sendable {
         guard fields.contains("grant_type=refresh_token"), fields.contains("refresh_token=\(Self.refreshToken)") else {
             return FakeAnswer(status: 400, body: #"{"error":"invalid_grant"}"#)
         }
-        let answer: JSONValue = ["access_token": .string(Self.token), "expires_in": 3600, "token_type": "Bearer"]
+        let seconds = state.withLock { $0.tokenSeconds }
+        let answer: JSONValue = [
+            "access_token": .string(Self.token), "expires_in": .integer(seconds), "token_type": "Bearer",
+        ]
         return FakeAnswer(status: 200, body: answer.canonical)
     }
 }

@@ -20,6 +20,7 @@ enum JobWiring {
     private static let expireExports = JobKind("events.expireExports", priority: .idle)
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
+    private static let tendUploads = JobKind("uploads.tend", priority: .idle)
     private static let hourly: Duration = .seconds(3600)
 
     /// What the owners of jobs are told when one is cancelled, by type; it may refuse.
@@ -68,6 +69,7 @@ enum JobWiring {
                 JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
+                JobHandler(tendUploads) { _ in try await uploader.tend() },
                 JobTrial.handler,
             ]
         let queue = JobQueue(
@@ -82,6 +84,8 @@ enum JobWiring {
                 try JobSchedule(
                     "attribution.purgeTouches", purgeTouches, org: org, .every(hourly), missed: .runOnce,
                     now: clock.now),
+                try JobSchedule(
+                    "uploads.tend", tendUploads, org: org, .every(hourly), missed: .runOnce, now: clock.now),
                 try JobSchedule(
                     "quarantine.tend", tendQuarantine, org: org, .every(hourly), missed: .runOnce, now: clock.now),
             ],

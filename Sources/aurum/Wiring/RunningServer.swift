@@ -197,7 +197,7 @@ struct RunningServer {
         return UploadWiring.uploader(
             UploadStore(
                 database: stores.database, jobs: stores.jobs, sealer: stores.policies.sealer,
-                allowLoopback: configuration.egressAllowLoopback),
+                allowLoopback: configuration.egressAllowLoopback, countsKeptFor: .seconds(15)),
             client: trade.client, guards: stores.runtime.roles.guards, people: people, clock: stores.clock,
             registry: stores.registry, health: stores.health)
     }

@@ -75,7 +75,9 @@ struct UploadPeople: Sendable {
     private struct Known {
         var person = UploadPerson()
         var identifiers: Set<PersonIdentifier> = []
+        /// The last decision, and what any event said; what counts of both in the end.
         var consent = AdvertisingConsent()
+        var events = AdvertisingConsent()
         var isWithdrawn = false
     }
 
@@ -90,6 +92,7 @@ struct UploadPeople: Sendable {
             known[conversion.subject] = try await look(conversion, at: times[conversion.subject] ?? clock.now, org)
         }
         try await addRefusals(&known, org)
+        try await settle(&known, org)
         try await addBrowsers(&known, org)
         return known.mapValues(Self.judged)
     }
@@ -187,11 +190,26 @@ struct UploadPeople: Sendable {
         for subject in known.keys {
             for identifier in known[subject]?.identifiers ?? [] {
                 if let stored = kept[identifier], let consent = found[stored] {
-                    known[subject]?.consent.formUnion(consent)
+                    known[subject]?.events.formUnion(consent)
                 }
             }
         }
     }
+
+    /// Where some events refuse, and others or the last decision allow, the newest counts.
+    private func settle(_ known: inout [UID: Known], _ org: String) async throws {
+        for (subject, one) in known {
+            var newest = one.events
+            if newest.isRefused, newest.isGranted || one.consent.isGranted {
+                newest =
+                    try await events.newestConsent(
+                        org: org, of: Array(one.identifiers), from: refusalsFrom, policies) ?? newest
+            }
+            known[subject]?.consent = one.consent.settled(with: newest)
+        }
+    }
+
+    private var refusalsFrom: Timestamp { clock.now - Self.lookback - .seconds(86_400) }
 
     /// Consent in the events of `values`.
     private func consents(
@@ -199,7 +217,7 @@ struct UploadPeople: Sendable {
     ) async throws -> [(String, AdvertisingConsent)] {
         let (ads, gpc) = (ColumnName("consent.ads"), ColumnName("consent.gpc"))
         var query = EventQuery()
-        query.from = clock.now - Self.lookback - .seconds(86_400)
+        query.from = refusalsFrom
         query.filter = .and([
             .isIn(column, values.map { .text($0) }),
             .or([
@@ -207,7 +225,12 @@ struct UploadPeople: Sendable {
             ]),
         ])
         (query.groupBy, query.limit, query.bots) = ([column, ads, gpc], 10_000, .include)
-        let rows = try await queries.answer(query, org: org).rows
+        let rows: [[QueryValue]]
+        do {
+            rows = try await queries.answer(query, org: org).rows
+        } catch QueryError.busy {
+            throw JobFault("queries_busy", "Too many queries of the organisation run.", retry: .after(.seconds(15)))
+        }
         return rows.compactMap { row in
             guard row.count >= 3, case .text(let value) = row[0] else { return nil }
             var consent = AdvertisingConsent()

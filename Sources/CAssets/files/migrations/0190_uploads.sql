@@ -57,6 +57,7 @@ CREATE INDEX upload_items_subject ON upload_items (org, subject);
 CREATE INDEX upload_items_state ON upload_items (org, state, id);
 CREATE INDEX upload_items_due ON upload_items (org, destination, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX upload_items_sent ON upload_items (org, destination) WHERE state = 'sent';
+CREATE INDEX upload_items_created ON upload_items (created_at);
 -- Every attempt, oldest first; outcome and end are NULL while nobody knows.
 CREATE TABLE upload_attempts (
     org TEXT NOT NULL,
@@ -73,3 +74,4 @@ CREATE TABLE upload_attempts (
     ended_at INTEGER,
     PRIMARY KEY (org, item, number)
 ) STRICT;
+CREATE INDEX upload_attempts_payload ON upload_attempts (started_at) WHERE payload IS NOT NULL;
