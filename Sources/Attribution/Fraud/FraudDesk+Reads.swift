@@ -104,8 +104,8 @@ extension FraudDesk {
         let after = filter.after ?? .init(at: .max, install: nothing, touch: nothing, number: 0)
         if let subject = filter.subject {
             return """
-                SELECT install, touch, number, event, subject, app, at, network, publisher, claims, outcome, codes, reason,
-                    barred, version, stage, newest, decided_at
+                SELECT install, touch, number, event, subject, app, at, network, publisher, claims, outcome, codes,
+                    reason, barred, version, stage, newest, decided_at
                 FROM fraud_verdicts
                 WHERE org = \(org) AND (install = \(subject) OR touch = \(subject))
                     AND (newest = 1 OR \(filter.history ? 1 : 0) = 1) AND codes LIKE \(code)

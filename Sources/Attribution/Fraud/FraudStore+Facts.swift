@@ -44,8 +44,8 @@ extension FraudStore {
                 (org, install, event, app, at, began_at, device, address, address_range, os, emulator, data_centre,
                  created_at)
             VALUES (\(org), \(install.id), \(install.event), \(install.app), \(install.at), \(install.beganAt),
-                    \(install.device), \(install.address), \(install.range), \(install.system), \(install.isEmulator ? 1 : 0),
-                    \(install.isFromDataCentre ? 1 : 0), \(now))
+                    \(install.device), \(install.address), \(install.range), \(install.system),
+                    \(install.isEmulator ? 1 : 0), \(install.isFromDataCentre ? 1 : 0), \(now))
             ON CONFLICT (org, install) DO NOTHING
             """)
         for touch in install.touches {
@@ -105,8 +105,8 @@ extension FraudStore {
         return try transaction.run(
             """
             INSERT INTO fraud_verdicts
-                (org, install, touch, number, event, subject, app, at, network, publisher, claims, outcome, codes, reason,
-                 barred, version, stage, newest, decided_at, created_at)
+                (org, install, touch, number, event, subject, app, at, network, publisher, claims, outcome, codes,
+                 reason, barred, version, stage, newest, decided_at, created_at)
             VALUES (\(org), \(install.id), \(subject), \(number + 1),
                     \(touch == nil ? install.event : touch?.event), \(touch == nil ? "install" : "touch"),
                     \(install.app), \(install.at), \(touch?.network), \(touch?.publisher), \(claims ? 1 : 0),
