@@ -162,7 +162,7 @@ package struct FraudDesk: Sendable {
         let state = try await store.state(org: org)
         let (installs, isCut) = try await store.facts(org: org, app: app, from: from, to: to)
         // What was found of an app's publishers ends with its installs.
-        let activity = installs.isEmpty ? FraudActivity() : try await activity(org, app, installs, from, to)
+        let activity = try await installs.isEmpty ? FraudActivity() : activity(org, app, installs, from, to)
         let settings = state.settings
         let world = try await BlockingWork.value {
             FraudWorld(installs, app: app, settings, activity, from: from, to: to)

@@ -32,7 +32,7 @@ package struct FraudJudge: TouchJudge {
         var kept = all
         kept.touches = Array(all.touches.suffix(FraudInstall.touchesMax))
         let facts = kept
-        let (decided, fresh) = try await decided(facts, org, state)
+        let (decided, fresh) = try await answers(facts, org, state)
         var touches: [UID: FraudDecision] = [:]
         for (touch, decision) in zip(facts.touches, decided.touches) { touches[touch.id] = decision }
         if all.touches.count > facts.touches.count {
@@ -47,7 +47,7 @@ package struct FraudJudge: TouchJudge {
     }
 
     /// - Returns: what stands after it, and what was decided now.
-    private func decided(
+    private func answers(
         _ facts: FraudInstall, _ org: String, _ state: FraudState
     ) async throws -> (FraudDecisions, [FraudDecision]) {
         // Most installs that are decided anew have every verdict: who only reads keeps no other from writing.

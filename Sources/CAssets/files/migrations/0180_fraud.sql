@@ -37,7 +37,7 @@ CREATE UNIQUE INDEX fraud_lists_once ON fraud_lists (org, list, kind, network, v
 CREATE TABLE fraud_installs (
     org TEXT NOT NULL,
     install BLOB NOT NULL,
-    -- The event's id as it was given, where that is no UUID.
+    -- The id as the event gave it, where that is no UUID.
     event TEXT,
     app TEXT NOT NULL,
     at INTEGER NOT NULL,
@@ -83,7 +83,7 @@ CREATE TABLE fraud_verdicts (
     -- The install itself where the verdict is about it.
     touch BLOB NOT NULL,
     number INTEGER NOT NULL,
-    -- The subject's id as its event gave it, where that is no UUID.
+    -- The id of the subject as its event gave it, where that is no UUID.
     event TEXT,
     subject TEXT NOT NULL CHECK (subject IN ('install', 'touch')),
     app TEXT NOT NULL,
