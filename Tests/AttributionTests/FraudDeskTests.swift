@@ -27,7 +27,7 @@ struct FraudDeskTests {
             let (store, asked) = (log.store, Asked())
             desk = FraudDesk(
                 database: open.database, source: store, persons: { store.persons(org: $0) },
-                restate: { asked.add($0) }, clock: open.clock, registry: open.registry, logger: quiet)
+                restate: { org, _ in asked.add(org) }, clock: open.clock, registry: open.registry, logger: quiet)
             self.asked = asked
         }
 
@@ -35,12 +35,14 @@ struct FraudDeskTests {
         @discardableResult
         func install(
             _ number: Int, org: String = "o", delay: Duration = .seconds(90), publisher: String = "p",
-            ago: Duration = .seconds(3600), change: (inout InstallFacts) -> Void = { _ in }
+            ago: Duration = .seconds(3600), click: String? = nil, change: (inout InstallFacts) -> Void = { _ in }
         ) async throws -> (install: FraudVerdict, touches: [FraudVerdict]) {
             var facts = InstallFacts(org: org, app: "game", id: Self.id(1, number), at: open.clock.now - ago)
             facts.deviceID = "d-\(number)"
             change(&facts)
-            var touch = CandidateTouch(id: Self.id(2, number), at: facts.at - delay, kind: .click)
+            var touch = CandidateTouch(
+                id: click.map { UID.ofEvent($0) } ?? Self.id(2, number), at: facts.at - delay, kind: .click)
+            touch.event = click.flatMap { UID($0) == nil || $0 != $0.lowercased() ? $0 : nil }
             (touch.network, touch.publisher, touch.deviceID) = ("net", publisher, facts.deviceID)
             return try await judge.verdicts(of: facts, [touch])
         }
@@ -239,6 +241,18 @@ struct FraudDeskTests {
         await world.log.close()
     }
 
+    @Test func `what was found of an app's publishers ends with its installs`() async throws {
+        let world = try World()
+        for number in 0..<60 { try await world.install(number, delay: .milliseconds(10), publisher: "bad") }
+        for number in 100..<160 { try await world.install(number, publisher: "good") }
+        #expect(try await world.desk.review(org: "o").proposals == 1)
+        world.open.clock.advance(by: .seconds(31 * 86_400))
+        #expect(try await world.desk.review(org: "o") == FraudDesk.Review())
+        #expect(try await world.desk.publishers(org: "o", limit: 10)["publishers"] == [])
+        #expect(try await world.desk.proposals(org: "o", state: nil, limit: 10).map(\.state) == [.withdrawn])
+        await world.log.close()
+    }
+
     @Test func `a replay shows the difference and stores nothing`() async throws {
         let world = try World()
         for number in 0..<10 { try await world.install(number, delay: .seconds(number < 4 ? 15 : 90)) }
@@ -260,7 +274,11 @@ struct FraudDeskTests {
     // MARK: with the log
 
     private static func line(_ id: UID, _ type: String, _ at: Timestamp, _ more: String) -> String {
-        "{\"id\":\"\(id.hex)\",\"type\":\"\(type)\",\"ts\":\"\(at.rfc3339)\",\(more)}"
+        line(id.hex, type, at, more)
+    }
+
+    private static func line(_ id: String, _ type: String, _ at: Timestamp, _ more: String) -> String {
+        "{\"id\":\"\(id)\",\"type\":\"\(type)\",\"ts\":\"\(at.rfc3339)\",\(more)}"
     }
 
     @Test func `clicks and the second day are read from the log`() async throws {
@@ -300,13 +318,16 @@ struct FraudDeskTests {
         await world.log.close()
     }
 
-    @Test func `a run over the log leaves rejected touches out, and the visit they led to`() async throws {
+    /// Ids of clicks as senders write them: digits, and any text.
+    @Test(arguments: [nil, "click-of-a-sender", "0190F2A4-C3D8-7B61-A5E2-F01C9D3B4A56"])
+    func `a run over the log leaves rejected touches out, and the visit they led to`(id: String?) async throws {
         let world = try World()
         let now = world.open.clock.now
+        let stolen = id ?? World.id(2, 2).hex
         func touch(_ number: Int, _ campaign: String, _ at: Timestamp) -> [String] {
             let told = "\"anonymous_id\":\"a\",\"click_id\":\"k-\(number)\",\"campaign\":{\"name\":\"\(campaign)\"}"
             return [
-                Self.line(World.id(2, number), "click", at, told),
+                Self.line(number == 2 ? stolen : World.id(2, number).hex, "click", at, told),
                 Self.line(World.id(3, number), "page", at + .seconds(2), told + ",\"session_id\":\"s-\(number)\""),
             ]
         }
@@ -337,7 +358,9 @@ struct FraudDeskTests {
             )
         }
         #expect(try await credited(1) == (["stolen"], 0))
-        let verdict = try await world.install(2, delay: .milliseconds(999))
+        let verdict = try await world.install(2, delay: .milliseconds(999), click: stolen)
+        let found = try await world.verdicts { $0.subject = UID.ofEvent(stolen) }
+        #expect(found.map { $0["event_id"]?.string } == [stolen])
         #expect(verdict.touches[0].outcome == .rejected)
         let after = try await credited(2)
         #expect(after.campaigns == ["honest"] && after.rejected == 1)

@@ -316,6 +316,54 @@ struct InstallFollowTests {
         await world.log.close()
     }
 
+    @Test func `facts of fraud rules go with an erased person, and bars of other people's touches stay`() async throws {
+        let world = try World()
+        try await world.send([
+            Self.event("click", "own", 5500, ["device_id": "d", "campaign": Self.campaign("bad")]),
+            Self.event("click", "theirs", 5600, ["click_id": "c", "campaign": Self.campaign("bad")]),
+            Self.event("install", "i", 6000, ["device_id": "d", "click_id": "c"]),
+            Self.event("install", "other", 9000, ["device_id": "e"]),
+        ])
+        try await world.follow(FraudJudge(database: world.open.database, registry: world.open.registry))
+        #expect(try await world.install("i")["method"] == "organic")
+        func counts() async throws -> [Int?] {
+            try await world.open.database.read("test.facts") { transaction in
+                [
+                    try transaction.value(Int.self, "SELECT COUNT(*) FROM fraud_installs"),
+                    try transaction.value(Int.self, "SELECT COUNT(*) FROM fraud_touches"),
+                    try transaction.value(Int.self, "SELECT COUNT(*) FROM fraud_verdicts"),
+                ]
+            }
+        }
+        #expect(try await counts() == [2, 2, 4])
+        let person = PersonIdentifier(.device, "d")
+        for _ in 0..<2 {
+            try await world.installs().forget(
+                org: "o", person, persons: world.log.store.personKeys(org: "o", of: person))
+            #expect(try await counts() == [1, 0, 2])
+        }
+        await world.log.close()
+    }
+
+    @Test func `a look that fails for one organisation keeps no other waiting`() async throws {
+        struct Picky: TouchJudge {
+            func verdicts(
+                of install: InstallFacts, _ candidates: [CandidateTouch]
+            ) async throws -> (install: FraudVerdict, touches: [FraudVerdict]) {
+                if install.org == "bad" { throw FraudError.unknownEntry }
+                return (.clean, candidates.map { _ in .clean })
+            }
+        }
+        let world = try World()
+        try await world.send([Self.event("install", "i", 1000)], org: "bad")
+        try await world.send([Self.event("install", "i", 1000)])
+        await #expect(throws: FraudError.unknownEntry) { try await world.follow(Picky()) }
+        #expect(try await world.install("i")["state"] == "decided")
+        try await world.follow()
+        #expect(try await world.installs().install(org: "bad", id: "i")?["state"] == "decided")
+        await world.log.close()
+    }
+
     @Test func `a match joins its touch to the journey of who installed, and runs credit it`() async throws {
         let world = try World()
         try await world.send([

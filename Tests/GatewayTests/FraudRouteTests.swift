@@ -96,7 +96,7 @@ struct FraudRouteTests {
     }
 
     @Test(arguments: [
-        "verdicts?subject=x", "verdicts?code=odd", "verdicts?outcome=odd", "verdicts?from=soon", "verdicts?after=1-2",
+        "verdicts?code=odd", "verdicts?outcome=odd", "verdicts?from=soon", "verdicts?after=1-2",
         "verdicts?from=2026-01-02&to=2026-01-01", "verdicts?history=maybe", "verdicts?history=true", "verdicts?limit=0",
         "verdicts?limit=1001",
         "verdicts?publisher=%00", "proposals?state=odd", "publishers?limit=x", "rules?limit=0", "audit?limit=0",

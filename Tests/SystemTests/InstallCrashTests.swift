@@ -24,10 +24,12 @@ import Validation
         for round in 0..<rounds {
             let writer = TestClient(url: target.url, key: keys.key)
             for part in 0..<3 {
+                // An install within a second of its click is fraud.
+                let clicked = (SystemWallClock().now - .seconds(300)).milliseconds
                 let lines = (0..<Self.each).flatMap { number -> [String] in
                     let name = "\(round)-\(part)-\(number)"
                     return [
-                        #"{"id":"t-\#(name)","type":"click","click_id":"c-\#(name)"}"#,
+                        #"{"id":"t-\#(name)","type":"click","click_id":"c-\#(name)","ts":\#(clicked)}"#,
                         #"{"id":"i-\#(name)","type":"install","device_id":"d-\#(name)","click_id":"c-\#(name)"}"#,
                     ]
                 }

@@ -63,7 +63,9 @@ extension FraudDesk {
             let subject: String = try row.get("subject")
             json = [
                 "subject": .string(subject), "install": .string(install.hex),
-                "touch": subject == "touch" ? .string(touch.hex) : .null, "number": .integer(Int64(number)),
+                "touch": subject == "touch" ? .string(touch.hex) : .null,
+                "event_id": .string(try row.optional("event", as: String.self) ?? touch.hex),
+                "number": .integer(Int64(number)),
                 "app": try text("app"), "at": .string(at.rfc3339), "network": try text("network"),
                 "publisher": try text("publisher"),
                 "claims_install": .bool(try row.get("claims", as: Int.self) != 0),
@@ -102,8 +104,8 @@ extension FraudDesk {
         let after = filter.after ?? .init(at: .max, install: nothing, touch: nothing, number: 0)
         if let subject = filter.subject {
             return """
-                SELECT install, touch, number, subject, app, at, network, publisher, claims, outcome, codes, reason,
-                    barred, version, stage, newest, decided_at
+                SELECT install, touch, number, event, subject, app, at, network, publisher, claims, outcome, codes,
+                    reason, barred, version, stage, newest, decided_at
                 FROM fraud_verdicts
                 WHERE org = \(org) AND (install = \(subject) OR touch = \(subject))
                     AND (newest = 1 OR \(filter.history ? 1 : 0) = 1) AND codes LIKE \(code)
@@ -116,7 +118,7 @@ extension FraudDesk {
                 """
         }
         return """
-            SELECT install, touch, number, subject, app, at, network, publisher, claims, outcome, codes, reason,
+            SELECT install, touch, number, event, subject, app, at, network, publisher, claims, outcome, codes, reason,
                 barred, version, stage, newest, decided_at
             FROM fraud_verdicts
             WHERE org = \(org) AND newest = 1 AND codes LIKE \(code)

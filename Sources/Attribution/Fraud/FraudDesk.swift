@@ -14,7 +14,9 @@ package struct FraudDesk: Sendable {
     private let source: (any ColumnSource)?
     private let persons: @Sendable (_ org: String) -> any PersonResolver
     /// Asks for credit to follow changed verdicts; doing it twice does no harm.
-    private let restate: @Sendable (_ org: String) async throws -> Void
+    /// - Parameter since: no install before it has another verdict.
+    package typealias Restate = @Sendable (_ org: String, _ since: Timestamp) async throws -> Void
+    private let restate: Restate
     /// Looks and replays hold the installs of an app in memory: one at a time.
     private let gate = LogRunGate()
 
@@ -26,8 +28,7 @@ package struct FraudDesk: Sendable {
     package init(
         database: Database, source: (any ColumnSource)? = nil,
         persons: @escaping @Sendable (_ org: String) -> any PersonResolver = { _ in UnmergedPersons() },
-        restate: @escaping @Sendable (_ org: String) async throws -> Void = { _ in }, clock: any WallClock,
-        registry: MetricRegistry, logger: Logger
+        restate: @escaping Restate = { _, _ in }, clock: any WallClock, registry: MetricRegistry, logger: Logger
     ) {
         store = FraudStore(database: database)
         (self.source, self.persons, self.restate) = (source, persons, restate)
@@ -125,7 +126,7 @@ package struct FraudDesk: Sendable {
             let to = clock.now
             let from = to - Self.span(days: Self.referenceDays)
             var found = Review()
-            for app in try await store.apps(org: org, from: from) {
+            for app in try await store.apps(org: org, from: from, known: true) {
                 let began = ContinuousClock.now
                 try await review(org: org, app: app, from: from, to: to, &found)
                 registry.histogram(.fraudReviewSeconds).observe(ContinuousClock.now - began)
@@ -133,7 +134,8 @@ package struct FraudDesk: Sendable {
             try await askForCredit(org)
             try await store.purge(org: org, before: to - Self.span(days: Self.keptDays))
             registry.counter(.fraudReviews, "done").increment()
-            log(found, org)
+            // Most organisations have no installs.
+            if found != Review() { log(found, org) }
             return found
         } catch {
             registry.counter(.fraudReviews, "failed").increment()
@@ -159,8 +161,8 @@ package struct FraudDesk: Sendable {
     ) async throws {
         let state = try await store.state(org: org)
         let (installs, isCut) = try await store.facts(org: org, app: app, from: from, to: to)
-        guard !installs.isEmpty else { return }
-        let activity = try await activity(org, app, installs, from, to)
+        // What was found of an app's publishers ends with its installs.
+        let activity = try await installs.isEmpty ? FraudActivity() : activity(org, app, installs, from, to)
         let settings = state.settings
         let world = try await BlockingWork.value {
             FraudWorld(installs, app: app, settings, activity, from: from, to: to)
@@ -225,8 +227,10 @@ package struct FraudDesk: Sendable {
     private func askForCredit(_ org: String) async throws {
         let open = try await store.openRestatements(org: org)
         guard !open.isEmpty else { return }
-        try await restate(org)
-        try await store.closeRestatements(open, org: org)
+        // Verdicts were written at once or within the day after their look began.
+        let first = open.map(\.at).min() ?? clock.now
+        try await restate(org, first - Self.span(days: Self.referenceDays + 1))
+        try await store.closeRestatements(open.map(\.id), org: org)
     }
 
     private func activity(

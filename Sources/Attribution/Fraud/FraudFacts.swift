@@ -5,6 +5,8 @@ internal import Foundation
 /// A touch as the rules look at it.
 package struct FraudTouch: Sendable, Equatable {
     var id: UID
+    /// The event's id as it was given, where that is no UUID.
+    var event: String?
     /// Microseconds since 1970.
     var at: Int64
     var kind: CandidateTouch.Kind
@@ -38,6 +40,8 @@ package struct FraudSource: Sendable, Hashable, Comparable {
 /// An install with every touch that may have led to it: all that the rules know of it.
 package struct FraudInstall: Sendable, Equatable {
     package var id: UID
+    /// The event's id as it was given, where that is no UUID.
+    var event: String?
     var app: String
     /// Microseconds since 1970.
     var at: Int64
@@ -71,7 +75,7 @@ package struct FraudInstall: Sendable, Equatable {
 extension FraudInstall {
     /// - Parameter touches: in any order; ids that stand twice count once.
     package init(_ facts: InstallFacts, _ touches: [CandidateTouch]) {
-        id = facts.id
+        (id, event) = (facts.id, Self.text(facts.event))
         app = Self.text(facts.app) ?? ""
         at = facts.at.microseconds
         beganAt = facts.installBeganAt?.microseconds
@@ -85,8 +89,9 @@ extension FraudInstall {
         var seen: Set<UID> = []
         let made = touches.filter { seen.insert($0.id).inserted }.map { touch in
             FraudTouch(
-                id: touch.id, at: touch.at.microseconds, kind: touch.kind, network: Self.text(touch.network),
-                publisher: Self.text(touch.publisher), device: Self.digest(touch.deviceID, org: facts.org),
+                id: touch.id, event: Self.text(touch.event), at: touch.at.microseconds, kind: touch.kind,
+                network: Self.text(touch.network), publisher: Self.text(touch.publisher),
+                device: Self.digest(touch.deviceID, org: facts.org),
                 address: Self.text(touch.addressHash), range: Self.text(touch.addressNetwork),
                 system: Self.text(touch.system))
         }

@@ -32,9 +32,7 @@ package struct FraudJudge: TouchJudge {
         var kept = all
         kept.touches = Array(all.touches.suffix(FraudInstall.touchesMax))
         let facts = kept
-        let (decided, fresh) = try await store.database.write("fraud.judge") { transaction in
-            try Self.judge(facts, org, state, in: transaction)
-        }
+        let (decided, fresh) = try await answers(facts, org, state)
         var touches: [UID: FraudDecision] = [:]
         for (touch, decision) in zip(facts.touches, decided.touches) { touches[touch.id] = decision }
         if all.touches.count > facts.touches.count {
@@ -46,6 +44,28 @@ package struct FraudJudge: TouchJudge {
         count(fresh)
         registry.histogram(.fraudDecisionSeconds).observe(ContinuousClock.now - began)
         return (decided.install.verdict, candidates.map { touches[$0.id]?.verdict ?? .clean })
+    }
+
+    /// - Returns: what stands after it, and what was decided now.
+    private func answers(
+        _ facts: FraudInstall, _ org: String, _ state: FraudState
+    ) async throws -> (FraudDecisions, [FraudDecision]) {
+        // Most installs that are decided anew have every verdict: who only reads keeps no other from writing.
+        let known = try await store.database.read("fraud.known") { try Self.known(facts, org, in: $0) }
+        if let known { return (known, []) }
+        return try await store.database.write("fraud.judge") { transaction in
+            try Self.judge(facts, org, state, in: transaction)
+        }
+    }
+
+    /// What stands; nil where a verdict is missing.
+    private static func known(
+        _ facts: FraudInstall, _ org: String, in transaction: Transaction
+    ) throws -> FraudDecisions? {
+        let standing = try FraudStore.standing(facts.id, org, in: transaction)
+        guard let install = standing[facts.id]?.decision else { return nil }
+        let touches = facts.touches.compactMap { standing[$0.id]?.decision }
+        return touches.count == facts.touches.count ? FraudDecisions(install: install, touches: touches) : nil
     }
 
     /// - Returns: what stands after it, and what was decided now.

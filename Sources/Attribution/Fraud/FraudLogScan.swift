@@ -31,7 +31,7 @@ struct FraudLogScan {
     func read(_ segments: [ColumnSegment], _ installs: [FraudInstall]) throws -> FraudActivity {
         var places: [EventKey: Int] = [:]
         for (place, install) in installs.enumerated() {
-            for key in EventKey.all(install.id) { places[key] = place }
+            for key in EventKey.all(install.id, install.event) { places[key] = place }
         }
         var persons: [UInt64: [Entry]] = [:]
         try each(segments) { block, rows in
@@ -108,7 +108,14 @@ struct EventKey: Hashable, Sendable {
     var tail: UInt16
 
     /// Every name that an event with this id may have: of its bytes, and of its text as 32 digits or as a UUID.
-    static func all(_ id: UID) -> [EventKey] {
+    /// - Parameter text: the id as it was given, where that is no UUID in small letters.
+    static func all(_ id: UID, _ text: String? = nil) -> [EventKey] {
+        if let text {
+            let (order, tail) = TouchRows.order(text.utf8)
+            let given = EventKey(order: order, tail: tail)
+            // Large letters are still 16 bytes.
+            return UID(text) == nil ? [given] : [given, ofBytes(id)]
+        }
         let digits = Array(id.hex.utf8)
         var dashed: [UInt8] = []
         for (place, digit) in digits.enumerated() {
@@ -116,7 +123,10 @@ struct EventKey: Hashable, Sendable {
             dashed.append(digit)
         }
         let texts = [digits, dashed].map { TouchRows.order($0) }
-        return [EventKey(order: id.high, tail: UInt16(truncatingIfNeeded: id.low >> 48))]
-            + texts.map { EventKey(order: $0.order, tail: $0.tail) }
+        return [ofBytes(id)] + texts.map { EventKey(order: $0.order, tail: $0.tail) }
+    }
+
+    private static func ofBytes(_ id: UID) -> EventKey {
+        EventKey(order: id.high, tail: UInt16(truncatingIfNeeded: id.low >> 48))
     }
 }

@@ -41,20 +41,21 @@ extension FraudStore {
         try transaction.run(
             """
             INSERT INTO fraud_installs
-                (org, install, app, at, began_at, device, address, address_range, os, emulator, data_centre, created_at)
-            VALUES (\(org), \(install.id), \(install.app), \(install.at), \(install.beganAt), \(install.device),
-                    \(install.address), \(install.range), \(install.system), \(install.isEmulator ? 1 : 0),
-                    \(install.isFromDataCentre ? 1 : 0), \(now))
+                (org, install, event, app, at, began_at, device, address, address_range, os, emulator, data_centre,
+                 created_at)
+            VALUES (\(org), \(install.id), \(install.event), \(install.app), \(install.at), \(install.beganAt),
+                    \(install.device), \(install.address), \(install.range), \(install.system),
+                    \(install.isEmulator ? 1 : 0), \(install.isFromDataCentre ? 1 : 0), \(now))
             ON CONFLICT (org, install) DO NOTHING
             """)
         for touch in install.touches {
             try transaction.run(
                 """
                 INSERT INTO fraud_touches
-                    (org, install, touch, app, install_at, at, kind, network, publisher, device, address,
+                    (org, install, touch, event, app, install_at, at, kind, network, publisher, device, address,
                      address_range, os, created_at)
-                VALUES (\(org), \(install.id), \(touch.id), \(install.app), \(install.at), \(touch.at),
-                        \(touch.kind.rawValue), \(touch.network), \(touch.publisher), \(touch.device),
+                VALUES (\(org), \(install.id), \(touch.id), \(touch.event), \(install.app), \(install.at),
+                        \(touch.at), \(touch.kind.rawValue), \(touch.network), \(touch.publisher), \(touch.device),
                         \(touch.address), \(touch.range), \(touch.system), \(now))
                 ON CONFLICT (org, install, touch) DO NOTHING
                 """)
@@ -104,9 +105,10 @@ extension FraudStore {
         return try transaction.run(
             """
             INSERT INTO fraud_verdicts
-                (org, install, touch, number, subject, app, at, network, publisher, claims, outcome, codes, reason,
-                 barred, version, stage, newest, decided_at, created_at)
-            VALUES (\(org), \(install.id), \(subject), \(number + 1), \(touch == nil ? "install" : "touch"),
+                (org, install, touch, number, event, subject, app, at, network, publisher, claims, outcome, codes,
+                 reason, barred, version, stage, newest, decided_at, created_at)
+            VALUES (\(org), \(install.id), \(subject), \(number + 1),
+                    \(touch == nil ? install.event : touch?.event), \(touch == nil ? "install" : "touch"),
                     \(install.app), \(install.at), \(touch?.network), \(touch?.publisher), \(claims ? 1 : 0),
                     \(decision.outcome.rawValue), \(codes(decision)), \(decision.reason),
                     \(decision.isBarred ? 1 : 0), \(version), \(stage), 1, \(now), \(now))

@@ -19,9 +19,20 @@ extension FraudStore {
     }
 
     /// Apps with installs in a range.
-    func apps(org: String, from: Timestamp) async throws -> [String] {
+    /// - Parameter known: those of whose publishers figures or patterns stand as well.
+    func apps(org: String, from: Timestamp, known: Bool = false) async throws -> [String] {
         try await database.read("fraud.apps", limit: .report) { transaction in
-            try transaction.values(
+            if known {
+                return try transaction.values(
+                    String.self,
+                    """
+                    SELECT app FROM fraud_installs WHERE org = \(org) AND at >= \(from)
+                    UNION SELECT app FROM fraud_publishers WHERE org = \(org)
+                    UNION SELECT app FROM fraud_patterns WHERE org = \(org) AND ended_at IS NULL
+                    ORDER BY app LIMIT \(Self.appsMax)
+                    """)
+            }
+            return try transaction.values(
                 String.self,
                 """
                 SELECT DISTINCT app FROM fraud_installs WHERE org = \(org) AND at >= \(from)
@@ -56,7 +67,7 @@ extension FraudStore {
         var installs = try transaction.all(
             FraudInstall.self,
             """
-            SELECT install, app, at, began_at, device, address, address_range, os, emulator, data_centre
+            SELECT install, event, app, at, began_at, device, address, address_range, os, emulator, data_centre
             FROM fraud_installs
             WHERE org = \(org) AND app = \(app) AND at >= \(from)
                 AND (at < \(before) OR (at = \(before) AND install < \(last)))
@@ -66,7 +77,7 @@ extension FraudStore {
         let touches = try transaction.all(
             TouchRow.self,
             """
-            SELECT install, touch, at, kind, network, publisher, device, address, address_range, os
+            SELECT install, touch, event, at, kind, network, publisher, device, address, address_range, os
             FROM fraud_touches
             WHERE org = \(org) AND app = \(app) AND install_at >= \(oldest.at) AND install_at <= \(newest.at)
             ORDER BY at, touch
@@ -117,12 +128,22 @@ extension FraudStore {
     }
 
     /// Changes that credit was not asked to follow yet.
-    func openRestatements(org: String) async throws -> [UID] {
+    func openRestatements(org: String) async throws -> [Restatement] {
         try await database.read("fraud.openRestatements") { transaction in
-            try transaction.values(
-                UID.self,
-                "SELECT id FROM fraud_restatements WHERE org = \(org) AND state = 'open' ORDER BY id LIMIT 1000")
+            try transaction.all(
+                Restatement.self,
+                """
+                SELECT id, created_at FROM fraud_restatements WHERE org = \(org) AND state = 'open'
+                ORDER BY id LIMIT 1000
+                """)
         }
+    }
+
+    struct Restatement: RowDecodable, Sendable {
+        let id: UID
+        let at: Timestamp
+
+        init(row: Row) throws { (id, at) = (try row.get("id"), try row.get("created_at")) }
     }
 
     func closeRestatements(_ ids: [UID], org: String) async throws {
@@ -215,6 +236,51 @@ extension FraudStore {
         }
     }
 
+    /// Removes what is kept of an erased person's devices and addresses. Verdicts that bar other people's touches stay.
+    /// - Parameters:
+    ///   - installs: of the person.
+    ///   - touches: of the person, candidates of whatever installs.
+    ///   - device: digest of the person's device.
+    static func forget(
+        _ org: String, installs: [UID], touches: [UID], device: UID?, in transaction: Transaction
+    ) throws {
+        for part in parts(installs) {
+            try transaction.run("DELETE FROM fraud_touches WHERE org = \(org) AND install IN (\(list: part))")
+            try transaction.run("DELETE FROM fraud_installs WHERE org = \(org) AND install IN (\(list: part))")
+            try transaction.run(
+                """
+                DELETE FROM fraud_verdicts
+                WHERE org = \(org) AND install IN (\(list: part))
+                    AND NOT (subject = 'touch' AND newest = 1 AND barred = 1)
+                """)
+        }
+        for part in parts(touches) {
+            try transaction.run(
+                """
+                DELETE FROM fraud_touches WHERE org = \(org) AND touch IN (\(list: part))
+                    AND install IN (SELECT install FROM fraud_verdicts
+                        WHERE org = \(org) AND touch IN (\(list: part)))
+                """)
+            try transaction.run("DELETE FROM fraud_verdicts WHERE org = \(org) AND touch IN (\(list: part))")
+        }
+        guard let device else { return }
+        // App by app, along the indexes.
+        var last = ""
+        while let app = try transaction.value(
+            String.self, "SELECT MIN(app) FROM fraud_installs WHERE org = \(org) AND app > \(last)")
+        {
+            try transaction.run(
+                "DELETE FROM fraud_touches WHERE org = \(org) AND app = \(app) AND device = \(device)")
+            try transaction.run(
+                "DELETE FROM fraud_installs WHERE org = \(org) AND app = \(app) AND device = \(device)")
+            last = app
+        }
+    }
+
+    private static func parts(_ ids: [UID]) -> [[UID]] {
+        stride(from: 0, to: ids.count, by: 400).map { Array(ids[$0..<min(ids.count, $0 + 400)]) }
+    }
+
     private struct TouchRow: RowDecodable, Sendable {
         let install: UID
         let touch: FraudTouch
@@ -225,7 +291,8 @@ extension FraudStore {
                 throw UnknownFraudWord(column: "kind")
             }
             touch = FraudTouch(
-                id: try row.get("touch"), at: try row.get("at", as: Timestamp.self).microseconds, kind: kind,
+                id: try row.get("touch"), event: try row.optional("event"),
+                at: try row.get("at", as: Timestamp.self).microseconds, kind: kind,
                 network: try row.optional("network"), publisher: try row.optional("publisher"),
                 device: try row.optional("device"), address: try row.optional("address"),
                 range: try row.optional("address_range"), system: try row.optional("os"))
@@ -248,7 +315,7 @@ extension FraudStore {
 extension FraudInstall: RowDecodable {
     init(row: Row) throws {
         self.init(
-            id: try row.get("install"), app: try row.get("app"),
+            id: try row.get("install"), event: try row.optional("event"), app: try row.get("app"),
             at: try row.get("at", as: Timestamp.self).microseconds,
             beganAt: try row.optional("began_at", as: Timestamp.self)?.microseconds,
             device: try row.optional("device"), address: try row.optional("address"),

@@ -14,10 +14,10 @@ package struct RejectedTouches: Sendable {
 
     var isEmpty: Bool { ids.isEmpty }
 
-    init(_ touches: [UID], isCut: Bool) {
+    init(_ touches: [Touch], isCut: Bool) {
         keys.reserveCapacity(touches.count * 3)
-        for touch in touches { keys.formUnion(EventKey.all(touch)) }
-        ids = Set(touches)
+        for touch in touches { keys.formUnion(EventKey.all(touch.id, touch.event)) }
+        ids = Set(touches.map(\.id))
         self.isCut = isCut
     }
 
@@ -27,17 +27,25 @@ package struct RejectedTouches: Sendable {
         keys.contains(EventKey(order: order, tail: tail))
     }
 
-    func holds(_ event: String) -> Bool { UID(event).map { ids.contains($0) } ?? false }
+    func holds(_ event: String) -> Bool { ids.contains(.ofEvent(event)) }
+
+    struct Touch: Sendable, RowDecodable {
+        var id: UID
+        /// The event's id as it was given, where that is no UUID.
+        var event: String?
+
+        init(row: Row) throws { (id, event) = (try row.get("touch"), try row.optional("event")) }
+    }
 }
 
 extension FraudStore {
     /// All that an organisation's runs must leave out.
     func rejected(org: String) async throws -> RejectedTouches {
         let touches = try await database.read("fraud.rejected", limit: .report) { transaction in
-            try transaction.values(
-                UID.self,
+            try transaction.all(
+                RejectedTouches.Touch.self,
                 """
-                SELECT touch FROM fraud_verdicts WHERE org = \(org) AND newest = 1 AND barred = 1
+                SELECT touch, event FROM fraud_verdicts WHERE org = \(org) AND newest = 1 AND barred = 1
                     AND subject = 'touch'
                 ORDER BY at DESC, touch DESC LIMIT \(RejectedTouches.most + 1)
                 """)
@@ -48,8 +56,8 @@ extension FraudStore {
 
     /// Which events, by their ids, nothing is credited to.
     func barred(among events: [String], org: String) async throws -> Set<String> {
-        // A journey holds few touches; what is no id of 16 bytes was never judged.
-        let ids = events.prefix(1000).compactMap { text in UID(text).map { (text, $0) } }
+        // A journey holds few touches.
+        let ids = events.prefix(1000).map { ($0, UID.ofEvent($0)) }
         guard !ids.isEmpty else { return [] }
         let touches = ids.map(\.1)
         let found = Set(

@@ -169,6 +169,8 @@ package struct InstallAttribution: Sendable {
         }
         let keys = InstallKeys(
             org: org, device: value(.device), advertising: nil, vendor: nil, click: value(.click), user: value(.user))
-        try await store.forget(org: org, keys: keys, persons: persons.sorted().map { Int64(bitPattern: $0) })
+        try await store.forget(
+            org: org, keys: keys, persons: persons.sorted().map { Int64(bitPattern: $0) },
+            digest: FraudInstall.digest(value(.device), org: org))
     }
 }

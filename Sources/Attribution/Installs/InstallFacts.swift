@@ -7,6 +7,8 @@ package struct InstallFacts: Sendable, Equatable {
     package var app: String
     /// The event's id.
     package var id: UID
+    /// The id as the event gave it, where that is no UUID: what the log knows it by.
+    package var event: String?
     /// When the app was opened first.
     package var at: Timestamp
     /// `install_began_at` of Play's referrer library: when the store began to install.
@@ -39,6 +41,8 @@ package struct CandidateTouch: Sendable, Equatable {
     package enum Kind: String, Sendable, CaseIterable { case click, view }
 
     package var id: UID
+    /// The id as the event gave it, where that is no UUID: what the log knows it by.
+    package var event: String?
     package var at: Timestamp
     package var kind: Kind
     package var network: String?

@@ -1,4 +1,5 @@
 internal import AurumCore
+internal import Database
 internal import Events
 internal import Telemetry
 
@@ -60,12 +61,21 @@ package actor InstallFollower {
 
     private func decideWaiting() async throws {
         var isOver = false
+        var failed: [String: any Error] = [:]
         while !isOver {
             try Task.checkCancellation()
-            let waiting = try await installs.store.waiting(limit: Self.decidedEach)
-            if !waiting.isEmpty { _ = try await installs.decide(waiting, cause: "followed") }
+            let waiting = try await installs.store.waiting(limit: Self.decidedEach, without: Array(failed.keys))
+            for (org, installs) in Dictionary(grouping: waiting, by: \.facts.org) {
+                do { _ = try await self.installs.decide(installs, cause: "followed") } catch {
+                    // What one organisation has wrong keeps no other waiting; without a database all wait.
+                    if Task.isCancelled || error is CancellationError { throw error }
+                    if let error = error as? SQLError, error.isTemporary { throw error }
+                    failed[org] = error
+                }
+            }
             isOver = waiting.count < Self.decidedEach
         }
         installs.registry.gauge(.attributionInstallsWaiting).set(Double(try await installs.store.waitingCount()))
+        if let failure = failed.values.first { throw failure }
     }
 }

@@ -1,4 +1,4 @@
-internal import AurumCore
+package import AurumCore
 internal import Crypto
 internal import Events
 internal import Foundation
@@ -94,8 +94,13 @@ package enum ClickIDs {
 
 extension UID {
     /// An event id as 16 bytes: its own where it is a UUID or 32 hexadecimal digits, else the first of its SHA-256.
-    static func ofEvent(_ id: String) -> UID {
+    package static func ofEvent(_ id: String) -> UID {
         if let own = UID(id) { return own }
         return UID(bytes: Array(SHA256.hash(data: Data(id.utf8)).prefix(16))) ?? UID(high: 0, low: 0)
+    }
+
+    /// The text of an event id that its 16 bytes do not tell; nil for a UUID or 32 digits in small letters.
+    static func textOfEvent(_ id: String) -> String? {
+        UID(id) != nil && !id.utf8.contains { (65...70).contains($0) } ? nil : id
     }
 }

@@ -8,14 +8,22 @@ package struct InstallWish: Sendable, Equatable {
     /// Installs with `from` ≤ time < `to`; nil for no bound.
     package var from: Timestamp?
     package var to: Timestamp?
+    /// A run over the log is to credit what comes out, once it is done.
+    package var credits = false
 
-    package init(from: Timestamp? = nil, to: Timestamp? = nil) { (self.from, self.to) = (from, to) }
+    package init(from: Timestamp? = nil, to: Timestamp? = nil, credits: Bool = false) {
+        (self.from, self.to, self.credits) = (from, to, credits)
+    }
 
     /// - Throws: `LogAttributionError.invalid`.
     package init(_ body: JSONValue) throws(LogAttributionError) {
         guard let members = body.object else { throw .invalid("body", "must be an object.") }
-        guard Set(members.keys).isSubset(of: ["from", "to"]) else {
-            throw .invalid("body", "has other members than from, to.")
+        guard Set(members.keys).isSubset(of: ["from", "to", "credit"]) else {
+            throw .invalid("body", "has other members than from, to, credit.")
+        }
+        if let member = members["credit"], member != .null {
+            guard member == true || member == false else { throw .invalid("credit", "must be true or false.") }
+            credits = member == true
         }
         func moment(_ name: String) throws(LogAttributionError) -> Timestamp? {
             guard let member = members[name], member != .null else { return nil }
@@ -30,11 +38,14 @@ package struct InstallWish: Sendable, Equatable {
         var members: [String: JSONValue] = [:]
         if let from { members["from"] = .string(from.rfc3339) }
         if let to { members["to"] = .string(to.rfc3339) }
+        if credits { members["credit"] = true }
         return .object(members)
     }
 
     /// The same for wishes that do the same.
-    package var key: String { [from?.rfc3339 ?? "", to?.rfc3339 ?? ""].joined(separator: "|") }
+    package var key: String {
+        [from?.rfc3339 ?? "", to?.rfc3339 ?? "", credits ? "credit" : ""].joined(separator: "|")
+    }
 }
 
 extension InstallAttribution {

@@ -140,6 +140,7 @@ struct TouchRow: RowDecodable, Sendable {
         let id: String = try row.get("event_id")
         let kind: String = try row.get("kind")
         var bare = CandidateTouch(id: .ofEvent(id), at: try row.get("at"), kind: kind == "click" ? .click : .view)
+        bare.event = UID.textOfEvent(id)
         bare.network = try row.optional("network")
         bare.campaign = try row.optional("campaign")
         bare.publisher = try row.optional("publisher")
@@ -176,6 +177,7 @@ struct InstallRow: RowDecodable, Sendable {
         var facts = InstallFacts(
             org: try row.get("org"), app: try row.get("app"), id: .ofEvent(try row.get("event_id")),
             at: try row.get("at"))
+        facts.event = UID.textOfEvent(try row.get("event_id"))
         facts.read(body)
         var keys = InstallKeys()
         keys.device = try row.optional("device_key")

@@ -200,6 +200,7 @@ extension SeenTouch {
         guard !keys.isEmpty else { return nil }
         var touch = CandidateTouch(
             id: .ofEvent(event.id), at: event.at, kind: event.type == .click ? .click : .view)
+        touch.event = UID.textOfEvent(event.id)
         let campaign = event.campaign
         touch.network = campaign.network ?? campaign.source
         touch.campaign = campaign.name ?? campaign.id
@@ -218,6 +219,7 @@ extension SeenTouch {
 extension SeenInstall {
     fileprivate init(_ event: StoredEvent, _ place: JourneyPlace) {
         var facts = InstallFacts(org: event.org, app: event.app, id: .ofEvent(event.id), at: event.at)
+        facts.event = UID.textOfEvent(event.id)
         facts.installBeganAt = event.installBeganAt.flatMap { $0.isPlausible ? $0 : nil }
         (facts.deviceID, facts.advertisingID) = (event.deviceID, event.advertisingID)
         (facts.vendorID, facts.userID) = (event.vendorID, event.userID)

@@ -226,10 +226,33 @@ extension InstallStore {
     }
 
     /// Removes what is kept of an erased person.
-    /// - Parameter persons: as the log knows them.
-    func forget(org: String, keys: InstallKeys, persons: [Int64]) async throws {
+    /// - Parameters:
+    ///   - persons: as the log knows them.
+    ///   - digest: of the device, as the fraud rules know it.
+    func forget(org: String, keys: InstallKeys, persons: [Int64], digest: UID?) async throws {
         let (device, user, click) = (keys.device, keys.user, keys.click)
         try await database.write("installs.forget") { transaction in
+            let installs = try transaction.values(
+                String.self,
+                """
+                SELECT event_id FROM installs WHERE org = \(org) AND (person IN (\(list: persons))
+                    OR device_key = \(device) OR user_key = \(user) OR click_key = \(click))
+                """)
+            let touches = try transaction.values(
+                String.self,
+                """
+                SELECT event_id FROM install_touches WHERE org = \(org) AND (person IN (\(list: persons))
+                    OR device_key = \(device) OR user_key = \(user) OR click_key = \(click))
+                """)
+            try FraudStore.forget(
+                org, installs: installs.map { UID.ofEvent($0) }, touches: touches.map { UID.ofEvent($0) },
+                device: digest, in: transaction)
+            try transaction.run(
+                """
+                DELETE FROM link_clicks WHERE org = \(org) AND (device_key = \(device) OR click_id IN (
+                    SELECT click_id FROM install_touches WHERE org = \(org) AND (person IN (\(list: persons))
+                        OR device_key = \(device) OR user_key = \(user) OR click_key = \(click))))
+                """)
             try transaction.run(
                 """
                 DELETE FROM install_touches WHERE org = \(org) AND (person IN (\(list: persons))

@@ -73,12 +73,14 @@ struct InstallStore: Sendable {
     }
 
     /// Installs that nobody has decided yet, the longest waiting first.
-    func waiting(limit: Int) async throws -> [KeptInstall] {
-        try await database.read("installs.waiting") { transaction in
+    /// - Parameter without: organisations that are left out.
+    func waiting(limit: Int, without: [String] = []) async throws -> [KeptInstall] {
+        let all = without.isEmpty ? 1 : 0
+        return try await database.read("installs.waiting") { transaction in
             try transaction.all(
                 InstallRow.self,
                 """
-                SELECT * FROM installs WHERE state = 'waiting'
+                SELECT * FROM installs WHERE state = 'waiting' AND (\(all) = 1 OR org NOT IN (\(list: without)))
                 ORDER BY received_at, org, app, event_id LIMIT \(limit)
                 """
             ).map(\.install)

@@ -178,6 +178,8 @@ package struct LogRun: Sendable {
         var spill = SpillWriter(files)
         for touch in plan.request.joined {
             guard touch.at.microseconds >= plan.touches.from, touch.at.microseconds < plan.touches.to else { continue }
+            // Another look may have barred a touch since its install was decided.
+            if plan.request.rejected.mayHold(touch.place.order, touch.place.tail) { continue }
             if let record = touch.record(plan) { try spill.add(record) }
         }
         try spill.finish()

@@ -106,8 +106,7 @@ package struct FraudRoutes: Sendable {
     private static func filter(_ request: Request) throws(Problem) -> FraudVerdictFilter {
         var filter = FraudVerdictFilter()
         if let text = RequestInput.text("subject", request) {
-            guard let id = UID(text) else { throw .badQuery(name: "subject", detail: "must be the id of an event.") }
-            filter.subject = id
+            filter.subject = UID.ofEvent(text)
         }
         if let text = RequestInput.text("code", request) {
             guard let code = FraudCode(rawValue: text) else {

@@ -66,9 +66,10 @@ package struct InstallDecisionRoutes: Sendable {
         book.post(
             "/v1/attribution/installs/recompute",
             RouteDescription(
-                "Reads the log again and decides installs anew, as a job; what changes is a new version.",
+                "Reads the log again and decides installs anew, as a job; what changes is a new version. With credit a "
+                    + "run over the log follows.",
                 tag: "attribution", scope: .campaignsWrite, success: 202,
-                body: ["from": "2026-11-01", "to": "2026-11-08"])
+                body: ["from": "2026-11-01", "to": "2026-11-08", "credit": true])
         ) { request, _ in
             let principal = try access.require(.campaignsWrite, request)
             let body = try await RequestInput.json(request)

@@ -91,6 +91,10 @@ extension CheckList {
         let slug = "v-\(context.runID.prefix(8).lowercased())"
         let app = "linked"
         _ = try await context.call { try await editor.put("/v1/apps/\(app)", ["redirect_hosts": ["shop.example"]]) }
+        // The install follows its click at once here, which the rules take for fraud.
+        let rules: JSONValue = ["off": ["ctit_fast", "ctit_impossible"], "starts_at": "2020-01-01"]
+        let saved = try await context.call { try await editor.put("/v1/fraud/rules", rules) }
+        findings.expect(saved.status == 200, "the rules are answered \(saved.status) \(saved.text.prefix(200))")
         let body: JSONValue = [
             "slug": .string(slug), "app": .string(app), "web_url": "https://shop.example/offer",
             "android": ["package": "com.example.shop", "path": "/offer"], "campaign": ["name": "validate-link"],

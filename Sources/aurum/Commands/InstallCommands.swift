@@ -120,9 +120,11 @@ extension AttributionCommand.Installs {
 
         @OptionGroup var target: SpendCommand.Target
         @OptionGroup var range: Range
+        @Flag(name: .long, help: "Credit the log anew when it is done.")
+        var credit = false
 
         func run() async throws {
-            var members: [String: JSONValue] = [:]
+            var members: [String: JSONValue] = credit ? ["credit": true] : [:]
             for (name, value) in range.pairs { if let value { members[name] = .string(value) } }
             try Output.json(
                 try await target.client().call(

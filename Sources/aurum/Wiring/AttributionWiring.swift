@@ -44,14 +44,13 @@ enum AttributionWiring {
     ) -> FraudDesk {
         FraudDesk(
             database: database, source: events.store, persons: { events.store.persons(org: $0) },
-            restate: { org in
-                // Installs first: the run credits what they say.
+            restate: { org, since in
+                // Installs first: the run that the job asks for credits what they say by then.
                 // From a day's begin, so that one wish that waits stands for all of its day.
-                let (now, day) = (SystemWallClock().now.microseconds, Int64(86_400_000_000))
-                let since = Timestamp(microseconds: (now / day - Int64(FraudDesk.referenceDays)) * day)
-                let installs = try await JobWiring.enqueueInstalls(InstallWish(from: since), org: org, jobs)
-                _ = try await JobWiring.enqueueAttribution(
-                    LogAttribution.Wish(reason: "fraud"), org: org, jobs, after: installs?.id)
+                let day: Int64 = 86_400_000_000
+                let wish = InstallWish(
+                    from: Timestamp(microseconds: since.microseconds / day * day), credits: true)
+                _ = try await JobWiring.enqueueInstalls(wish, org: org, jobs)
             }, clock: SystemWallClock(), registry: registry, logger: Logger(label: "fraud"))
     }
 }

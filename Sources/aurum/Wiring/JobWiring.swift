@@ -55,7 +55,7 @@ enum JobWiring {
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
                 JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
-                JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs) },
+                JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs, jobs) },
                 JobHandler(purgeTouches) { _ in
                     try await installs.purge()
                     try await links.purge()
@@ -139,7 +139,9 @@ enum JobWiring {
     }
 
     /// Decides the installs anew that the job names.
-    private static func decide(_ job: RunningJob, _ installs: InstallAttribution) async throws {
+    private static func decide(
+        _ job: RunningJob, _ installs: InstallAttribution, _ jobs: SQLJobStore
+    ) async throws {
         let payload = try job.payload()
         let wish: InstallWish
         do throws(LogAttributionError) { wish = try InstallWish(payload) } catch {
@@ -148,6 +150,9 @@ enum JobWiring {
         _ = try await installs.recompute(wish, org: job.org, run: job.id) { looked in
             try await job.progress(0, note: "\(looked) installs")
         }
+        // Asked for here and not before: a run that began earlier would credit what was decided before.
+        guard wish.credits else { return }
+        _ = try await enqueueAttribution(LogAttribution.Wish(reason: "installs"), org: job.org, jobs)
     }
 
     /// Recomputations of an organisation come one after another.
@@ -177,13 +182,12 @@ enum JobWiring {
     }
 
     /// Runs over the log come one after another; one that waits stands for all that ask for the same.
-    /// - Parameter after: a job that is to be done before.
     static func enqueueAttribution(
-        _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore, after: UID? = nil
+        _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore
     ) async throws -> JobReceipt? {
         let job = NewJob(
             attributionRun, org: org, payload: wish.json, unique: (wish.key, .untilStarted),
-            concurrency: JobConcurrency("attribution.run", limit: 1), after: after.map { [$0] } ?? [])
+            concurrency: JobConcurrency("attribution.run", limit: 1))
         return try await jobs.enqueue([job]).first
     }
 

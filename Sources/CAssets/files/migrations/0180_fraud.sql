@@ -37,6 +37,8 @@ CREATE UNIQUE INDEX fraud_lists_once ON fraud_lists (org, list, kind, network, v
 CREATE TABLE fraud_installs (
     org TEXT NOT NULL,
     install BLOB NOT NULL,
+    -- The id as the event gave it, where that is no UUID.
+    event TEXT,
     app TEXT NOT NULL,
     at INTEGER NOT NULL,
     began_at INTEGER,
@@ -50,12 +52,14 @@ CREATE TABLE fraud_installs (
     PRIMARY KEY (org, install)
 ) STRICT;
 CREATE INDEX fraud_installs_time ON fraud_installs (org, app, at);
+CREATE INDEX fraud_installs_age ON fraud_installs (org, at);
 CREATE INDEX fraud_installs_address ON fraud_installs (org, app, address, at) WHERE address IS NOT NULL;
 CREATE INDEX fraud_installs_device ON fraud_installs (org, app, device, at) WHERE device IS NOT NULL;
 CREATE TABLE fraud_touches (
     org TEXT NOT NULL,
     install BLOB NOT NULL,
     touch BLOB NOT NULL,
+    event TEXT,
     app TEXT NOT NULL,
     install_at INTEGER NOT NULL,
     at INTEGER NOT NULL,
@@ -79,6 +83,8 @@ CREATE TABLE fraud_verdicts (
     -- The install itself where the verdict is about it.
     touch BLOB NOT NULL,
     number INTEGER NOT NULL,
+    -- The id of the subject as its event gave it, where that is no UUID.
+    event TEXT,
     subject TEXT NOT NULL CHECK (subject IN ('install', 'touch')),
     app TEXT NOT NULL,
     -- Of the install.
