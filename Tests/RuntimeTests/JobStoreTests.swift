@@ -182,7 +182,7 @@ struct JobStoreTests {
     func `second attempts of jobs that make calls wait while the process makes too many, and lose none`(
         _ kind: JobStoreKind
     ) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let budget = RetryBudget(registry: MetricRegistry())
         let (calling, quiet) = (JobKind("test.calling"), JobKind("test.quiet"))
         let ran = Guarded<[String]>([])
@@ -213,7 +213,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.inDatabase)
     func `a store that cannot be asked ends no process, and health says so`(_ kind: JobStoreKind) async throws {
-        let test = try JobHarness(kind)
+        let test = try await JobHarness(kind)
         let open = try #require(test.open)
         try open.database.close()
         let health = HealthRegistry(clock: test.clock)
