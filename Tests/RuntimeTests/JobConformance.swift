@@ -150,6 +150,23 @@ struct JobConformance {
     }
 
     @Test(arguments: JobStoreKind.allCases)
+    func `a job that is put off is due later, and has lost no attempt`(_ kind: JobStoreKind) async throws {
+        let test = try await JobHarness(kind)
+        try await test.add(test.new(concurrency: JobConcurrency("one", limit: 1)))
+        let next = try await test.add(test.new(concurrency: JobConcurrency("one", limit: 1)))
+        let job = try #require(try await test.claim().first)
+        let later = try #require(try await test.end(job, .postponed(.seconds(3))))
+        #expect(later.state == .scheduled && later.attempt == 0 && later.failures.isEmpty)
+        #expect(later.dueAt == test.clock.now + .seconds(3))
+        let other = try #require(try await test.claim().first)
+        #expect(other.id == next)
+        try await test.end(other, .done)
+        #expect(try await test.claim().isEmpty)
+        test.clock.advance(by: .seconds(3))
+        #expect(try await test.claim().map(\.attempt) == [1])
+    }
+
+    @Test(arguments: JobStoreKind.allCases)
     func `a unique key answers the job that holds it, for as long as its scope says`(_ kind: JobStoreKind) async throws
     {
         let test = try await JobHarness(kind)

@@ -85,6 +85,29 @@ struct RedisJobTests {
         #expect(running.withLock { $0.most } <= 3)
     }
 
+    @Test func `a job that is put aside while the one before it ends is let back`() async throws {
+        let server = try await RedisServer()
+        let sites = [try await RedisSite(server.url), try await RedisSite(server.url)]
+        let stores = sites.map { store($0.client, $0.registry) }
+        let (kind, worker) = (JobKind("test.keyed"), UID(now: SystemWallClock().now))
+        for round in 0..<300 {
+            let key = JobConcurrency("k\(round)", limit: 1)
+            _ = try await stores[0].enqueue([new(kind, 0, concurrency: key), new(kind, 1, concurrency: key)])
+            let first = try #require(try await stores[0].turn(JobTurn(worker: worker, limit: 1)).claimed.first)
+            // Some answers sooner or later, so that one of them reads before and writes after the other.
+            async let ended: Void = {
+                for _ in 0..<round % 6 { _ = try await stores[0].hasDue() }
+                let end = JobEnd(first.claim, .done, job: first)
+                _ = try await stores[0].turn(JobTurn(worker: worker, ends: [end], limit: 0))
+            }()
+            var second = try await stores[1].turn(JobTurn(worker: worker, limit: 1)).claimed
+            try await ended
+            if second.isEmpty { second = try await stores[1].turn(JobTurn(worker: worker, limit: 1)).claimed }
+            let end = JobEnd(try #require(second.first, "round \(round)").claim, .done, job: second.first)
+            #expect(try await stores[0].turn(JobTurn(worker: worker, ends: [end], limit: 0)).ended[0] != nil)
+        }
+    }
+
     @Test func `a server that is killed twenty times in the middle loses no job that it acknowledged`() async throws {
         let server = try await RedisServer(["--appendonly", "yes", "--appendfsync", "always"])
         let site = try await RedisSite(server.url)

@@ -249,7 +249,10 @@ package final class SQLJobStore: JobStore {
                 }
             }
             total += batch.redriven
-            registry.counter(.jobs, type ?? "all", "redriven").increment(by: batch.redriven)
+            // Else the type may be anything that somebody wrote.
+            if batch.redriven > 0 {
+                registry.counter(.jobs, type ?? "all", "redriven").increment(by: batch.redriven)
+            }
             wakeAll()
             next = batch.next
         }

@@ -102,13 +102,14 @@ enum JobWiring {
         let store = RedisJobStore(client: redis, clock: clock, registry: registry)
         return JobPlaces(
             database: here,
-            redis: place(store, handlers, gauges: gauges, clock: clock, registry: registry, health: health))
+            redis: place(
+                store, handlers, gauges: gauges, budget: budget, clock: clock, registry: registry, health: health))
     }
 
     /// The queue on Redis; the server is ready without it.
     private static func place(
-        _ store: RedisJobStore, _ handlers: [JobHandler], gauges: JobGauges, clock: any WallClock,
-        registry: MetricRegistry, health: HealthRegistry
+        _ store: RedisJobStore, _ handlers: [JobHandler], gauges: JobGauges, budget: RetryBudget,
+        clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
     ) -> JobPlaces.Place {
         var configuration = JobQueue.Configuration()
         configuration.component = "jobs_redis"
@@ -117,7 +118,7 @@ enum JobWiring {
         let reads = RedisJobReads(store)
         let queue = JobQueue(
             store: store, handlers: handlers.filter { $0.kind.home == .redis }, reads: reads, gauges: gauges,
-            clock: clock, registry: registry, health: health, logger: Logger(label: "jobs"),
+            clock: clock, registry: registry, health: health, logger: Logger(label: "jobs"), budget: budget,
             configuration: configuration)
         return JobPlaces.Place(.redis, store: store, reads: reads, queue: queue)
     }

@@ -295,13 +295,13 @@ enum RedisJobScripts {
     /// it remembers the id of the first of them.
     static let commit = RedisScript(
         head + writes + #"""
-            local token = take()
-            if isShut(token) then return 'busy' end
-            local operation = take()
+            local token, operation = take(), take()
             if operation ~= '' then
               operation = P .. ':operation:' .. operation
               if redis.call('EXISTS', operation) == 1 then return 'ok' end
             end
+            -- Only now: one that has run and heard `busy` would be decided anew, and add its jobs again.
+            if isShut(token) then return 'busy' end
             local seqs, revisions, rows = {}, {}, {}
             for i = 1, tonumber(take()) do seqs[i], revisions[i] = take(), take() end
             for i, row in ipairs(values(P .. ':rows', seqs)) do
@@ -312,6 +312,11 @@ enum RedisJobScripts {
             for _ = 1, tonumber(take()) do
               local field, seq = take(), take()
               if (redis.call('HGET', P .. ':held', field) or '') ~= seq then return 'conflict' end
+            end
+            -- Whoever was parked meanwhile would wait for room that has been given away.
+            for _ = 1, tonumber(take()) do
+              local place, count = take(), tonumber(take())
+              if redis.call('ZCARD', P .. ':parked:' .. place) ~= count then return 'conflict' end
             end
             for _, name in ipairs({ 'usage', 'rate', 'schedules' }) do
               local key = P .. ':' .. name

@@ -152,8 +152,8 @@ package final class RedisJobStore: JobStore {
 
     // MARK: JobStore
 
-    /// - Throws: `JobError.invalid` for more than `enqueueMax` jobs, and `RedisError`: after `outcomeUnknown` they may
-    ///   be there.
+    /// - Throws: `JobError.invalid` for more than `enqueueMax` jobs, and `RedisError`, after which they may be there
+    ///   unless it is `backpressure`.
     package func enqueue(_ jobs: [NewJob]) async throws -> [JobReceipt] {
         guard !jobs.isEmpty else { return [] }
         guard jobs.count <= Self.enqueueMax else {
@@ -299,7 +299,10 @@ package final class RedisJobStore: JobStore {
                 try $0.redrive(org: org, type: type, after: after, rate: rate, already: already)
             }
             total += batch.redriven
-            registry.counter(.jobs, type ?? "all", "redriven").increment(by: batch.redriven)
+            // Else the type may be anything that somebody wrote.
+            if batch.redriven > 0 {
+                registry.counter(.jobs, type ?? "all", "redriven").increment(by: batch.redriven)
+            }
             wake()
             next = batch.next
         }

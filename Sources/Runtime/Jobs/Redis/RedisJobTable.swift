@@ -22,6 +22,8 @@ final class RedisJobTable: JobTable {
     private var seqByID: [UID: Int64] = [:]
     /// Jobs that were looked at one by one: what was decided on them holds only while they are as they were.
     private var read: Set<Int64> = []
+    /// Keys under which all that are parked were looked at, and how many these were.
+    private var allParked: [JobKeyPlace: Int] = [:]
     private var newLinks: [RedisJobSnapshot.Link] = []
     private var added: [JobRecord] = []
     private var usages: [JobKeyPlace: Int] = [:]
@@ -190,6 +192,12 @@ final class RedisJobTable: JobTable {
 
     func parked(under keys: [JobKeyPlace: Int]) throws -> [JobRecord] {
         try needAll(Dictionary(uniqueKeysWithValues: keys.map { (.parked($0), $1) }))
+        for place in keys.keys {
+            guard let known = snapshot.indexes[.parked(place)] else { continue }
+            // Also those whose rows were read before they were parked.
+            read.formUnion(known.seqs)
+            if known.isAll { allParked[place] = known.seqs.count }
+        }
         return memory.parked(under: keys)
     }
 
@@ -341,6 +349,8 @@ final class RedisJobTable: JobTable {
         }
         all.append(snapshot.held.count)
         for (field, seq) in snapshot.held { all += [field, seq.map { RedisJobText.place($0) } ?? ""] }
+        all.append(allParked.count)
+        for (place, count) in allParked { all += [RedisJobText.keyField(place), count] }
         all += keys.arguments
         all += roomArguments(waitingMax)
         all += rows
