@@ -73,8 +73,8 @@ struct AttributeCommand: ParsableCommand {
         let progress = SlowProgress()
         let input: PathInput
         do {
-            let reader = DelimitedReader(source: try Self.source(file))
-            input = try PathFile.read(reader, try reading()) { bytes in
+            let (source, reading) = (try Self.source(file), try reading())
+            input = try PathFile.read(DelimitedReader(source: source), reading) { bytes in
                 progress.say { "read \(bytes / 1_000_000) MB" }
             }
         } catch let error as InputError { throw Self.end(error.sentence, 2) }

@@ -225,17 +225,20 @@ struct UploadPeople: Sendable {
             ]),
         ])
         (query.groupBy, query.limit, query.bots) = ([column, ads, gpc], 10_000, .include)
-        let rows: [[QueryValue]]
-        do {
-            rows = try await queries.answer(query, org: org).rows
-        } catch QueryError.busy {
-            throw JobFault("queries_busy", "Too many queries of the organisation run.", retry: .after(.seconds(15)))
-        }
-        return rows.compactMap { row in
+        return try await rows(query, org).compactMap { row in
             guard row.count >= 3, case .text(let value) = row[0] else { return nil }
             var consent = AdvertisingConsent()
             consent.add(ads: Self.text(row[1]), gpc: Self.text(row[2]))
             return (value, consent)
+        }
+    }
+
+    private func rows(_ query: EventQuery, _ org: String) async throws -> [[QueryValue]] {
+        do throws(QueryError) {
+            return try await queries.answer(query, org: org).rows
+        } catch {
+            guard case .busy = error else { throw error }
+            throw JobFault("queries_busy", "Too many queries of the organisation run.", retry: .after(.seconds(15)))
         }
     }
 
