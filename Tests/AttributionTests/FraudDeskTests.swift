@@ -327,7 +327,9 @@ struct FraudDeskTests {
         let now = world.open.clock.now
         let stolen = id ?? World.id(2, 2).hex
         func touch(_ number: Int, _ campaign: String, _ at: Timestamp) -> [String] {
-            let told = "\"anonymous_id\":\"a\",\"click_id\":\"k-\(number)\",\"campaign\":{\"name\":\"\(campaign)\"}"
+            let told =
+                "\"url\":\"https://shop.example/\",\"anonymous_id\":\"a\",\"click_id\":\"k-\(number)\","
+                + "\"campaign\":{\"name\":\"\(campaign)\"}"
             return [
                 Self.line(number == 2 ? stolen : World.id(2, number).hex, "click", at, told),
                 Self.line(World.id(3, number), "page", at + .seconds(2), told + ",\"session_id\":\"s-\(number)\""),

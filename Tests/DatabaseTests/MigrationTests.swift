@@ -71,7 +71,9 @@ import Testing
         }
         for migration in applied {
             if let checksums = Self.released[migration.version] {
-                #expect(checksums.contains(migration.checksum), "migration \(migration.version) was edited: restore the file")
+                #expect(
+                    checksums.contains(migration.checksum),
+                    "migration \(migration.version) was edited: restore the file")
             } else {
                 #expect(
                     Self.unreleased.contains(migration.version),

@@ -21,6 +21,11 @@ struct CaptureRouteTests {
                 "/beacon/v1/batch", "/batch/", "/capture/", "/i/v0/e/", "/e/", "/flags/", "/decide/", "/mp/collect",
                 "/debug/mp/collect",
             ].map { "POST \($0)" } + ["GET /v1/px.gif", "GET /v1/click"]
+            + [
+                "GET /l/{slug}", "GET /v1/links", "POST /v1/links", "GET /v1/links/{slug}", "DELETE /v1/links/{slug}",
+                "POST /v1/links/resolve", "GET /.well-known/apple-app-site-association",
+                "GET /.well-known/assetlinks.json",
+            ]
         #expect(documented.symmetricDifference(contract).isEmpty, "\(documented.symmetricDifference(contract))")
         await capture.log.close()
     }

@@ -53,6 +53,7 @@ struct RedisJobTests {
             if key { running.withLock { $0.now -= 1 } }
         }
         let sites = [try await RedisSite(server.url), try await RedisSite(server.url), try await RedisSite(server.url)]
+        defer { withExtendedLifetime((server, sites)) {} }
         let stores = sites.map { store($0.client, $0.registry) }
         let made = Guarded<Set<String>>([])
         try await withThrowingTaskGroup(of: Void.self) { group in
@@ -88,6 +89,7 @@ struct RedisJobTests {
     @Test func `a job that is put aside while the one before it ends is let back`() async throws {
         let server = try await RedisServer()
         let sites = [try await RedisSite(server.url), try await RedisSite(server.url)]
+        defer { withExtendedLifetime((server, sites)) {} }
         let stores = sites.map { store($0.client, $0.registry) }
         let (kind, worker) = (JobKind("test.keyed"), UID(now: SystemWallClock().now))
         for round in 0..<300 {
@@ -111,6 +113,7 @@ struct RedisJobTests {
     @Test func `a server that is killed twenty times in the middle loses no job that it acknowledged`() async throws {
         let server = try await RedisServer(["--appendonly", "yes", "--appendfsync", "always"])
         let site = try await RedisSite(server.url)
+        defer { withExtendedLifetime((server, site)) {} }
         let open = try OpenDatabase(on: .sqlite)
         try await open.database.write("test.effects") {
             try $0.run("CREATE TABLE effects (job TEXT PRIMARY KEY, tries INTEGER NOT NULL) STRICT")
@@ -172,6 +175,7 @@ struct RedisJobTests {
     @Test func `a server that lost all of its data gives no number and no fence out twice`() async throws {
         let server = try await RedisServer()
         let site = try await RedisSite(server.url)
+        defer { withExtendedLifetime((server, site)) {} }
         let (store, kind, worker) = (
             store(site.client, site.registry), JobKind("test.work"), UID(now: SystemWallClock().now)
         )
@@ -189,6 +193,7 @@ struct RedisJobTests {
     @Test func `the queue waits for a Redis that is not there, says so in health, and then works`() async throws {
         let server = try await RedisServer()
         let site = try await RedisSite(server.url)
+        defer { withExtendedLifetime((server, site)) {} }
         try await server.kill()
         try await eventually("the loss") { !site.client.isAvailable }
         let health = HealthRegistry(clock: SystemWallClock())

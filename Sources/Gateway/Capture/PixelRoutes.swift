@@ -59,14 +59,24 @@ struct PixelRoutes: Sendable {
 
 extension CaptureDesk {
     /// The query of a request as an event, with what its headers say.
-    /// - Parameter first: parameters that come before those of the request, and so count.
+    /// - Parameter first: parameters that count before those of the request; what has a name of theirs is left out.
     func query(_ request: Request, first: String = "") throws(Problem) -> QueryEvent {
-        let own = request.uri.query ?? ""
+        var own = request.uri.query ?? ""
+        if !first.isEmpty {
+            let names = Set(Self.names(first))
+            own = own.split(separator: "&").filter { Set(Self.names(String($0))).isDisjoint(with: names) }
+                .joined(separator: "&")
+        }
         let text = first.isEmpty ? own : first + "&" + own
         guard text.utf8.count <= limits.queryBytesMax else { throw .bodyTooLarge(limitBytes: limits.queryBytesMax) }
         var event = QueryEvent(query: text, type: "")
         event.userAgent = request.headers[.userAgent]
         event.privacyControl = request.headers[.globalPrivacyControl] == "1"
         return event
+    }
+
+    /// The names of a query, escapes resolved.
+    private static func names(_ query: String) -> [String] {
+        QueryEvent(query: query, type: "").parameters.map(\.name)
     }
 }

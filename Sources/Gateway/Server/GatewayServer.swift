@@ -202,20 +202,7 @@ package struct GatewayServer: Service {
         ConversationRoutes(access: access, conversations: parts.conversations).register(in: book)
         SolarRoutes(access: access, limiter: parts.runtime.limiter).register(in: book)
         OverviewRoutes(access: access, feed: overview, explainer: Explainer(parts)).register(in: book)
-        AttributionRoutes(access: access, reports: parts.campaigns).register(in: book)
-        LogAttributionRoutes(access: access, parts: parts.logAttribution, clock: parts.clock).register(in: book)
-        InstallDecisionRoutes(access: access, parts: parts.installs).register(in: book)
-        SpendRoutes(access: access, reports: parts.campaigns, clock: parts.clock, logger: parts.logger)
-            .register(in: book)
-        GrowthRoutes(
-            access: access, reports: parts.growth, behaviour: parts.behaviour.questions, clock: parts.clock,
-            logger: parts.logger
-        ).register(in: book)
-        FraudRoutes(access: access, parts: parts.fraud).register(in: book)
-        PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
-        if let uploads = parts.uploads {
-            UploadRoutes(access: access, uploader: uploads, logger: parts.logger).register(in: book)
-        }
+        registerAttribution(parts, access, in: book)
         BehaviourRoutes(access: access, questions: parts.behaviour.questions).register(in: book)
         ExportRoutes(access: access, exports: parts.behaviour.exports, bulk: parts.bulk).register(in: book)
         JobRoutes(access: access, places: parts.jobs, clock: parts.clock).register(in: book)
@@ -241,6 +228,23 @@ package struct GatewayServer: Service {
             book.router.on("/openapi.json", method: method) { _, _ in answer }
         }
         precondition(book.differences.isEmpty, "routes and their document differ: \(book.differences)")
+    }
+
+    private static func registerAttribution(_ parts: GatewayParts, _ access: Access, in book: RouteBook) {
+        AttributionRoutes(access: access, reports: parts.campaigns).register(in: book)
+        LogAttributionRoutes(access: access, parts: parts.logAttribution, clock: parts.clock).register(in: book)
+        InstallDecisionRoutes(access: access, parts: parts.installs).register(in: book)
+        SpendRoutes(access: access, reports: parts.campaigns, clock: parts.clock, logger: parts.logger)
+            .register(in: book)
+        GrowthRoutes(
+            access: access, reports: parts.growth, behaviour: parts.behaviour.questions, clock: parts.clock,
+            logger: parts.logger
+        ).register(in: book)
+        FraudRoutes(access: access, parts: parts.fraud).register(in: book)
+        PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
+        if let uploads = parts.uploads {
+            UploadRoutes(access: access, uploader: uploads, logger: parts.logger).register(in: book)
+        }
     }
 
     /// What a request to a socket path is told that did not become a socket: why not.

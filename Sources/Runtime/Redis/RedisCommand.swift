@@ -58,7 +58,8 @@ package struct RedisCommand: Sendable {
         writeLineEnd(to: &place)
     }
 
-    private static func writeBulk(_ argument: some RedisArgument, _ size: Int, to place: inout UnsafeMutableRawPointer) {
+    private static func writeBulk(_ argument: some RedisArgument, _ size: Int, to place: inout UnsafeMutableRawPointer)
+    {
         writeHeader(UInt8(ascii: "$"), size, to: &place)
         argument.writeRedisBytes(to: place)
         place += size

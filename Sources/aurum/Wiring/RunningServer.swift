@@ -73,15 +73,8 @@ struct RunningServer {
                 database: stores.database, health: stores.health, registry: stores.registry, clock: stores.clock,
                 inputs: inputs),
             StatementWatch(database: stores.database),
-            CreditCompletion(attribution: attribution, leads: leads, logger: Logger(label: "attribution")),
-            InstallFollowing(
-                follower: InstallFollower(parts.installs.installs), store: stores.events.store,
-                logger: Logger(label: "attribution")),
         ]
-        if let redis = parts.jobs.redis { services.append(redis.queue) }
-        if stores.database.dialect == .postgres {
-            services.append(KeyFollowing(keys: stores.keys, logger: Logger(label: "keys")))
-        }
+        services += followers(stores, parts)
         services += metrics(configuration, stores)
         services.append(gateway)
         if configuration[.backupDirectory] != Setting.backupDirectory.standard {
@@ -101,6 +94,22 @@ struct RunningServer {
                 try? await trade.client.shutdown()
                 contact.remove()
             })
+    }
+
+    /// Who works off what the log and other processes bring.
+    private static func followers(_ stores: Stores, _ parts: GatewayParts) -> [any Service] {
+        var services: [any Service] = [
+            CreditCompletion(
+                attribution: parts.attribution, leads: parts.leads, logger: Logger(label: "attribution")),
+            InstallFollowing(
+                follower: InstallFollower(parts.installs.installs), store: stores.events.store,
+                logger: Logger(label: "attribution")),
+        ]
+        if let redis = parts.jobs.redis { services.append(redis.queue) }
+        if stores.database.dialect == .postgres {
+            services.append(KeyFollowing(keys: stores.keys, logger: Logger(label: "keys")))
+        }
+        return services
     }
 
     /// What health is told beside what the database says of itself.
@@ -144,8 +153,7 @@ struct RunningServer {
             stores.jobs, database, redis: stores.runtime.redis, market: trade.market, exports: behaviour.exports,
             quarantine: stores.quarantine, attribution: logAttribution, installs: installs, links: links,
             fraud: fraud, uploader: uploader, budget: stores.runtime.roles.guards.budget, clock: clock,
-            registry: registry,
-            health: stores.health)
+            registry: registry, health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,

@@ -39,12 +39,12 @@ CREATE TABLE install_touches (
     PRIMARY KEY (org, app, event_id)
 ) STRICT;
 CREATE INDEX install_touches_time ON install_touches (org, at);
-CREATE INDEX install_touches_device ON install_touches (device_key, kind, at) WHERE device_key IS NOT NULL;
-CREATE INDEX install_touches_advertising ON install_touches (advertising_key, kind, at)
+CREATE INDEX install_touches_device ON install_touches (org, device_key, kind, at) WHERE device_key IS NOT NULL;
+CREATE INDEX install_touches_advertising ON install_touches (org, advertising_key, kind, at)
     WHERE advertising_key IS NOT NULL;
-CREATE INDEX install_touches_vendor ON install_touches (vendor_key, kind, at) WHERE vendor_key IS NOT NULL;
-CREATE INDEX install_touches_click ON install_touches (click_key, kind, at) WHERE click_key IS NOT NULL;
-CREATE INDEX install_touches_user ON install_touches (user_key, kind, at) WHERE user_key IS NOT NULL;
+CREATE INDEX install_touches_vendor ON install_touches (org, vendor_key, kind, at) WHERE vendor_key IS NOT NULL;
+CREATE INDEX install_touches_click ON install_touches (org, click_key, kind, at) WHERE click_key IS NOT NULL;
+CREATE INDEX install_touches_user ON install_touches (org, user_key, kind, at) WHERE user_key IS NOT NULL;
 
 -- Every install of the log, once. One that waits is matched by the next step of whoever follows the log.
 CREATE TABLE installs (
@@ -67,9 +67,9 @@ CREATE TABLE installs (
 ) STRICT;
 CREATE INDEX installs_waiting ON installs (received_at) WHERE state = 'waiting';
 CREATE INDEX installs_time ON installs (org, at, app, event_id);
-CREATE INDEX installs_device ON installs (device_key, at) WHERE device_key IS NOT NULL;
-CREATE INDEX installs_advertising ON installs (advertising_key, at) WHERE advertising_key IS NOT NULL;
-CREATE INDEX installs_vendor ON installs (vendor_key, at) WHERE vendor_key IS NOT NULL;
+CREATE INDEX installs_device ON installs (org, device_key, at) WHERE device_key IS NOT NULL;
+CREATE INDEX installs_advertising ON installs (org, advertising_key, at) WHERE advertising_key IS NOT NULL;
+CREATE INDEX installs_vendor ON installs (org, vendor_key, at) WHERE vendor_key IS NOT NULL;
 CREATE INDEX installs_event ON installs (org, event_id);
 
 -- What led to an install. A decision never changes: another one is another version.
