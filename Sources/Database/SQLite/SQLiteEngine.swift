@@ -48,6 +48,7 @@ final class SQLiteEngine: SQLEngine {
         groupSize = registry.histogram(.databaseGroup)
         do {
             writer = try DatabasePool(path: path, configuration: Self.configuration)
+            try writer.writeWithoutTransaction(Self.syncEveryCommit)
             watch = SQLiteWriteWatch(writer)
             readers = SQLiteReaders(path: path, configuration: Self.configuration)
             try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
@@ -60,6 +61,14 @@ final class SQLiteEngine: SQLEngine {
         } catch { throw SQLError.mapped(error) }
     }
 
+    /// GRDB turns the write-ahead log on after the configuration has been applied, and with it `synchronous = NORMAL`:
+    /// a commit would be answered before it is on the disk.
+    /// - Throws: `SQLError.unavailable` where the engine does not take the setting.
+    private static func syncEveryCommit(_ connection: GRDB.Database) throws {
+        try connection.execute(sql: "PRAGMA synchronous = FULL")
+        guard try Int.fetchOne(connection, sql: "PRAGMA synchronous") == 2 else { throw SQLError.unavailable }
+    }
+
     static var configuration: GRDB.Configuration {
         var configuration = GRDB.Configuration()
         configuration.busyMode = .timeout(5)
@@ -67,7 +76,7 @@ final class SQLiteEngine: SQLEngine {
         configuration.maximumReaderCount = 1
         configuration.foreignKeysEnabled = true
         configuration.prepareDatabase { connection in
-            try connection.execute(sql: "PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF")
+            try connection.execute(sql: "PRAGMA trusted_schema = OFF")
             _ = try Int64.fetchOne(connection, sql: "PRAGMA journal_size_limit = \(walBytesKept)")
         }
         return configuration
