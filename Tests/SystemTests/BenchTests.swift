@@ -11,8 +11,7 @@ import Testing
         _ area: String, _ arguments: [String]
     ) async throws -> (status: Int32, output: String) {
         try await AurumBinary.run(
-            ["bench", area] + arguments, directory: AurumBinary.root, within: .seconds(180),
-            readsErrors: !arguments.contains("--json"))
+            ["bench", area] + arguments, directory: AurumBinary.root, within: .seconds(180))
     }
 
     private func rows(_ output: String) throws -> [String: JSONValue] {

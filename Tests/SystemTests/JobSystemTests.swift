@@ -48,6 +48,7 @@ import Validation
         let deadline = ContinuousClock.now + .seconds(60)
         var made = try await admin.post("/v1/jobs/trial", ["count": 50])
         while made.status == 503, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(20))
             made = try await admin.post("/v1/jobs/trial", ["count": 50])
         }
         #expect(made.status == 200 && made.body["home"] == "redis", "\(made.text)")
@@ -56,6 +57,7 @@ import Validation
         #expect(command.status == 0 && command.output.contains("enqueued 5 jobs.trial in redis"), "\(command.output)")
         var done: [JSONValue] = []
         while done.count < 55, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(20))
             done = try await admin.get("/v1/jobs?type=jobs.trial&state=done&limit=200").body["jobs"]?.array ?? []
         }
         #expect(done.count == 55 && done.allSatisfy { $0["home"] == "redis" && $0["attempt"] == 1 })
@@ -65,6 +67,7 @@ import Validation
         try await redis.kill()
         var list = try await admin.get("/v1/jobs?limit=10")
         while list.body["unavailable"] != ["redis"], ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(20))
             list = try await admin.get("/v1/jobs?limit=10")
         }
         #expect(list.status == 200 && list.body["unavailable"] == ["redis"], "\(list.text)")
@@ -86,6 +89,7 @@ import Validation
         let deadline = ContinuousClock.now + .seconds(60)
         var done: [JSONValue] = []
         while done.isEmpty, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(20))
             done = try await admin.get("/v1/jobs?type=events.export&state=done").body["jobs"]?.array ?? []
         }
         let id = try #require(done.first?["id"]?.string)

@@ -245,13 +245,16 @@ import Validation
         await running.stop()
     }
 
-    @Test(arguments: [320, 390, 768])
+    @Test(arguments: [320, 390, 768, 1100])
     func `on a narrow screen every page keeps its menu and nothing runs off its side`(width: Int) async throws {
         let running = try await Running()
         try await running.send(Self.shopEvents())
         try await running.browser.resize(width: width)
         try await running.signIn(to: "/dashboard")
-        for page in ["/dashboard", "/explore", "/live", Self.funnel] {
+        for page in [
+            "/dashboard", "/campaigns", "/cohorts", "/uploads", "/fraud", "/explore", "/live", Self.funnel, "/jobs",
+            "/database",
+        ] {
             try await running.browser.open(running.url + page)
             try await running.browser.wait(
                 for: "the menu of \(page)",

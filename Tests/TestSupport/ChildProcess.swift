@@ -101,13 +101,14 @@ package enum AurumBinary {
             .deletingLastPathComponent().path
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end. Output that is asked for as JSON is read without the log lines beside it.
     package static func run(
         _ arguments: [String], environment: [String: String] = [:], directory: String? = nil,
-        within: Duration = .seconds(60), readsErrors: Bool = true
+        within: Duration = .seconds(60)
     ) async throws -> (status: Int32, output: String) {
         let process = try ChildProcess(
-            path, arguments, environment: environment, directory: directory, readsErrors: readsErrors)
+            path, arguments, environment: environment, directory: directory,
+            readsErrors: !arguments.contains("--json"))
         let status = try await process.exit(within: within)
         return (status, process.output)
     }

@@ -30,16 +30,11 @@ package struct InstallKeys: Sendable, Equatable {
 
     /// Bytes of the longest identifier that is looked at.
     package static let bytesMax = 500
-    private static let placeholders: Set<String> = [
-        "null", "undefined", "none", "nan", "-1", "guest", "anonymous", "unknown", "true", "false", "[object object]",
-    ]
 
-    /// Whether a value tells one from another: not empty, no word that stands for nothing, not all zeros.
+    /// Whether a value tells one from another: not empty, no word that stands for nothing, not all zeros. Click ids are
+    /// longer than what identities are linked by.
     package static func isUsable(_ value: String) -> Bool {
-        guard !value.isEmpty, value.utf8.count <= bytesMax, !value.utf8.contains(0) else { return false }
-        // Zeros, hyphens and blanks name nobody: what phones give where advertising is limited.
-        guard value.utf8.contains(where: { $0 != 0x30 && $0 != 0x2d && $0 != 0x20 }) else { return false }
-        return value.utf8.count > 20 || !placeholders.contains(value.lowercased())
+        value.utf8.count <= bytesMax && !value.utf8.contains(0) && !NeverLinked.isPlaceholder(value)
     }
 
     /// nil for a value that is none. Identifiers of devices are the same in either case.
@@ -63,13 +58,8 @@ package struct InstallKeys: Sendable, Equatable {
 
 /// Click ids in texts of queries.
 package enum ClickIDs {
-    /// Of Aurum's own redirects.
-    package static let own = "aurum_click"
     /// Names of a click id in an install referrer or the address that opened an app, ours first.
-    private static let names = [
-        own, "click_id", "clickid", "gclid", "gbraid", "wbraid", "fbclid", "ttclid", "msclkid", "twclid", "sccid",
-        "li_fat_id", "rdt_cid", "epik", "dclid",
-    ]
+    private static let names = [AdvertisingLink.own, "click_id", "clickid"] + AdvertisingLink.clickIDNames
 
     /// The click id in Play's install referrer: a query, perhaps escaped once more as a whole.
     package static func inReferrer(_ text: String?) -> String? {

@@ -51,7 +51,6 @@ package struct InstallWish: Sendable, Equatable {
 extension InstallAttribution {
     /// How long touches that were brought back stay without a further word.
     private static let heldFor: Duration = .seconds(3600)
-    private static let decidedEach = 100
 
     /// Reads the log once more and decides every install of a time range anew. What comes out otherwise than before is
     /// a new version; the old ones stay readable. May be given up and begun again at any moment.
@@ -91,7 +90,8 @@ extension InstallAttribution {
         var mark: InstallPageMark?
         while true {
             try await stay()
-            let page = try await store.page(org: org, from: from, to: to, after: mark, limit: Self.decidedEach)
+            let page = try await store.page(
+                org: org, from: from, to: to, after: mark, limit: InstallFollower.decidedEach)
             guard let last = page.last else { break }
             changed += try await decide(page, cause: "recomputed \(run.hex)")
             looked += page.count

@@ -185,7 +185,8 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         if event.type == .install {
             guard at >= bounds.installs.from, at < bounds.installs.to else { return }
             batch.installs.append(SeenInstall(event, place))
-        } else if bounds.touches.contains(at), !event.refusesAdvertising, let touch = SeenTouch(event, place) {
+        } else if bounds.touches.contains(at), !event.advertisingConsent.isRefused, let touch = SeenTouch(event, place)
+        {
             batch.touches.append(touch)
         }
     }
@@ -226,7 +227,7 @@ extension SeenInstall {
         facts.installReferrer = event.installReferrer
         facts.deepLinkClickID = ClickIDs.inAddress(event.url)
         // A click id that the event does not name itself is that of its address.
-        facts.clickID = event.raw.contains("\"click_id\"") ? event.clickID : nil
+        facts.clickID = event.json["click_id"] == nil ? nil : event.clickID
         let origin = OriginFacts(event)
         (facts.addressHash, facts.userAgent, facts.system) = (origin.addressHash, origin.userAgent, origin.system)
         facts.addressNetwork = origin.addressNetwork
@@ -261,12 +262,6 @@ private struct OriginFacts {
 }
 
 extension StoredEvent {
-    /// Advertising was denied, or Global Privacy Control is on.
-    fileprivate var refusesAdvertising: Bool {
-        let (ads, gpc) = (consent?["ads"], consent?["gpc"])
-        return ads == "denied" || ads == .bool(false) || gpc == .bool(true) || gpc == "true"
-    }
-
     /// Whether `context`, its device, or `props` say a thing is so.
     fileprivate func says(_ name: String) -> Bool {
         context?[name] == .bool(true) || context?["device"]?[name] == .bool(true) || props?[name] == .bool(true)

@@ -110,14 +110,16 @@ package struct ShortLink: Sendable, Equatable {
             let told = Self.campaignParameters.reduce(webURL) { address, pair in
                 campaign[pair.name].flatMap { RedirectTarget(address)?.adding(pair.parameter, $0) } ?? address
             }
-            return RedirectTarget(told)?.adding(ClickIDs.own, click)
+            return RedirectTarget(told)?.adding(AdvertisingLink.own, click)
         case .ios:
-            return ios.flatMap { RedirectTarget("https://apps.apple.com/app/id\($0.id)")?.adding(ClickIDs.own, click) }
+            return ios.flatMap {
+                RedirectTarget("https://apps.apple.com/app/id\($0.id)")?.adding(AdvertisingLink.own, click)
+            }
         case .android:
             guard let android else { return nil }
-            var referrer = "\(ClickIDs.own)=\(Self.escaped(click))"
+            var referrer = "\(AdvertisingLink.own)=\(click.percentEncoded)"
             for (name, parameter) in Self.campaignParameters {
-                if let value = campaign[name] { referrer += "&\(parameter)=\(Self.escaped(value))" }
+                if let value = campaign[name] { referrer += "&\(parameter)=\(value.percentEncoded)" }
             }
             // Play hands the referrer to the app that it installs.
             return RedirectTarget("https://play.google.com/store/apps/details?id=\(android.id)")?
@@ -138,14 +140,7 @@ package struct ShortLink: Sendable, Equatable {
                 }
             pairs.append((parameter, value))
         }
-        return pairs.map { "\($0.0)=\(Self.escaped($0.1))" }.joined(separator: "&")
-    }
-
-    private static let plain = CharacterSet(
-        charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-
-    private static func escaped(_ text: String) -> String {
-        text.addingPercentEncoding(withAllowedCharacters: plain) ?? ""
+        return pairs.map { "\($0.0)=\($0.1.percentEncoded)" }.joined(separator: "&")
     }
 
     /// The slug that an address would name on a server of links, whatever its host; nil for other addresses.

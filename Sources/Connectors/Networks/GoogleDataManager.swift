@@ -228,7 +228,7 @@ actor GoogleTokens {
         }
         let form = [
             ("grant_type", "refresh_token"), ("client_id", id), ("client_secret", secret), ("refresh_token", refresh),
-        ].map { "\($0)=\(Self.escaped($1))" }.joined(separator: "&")
+        ].map { "\($0)=\($1.percentEncoded)" }.joined(separator: "&")
         let isStandard = target.settings.endpoint == UploadSettings.endpoint(.google)
         let url = isStandard ? Self.standard : target.settings.endpoint + "/token"
         let exchange = await caller.post(
@@ -244,11 +244,5 @@ actor GoogleTokens {
             kept[target.id] = Kept(refreshToken: refresh, token: token, until: clock.now + .seconds(seconds))
             return .token(token)
         }
-    }
-
-    private static func escaped(_ text: String) -> String {
-        let unreserved = CharacterSet(
-            charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-        return text.addingPercentEncoding(withAllowedCharacters: unreserved) ?? ""
     }
 }

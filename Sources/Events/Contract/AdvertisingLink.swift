@@ -1,5 +1,8 @@
 /// Click ids and campaign parameters of a URL.
-enum AdvertisingLink {
+package enum AdvertisingLink {
+    /// The parameter under which Aurum's own redirects hand a click id on.
+    package static let own = "aurum_click"
+
     /// What a network that sets a click id sells.
     enum Medium: Sendable { case search, social, display, affiliate, own }
 
@@ -12,6 +15,9 @@ enum AdvertisingLink {
         ("ScCid", "snapchat", .social), ("rdt_cid", "reddit", .social), ("epik", "pinterest", .social),
         ("yclid", "yandex", .search), ("irclickid", "impact", .affiliate), ("aurum_click", "aurum", .own),
     ]
+
+    /// The parameters, as networks spell them.
+    package static let clickIDNames = clickIDs.map { "\($0.parameter)" }
 
     /// Whether a URL carries a click id or a campaign parameter. Looks at names only; allocates nothing.
     static func carriesCampaign(_ bytes: UnsafePointer<UInt8>, _ count: Int) -> Bool {

@@ -46,6 +46,18 @@ package struct AdvertisingConsent: Sendable, Equatable {
     }
 }
 
+extension StoredEvent {
+    /// What the event says of advertising.
+    package var advertisingConsent: AdvertisingConsent {
+        func word(_ name: String) -> String? {
+            consent?[name].flatMap { $0.string ?? $0.bool.map { $0 ? "true" : "false" } }
+        }
+        var said = AdvertisingConsent()
+        said.add(ads: word("ads"), gpc: word("gpc"))
+        return said
+    }
+}
+
 extension EventLog {
     /// The last decision of a person, whoever of its linked identifiers took it.
     package func consent(
@@ -74,9 +86,7 @@ extension EventLog {
         var newest: AdvertisingConsent?
         for event in try await store.events(filter) {
             guard event.at > newest?.at ?? Timestamp(microseconds: .min) else { continue }
-            var consent = AdvertisingConsent()
-            consent.add(
-                ads: event.consent?["ads"]?.string, gpc: event.consent?["gpc"]?.bool == true ? "true" : nil)
+            var consent = event.advertisingConsent
             guard consent != AdvertisingConsent() else { continue }
             consent.at = event.at
             newest = consent

@@ -1,3 +1,5 @@
+internal import AurumCore
+
 /// Where a click may lead: an `http` or `https` address whose host is one of the app's.
 package struct RedirectTarget: Sendable, Equatable {
     /// The address, with bytes that must not stand in a header percent-escaped.
@@ -91,23 +93,7 @@ package struct RedirectTarget: Sendable, Equatable {
             return text
         }
         let separator = query.count == 1 ? "?" : query[1].isEmpty || query[1].hasSuffix("&") ? "" : "&"
-        let escaped = Self.queryValue(value)
-        return page + separator + name + "=" + escaped + (parts.count == 2 ? "#" + parts[1] : "")
-    }
-
-    private static func queryValue(_ value: String) -> String {
-        let digits = Array("0123456789ABCDEF".utf8)
-        var bytes: [UInt8] = []
-        for byte in value.utf8 {
-            let isPlain =
-                (48...57).contains(byte) || (97...122).contains(byte | 0x20) || [0x2d, 0x2e, 0x5f, 0x7e].contains(byte)
-            if isPlain {
-                bytes.append(byte)
-            } else {
-                bytes += [UInt8(ascii: "%"), digits[Int(byte >> 4)], digits[Int(byte & 15)]]
-            }
-        }
-        return String(decoding: bytes, as: UTF8.self)
+        return page + separator + name + "=" + value.percentEncoded + (parts.count == 2 ? "#" + parts[1] : "")
     }
 
     /// The host, with its port, of a web origin such as `https://www.example.com`.

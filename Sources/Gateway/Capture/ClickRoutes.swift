@@ -11,7 +11,7 @@ struct ClickRoutes: Sendable {
     let desk: CaptureDesk
 
     /// The parameter under which the click id travels on. The enrichment knows it as ours.
-    static let parameter = "aurum_click"
+    static let parameter = AdvertisingLink.own
 
     func register(in book: RouteBook) {
         book.get(

@@ -10,11 +10,13 @@ extension CheckList {
             source: "query tracking", body: statements)
     ]
 
-    /// Judges everything that the checks before it asked for.
-    static let repeatedStatements = Check(
-        id: "D02", title: "no request asks the database the same thing again and again", phase: "integration",
-        suites: ["database"], threshold: "no statement more than 20 times in one request, whatever ran before",
-        source: "query tracking", body: repeated)
+    /// Judges everything that the checks before it asked for; those that end the server come after it.
+    static let repeatedStatements = [
+        Check(
+            id: "D02", title: "no request asks the database the same thing again and again", phase: "integration",
+            suites: ["database"], threshold: "no statement more than 20 times in one request, whatever ran before",
+            source: "query tracking", body: repeated)
+    ]
 
     @Sendable private static func repeated(_ context: CheckContext, _ findings: Findings) async throws {
         let org = try await context.organisation("d02")

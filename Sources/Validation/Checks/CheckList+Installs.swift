@@ -13,7 +13,7 @@ extension CheckList {
     }
 
     @Sendable static func installs(_ context: CheckContext, _ findings: Findings) async throws {
-        let org = try await context.organisation("a04")
+        let org = try await context.organisation("a05")
         var random = SeededRandom(seed: context.seed)
         var (events, known): ([JSONValue], [KnownInstall]) = ([], [])
         let now = SystemWallClock().now

@@ -21,8 +21,7 @@ extension CheckList {
             id: "O1", title: "what was sent is what is there", phase: "integration", suites: ["events"],
             threshold:
                 "sent = stored + duplicate + quarantined + bot + late + refused + unanswered; acknowledged ids found",
-            source: "oracle", profiles: Set(ValidationProfile.allCases), body: accountedFor),
-        repeatedStatements,
+            source: "oracle", profiles: Set(ValidationProfile.allCases), body: accountedFor)
     ]
 
     @Sendable private static func sustained(_ context: CheckContext, _ findings: Findings) async throws {

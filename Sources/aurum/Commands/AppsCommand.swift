@@ -89,7 +89,7 @@ struct AppsCommand: AsyncParsableCommand {
     }
 
     static func path(_ app: String) -> String {
-        "/v1/apps/\(ServerClient.escaped(app))"
+        "/v1/apps/\(app.percentEncoded)"
     }
 
     /// The server's answer, or that of the folder when no server runs.

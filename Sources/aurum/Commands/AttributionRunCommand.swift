@@ -96,7 +96,7 @@ extension AttributionCommand {
             guard let dimension = LogDimension(rawValue: by) else {
                 throw ValidationError("--by is channel, campaign or day")
             }
-            var path = "/v1/attribution/log-report?conversion=\(ServerClient.escaped(conversion))"
+            var path = "/v1/attribution/log-report?conversion=\(conversion.percentEncoded)"
             path += "&model=\(wanted.name)&group_by=\(dimension.rawValue)"
             if let version { path += "&version=\(version)" }
             let (org, conversion, version) = (place.org, conversion, version)
@@ -151,7 +151,7 @@ extension AttributionCommand {
                 guard let data = FileManager.default.contents(atPath: file),
                     let body = try? JSONDecoder().decode(JSONValue.self, from: data), body.object != nil
                 else { throw CommandFailure("\(file) is no file with one JSON object") }
-                let path = "/v1/attribution/conversions/\(ServerClient.escaped(save))"
+                let path = "/v1/attribution/conversions/\(save.percentEncoded)"
                 let answer = try await place.ask("PUT", path, body) { attribution in
                     try await attribution.definitions.save(body, name: save, org: org, now: SystemWallClock().now).json
                         ?? .null
@@ -159,7 +159,7 @@ extension AttributionCommand {
                 return try Output.json(answer)
             }
             if let remove {
-                let path = "/v1/attribution/conversions/\(ServerClient.escaped(remove))"
+                let path = "/v1/attribution/conversions/\(remove.percentEncoded)"
                 _ = try await place.ask("DELETE", path) { attribution in
                     try await attribution.definitions.remove(name: remove, org: org)
                     return .null

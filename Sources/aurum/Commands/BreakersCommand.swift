@@ -61,7 +61,7 @@ struct BreakersCommand: AsyncParsableCommand {
     }
 
     private static func turn(_ word: String, _ name: String, _ options: ConfigurationOptions) async throws {
-        _ = try await client(options).call("POST", "/v1/breakers/\(ServerClient.escaped(name))/\(word)")
+        _ = try await client(options).call("POST", "/v1/breakers/\(name.percentEncoded)/\(word)")
         Output.line("\(name): \(word)d")
     }
 }

@@ -40,7 +40,7 @@ struct EventsCommand: AsyncParsableCommand {
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 var path = "/v1/events?limit=\(limit)"
                 if let trace { path += "&trace_id=\(trace.hex)" }
-                if let name { path += "&name=\(ServerClient.escaped(name))" }
+                if let name { path += "&name=\(name.percentEncoded)" }
                 let answer = try await ServerClient(contact: contact).call("GET", path)
                 for event in answer["events"]?.array ?? [] { Output.line(event.canonical) }
                 return
@@ -70,7 +70,7 @@ struct EventsCommand: AsyncParsableCommand {
         func run() async throws {
             let configuration = try await options.read()
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let path = "/v1/events/\(ServerClient.escaped(id))/outcome?app=\(ServerClient.escaped(app))"
+                let path = "/v1/events/\(id.percentEncoded)/outcome?app=\(app.percentEncoded)"
                 let answer = try await ServerClient(contact: contact).call("GET", path)
                 return Output.line(answer.canonical)
             }
@@ -96,7 +96,7 @@ struct EventsCommand: AsyncParsableCommand {
         func run() async throws {
             let configuration = try await options.read()
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let path = "/v1/receipts/\(ServerClient.escaped(receipt))"
+                let path = "/v1/receipts/\(receipt.percentEncoded)"
                 return Output.line(try await ServerClient(contact: contact).call("GET", path).canonical)
             }
             let (receipt, org) = (receipt, org)

@@ -13,7 +13,7 @@ struct FraudCommand: AsyncParsableCommand {
 
     /// A question to a running server, as a table or as JSON.
     struct Question: ParsableArguments {
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Flag(name: .long, help: "Print the answer as JSON.")
         var json = false
 
@@ -70,15 +70,11 @@ struct FraudCommand: AsyncParsableCommand {
         var limit = 50
 
         func run() async throws {
-            var path = "verdicts?limit=\(limit)"
-            let given = [
-                ("subject", subject), ("code", code), ("outcome", outcome), ("publisher", publisher), ("from", from),
-                ("to", to), ("history", history ? "true" : nil),
-            ]
-            for (name, value) in given {
-                if let value { path += "&\(name)=\(ServerClient.escaped(value))" }
-            }
-            try question.print(try await question.call("GET", path)) { answer in
+            let query = ServerClient.query([
+                ("limit", "\(limit)"), ("subject", subject), ("code", code), ("outcome", outcome),
+                ("publisher", publisher), ("from", from), ("to", to), ("history", history ? "true" : nil),
+            ])
+            try question.print(try await question.call("GET", "verdicts" + query)) { answer in
                 FraudCommand.table(
                     answer, "verdicts",
                     ["at", "subject", "install", "touch", "publisher", "outcome", "codes", "reason", "stage"]
@@ -127,8 +123,8 @@ struct FraudCommand: AsyncParsableCommand {
         var limit = 50
 
         func run() async throws {
-            let path = "proposals?limit=\(limit)" + (state.map { "&state=\(ServerClient.escaped($0))" } ?? "")
-            try question.print(try await question.call("GET", path)) { answer in
+            let query = ServerClient.query([("limit", "\(limit)"), ("state", state)])
+            try question.print(try await question.call("GET", "proposals" + query)) { answer in
                 FraudCommand.table(
                     answer, "proposals",
                     ["id", "state", "action", "app", "network", "publisher", "installs", "rejected", "share"]
@@ -156,7 +152,7 @@ struct FraudCommand: AsyncParsableCommand {
 
         func run() async throws {
             let answer = try await question.call(
-                "POST", "proposals/\(ServerClient.escaped(id))", ["decision": .string(decision.rawValue)])
+                "POST", "proposals/\(id.percentEncoded)", ["decision": .string(decision.rawValue)])
             try question.print(answer) { ["\(TextTable.cell($0["publisher"])): \(TextTable.cell($0["state"]))"] }
         }
     }
@@ -216,7 +212,7 @@ struct FraudCommand: AsyncParsableCommand {
 
         func run() async throws {
             if let remove {
-                let answer = try await question.call("DELETE", "lists/\(ServerClient.escaped(remove))")
+                let answer = try await question.call("DELETE", "lists/\(remove.percentEncoded)")
                 return try question.print(answer) { _ in ["removed"] }
             }
             if !add.isEmpty {

@@ -3,16 +3,15 @@ internal import AurumCore
 
 /// What the commands about growth have in common: one question to a running server, a table or JSON.
 private struct GrowthAnswer {
-    let target: SpendCommand.Target
+    let target: ServerTarget
     let json: Bool
 
     /// - Parameters:
     ///   - query: parameters in order; those without a value are left out.
     ///   - text: the answer for people.
     func print(_ path: String, _ query: [(String, String?)], _ text: (JSONValue) -> [String]) async throws {
-        let parameters = query.compactMap { name, value in value.map { "\(name)=\(ServerClient.escaped($0))" } }
         let answer = try await target.client().call(
-            "GET", "/v1/attribution/\(path)" + (parameters.isEmpty ? "" : "?" + parameters.joined(separator: "&")))
+            "GET", "/v1/attribution/\(path)" + ServerClient.query(query))
         if json { return try Output.json(answer) }
         for line in text(answer) { Output.line(line) }
     }
@@ -33,7 +32,7 @@ extension AttributionCommand {
             abstract: "What a result of a campaign costs at which daily spend, and how near it is to its ceiling.",
             discussion: "Example: aurum attribution saturation nyc-solar-brand --on installs")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "The campaign's name or id.")
         var campaign: String
         @Option(name: .long, help: "installs, conversions or leads.")
@@ -92,7 +91,7 @@ extension AttributionCommand {
             abstract: "People by the period of their first lead or sale: what they cost and earned.",
             discussion: "Example: aurum attribution cohorts --by month --group-by channel --days 365")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "leads or conversions.")
         var on = "leads"
         @Option(name: .long, help: "day, week or month.")
@@ -143,7 +142,7 @@ extension AttributionCommand {
             abstract: "How many of those who came from a campaign come back.",
             discussion: "Example: aurum attribution retention nyc-solar-brand --by week")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "The campaign's name; all unless told.")
         var campaign: String?
         @Option(name: .long, help: "What they began with: visit, install or conversion.")
@@ -185,7 +184,7 @@ extension AttributionCommand {
             abstract: "What could be changed about daily budgets. It changes nothing.",
             discussion: "Example: aurum attribution advice --maturity-days 14")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "Credit model.")
         var model = "last"
         @Option(name: .long, help: "Days after which earnings are final; the longest return window unless told.")
@@ -221,7 +220,7 @@ extension AttributionCommand {
             abstract: "What networks claim beside what is credited to them.",
             discussion: "Example: aurum attribution claims --days 30 --against leads")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "conversions or leads.")
         var against = "conversions"
         @Option(name: .long, help: "Credit model.")

@@ -23,10 +23,10 @@ struct IdentityCommand: AsyncParsableCommand {
             let configuration = try await options.read()
             let (identifier, org) = (identifier.identifier, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let value = ServerClient.escaped(identifier.value)
+                let value = identifier.value.percentEncoded
                 let path =
                     "/v1/identity?namespace=\(identifier.namespace.name)&value=\(value)"
-                    + "&org=\(ServerClient.escaped(org))"
+                    + "&org=\(org.percentEncoded)"
                 return Output.line(try await ServerClient(contact: contact).call("GET", path).canonical)
             }
             try await EventsCommand.withLog(configuration) { log in
@@ -53,7 +53,7 @@ struct IdentityCommand: AsyncParsableCommand {
             let (a, b, reason, org) = (first.identifier, second.identifier, reason, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 let answer = try await ServerClient(contact: contact).call(
-                    "POST", "/v1/identity/merge?org=\(ServerClient.escaped(org))",
+                    "POST", "/v1/identity/merge?org=\(org.percentEncoded)",
                     body: ["a": a.json, "b": b.json, "reason": .string(reason)])
                 return Output.line(answer["merge_id"]?.string ?? "")
             }
@@ -83,7 +83,7 @@ struct IdentityCommand: AsyncParsableCommand {
             let (reason, org) = (reason, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 _ = try await ServerClient(contact: contact).call(
-                    "POST", "/v1/identity/unmerge?org=\(ServerClient.escaped(org))",
+                    "POST", "/v1/identity/unmerge?org=\(org.percentEncoded)",
                     body: ["merge_id": .string(id.text), "reason": .string(reason)])
             } else {
                 try await EventsCommand.withLog(configuration) { log in
@@ -115,7 +115,7 @@ struct IdentityCommand: AsyncParsableCommand {
             let (identifier, org) = (identifier.identifier, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 let answer = try await ServerClient(contact: contact).call(
-                    "POST", "/v1/identity/erase?org=\(ServerClient.escaped(org))", body: identifier.json)
+                    "POST", "/v1/identity/erase?org=\(org.percentEncoded)", body: identifier.json)
                 return Output.line(answer.canonical)
             }
             try await EventsCommand.withGovernedLog(configuration) { log, policies, _ in

@@ -17,11 +17,6 @@ extension AttributionCommand {
 
             var pairs: [(String, String?)] { [("from", from), ("to", to)] }
         }
-
-        static func query(_ pairs: [(String, String?)]) -> String {
-            let parameters = pairs.compactMap { name, value in value.map { "\(name)=\(ServerClient.escaped($0))" } }
-            return parameters.isEmpty ? "" : "?" + parameters.joined(separator: "&")
-        }
     }
 }
 
@@ -31,7 +26,7 @@ extension AttributionCommand.Installs {
             abstract: "Installs with what led to each, newest first.",
             discussion: "Example: aurum attribution installs list --from 2026-11-01 --method device_id")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @OptionGroup var range: Range
         @Option(name: .long, help: "device_id, click_id, install_referrer, deep_link, user_id or organic.")
         var method: String?
@@ -50,7 +45,7 @@ extension AttributionCommand.Installs {
                     ("method", method), ("campaign", campaign), ("limit", "\(limit)"), ("after", after),
                 ]
             let answer = try await target.client().call(
-                "GET", "/v1/attribution/installs" + AttributionCommand.Installs.query(pairs))
+                "GET", "/v1/attribution/installs" + ServerClient.query(pairs))
             if json { return try Output.json(answer) }
             var rows = [["at", "install", "method", "campaign", "network", "fraud", "reinstall"]]
             for one in answer["installs"]?.array ?? [] {
@@ -70,7 +65,7 @@ extension AttributionCommand.Installs {
             abstract: "One install by its event id: touch, method, and why other touches lost.",
             discussion: "Example: aurum attribution installs show install-7f3a --version 1")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "The event id of the install.")
         var id: String
         @Option(name: .long, help: "Where several apps have one of this id.")
@@ -80,9 +75,9 @@ extension AttributionCommand.Installs {
 
         func run() async throws {
             let pairs = [("app", app), ("version", version.map { "\($0)" })]
-            let path = "/v1/attribution/installs/\(ServerClient.escaped(id))"
+            let path = "/v1/attribution/installs/\(id.percentEncoded)"
             try Output.json(
-                try await target.client().call("GET", path + AttributionCommand.Installs.query(pairs)))
+                try await target.client().call("GET", path + ServerClient.query(pairs)))
         }
     }
 
@@ -91,14 +86,14 @@ extension AttributionCommand.Installs {
             abstract: "Installs by campaign: all, organic, reinstalls, rejected and suspect ones.",
             discussion: "Example: aurum attribution installs campaigns --from 2026-11-01")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @OptionGroup var range: Range
         @Flag(name: .long, help: "Print the answer as JSON.")
         var json = false
 
         func run() async throws {
             let answer = try await target.client().call(
-                "GET", "/v1/attribution/installs/campaigns" + AttributionCommand.Installs.query(range.pairs))
+                "GET", "/v1/attribution/installs/campaigns" + ServerClient.query(range.pairs))
             if json { return try Output.json(answer) }
             let names = ["installs", "organic", "reinstalls", "rejected", "suspect", "by_view"]
             var rows = [["campaign"] + names]
@@ -118,7 +113,7 @@ extension AttributionCommand.Installs {
                 new version; the old one stays. Example: aurum attribution installs recompute --from 2026-11-01
                 """)
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @OptionGroup var range: Range
         @Flag(name: .long, help: "Credit the log anew when it is done.")
         var credit = false

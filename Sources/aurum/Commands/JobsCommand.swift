@@ -42,7 +42,7 @@ struct JobsCommand: AsyncParsableCommand {
             guard (1...JobLimits.listMax).contains(limit) else { throw ValidationError("--limit is 1 to 200") }
             var path = "/v1/jobs?limit=\(limit)"
             for (name, value) in [("state", state), ("type", type)] {
-                if let value { path += "&\(name)=\(ServerClient.escaped(value))" }
+                if let value { path += "&\(name)=\(value.percentEncoded)" }
             }
             let (org, state, type, limit) = (place.org, state, type, limit)
             let answer = try await JobsCommand.ask(place, "GET", path, nil) { desk in

@@ -111,7 +111,7 @@ struct KeysCommand: AsyncParsableCommand {
             let keys: [KeySummary]
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 let answer = try await ServerClient(contact: contact).call(
-                    "GET", "/v1/keys?org=\(ServerClient.escaped(org))")
+                    "GET", "/v1/keys?org=\(org.percentEncoded)")
                 let data = Data((answer["keys"] ?? .array([])).canonical.utf8)
                 keys = try JSONDecoder().decode([KeySummary].self, from: data)
             } else {

@@ -16,7 +16,7 @@ struct LinksCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Make a link. The host of --web must be one of the app's redirect_hosts.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "Where browsers and expired links lead.")
         var web: String
         @Option(name: .long, help: "3 to 64 of a-z, 0-9, - and _; made up unless told.")
@@ -74,7 +74,7 @@ struct LinksCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Links, newest first.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "1 to 1000.")
         var limit = 100
         @Option(name: .long, help: "The slug that the page before ended with.")
@@ -83,7 +83,7 @@ struct LinksCommand: AsyncParsableCommand {
         var json = false
 
         func run() async throws {
-            let query = AttributionCommand.Installs.query([("limit", "\(limit)"), ("after", after)])
+            let query = ServerClient.query([("limit", "\(limit)"), ("after", after)])
             let answer = try await target.client().call("GET", "/v1/links" + query)
             if json { return try Output.json(answer) }
             var rows = [["slug", "campaign", "web", "ios", "android", "expires"]]
@@ -102,12 +102,12 @@ struct LinksCommand: AsyncParsableCommand {
     struct Delete: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Remove a link; its clicks stay.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "The link's slug.")
         var slug: String
 
         func run() async throws {
-            _ = try await target.client().call("DELETE", "/v1/links/\(ServerClient.escaped(slug))")
+            _ = try await target.client().call("DELETE", "/v1/links/\(slug.percentEncoded)")
             Output.line("\(slug) leads nowhere any more")
         }
     }

@@ -34,7 +34,7 @@ struct QuarantineCommand: AsyncParsableCommand {
 
         var query: String {
             (document.object ?? [:]).sorted { $0.key < $1.key }.map { name, value in
-                "&\(name)=\(ServerClient.escaped(value.string ?? ""))"
+                "&\(name)=\((value.string ?? "").percentEncoded)"
             }.joined()
         }
     }

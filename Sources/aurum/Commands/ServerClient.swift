@@ -18,13 +18,10 @@ struct ServerClient {
         return HTTPClient(configuration: configuration)
     }()
 
-    /// The unreserved characters of RFC 3986.
-    private static let unreserved = CharacterSet(
-        charactersIn: "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-
-    /// A text as it stands in a path or a query.
-    static func escaped(_ text: String) -> String {
-        text.addingPercentEncoding(withAllowedCharacters: unreserved) ?? ""
+    /// The parameters of a query that have values, with the question mark; empty without any.
+    static func query(_ parameters: [(String, String?)]) -> String {
+        let given = parameters.compactMap { name, value in value.map { "\(name)=\($0.percentEncoded)" } }
+        return given.isEmpty ? "" : "?" + given.joined(separator: "&")
     }
 
     /// Sends a request; what keeps the server from answering becomes a sentence.

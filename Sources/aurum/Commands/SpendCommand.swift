@@ -9,30 +9,6 @@ struct SpendCommand: AsyncParsableCommand {
         commandName: "spend", abstract: "Import what campaigns cost, and see what they earned.",
         subcommands: [Import.self, Template.self, Report.self])
 
-    /// A running server: the one of the data folder, or another with a key.
-    struct Target: ParsableArguments {
-        @OptionGroup var options: ConfigurationOptions
-        @Option(name: .long, help: "Server to ask, with a key in AURUM_KEY.")
-        var url: String?
-
-        func client() async throws -> ServerClient {
-            if let url {
-                guard let key = ProcessInfo.processInfo.environment["AURUM_KEY"], !key.isEmpty else {
-                    throw ValidationError("--url needs a key in AURUM_KEY")
-                }
-                return ServerClient(
-                    contact: ServerContact(url: url, token: key, pid: 0), timeout: SpendCommand.timeout)
-            }
-            let configuration = try await options.read()
-            guard let contact = ServerContact.read(folder: configuration.dataDirectory) else {
-                throw CommandFailure("no server runs on \(configuration.dataDirectory); start one with aurum serve")
-            }
-            return ServerClient(contact: contact, timeout: SpendCommand.timeout)
-        }
-    }
-
-    /// A million rows on a busy machine.
-    private static let timeout = TimeAmount.minutes(10)
     /// What the server takes.
     private static let bytesMax = 64 << 20
 
@@ -48,7 +24,7 @@ struct SpendCommand: AsyncParsableCommand {
 
         enum OnError: String, ExpressibleByArgument, CaseIterable { case stop, skip }
 
-        @OptionGroup var target: Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "The file, or - for standard input.")
         var file: String
         @Option(name: .long, help: "stop: one bad row stores nothing. skip: the other rows are stored.")
@@ -61,7 +37,7 @@ struct SpendCommand: AsyncParsableCommand {
         func run() async throws {
             let body = try body()
             var path = "/v1/spend?on_error=\(onError.rawValue)"
-            if let timezone { path += "&timezone=\(ServerClient.escaped(timezone))" }
+            if let timezone { path += "&timezone=\(timezone.percentEncoded)" }
             let type = file.hasSuffix(".json") ? "application/json" : "text/csv"
             let answer = try await target.client().call("POST", path, body, type: type)
             if json { return try Output.json(answer) }
@@ -112,7 +88,7 @@ struct SpendCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print a CSV file to fill in, with a row for each campaign the server knows.")
 
-        @OptionGroup var target: Target
+        @OptionGroup var target: ServerTarget
 
         func run() async throws {
             Output.line(try await target.client().text("/v1/spend/template.csv").trimmingCharacters(in: .newlines))
@@ -124,7 +100,7 @@ struct SpendCommand: AsyncParsableCommand {
             abstract: "Print spend, revenue and ROAS as CSV.",
             discussion: "Example: aurum spend report --model linear --by channel --days 30")
 
-        @OptionGroup var target: Target
+        @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "Credit model.")
         var model = "last"
         @Option(name: .long, help: "campaign, source, medium, channel, network or day.")
@@ -133,8 +109,8 @@ struct SpendCommand: AsyncParsableCommand {
         var days: Int?
 
         func run() async throws {
-            var path = "/v1/attribution/report?format=csv&model=\(ServerClient.escaped(model))"
-            path += "&group_by=\(ServerClient.escaped(by))"
+            var path = "/v1/attribution/report?format=csv&model=\(model.percentEncoded)"
+            path += "&group_by=\(by.percentEncoded)"
             if let days { path += "&days=\(days)" }
             Output.line(try await target.client().text(path).trimmingCharacters(in: .newlines))
         }

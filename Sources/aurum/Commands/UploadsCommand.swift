@@ -16,7 +16,7 @@ struct UploadsCommand: AsyncParsableCommand {
     struct Destinations: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Where conversions are sent, one a line.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Flag(name: .long, help: "Print the answer as JSON.")
         var json = false
 
@@ -83,7 +83,7 @@ struct UploadsCommand: AsyncParsableCommand {
                 Example: aurum uploads add meta 123456789012345 --name "Solar, Meta" --sale Purchase --credentials token
                 """)
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "meta or google.")
         var network: String
         @Argument(help: "Meta: the pixel's id. Google: the id of the account.")
@@ -106,7 +106,7 @@ struct UploadsCommand: AsyncParsableCommand {
             abstract: "Change a destination; what is not given stays.",
             discussion: "Example: aurum uploads change 0193… --dry-run false")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "Its id.")
         var id: String
         @Option(name: .long, help: "active or paused.")
@@ -117,7 +117,7 @@ struct UploadsCommand: AsyncParsableCommand {
             var body = try members.body()
             body["state"] = state.map(JSONValue.string)
             guard !body.isEmpty else { throw ValidationError("say what to change; see --help") }
-            let path = "\(UploadsCommand.root)/\(ServerClient.escaped(id))"
+            let path = "\(UploadsCommand.root)/\(id.percentEncoded)"
             Output.line(UploadsCommand.line(try await target.client().call("PATCH", path, body: .object(body))))
         }
     }
@@ -126,12 +126,12 @@ struct UploadsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Send nothing more to a destination and forget its credentials.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "Its id.")
         var id: String
 
         func run() async throws {
-            _ = try await target.client().call("DELETE", "\(UploadsCommand.root)/\(ServerClient.escaped(id))")
+            _ = try await target.client().call("DELETE", "\(UploadsCommand.root)/\(id.percentEncoded)")
             Output.line("removed")
         }
     }
@@ -140,12 +140,12 @@ struct UploadsCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Ask the network whether it takes the credentials; no conversion is counted. Exit 1 when not.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "Its id.")
         var id: String
 
         func run() async throws {
-            let path = "\(UploadsCommand.root)/\(ServerClient.escaped(id))/test"
+            let path = "\(UploadsCommand.root)/\(id.percentEncoded)/test"
             let answer = try await target.client().call("POST", path)
             guard answer["works"]?.bool == true else {
                 throw CommandFailure("it does not work: \(answer["reason"]?.string ?? "")")
@@ -157,7 +157,7 @@ struct UploadsCommand: AsyncParsableCommand {
     struct Items: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Conversions, newest first, one a line.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "\(UploadState.allCases.map(\.rawValue).joined(separator: ", ")).")
         var state: String?
         @Option(name: .long, help: "A destination's id.")
@@ -172,11 +172,10 @@ struct UploadsCommand: AsyncParsableCommand {
         var json = false
 
         func run() async throws {
-            var path = "/v1/uploads/items?limit=\(limit)"
-            for (name, value) in [("state", state), ("destination", destination), ("from", from), ("to", to)] {
-                if let value { path += "&\(name)=\(ServerClient.escaped(value))" }
-            }
-            for item in try await target.client().call("GET", path)["items"]?.array ?? [] {
+            let query = ServerClient.query([
+                ("limit", "\(limit)"), ("state", state), ("destination", destination), ("from", from), ("to", to),
+            ])
+            for item in try await target.client().call("GET", "/v1/uploads/items" + query)["items"]?.array ?? [] {
                 Output.line(json ? item.canonical : UploadsCommand.itemLine(item))
             }
         }
@@ -185,12 +184,12 @@ struct UploadsCommand: AsyncParsableCommand {
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "One conversion with every attempt, as JSON.")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "Its id.")
         var id: String
 
         func run() async throws {
-            try Output.json(try await target.client().call("GET", "/v1/uploads/items/\(ServerClient.escaped(id))"))
+            try Output.json(try await target.client().call("GET", "/v1/uploads/items/\(id.percentEncoded)"))
         }
     }
 
@@ -199,14 +198,14 @@ struct UploadsCommand: AsyncParsableCommand {
             abstract: "Tell the network that a sale is worth something else.",
             discussion: "Example: aurum uploads restate 0193… --value-minor 9000")
 
-        @OptionGroup var target: SpendCommand.Target
+        @OptionGroup var target: ServerTarget
         @Argument(help: "The item's id.")
         var id: String
         @Option(name: .long, help: "What it is worth now, in minor units.")
         var valueMinor: Int64
 
         func run() async throws {
-            let path = "/v1/uploads/items/\(ServerClient.escaped(id))/restate"
+            let path = "/v1/uploads/items/\(id.percentEncoded)/restate"
             let answer = try await target.client().call("POST", path, body: ["value_minor": .integer(valueMinor)])
             Output.line(UploadsCommand.itemLine(answer))
         }

@@ -91,14 +91,18 @@ package enum NeverLinked {
         "[object object]",
     ].map { Array($0.utf8) }
 
-    /// Upper and lower case and white space around the value make no difference.
     static func contains(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
+        bytes.count > valueBytesMax || isPlaceholder(bytes)
+    }
+
+    /// Upper and lower case and white space around the value make no difference.
+    private static func isPlaceholder(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         var start = 0
         var end = bytes.count
         while start < end, bytes[start] <= 0x20 { start += 1 }
         while end > start, bytes[end - 1] <= 0x20 { end -= 1 }
         let value = UnsafeBufferPointer(rebasing: bytes[start..<end])
-        if value.isEmpty || bytes.count > valueBytesMax { return true }
+        if value.isEmpty { return true }
         // All-zero advertising ids come with hyphens or without.
         if value.allSatisfy({ $0 == 0x30 || $0 == 0x2d }) { return true }
         return words.contains { word in
@@ -109,5 +113,10 @@ package enum NeverLinked {
 
     package static func contains(_ text: String) -> Bool {
         Array(text.utf8).withUnsafeBufferPointer { contains($0) }
+    }
+
+    /// The same whatever the length.
+    package static func isPlaceholder(_ text: String) -> Bool {
+        Array(text.utf8).withUnsafeBufferPointer { isPlaceholder($0) }
     }
 }
