@@ -68,7 +68,7 @@ var targets: [Target] = [
     // Floor 4: touchpoints, journeys, credit, conversions for networks.
     .target(
         name: "Attribution",
-        dependencies: ["AurumCore", "Telemetry", "Database", "Events", "Runtime", crypto, logging]),
+        dependencies: ["AurumCore", "Telemetry", "Database", "Events", "Runtime", "CProcessor", crypto, logging]),
     // Floor 4: the dialogue engine.
     .target(
         name: "Conversation", dependencies: ["AurumCore", "Telemetry", "Database", "Runtime", yams, logging, crypto]),

@@ -1,6 +1,6 @@
 extension String {
-    /// The text as it stands in a path or a query: everything but the unreserved characters of RFC 3986, section 2.3, is
-    /// percent-encoded.
+    /// The text as it stands in a path or a query: everything but the unreserved characters of RFC 3986, section 2.3,
+    /// is percent-encoded.
     package var percentEncoded: String {
         let digits = Array("0123456789ABCDEF".utf8)
         var bytes: [UInt8] = []

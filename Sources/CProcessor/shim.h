@@ -1,5 +1,9 @@
 #pragma once
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 // Asks the processor for the cache line at `address`. Swift has no name for this instruction; a load that stands for
 // it holds up everything behind it until memory has answered. Any address is allowed.
 static inline __attribute__((always_inline)) void aurum_prefetch(const void *address) {
@@ -19,3 +23,31 @@ static inline int aurum_processor_suffices(void) {
 // those who define a macro before its first header.
 extern int sched_getcpu(void);
 static inline int aurum_core(void) { return sched_getcpu(); }
+
+// A bit for each of the 64 bytes at `bytes` that is `first`, `second`, a quote, a line feed or a carriage return; the
+// lowest bit is of the first byte. Swift has no name for the instruction that gathers such bits.
+static inline __attribute__((always_inline)) unsigned long long aurum_byte_marks(
+    const void *bytes, unsigned char first, unsigned char second) {
+    unsigned long long marks = 0;
+#if defined(__SSE2__)
+    const __m128i a = _mm_set1_epi8((char)first), b = _mm_set1_epi8((char)second), quote = _mm_set1_epi8('"'),
+                  feed = _mm_set1_epi8('\n'), carriage = _mm_set1_epi8('\r');
+    for (int part = 0; part < 4; part++) {
+        const __m128i text = _mm_loadu_si128((const __m128i *)bytes + part);
+        const __m128i found = _mm_or_si128(
+            _mm_or_si128(_mm_cmpeq_epi8(text, a), _mm_cmpeq_epi8(text, b)),
+            _mm_or_si128(
+                _mm_cmpeq_epi8(text, quote),
+                _mm_or_si128(_mm_cmpeq_epi8(text, feed), _mm_cmpeq_epi8(text, carriage))));
+        marks |= (unsigned long long)(unsigned int)_mm_movemask_epi8(found) << (16 * part);
+    }
+#else
+    const unsigned char *text = (const unsigned char *)bytes;
+    for (int place = 0; place < 64; place++) {
+        const unsigned char byte = text[place];
+        const int found = byte == first || byte == second || byte == '"' || byte == '\n' || byte == '\r';
+        marks |= (unsigned long long)found << place;
+    }
+#endif
+    return marks;
+}

@@ -334,4 +334,45 @@ struct PathFileTests {
             #expect(csv.utf8.elementsEqual(whole.utf8), "\(csv)")
         }
     }
+
+    @Test(arguments: 1...40 as ClosedRange<UInt64>)
+    func `rows are read the same in one pass and with care`(seed: UInt64) throws {
+        var random = SeededRandom(seed: seed)
+        let names = [
+            "a", "direct", "display", "affiliate", "sixteen-bytes-ab", "sixteen-bytes-ba", "more than sixteen bytes a",
+            "more than sixteen bytes b", "é", "two words", "\u{FEFF}x", "seven77", "eight888", "eight889",
+        ]
+        let numbers = ["0", "1", "2", "17", "3.5", "1e2", " 4", "-1", "x", "", "99999999999999999", "000000000000001"]
+        let separators = [" > ", ">", " >", "> ", ">\t", " > > "]
+        let isDOS = Bool.random(using: &random)
+        var (plain, quoted) = ("path,total_conversions,total_conversion_value,total_null", "")
+        plain += isDOS ? "\r\n" : "\n"
+        plain += isDOS ? "a > b,1,1,1\r\n" : "a > b,1,1,1\n"
+        quoted = plain
+        for _ in 0..<Int.random(in: 1...400, using: &random) {
+            var path = ""
+            for touch in 0..<Int.random(in: 0...6, using: &random) {
+                if touch > 0 { path += separators.randomElement(using: &random) ?? "" }
+                path += names.randomElement(using: &random) ?? ""
+            }
+            if Int.random(in: 0..<40, using: &random) == 0 { path += "\r" + path }
+            let isGood = Int.random(in: 0..<4, using: &random) > 0
+            var fields = (0..<3).map { _ in
+                isGood ? "\(Int.random(in: 1...20, using: &random))" : numbers.randomElement(using: &random) ?? ""
+            }
+            if Int.random(in: 0..<30, using: &random) == 0 { fields.append("9") }
+            if Int.random(in: 0..<30, using: &random) == 0 { fields.removeLast() }
+            let end = (Int.random(in: 0..<30, using: &random) == 0 ? "\n" : "") + (isDOS ? "\r\n" : "\n")
+            plain += path + "," + fields.joined(separator: ",") + end
+            quoted += "\"" + path + "\"," + fields.joined(separator: ",") + end
+        }
+        if Bool.random(using: &random) { (plain, quoted) = (plain + "a > b,1,2,3", quoted + "\"a > b\",1,2,3") }
+        let step = [1, 7, 64, 1000, Int.max].randomElement(using: &random) ?? 1
+        let quick = try AttributionFixtures.read(plain, step: step)
+        let careful = try AttributionFixtures.read(quoted, step: step)
+        #expect(quick.rows == careful.rows && quick.bad == careful.bad, "seed \(seed)")
+        #expect(quick.table.channels == careful.table.channels && quick.table.tokens == careful.table.tokens)
+        #expect(quick.table.ends == careful.table.ends && quick.table.conversions == careful.table.conversions)
+        #expect(quick.table.values == careful.table.values && quick.table.nulls == careful.table.nulls)
+    }
 }

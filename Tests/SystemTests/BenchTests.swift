@@ -14,6 +14,11 @@ import Testing
             ["bench", area] + arguments, directory: AurumBinary.root, within: .seconds(180))
     }
 
+    /// A folder's events, and few identifiers: de-duplication is measured elsewhere.
+    private static func of(_ folder: String) -> [String] {
+        ["--data", folder, "--identifiers", "100000", "--json"]
+    }
+
     private func rows(_ output: String) throws -> [String: JSONValue] {
         let report = try JSONDecoder().decode(JSONValue.self, from: Data(output.utf8))
         #expect(report["machine"]?.string?.isEmpty == false && report["commit"]?.string != nil)
@@ -54,7 +59,7 @@ import Testing
         let totals = try JSONDecoder().decode(StandardTotals.self, from: Data(written.output.utf8))
         #expect(totals.events == 2000 && totals.names.values.reduce(0, +) == 2000)
         try Data([0, 1, 2, 255]).write(to: URL(fileURLWithPath: folder.file("picture.png")))
-        let rows = try rows(try await bench("events", ["--data", folder.path, "--json"]).output)
+        let rows = try rows(try await bench("events", Self.of(folder.path)).output)
         #expect(rows["events.round_trip"]?["value"]?.double == 1)
         #expect(rows["events.round_trip"]?["samples"]?.integer == 2000)
         #expect(rows["events.harsh.ratio"] == nil)
@@ -67,7 +72,7 @@ import Testing
         let broken = good + "\n  \n{\"type\":\"track\"\nnot json at all\n" + good.split(separator: "\n")[0] + "\nlast {"
         try Data(broken.utf8).write(to: URL(fileURLWithPath: folder.file("b00000.ndjson")))
         try Data([0xff, 0xfe, 0x00]).write(to: URL(fileURLWithPath: folder.file("b00001.ndjson")))
-        let rows = try rows(try await bench("events", ["--data", folder.path, "--json"]).output)
+        let rows = try rows(try await bench("events", Self.of(folder.path)).output)
         let note = rows["events.ingest"]?["note"]?.string ?? ""
         #expect(note.contains("500 stored") && note.contains("1 duplicate"), "\(note)")
         #expect(note.contains("4 quarantined"), "\(note)")
@@ -84,7 +89,7 @@ import Testing
         let missing = try await bench("events", ["--data", folder.file("nowhere")])
         #expect(missing.status != 0 && missing.output.contains("is no folder"), "\(missing.output)")
         try Data([7, 7, 7]).write(to: URL(fileURLWithPath: folder.file("a.ndjson")))
-        let rubbish = try await bench("events", ["--data", folder.path, "--json"])
+        let rubbish = try await bench("events", Self.of(folder.path))
         let rows = try rows(rubbish.output)
         #expect(rows["events.ingest"]?["note"]?.string?.contains("1 quarantined") == true)
         for name in ["events.ratio", "events.parse", "events.parse_encode_compress", "events.round_trip"] {

@@ -98,7 +98,7 @@ package struct DelimitedReader: ~Copyable {
     package init(delimiter: UInt8 = UInt8(ascii: ","), source: @escaping Source) {
         self.delimiter = delimiter
         self.source = source
-        buffer = .allocate(capacity: Self.firstCapacity)
+        buffer = Self.memory(Self.firstCapacity)
     }
 
     /// A reader of bytes in memory, `step` at a time.
@@ -116,6 +116,13 @@ package struct DelimitedReader: ~Copyable {
 
     deinit { buffer.deallocate() }
 
+    /// So many bytes, with readable ones behind them.
+    private static func memory(_ count: Int) -> UnsafeMutableBufferPointer<UInt8> {
+        let all = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: count + ByteMarks.padding)
+        all.initialize(repeating: 0)
+        return UnsafeMutableBufferPointer(rebasing: all[..<count])
+    }
+
     package var fieldCount: Int { fields.count }
 
     /// Moves to the next record; false at the end.
@@ -127,6 +134,24 @@ package struct DelimitedReader: ~Copyable {
             case .more: try refill()
             }
         }
+    }
+
+    /// The lines from here on whose ends are in memory, at least one; nil when the input ends without another line end.
+    /// They are valid until the next call of a mutating method, with `ByteMarks.padding` readable bytes behind them.
+    mutating func wholeLines() throws(InputError) -> UnsafeBufferPointer<UInt8>? {
+        while true {
+            if let last = buffer[position..<filled].lastIndex(of: Self.lineFeed) {
+                return UnsafeBufferPointer(rebasing: buffer[position...last])
+            }
+            guard !isAtEnd else { return nil }
+            try refill()
+        }
+    }
+
+    /// Leaves out what was read of `wholeLines`.
+    mutating func skip(bytes: Int, lines: Int) {
+        position += bytes
+        nextLine += lines
     }
 
     /// The bytes of a field, quotes taken off. They are valid inside `body` only.
@@ -173,7 +198,7 @@ package struct DelimitedReader: ~Copyable {
             guard buffer.count < Self.recordBytesMax else {
                 throw .recordTooLong(line: nextLine, bytesMax: Self.recordBytesMax)
             }
-            let larger = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: buffer.count * 2)
+            let larger = Self.memory(buffer.count * 2)
             if let from = buffer.baseAddress { larger.baseAddress?.initialize(from: from, count: filled) }
             buffer.deallocate()
             buffer = larger

@@ -73,7 +73,8 @@ package enum PathFile {
         }
     }
 
-    private struct Columns {
+    /// Where a file of paths has what.
+    struct Columns {
         let count: Int
         let names: [String]
         let path: Int
@@ -114,19 +115,33 @@ package enum PathFile {
         var names = NameTable()
         input.table.hasValues = columns.value != nil
         input.table.hasNulls = columns.nulls != nil
-        while try reader.next() {
+        let plain = PlainPaths(columns, separator: reading.separator, delimiter: reader.delimiter)
+        while true {
+            if let lines = plain == nil ? nil : try reader.wholeLines(),
+                let taken = plain?.read(lines, &input.table, &names), taken.rows > 0
+            {
+                reader.skip(bytes: taken.bytes, lines: taken.rows)
+                input.rows += taken.rows
+                if input.rows / progressEvery > (input.rows - taken.rows) / progressEvery { progress(reader.bytesRead) }
+                try checkSize(input.table, names)
+            }
+            guard try reader.next() else { break }
             input.rows += 1
             if input.rows % progressEvery == 0 { progress(reader.bytesRead) }
             if let (column, reason) = row(reader, columns, reading.separator, &input.table, &names) {
                 let name = column < columns.count ? columns.names[column] : "\(column + 1)"
                 try input.refuse(BadRow(line: reader.line, column: name, reason: reason), strict: reading.strict)
             }
-            if names.count > PathTable.channelsMax { throw .tooManyChannels(PathTable.channelsMax) }
-            if input.table.tokens.count > PathTable.touchesMax { throw .tooManyTouches(PathTable.touchesMax) }
+            try checkSize(input.table, names)
         }
         input.table.adopt(names)
         try input.table.checkNames()
         return input
+    }
+
+    private static func checkSize(_ table: borrowing PathTable, _ names: borrowing NameTable) throws(InputError) {
+        if names.count > PathTable.channelsMax { throw .tooManyChannels(PathTable.channelsMax) }
+        if table.tokens.count > PathTable.touchesMax { throw .tooManyTouches(PathTable.touchesMax) }
     }
 
     /// Appends one row, or answers the column and the reason for which it is left out.
