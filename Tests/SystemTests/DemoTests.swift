@@ -82,8 +82,8 @@ import Validation
         try await running.stop()
 
         running = try await Running(folder.file("data"))
-        // The networks listen elsewhere by now, and are told again.
-        let deadline = ContinuousClock.now + .seconds(90)
+        // The networks listen elsewhere by now and are told again: after a minute, where calls to the old place failed.
+        let deadline = ContinuousClock.now + .seconds(180)
         while try await accepted(running) <= before, ContinuousClock.now < deadline {
             try await Task.sleep(for: .milliseconds(500))
         }

@@ -153,11 +153,13 @@ package struct DemoTour: Sendable {
         var dry: [String] = []
         for kind in FakeNetwork.Kind.allCases {
             let (id, isDry) = try await destination(kind, listed)
+            // One that works already may rest after calls to where its network listened before.
+            guard isDry else { continue }
             let test = try await ask("POST", "/v1/uploads/destinations/\(id)/test", [:])
             guard test["works"] == true else {
                 throw DemoError.refused(status: 200, code: test["reason"]?.string ?? "")
             }
-            if isDry { dry.append(id) }
+            dry.append(id)
         }
         for id in dry {
             try await poll("/v1/uploads/items?limit=1&destination=\(id)", within: Self.patienceForLeads) {
