@@ -13,7 +13,8 @@ package struct OutboxEvent: Sendable, Equatable {
     package var name: String
     package var traceID: UID?
     package var at: Timestamp
-    /// Facts without personal data.
+    /// Facts without personal data. The text `anonymous_id` among them is the id of the visitor in question, which the
+    /// event in the log has as its own.
     package var props: JSONValue
 
     package init(

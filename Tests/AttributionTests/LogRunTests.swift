@@ -324,6 +324,31 @@ struct LogRunTests {
         await world.log.close()
     }
 
+    @Test func `a lead that Aurum took in is credited to what brought its visitor`() async throws {
+        let world = try World()
+        let (start, minute) = (Self.start, Int64(60_000))
+        try await world.send([
+            "{\"id\":\"1\",\"type\":\"page\",\"ts\":\(start),\"anonymous_id\":\"a\","
+                + "\"url\":\"https://shop.example/\","
+                + "\"campaign\":{\"name\":\"brooklyn\",\"source\":\"google\",\"medium\":\"cpc\"}}"
+        ])
+        func lead(_ number: UInt64, _ facts: JSONValue) -> InternalEvent {
+            InternalEvent(
+                OutboxEvent(
+                    id: UID(high: 9, low: number), org: "o", key: "lead", name: "lead.created", traceID: nil,
+                    at: Timestamp(milliseconds: start + 5 * minute), props: facts))
+        }
+        try await world.log.capture.appendInternal([
+            lead(1, ["type": "rooftop", "anonymous_id": "a"]), lead(2, ["type": "rooftop"]),
+        ])
+        let rows = try await world.rows("lead")
+        #expect(rows.map(\.model).contains("linear"))
+        for row in rows {
+            #expect(row.campaign == "brooklyn" && row.creditPPM == 1_000_000, "\(row)")
+        }
+        await world.log.close()
+    }
+
     @Test func `conversions without touchpoints stand under every model, fitted or not`() async throws {
         let world = try World()
         try await world.send([

@@ -38,6 +38,18 @@ import Testing
         #expect(try await desk.reads.read(org: "other", id: receipt.id) == nil)
     }
 
+    @Test func `the event of a new lead names the visitor, where the sender knows one`() async throws {
+        let desk = try LeadDesk()
+        _ = try await desk.accept(desk.draft(1))
+        var unknown = desk.draft(2)
+        unknown.source.visitorID = nil
+        _ = try await desk.accept(unknown)
+        let facts = try await desk.database.read("test.created") { tx in
+            try tx.values(JSONValue.self, "SELECT props FROM outbox WHERE name = 'lead.created' ORDER BY seq")
+        }
+        #expect(facts.map { $0["anonymous_id"] } == ["v-1", nil])
+    }
+
     @Test func `a repeated own id gets the first answer, and another body under it is refused`() async throws {
         let desk = try LeadDesk()
         var draft = desk.draft(1, externalID: "id:7")

@@ -61,7 +61,8 @@ package struct ConversionDefinition: Sendable, Equatable {
     private static let lead: ConversionDefinition = {
         var lead = ConversionDefinition(
             name: "lead",
-            condition: "type in (conversion, track) and name in (lead, \"Lead Submitted\", generate_lead)")
+            condition: "(type in (conversion, track) and name in (lead, \"Lead Submitted\", generate_lead))"
+                + " or (type = internal and name = \"lead.created\")")
         lead.window = WindowPreset.leadSale.window
         return lead
     }()

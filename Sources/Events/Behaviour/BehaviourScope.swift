@@ -33,9 +33,11 @@ struct BehaviourScope: Sendable {
             from: Self.bound(from ?? range.lowerBound), to: Self.bound(to ?? range.upperBound), bots: bots)
     }
 
-    /// The same without the condition that all events must fit.
+    /// Events that somebody sent, without the condition that all events must fit: Aurum's own are nobody's doing.
     func filterOfAll(from: Int64, to: Int64) -> RowFilter {
-        RowFilter(nil, org: org, apps: apps, from: Self.bound(from), to: Self.bound(to), bots: bots)
+        let sent = EventCondition.compare(ColumnName("type"), .notEqual, .text(EventType.internal.name))
+        return RowFilter(
+            sent, org: org, apps: apps, from: Self.bound(from), to: Self.bound(to), bots: bots)
     }
 
     private static func bound(_ time: Int64) -> Timestamp? {

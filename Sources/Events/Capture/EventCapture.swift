@@ -1,6 +1,5 @@
 package import AurumCore
 internal import CProcessor
-package import Database
 internal import Synchronization
 
 /// The one way into the event log. Nothing is acknowledged before it would survive a power cut.
@@ -12,12 +11,12 @@ package final class EventCapture: Sendable {
     private let signal: WriterSignal
     private let state: LogState
     private let inFlight: InFlight
-    private let limits: EventLimits
-    private let secret: InstallationSecret
+    let limits: EventLimits
+    let secret: InstallationSecret
     private let storage: any LogStorage
     private let meters: CaptureMeters
-    private let clock: any WallClock
-    private let policies: EventPolicies?
+    let clock: any WallClock
+    let policies: EventPolicies?
     private let recovery: RecoveryReport
     private let isClosed = Atomic<Bool>(false)
     /// Wall clock of the last look at a full volume, in microseconds.
@@ -133,71 +132,4 @@ package final class EventCapture: Sendable {
 
     /// Refuses from now on; what was taken is still committed.
     func close() { isClosed.store(true, ordering: .relaxed) }
-}
-
-/// An event that Aurum itself writes, usually a row of the outbox.
-package struct InternalEvent: Sendable, Equatable {
-    package var id: UID
-    package var org: String
-    /// The record that it is about.
-    package var key: String
-    /// `<area>.<what>`, for example `lead.created`.
-    package var name: String
-    package var traceID: UID?
-    package var at: Timestamp
-    package var props: JSONValue
-
-    package init(id: UID, org: String, key: String, name: String, traceID: UID?, at: Timestamp, props: JSONValue) {
-        (self.id, self.org, self.key, self.name) = (id, org, key, name)
-        (self.traceID, self.at, self.props) = (traceID, at, props)
-    }
-
-    package init(_ event: OutboxEvent) {
-        self.init(
-            id: event.id, org: event.org, key: event.key, name: event.name, traceID: event.traceID, at: event.at,
-            props: event.props)
-    }
-
-    /// One line of the native format.
-    var line: String {
-        var members: [String: JSONValue] = [
-            "id": .string(id.hex), "type": "internal", "name": .string(name), "ts": .string(at.rfc3339),
-            "key": .string(key),
-        ]
-        if let traceID { members["trace_id"] = .string(traceID.hex) }
-        if case .object = props { members["props"] = props } else { members["props"] = ["value": props] }
-        return JSONValue.object(members).canonical + "\n"
-    }
-}
-
-/// An event of our own that the contract does not take: a mistake of ours, never dropped silently.
-package struct InternalEventRefused: Error, Equatable {
-    package var problems: [EventProblem]
-    /// A short reason for each event that was refused, by its id.
-    package var reasons: [UID: String]
-}
-
-extension EventCapture {
-    /// Appends events of our own; durable when it returns. Seeing an event again (by organisation and id) is no error
-    /// and stores nothing.
-    package func appendInternal(_ events: [InternalEvent]) async throws {
-        var remaining = events[...]
-        while let first = remaining.first {
-            let batch = remaining.prefix { $0.org == first.org }.prefix(limits.batchEventsMax)
-            remaining = remaining.dropFirst(batch.count)
-            let body = batch.reduce(into: [UInt8]()) { $0.append(contentsOf: $1.line.utf8) }
-            let receipt = try await submit(
-                body, format: .internalEvents, source: CaptureSource(org: first.org, app: Self.internalApp),
-                receivedAt: clock.now)
-            if receipt.quarantined > 0 {
-                let problems = receipt.problems.filter { $0.outcome == .quarantined }
-                var reasons: [UID: String] = [:]
-                for problem in problems where batch.indices.contains(batch.startIndex + problem.index) {
-                    let words = [problem.reason ?? problem.outcome.name, problem.field].compactMap(\.self)
-                    reasons[batch[batch.startIndex + problem.index].id] = words.joined(separator: " of ")
-                }
-                throw InternalEventRefused(problems: problems, reasons: reasons)
-            }
-        }
-    }
 }

@@ -141,6 +141,8 @@ package struct LeadIntake: Sendable {
         try journal.note(.lead, to: LeadState.collecting.rawValue)
         var created: [String: JSONValue] = ["type": .string(draft.type), "zip_prefix": prefix]
         created["conversation"] = draft.conversationID.map { .string($0.hex) }
+        // Who it is in the log, so that what led to the lead is found by the person and not by the trace alone.
+        created["anonymous_id"] = draft.source.visitorID.flatMap { $0.isEmpty ? nil : .string($0) }
         try journal.emit("lead.created", created)
         let facts: [String: JSONValue] = [
             "score": .integer(Int64(score.score)), "tier": .string(score.tier), "policy": .string(score.policy),

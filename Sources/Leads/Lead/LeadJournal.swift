@@ -53,7 +53,8 @@ struct LeadJournal {
             """)
     }
 
-    /// An event about the lead. `props` must not hold personal data.
+    /// An event about the lead. `props` must not hold personal data; `anonymous_id` is the id that a site gave its
+    /// visitor.
     func emit(_ name: String, _ props: [String: JSONValue] = [:], at: Timestamp? = nil) throws {
         var props = props
         props["lead"] = .string(lead.hex)

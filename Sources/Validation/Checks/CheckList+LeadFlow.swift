@@ -165,6 +165,10 @@ extension CheckList {
         findings.expect(
             found.contains { $0.hasPrefix("conversation.") }, "no event of the conversation under the trace id")
         findings.expect(
+            answer.json["events"]?.array?.contains {
+                $0["name"] == "lead.created" && $0["anonymous_id"]?.string?.isEmpty == false
+            } ?? false, "lead.created names no visitor")
+        findings.expect(
             answer.json["events"]?.array?.contains { $0["type"] == "page" } ?? false,
             "the landing event is not under the trace id")
     }

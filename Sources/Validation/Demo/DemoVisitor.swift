@@ -10,6 +10,8 @@ struct DemoVisitor: Sendable {
     var hurries: Bool
     /// How long this person takes over things: 1 is thoughtful.
     private let tempo: Double
+    /// The browser that all of them have.
+    static let desk = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     private var random: SeededRandom
     private let anonymousID: String
     private let traceID: String
@@ -123,7 +125,7 @@ struct DemoVisitor: Sendable {
             "session_id": .string(sessionID),
             "consent": ["gpc": false, "analytics": "granted", "ads": "granted"],
             "context": [
-                "user_agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+                "user_agent": .string(Self.desk),
                 "locale": "en-US",
                 "timezone": "America/New_York", "library": "aurum.js", "screen_width": 1440, "screen_height": 900,
             ],
@@ -138,4 +140,6 @@ struct DemoVisitor: Sendable {
 
 package enum DemoError: Error, Equatable {
     case refused(status: Int, code: String)
+    /// What was waited for at this path did not come.
+    case late(String)
 }

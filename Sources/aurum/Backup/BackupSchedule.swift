@@ -122,16 +122,20 @@ struct BackupSchedule: Service {
         remove(BackupRetention.superfluous(names, now: now) + BackupRetention.leftovers(names, now: now))
     }
 
-    private func remove(_ gone: [String]) {
-        for name in gone {
-            do { try FileManager.default.removeItem(atPath: directory + "/" + name) } catch {
+    private func remove(_ old: [String]) {
+        var gone = 0
+        for name in old {
+            do {
+                try FileManager.default.removeItem(atPath: directory + "/" + name)
+                gone += 1
+            } catch {
                 logger.warning(
                     "an old backup could not be removed",
                     metadata: ["code": "backup_not_removed", "folder": "\(name)", "error": "\(error)"])
             }
         }
-        if !gone.isEmpty {
-            logger.info("old backups were removed", metadata: ["code": "backups_removed", "count": "\(gone.count)"])
+        if gone > 0 {
+            logger.info("old backups were removed", metadata: ["code": "backups_removed", "count": "\(gone)"])
         }
     }
 }

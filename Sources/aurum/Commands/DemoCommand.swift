@@ -15,7 +15,9 @@ struct DemoCommand: AsyncParsableCommand {
         commandName: "demo", abstract: "Run a server with sample visitors and buyers, and print its URL.",
         discussion: """
             Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two
-            buyers on loopback bid for them. Everything goes through the doors that real visitors use. Ctrl-C ends it.
+            buyers on loopback bid for them, and two advertising networks on loopback are told of the sales. An app
+            has installs, and a publisher who cheats. Everything goes through the doors that real visitors and users
+            take. Ctrl-C ends it.
             """)
 
     @OptionGroup var options: ServerOptions
@@ -81,26 +83,52 @@ final class DemoVisitors: Service {
         var urls = ready.cancelOnGracefulShutdown().makeAsyncIterator()
         guard let url = await urls.next(), let prepared = prepared.withLock({ $0 }) else { return }
         let fakes = prepared.fakes
-        try await DemoBuyers.register(prepared.buyers, port: try await fakes.port(), codes: fakes.buyers.map(\.code))
+        let port = try await fakes.port()
+        try await DemoBuyers.register(prepared.buyers, port: port, codes: fakes.buyers.map(\.code))
         await sendSpend(url, prepared.keys)
+        let tour = DemoTour(
+            baseURL: url, key: key(.tour, prepared.keys), networks: "http://127.0.0.1:\(port)", seed: seed,
+            logger: Logger(label: "demo"))
         let traffic = DemoTraffic(
             .init(
                 baseURL: url, publishableKey: prepared.site, zips: DemoZIP.embedded(), seed: seed,
                 visitorsPerMinute: visitorsPerMinute),
             logger: Logger(label: "demo"))
-        try await traffic.run()
+        try await withThrowingDiscardingTaskGroup { group in
+            group.addTask { await tour.run() }
+            try await traffic.run()
+            group.cancelAll()
+        }
     }
 
-    /// What the campaigns cost this month, with a key of this run for this one purpose.
-    private func sendSpend(_ url: String, _ keys: KeyStore) async {
+    /// A key of this run for one purpose.
+    private func key(_ purpose: Purpose, _ keys: KeyStore) -> String {
         let key = KeyText(kind: .server)
         keys.addForThisRun(
             key,
             principal: Principal(
-                org: "default", app: "default", keyID: key.id, kind: .server, scopes: [.campaignsWrite]))
+                org: "default", app: purpose.app, keyID: key.id, kind: .server, scopes: purpose.scopes,
+                historical: purpose == .tour))
+        return key.exposed
+    }
+
+    private enum Purpose {
+        case spend, tour
+
+        var app: String { self == .spend ? "default" : DemoTour.app }
+        var scopes: Set<Scope> {
+            switch self {
+            case .spend: [.campaignsWrite]
+            case .tour: [.eventsRead, .eventsWrite, .campaignsWrite, .analyticsRead, .policiesWrite]
+            }
+        }
+    }
+
+    /// What the campaigns cost this month.
+    private func sendSpend(_ url: String, _ keys: KeyStore) async {
         let today = CivilDate(daysSince1970: Int(SystemWallClock().now.microseconds / 86_400_000_000))
         do {
-            try await DemoSpend(baseURL: url, key: key.exposed, seed: seed).send(today: today)
+            try await DemoSpend(baseURL: url, key: key(.spend, keys), seed: seed).send(today: today)
         } catch {
             Logger(label: "demo").warning("the demo's spend was not imported", metadata: ["error": "\(error)"])
         }

@@ -1,0 +1,141 @@
+import AurumCore
+import Foundation
+import TestSupport
+import Testing
+import Validation
+
+/// The demo as somebody meets it who has just started it.
+@Suite(.serialized) struct DemoTests {
+    private static let installs = 226
+
+    private struct Contact: Decodable {
+        let url: String
+        let token: String
+    }
+
+    private struct Running {
+        let process: ChildProcess
+        let client: TestClient
+
+        init(_ data: String) async throws {
+            let environment = [
+                "AURUM_HTTP_PORT": "0", "AURUM_METRICS_ADDRESS": "off", "AURUM_LOG_LEVEL": "warning",
+                "AURUM_DATA_DIR": data,
+            ]
+            process = try ChildProcess(
+                AurumBinary.path, ["demo", "--seed", "7", "--visitors", "40"], environment: environment)
+            _ = try await process.line(containing: "Aurum is ready at", within: .seconds(20))
+            let contact = try JSONDecoder().decode(
+                Contact.self, from: Data(contentsOf: URL(fileURLWithPath: data + "/server.json")))
+            client = TestClient(url: contact.url, key: contact.token)
+        }
+
+        /// Asks until the answer is as wanted; says what it was when it never is.
+        @discardableResult
+        func shows(
+            _ path: String, within time: Duration = .seconds(90), _ holds: (JSONValue) -> Bool
+        ) async throws -> JSONValue {
+            let deadline = ContinuousClock.now + time
+            while true {
+                let answer = try await client.get(path)
+                if answer.status == 200, holds(answer.body) { return answer.body }
+                guard ContinuousClock.now < deadline else {
+                    Issue.record("\(path) never showed it: \(answer.text.prefix(2000))\n\(process.output.suffix(2000))")
+                    return answer.body
+                }
+                try await Task.sleep(for: .milliseconds(200))
+            }
+        }
+
+        func stop() async throws {
+            process.terminate()
+            #expect(try await process.exit(within: .seconds(60)) == 0)
+            #expect(!process.output.contains("the demo could not show"), "\(process.output.suffix(2000))")
+        }
+    }
+
+    private static func isFilled(_ member: String) -> (JSONValue) -> Bool {
+        { $0[member]?.array?.isEmpty == false }
+    }
+
+    private func accepted(_ running: Running) async throws -> Int64 {
+        let all = try await running.client.get("/v1/uploads/destinations").body["destinations"]?.array ?? []
+        return all.reduce(0) { $0 + ($1["items"]?["accepted"]?.integer ?? 0) }
+    }
+
+    @Test func `no page of the demo stays empty, and a second start makes nothing twice`() async throws {
+        let folder = TemporaryFolder()
+        var running = try await Running(folder.file("data"))
+        try await fraud(running)
+        try await uploads(running)
+        try await credits(running)
+        let url = "/v1/attribution/installs/campaigns?app=solar-home"
+        let counted = try await running.shows(url) {
+            $0["totals"]?["installs"]?.integer == Int64(Self.installs)
+        }
+        #expect(counted["totals"]?["organic"]?.integer ?? 0 > 0)
+        #expect(counted["lines"]?.array?.contains { $0["campaign"] == "home-app-postcard" } == true, "\(counted)")
+        try await running.shows("/v1/attribution/installs?method=install_referrer&campaign=home-app-postcard") {
+            $0["installs"]?.array?.count == 3
+        }
+        let before = try await accepted(running)
+        try await running.stop()
+
+        running = try await Running(folder.file("data"))
+        // The networks listen elsewhere by now and are told again: after a minute, where calls to the old place failed.
+        let deadline = ContinuousClock.now + .seconds(180)
+        while try await accepted(running) <= before, ContinuousClock.now < deadline {
+            try await Task.sleep(for: .milliseconds(500))
+        }
+        #expect(try await accepted(running) > before, "\(running.process.output.suffix(2000))")
+        let again = try await running.client.get(url)
+        #expect(again.body["totals"]?["installs"] == counted["totals"]?["installs"], "\(again.text)")
+        let made = [
+            ("/v1/uploads/destinations", "destinations", 2), ("/v1/links", "links", 1),
+            ("/v1/attribution/conversions/advisor_opened", "versions", 1),
+        ]
+        for (path, member, count) in made {
+            let answer = try await running.client.get(path)
+            #expect(answer.body[member]?.array?.count == count, "\(path): \(answer.text.prefix(1000))")
+        }
+        try await running.stop()
+    }
+
+    private func fraud(_ running: Running) async throws {
+        for code in ["ctit_impossible", "click_after_install_start", "click_velocity", "install_velocity"] {
+            try await running.shows("/v1/fraud/verdicts?outcome=rejected&code=\(code)", Self.isFilled("verdicts"))
+        }
+        try await running.shows("/v1/fraud/verdicts?outcome=suspect&code=emulator", Self.isFilled("verdicts"))
+        try await running.shows("/v1/fraud/verdicts?outcome=clean", Self.isFilled("verdicts"))
+        try await running.shows("/v1/fraud/publishers") { answer in
+            answer["publishers"]?.array?.contains { $0["publisher"] == "pub-9041" && $0["grade"] == "deny" } == true
+        }
+        try await running.shows("/v1/fraud/proposals", Self.isFilled("proposals"))
+    }
+
+    private func uploads(_ running: Running) async throws {
+        try await running.shows("/v1/uploads/items?state=dry_run", Self.isFilled("items"))
+        let found = try await running.shows("/v1/uploads/destinations") { answer in
+            let all = answer["destinations"]?.array ?? []
+            return all.count == 2
+                && all.allSatisfy {
+                    $0["dry_run"] == false && $0["items"]?["accepted"]?.integer ?? 0 > 0
+                        && $0["told_minor"]?["USD"]?.integer ?? 0 > 0
+                }
+        }
+        #expect(!found.canonical.contains(FakeNetwork.token))
+    }
+
+    /// Every conversion of the log, under a model that looks at one journey and one that is fitted to all.
+    private func credits(_ running: Running) async throws {
+        for conversion in ["install", "purchase", "lead", "advisor_opened"] {
+            for model in ["linear", "markov1"] {
+                let path = "/v1/attribution/log-report?conversion=\(conversion)&model=\(model)&group_by=campaign"
+                try await running.shows(path) { answer in
+                    let lines = answer["lines"]?.array ?? []
+                    return lines.contains { $0["key"] != "(none)" && $0["conversions"]?.double ?? 0 > 0 }
+                }
+            }
+        }
+    }
+}
