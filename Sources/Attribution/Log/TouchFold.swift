@@ -30,6 +30,10 @@ struct TouchFold: ~Copyable {
     private(set) var touchpoints: ContiguousArray<Touchpoint> = []
     /// Touchpoints among all events, whatever the moment.
     private(set) var total = 0
+    /// Whether `assigned` is kept; runs do without.
+    var isTraced = false
+    /// By event that is not after the moment of the last gathering: the touchpoint that it was taken into, -1 for none.
+    private(set) var assigned: ContiguousArray<Int32> = []
 
     /// Microseconds. Source: the specification of attribution, section 1.
     private static let sameTouchWithin: Int64 = 10_000_000
@@ -99,6 +103,7 @@ struct TouchFold: ~Copyable {
     mutating func gather(until time: Int64, end: Int, click: Int64, view: Int64) -> Bool {
         touchpoints.removeAll(keepingCapacity: true)
         round &+= 1
+        if isTraced { assigned = ContiguousArray(repeating: -1, count: end) }
         let reach = max(click, view)
         let least = max(0, end - Self.eventsMax)
         var first = end
@@ -108,6 +113,7 @@ struct TouchFold: ~Copyable {
             guard time - event.time <= (event.kind == LogRecord.Kind.view ? view : click) else { continue }
             if event.click >= 0, places[Int(event.click)].round == round {
                 strengthen(places[Int(event.click)].place, event)
+                if isTraced { assigned[index] = Int32(truncatingIfNeeded: places[Int(event.click)].place) }
                 continue
             }
             var place = touchpoints.count
@@ -117,6 +123,7 @@ struct TouchFold: ~Copyable {
                 touchpoints.append(Touchpoint(time: event.time, label: event.label, kind: event.kind))
             }
             if event.click >= 0 { places[Int(event.click)] = (round, place) }
+            if isTraced { assigned[index] = Int32(truncatingIfNeeded: place) }
         }
         return first == 0 || first > least || time - events[first - 1].time > reach
     }
