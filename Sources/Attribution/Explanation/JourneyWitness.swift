@@ -128,7 +128,8 @@ final class JourneyWitness {
             let made = list(weights.weigh(model, facts))
             all.append(
                 Weighed(
-                    model: .rule(model), raw: raw, weights: made, credits: list(weights.divide(1_000_000, count: count)),
+                    model: .rule(model), raw: raw, weights: made,
+                    credits: list(weights.divide(1_000_000, count: count)),
                     parts: list(weights.divide(minor, count: count))))
         }
         for (place, model) in LogModel.fitted.enumerated() where place < effects.count {

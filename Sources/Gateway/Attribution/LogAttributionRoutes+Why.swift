@@ -67,7 +67,8 @@ extension LogAttributionRoutes {
         let text = context.parameters.get("event") ?? ""
         let id = text.removingPercentEncoding ?? text
         guard !id.isEmpty, !id.utf8.contains(0), id.utf8.count <= nameBytesMax else {
-            throw .notFound(code: LogAttributionError.unknownEvent.tag, detail: LogAttributionError.unknownEvent.sentence)
+            throw .notFound(
+                code: LogAttributionError.unknownEvent.tag, detail: LogAttributionError.unknownEvent.sentence)
         }
         var question = WhyQuestion(conversion: try conversion(request, standard: "purchase") ?? "", event: id)
         question.version = try version(request)

@@ -18,10 +18,14 @@ package struct LogAttributionParts: Sendable {
 }
 
 /// What counts as a conversion, runs over the log, and what they credited.
-struct LogAttributionRoutes: Sendable {
+package struct LogAttributionRoutes: Sendable {
     let access: Access
     let parts: LogAttributionParts
     let clock: any WallClock
+
+    package init(access: Access, parts: LogAttributionParts, clock: any WallClock) {
+        (self.access, self.parts, self.clock) = (access, parts, clock)
+    }
 
     static let models = LogModel.allCases.map(\.name).joined(separator: ", ")
     private static let dimensions = LogDimension.allCases.map(\.rawValue).joined(separator: ", ")
@@ -36,7 +40,7 @@ struct LogAttributionRoutes: Sendable {
     ]
     private static let limitMax = 1000
 
-    func register(in book: RouteBook) {
+    package func register(in book: RouteBook) {
         registerDefinitions(in: book)
         registerConversions(in: book)
         book.post(
