@@ -4,6 +4,7 @@ internal import AurumCore
 internal import Events
 internal import Foundation
 internal import Gateway
+internal import HTTPTypes
 internal import Logging
 internal import Telemetry
 internal import TestSupport

@@ -61,7 +61,9 @@ import Validation
             for: "the run's conversion",
             """
             if (document.getElementById('conversions').innerText.includes('$10.01')) return true;
-            document.getElementById('wish').requestSubmit();
+            if (document.getElementById('as-of').textContent !== 'Loading') {
+                document.getElementById('wish').requestSubmit();
+            }
             return false;
             """)
         try await browser.run("document.querySelector('#conversions a').click()")

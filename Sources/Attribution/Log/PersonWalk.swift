@@ -358,9 +358,9 @@ struct PersonWalk: ~Copyable {
         _ place: Int, _ record: LogRecord, _ first: Int, _ conversion: LogRunPlan.Conversion, at time: Int64,
         _ taken: inout Set<Int>
     ) -> JourneyWitness.Fate {
-        guard place < reached, place < fold.assigned.count else { return .after }
-        let touchpoint = Int(fold.assigned[place]) - first
-        if fold.assigned[place] >= 0 {
+        guard place < reached else { return .after }
+        if let gathered = fold.touchpoint(of: place) {
+            let touchpoint = gathered - first
             guard touchpoint >= 0 else { return .tooMany }
             return taken.insert(touchpoint).inserted ? .touchpoint(touchpoint) : .merged(touchpoint)
         }

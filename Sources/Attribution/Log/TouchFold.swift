@@ -30,10 +30,11 @@ struct TouchFold: ~Copyable {
     private(set) var touchpoints: ContiguousArray<Touchpoint> = []
     /// Touchpoints among all events, whatever the moment.
     private(set) var total = 0
-    /// Whether `assigned` is kept; runs do without.
+    /// Whether it remembers what the last gathering took events into; runs do without.
     var isTraced = false
-    /// By event that is not after the moment of the last gathering: the touchpoint that it was taken into, -1 for none.
-    private(set) var assigned: ContiguousArray<Int32> = []
+    /// By event from `assignedFrom` on: the touchpoint that it was taken into, -1 for none.
+    private var assigned: ContiguousArray<Int32> = []
+    private var assignedFrom = 0
 
     /// Microseconds. Source: the specification of attribution, section 1.
     private static let sameTouchWithin: Int64 = 10_000_000
@@ -103,9 +104,9 @@ struct TouchFold: ~Copyable {
     mutating func gather(until time: Int64, end: Int, click: Int64, view: Int64) -> Bool {
         touchpoints.removeAll(keepingCapacity: true)
         round &+= 1
-        if isTraced { assigned = ContiguousArray(repeating: -1, count: end) }
         let reach = max(click, view)
         let least = max(0, end - Self.eventsMax)
+        if isTraced { (assigned, assignedFrom) = (ContiguousArray(repeating: -1, count: end - least), least) }
         var first = end
         while first > least, time - events[first - 1].time <= reach { first -= 1 }
         for index in first..<end {
@@ -113,7 +114,7 @@ struct TouchFold: ~Copyable {
             guard time - event.time <= (event.kind == LogRecord.Kind.view ? view : click) else { continue }
             if event.click >= 0, places[Int(event.click)].round == round {
                 strengthen(places[Int(event.click)].place, event)
-                if isTraced { assigned[index] = Int32(truncatingIfNeeded: places[Int(event.click)].place) }
+                if isTraced { assigned[index - least] = Int32(truncatingIfNeeded: places[Int(event.click)].place) }
                 continue
             }
             var place = touchpoints.count
@@ -123,9 +124,16 @@ struct TouchFold: ~Copyable {
                 touchpoints.append(Touchpoint(time: event.time, label: event.label, kind: event.kind))
             }
             if event.click >= 0 { places[Int(event.click)] = (round, place) }
-            if isTraced { assigned[index] = Int32(truncatingIfNeeded: place) }
+            if isTraced { assigned[index - least] = Int32(truncatingIfNeeded: place) }
         }
         return first == 0 || first > least || time - events[first - 1].time > reach
+    }
+
+    /// The touchpoint that the last gathering took an event into; nil for none, and without a trace.
+    func touchpoint(of event: Int) -> Int? {
+        let place = event - assignedFrom
+        guard assigned.indices.contains(place), assigned[place] >= 0 else { return nil }
+        return Int(assigned[place])
     }
 
     /// The newest touchpoint of the same campaign and kind that began at most ten seconds before.

@@ -57,7 +57,7 @@
     } catch (refusal) {
       if (refusal.name === 'AbortError') return;
       refuse($('refusal'), refusal);
-      if (!listed.length) $('as-of').textContent = 'Nothing to show';
+      $('as-of').textContent = 'Not answered';
     }
   }
 
@@ -96,13 +96,16 @@
     $('no-conversions').textContent = text;
     $('no-conversions').hidden = !text;
   }
+  let loads = 0;
   async function load(older = false) {
-    const asked = new URLSearchParams(applied);
-    asked.set('limit', PAGE);
-    if (older && next) asked.set('after', next);
+    const mine = loads += 1;
+    const wanted = new URLSearchParams(applied);
+    wanted.set('limit', PAGE);
+    if (older && next) wanted.set('after', next);
+    $('as-of').textContent = 'Loading';
     let page;
     try {
-      page = await (await answer(`/v1/attribution/log-conversions?${asked}`)).json();
+      page = await (await answer(`/v1/attribution/log-conversions?${wanted}`)).json();
     } catch (refusal) {
       if (refusal.problem && ['attribution_not_computed', 'not_yet_run'].includes(refusal.problem.code)) {
         listed = [];
@@ -116,6 +119,8 @@
       }
       throw refusal;
     }
+    // Another list was asked for meanwhile.
+    if (mine !== loads) return;
     listed = older ? listed.concat(page.conversions) : page.conversions;
     next = page.next;
     $('conversions').replaceChildren(...listed.map(line));
