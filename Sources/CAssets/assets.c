@@ -179,6 +179,12 @@ static const unsigned char web_uploads_js[] = {
 static const unsigned char migration_0180_fraud[] = {
 #embed "files/migrations/0180_fraud.sql"
 };
+static const unsigned char web_journeys[] = {
+#embed "files/web/journeys.mustache"
+};
+static const unsigned char web_journeys_js[] = {
+#embed "files/web/journeys.js"
+};
 static const unsigned char web_fraud[] = {
 #embed "files/web/fraud.mustache"
 };
@@ -327,6 +333,8 @@ static const aurum_asset table[] = {
     ROW("web/uploads.mustache", web_uploads),
     ROW("web/uploads.js", web_uploads_js),
     ROW("migrations/0180_fraud.sql", migration_0180_fraud),
+    ROW("web/journeys.mustache", web_journeys),
+    ROW("web/journeys.js", web_journeys_js),
     ROW("web/fraud.mustache", web_fraud),
     ROW("web/fraud.js", web_fraud_js),
     ROW("web/jobs.mustache", web_jobs),

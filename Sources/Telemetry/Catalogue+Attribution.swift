@@ -19,6 +19,12 @@ extension MetricDefinition {
         "aurum_attribution_log_run_seconds", .histogram, "One run over the event log, storing included.")
     package static let attributionLogTouches = MetricDefinition(
         "aurum_attribution_log_touchpoints_total", .counter, "Touchpoints that runs over the event log made.")
+    package static let attributionExplanations = MetricDefinition(
+        "aurum_attribution_explanations_total", .counter, labels: ["outcome"],
+        "Questions about single conversions of runs over the event log, by how they ended: `done` or an error's code.")
+    package static let attributionExplanationSeconds = MetricDefinition(
+        "aurum_attribution_explanation_seconds", .histogram,
+        "One question about single conversions of a run over the event log.")
     package static let attributionClaimRatio = MetricDefinition(
         "aurum_attribution_network_claim_ratio", .gauge, labels: ["network"],
         "Conversions that a network claimed over those credited to it, in the newest reconciliation without "

@@ -252,8 +252,8 @@ import Validation
         try await running.browser.resize(width: width)
         try await running.signIn(to: "/dashboard")
         for page in [
-            "/dashboard", "/campaigns", "/cohorts", "/uploads", "/fraud", "/explore", "/live", Self.funnel, "/jobs",
-            "/database",
+            "/dashboard", "/campaigns", "/journeys", "/cohorts", "/uploads", "/fraud", "/explore", "/live", Self.funnel,
+            "/jobs", "/database",
         ] {
             try await running.browser.open(running.url + page)
             try await running.browser.wait(

@@ -108,6 +108,16 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     /// Other runs work and wait in this process.
     case busy
     case cancelled
+    /// No event of the log has this id.
+    case unknownEvent
+    /// The event was taken out, with its person or by its age.
+    case erasedEvent
+    /// The event came into the log after the run had read it.
+    case notYetRun
+    /// The run credits the event to nobody; why, as a sentence.
+    case notCredited(String)
+    /// A question about single conversions took too long, after so many rows.
+    case slow(Int)
 
     /// Stable tag.
     package var tag: String {
@@ -119,6 +129,11 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .storage: "attribution_storage"
         case .busy: "attribution_busy"
         case .cancelled: "attribution_cancelled"
+        case .unknownEvent: "event_unknown"
+        case .erasedEvent: "event_erased"
+        case .notYetRun: "not_yet_run"
+        case .notCredited: "not_credited"
+        case .slow: "attribution_timeout"
         }
     }
 
@@ -133,6 +148,14 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .storage(let sentence): sentence
         case .busy: "Other runs work and wait; this one is tried again."
         case .cancelled: "The run was given up before its end; the result before it stays."
+        case .unknownEvent: "No event of the log has this id."
+        case .erasedEvent: "The event is not kept any more: its person was erased, or it is too old."
+        case .notYetRun:
+            "The event came after the run had read the log; POST /v1/attribution/recompute or aurum attribution run "
+                + "credits it."
+        case .notCredited(let sentence): sentence
+        case .slow(let rows):
+            "The question took longer than it may; \(rows) rows of the log were read, which has no index by person."
         }
     }
 }

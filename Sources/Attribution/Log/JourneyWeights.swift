@@ -48,9 +48,15 @@ package struct JourneyWeights: ~Copyable {
         }
     }
 
+    /// The weights that were asked for last; valid until the next call.
+    var weighed: UnsafePointer<Double> { UnsafePointer(weights) }
+
     /// The weights of a model; valid until the next call.
+    /// - Parameter isRaw: as the formula has them, before they are made to add up to 1.
     @discardableResult
-    package mutating func weigh(_ model: CreditModel, _ facts: Facts) -> UnsafePointer<Double> {
+    package mutating func weigh(
+        _ model: CreditModel, _ facts: Facts, isRaw: Bool = false
+    ) -> UnsafePointer<Double> {
         let n = facts.count
         for index in 0..<n { weights[index] = 0 }
         switch model {
@@ -61,7 +67,9 @@ package struct JourneyWeights: ~Copyable {
             while place >= 0, TouchLabel.channel(facts.labels[place]) == TouchChannel.direct { place -= 1 }
             weights[place < 0 ? n - 1 : place] = 1
         case .linear: for index in 0..<n { weights[index] = 1 / Double(n) }
-        case .timeDecay: decay(facts)
+        case .timeDecay:
+            decay(facts)
+            if !isRaw { normalise(n) }
         case .position:
             if n == 1 {
                 weights[0] = 1
@@ -82,7 +90,7 @@ package struct JourneyWeights: ~Copyable {
         case .wShaped30303010:
             let custom = CustomWeights.example
             anchors(custom.first, custom.middle, custom.milestone, custom.last, facts)
-            normalise(n)
+            if !isRaw { normalise(n) }
         }
         return UnsafePointer(weights)
     }
@@ -107,7 +115,7 @@ package struct JourneyWeights: ~Copyable {
     private func decay(_ facts: Facts) {
         let n = facts.count
         guard facts.halfLife > 0 else {
-            for index in 0..<n { weights[index] = 1 / Double(n) }
+            for index in 0..<n { weights[index] = 1 }
             return
         }
         let newest = facts.times[n - 1]
@@ -117,7 +125,6 @@ package struct JourneyWeights: ~Copyable {
             let age = Double(whole) + Double(rest &* 1_000_000_000_000) * 1e-18
             weights[index] = exp2(-age / facts.halfLife)
         }
-        normalise(n)
     }
 
     private func anchors(

@@ -8,17 +8,21 @@ package import Telemetry
 /// Attribution from the event log: what counts as a conversion, runs over the log, and what they found.
 package struct LogAttribution: Sendable {
     package let definitions: DefinitionStore
-    private let results: LogResultStore
-    private let source: any ColumnSource
-    private let persons: @Sendable (_ org: String) -> any PersonResolver
-    private let sessions: @Sendable (_ org: String) -> SessionRules
-    private let folder: String
+    let results: LogResultStore
+    let source: any ColumnSource
+    let persons: @Sendable (_ org: String) -> any PersonResolver
+    let sessions: @Sendable (_ org: String) -> SessionRules
+    let folder: String
     /// One for all organisations: there is one such value in a server.
     private let gate = LogRunGate()
-    private let clock: any WallClock
-    private let registry: MetricRegistry
-    private let logger: Logger
+    /// Lets one question about single conversions read the log at a time.
+    let reading = LogRunGate()
+    let clock: any WallClock
+    let registry: MetricRegistry
+    let logger: Logger
     package var settings = LogRunSettings()
+    /// Bounds of questions about single conversions.
+    package var limits = ExplanationLimits()
     /// Touches from one moment to another that matches of installs join to journeys.
     package typealias Joined =
         @Sendable (_ org: String, _ from: Timestamp, _ to: Timestamp) async throws ->
@@ -143,8 +147,7 @@ package struct LogAttribution: Sendable {
     ) async throws -> LogRunSummary {
         let inForce = try await definitions.inForce(org: org, names: wish.conversion.map { [$0] })
         var request = LogRunRequest(org: org, definitions: inForce, from: wish.from, to: wish.to)
-        let milestones = try await definitions.inForce(org: org, names: nil)
-        request.milestone = milestones.last { $0.definition.name == ConversionDefinition.milestone }?.definition
+        request.milestone = try await milestone(org: org)
         request.sessions = sessions(org)
         request.settings = settings
         let reach = inForce.map { max($0.definition.window.click, $0.definition.window.view) }.max() ?? .zero
@@ -171,7 +174,12 @@ package struct LogAttribution: Sendable {
                 members["version"] = .integer(Int64(known.version))
                 return .object(members)
             })
-        let facts = Dictionary(uniqueKeysWithValues: result.results.map { ($0.name, $0.facts(result)) })
+        let facts = Dictionary(
+            uniqueKeysWithValues: result.results.map { found -> (String, JSONValue) in
+                var members = found.facts(result).object ?? [:]
+                members[Self.milestoneFact] = asked.milestone?.json ?? .null
+                return (found.name, .object(members))
+            })
         let versions = try await results.store(
             result, org: org,
             LogResultStore.Occasion(run: id, cause: wish.reason, from: wish.from, to: wish.to, settings: used),
@@ -181,6 +189,15 @@ package struct LogAttribution: Sendable {
             logger.warning("old results of attribution are not removed yet", metadata: ["org": "\(org)"])
         }
         return LogRunSummary(result: result, versions: versions)
+    }
+
+    /// The member of a result's facts that says what its milestone was.
+    static let milestoneFact = "milestone"
+
+    /// What runs call the milestone now; nil for nothing.
+    func milestone(org: String) async throws -> ConversionDefinition? {
+        let all = try await definitions.inForce(org: org, names: nil)
+        return all.last { $0.definition.name == ConversionDefinition.milestone }?.definition
     }
 
     private func log(_ summary: LogRunSummary, _ org: String, _ elapsed: Duration) {

@@ -50,7 +50,7 @@ final class LogBlockReader {
     }
 
     func read(_ bare: any ColumnBlock, into spill: inout SpillWriter) throws {
-        let block = MemoBlock(bare)
+        let block = bare as? MemoBlock ?? MemoBlock(bare)
         rows += block.rowCount
         try readTouches(block, into: &spill)
         if let milestone {
@@ -70,17 +70,22 @@ final class LogBlockReader {
 
     // MARK: touches
 
+    /// Whether events of an `EventType` may be touchpoints: clicks, impressions, opens, pages and screens.
+    @inline(__always)
+    static func mayTouch(_ type: UInt8) -> Bool {
+        type != 0 && type <= EventType.impression.rawValue
+            || type >= EventType.open.rawValue && type <= EventType.screen.rawValue
+    }
+
     private func readTouches(_ block: MemoBlock, into spill: inout SpillWriter) throws {
         let selection = try touches.select(block)
         guard selection != .none else { return }
         let types = try block.types()
-        let (open, screen) = (EventType.open.rawValue, EventType.screen.rawValue)
         let impression = EventType.impression.rawValue
         var (rows, rest): ([UInt32], [UInt32]) = ([], [])
         for row in selection.rows(of: block.rowCount) {
             let type = types[Int(row)]
-            let isTouch = type != 0 && type <= impression || type >= open && type <= screen
-            if isTouch { rows.append(row) } else if type != 0 { rest.append(row) }
+            if Self.mayTouch(type) { rows.append(row) } else if type != 0 { rest.append(row) }
         }
         try readOthers(rest, block, into: &spill)
         guard !rows.isEmpty else { return }

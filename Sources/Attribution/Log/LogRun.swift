@@ -176,12 +176,7 @@ package struct LogRun: Sendable {
             }
         }
         var spill = SpillWriter(files)
-        for touch in plan.request.joined {
-            guard touch.at.microseconds >= plan.touches.from, touch.at.microseconds < plan.touches.to else { continue }
-            // Another look may have barred a touch since its install was decided.
-            if plan.request.rejected.mayHold(touch.place.order, touch.place.tail) { continue }
-            if let record = touch.record(plan) { try spill.add(record) }
-        }
+        try plan.addJoined(to: &spill)
         try spill.finish()
         let sums = found.withLock { $0 }
         (result.rowsScanned, result.refusedConsent, result.damagedBlocks) = (sums.rows, sums.refused, sums.damaged)
@@ -350,9 +345,17 @@ package struct LogRun: Sendable {
 
     /// Runs `work` on every worker, this thread among them; the first error ends all.
     private func share(_ work: @Sendable (_ isOver: () -> Bool) throws -> Void) throws {
+        try LogWorkers.share(workers, work)
+    }
+}
+
+/// Threads that do the same work beside each other.
+enum LogWorkers {
+    /// Runs `work` on so many threads, this one among them; the first error ends all.
+    static func share(_ count: Int, _ work: @Sendable (_ isOver: () -> Bool) throws -> Void) throws {
         let failure = Mutex<(any Error)?>(nil)
         let isOver = Atomic(false)
-        DispatchQueue.concurrentPerform(iterations: workers) { _ in
+        DispatchQueue.concurrentPerform(iterations: count) { _ in
             do { try work { isOver.load(ordering: .relaxed) } } catch {
                 isOver.store(true, ordering: .relaxed)
                 failure.withLock { $0 = $0 ?? error }

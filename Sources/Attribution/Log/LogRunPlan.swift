@@ -219,10 +219,31 @@ final class LogRunPlan: Sendable {
     }
 
     /// Millionths in a minor unit of each currency, by its number; 10,000 where there is none.
-    var minorUnits: [Int64] {
-        (0...1001).map { number in
-            let digits = currencies.text(UInt32(number)).flatMap { Currency($0) }?.fractionDigits ?? 2
-            return (0..<max(0, 6 - digits)).reduce(Int64(1)) { unit, _ in unit * 10 }
+    var minorUnits: [Int64] { (0...1001).map { Self.minorUnit(of: currencies.text(UInt32($0))) } }
+
+    /// Millionths in a minor unit of a currency; 10,000 where there is none.
+    static func minorUnit(of currency: String?) -> Int64 {
+        let digits = currency.flatMap { Currency($0) }?.fractionDigits ?? 2
+        return (0..<max(0, 6 - digits)).reduce(Int64(1)) { unit, _ in unit * 10 }
+    }
+
+    /// Millionths of a currency's unit as minor units, to the nearest, halves away from 0.
+    @inline(__always)
+    static func minor(_ millionths: Int64, unit: Int64) -> Int64 {
+        let (whole, rest) = millionths.quotientAndRemainder(dividingBy: unit)
+        let isUp = rest.magnitude &* 2 >= UInt64(unit) && rest != 0
+        return isUp ? whole + (millionths < 0 ? -1 : 1) : whole
+    }
+
+    /// Adds what matches of installs join to journeys.
+    /// - Parameter persons: of these persons alone; nil adds all.
+    func addJoined(to spill: inout SpillWriter, of persons: Set<UInt64>? = nil) throws(LogAttributionError) {
+        for touch in request.joined {
+            guard touch.at.microseconds >= touches.from, touch.at.microseconds < touches.to else { continue }
+            // Another look may have barred a touch since its install was decided.
+            if request.rejected.mayHold(touch.place.order, touch.place.tail) { continue }
+            guard let record = touch.record(self), persons?.contains(record.person) != false else { continue }
+            try spill.add(record)
         }
     }
 }

@@ -6,6 +6,8 @@ internal import Events
 struct PersonWalk: ~Copyable {
     private let plan: LogRunPlan
     private let control: LogRunControl
+    /// Is told what becomes of conversions; nil in runs.
+    private let witness: JourneyWitness?
     private let gaps: [Int64]
     private let minorUnits: [Int64]
     private var fold = TouchFold()
@@ -22,6 +24,8 @@ struct PersonWalk: ~Copyable {
     private var lastConversion: ContiguousArray<Int64>
     private var weights = JourneyWeights()
     private var journey = Buffers()
+    /// Whether no touch of the journey had to be left out.
+    private var isWhole = true
     private var journeys: JourneyWriter
     private var tally: CreditTally
     private let sums: SharedTally
@@ -83,10 +87,10 @@ struct PersonWalk: ~Copyable {
     ///   - pathsMax: paths of each conversion that it tells apart.
     init(
         _ plan: LogRunPlan, journeys: consuming JourneyWriter, sums: SharedTally, rowsMax: Int, pathsMax: Int,
-        control: LogRunControl
+        control: LogRunControl, witness: JourneyWitness? = nil
     ) {
         (self.sums, self.rowsMax) = (sums, rowsMax)
-        (self.plan, self.control) = (plan, control)
+        (self.plan, self.control, self.witness) = (plan, control, witness)
         self.journeys = journeys
         (gaps, minorUnits) = (plan.sessionGaps, plan.minorUnits)
         sessions = ContiguousArray(repeating: Session(), count: 256)
@@ -98,6 +102,7 @@ struct PersonWalk: ~Copyable {
         }
         paths = plan.names.map { _ in PathTally(pathsMax: pathsMax) }
         facts = plan.names.map { _ in ConversionTally() }
+        fold.isTraced = witness != nil
     }
 
     mutating func finish() throws(LogAttributionError) {
@@ -185,10 +190,16 @@ struct PersonWalk: ~Copyable {
     private mutating func gatherEvents(_ records: UnsafeBufferPointer<LogRecord>) {
         fold.begin()
         for (index, record) in records.enumerated() where roles[index] != Role.none {
-            if !rejectedClicks.isEmpty, record.extra != 0, rejectedClicks.contains(record.extra) { continue }
+            if isBarred(record) { continue }
             let kind = roles[index] == Role.direct ? LogRecord.Kind.visit : record.kind
             fold.add(time: record.time, label: record.label, kind: kind, click: record.extra)
         }
+    }
+
+    /// Whether the record's click is one that gets no credit.
+    @inline(__always)
+    private func isBarred(_ record: LogRecord) -> Bool {
+        !rejectedClicks.isEmpty && record.extra != 0 && rejectedClicks.contains(record.extra)
     }
 
     // MARK: journeys
@@ -207,12 +218,16 @@ struct PersonWalk: ~Copyable {
             let name = plan.conversions[number].name
             if isRepeated(record, number, records, after: index) {
                 if record.time >= plan.from { facts[name].repeated += 1 }
+                witness?.leftOut(record)
                 continue
             }
             isSeen[name] = true
             lastConversion[name] = record.time
             guard record.time >= plan.from else { continue }
             try credit(record, number, milestone: milestone)
+            if let witness, witness.credited(record) {
+                tell(witness, of: record, number, records, milestone: milestone)
+            }
         }
     }
 
@@ -247,7 +262,7 @@ struct PersonWalk: ~Copyable {
         if tally.count >= rowsMax { try sums.take(&tally) }
         // Conversions come in their order, so that no event is passed twice.
         while reached < fold.count, fold.time(reached) <= record.time { reached += 1 }
-        let isWhole = gather(until: record.time, end: reached, click: conversion.click, view: conversion.view)
+        isWhole = gather(until: record.time, end: reached, click: conversion.click, view: conversion.view)
         if !isWhole { facts[name].truncated += 1 }
         facts[name].conversions += 1
         facts[name].touches += journey.count
@@ -262,14 +277,7 @@ struct PersonWalk: ~Copyable {
             }
             return
         }
-        var known = JourneyWeights.Facts(
-            count: journey.count, times: UnsafePointer(journey.times), labels: UnsafePointer(journey.labels))
-        known.halfLife = conversion.halfLifeSeconds
-        if let milestone, milestone <= record.time {
-            var place = journey.count - 1
-            while place >= 0, journey.times[place] > milestone { place -= 1 }
-            known.milestone = place
-        }
+        let known = journeyFacts(of: conversion, at: record.time, milestone: milestone)
         for index in 0..<journey.count {
             let key = CreditTally.Key(name: name, currency: money.currency, day: day, label: journey.labels[index])
             journey.slots[index] = Int32(truncatingIfNeeded: try tally.slot(key))
@@ -286,16 +294,87 @@ struct PersonWalk: ~Copyable {
             labels: UnsafeBufferPointer(start: journey.labels, count: journey.count))
     }
 
+    /// What the rules want to know of the journey.
+    private func journeyFacts(
+        of conversion: LogRunPlan.Conversion, at time: Int64, milestone: Int64?
+    ) -> JourneyWeights.Facts {
+        var known = JourneyWeights.Facts(
+            count: journey.count, times: UnsafePointer(journey.times), labels: UnsafePointer(journey.labels))
+        known.halfLife = conversion.halfLifeSeconds
+        if let milestone, milestone <= time {
+            var place = journey.count - 1
+            while place >= 0, journey.times[place] > milestone { place -= 1 }
+            known.milestone = place
+        }
+        return known
+    }
+
+    /// Tells what became of each touch at the conversion that was credited last, and how every model divides it.
+    private mutating func tell(
+        _ witness: JourneyWitness, of record: LogRecord, _ number: Int, _ records: UnsafeBufferPointer<LogRecord>,
+        milestone: Int64?
+    ) {
+        let conversion = plan.conversions[number]
+        let money = money(record, conversion)
+        var seen = JourneyWitness.Seen(record: record, number: number, minor: money.minor, currency: money.currency)
+        (seen.isWhole, seen.milestone) = (isWhole, milestone)
+        let first = fold.touchpoints.count - journey.count
+        for index in 0..<journey.count {
+            let touch = fold.touchpoints[first + index]
+            seen.journey.append(
+                JourneyWitness.Touch(time: touch.time, label: touch.label, kind: touch.kind))
+        }
+        var (place, taken) = (0, Set<Int>())
+        for (index, known) in records.enumerated() {
+            let fate: JourneyWitness.Fate
+            switch known.kind {
+            case LogRecord.Kind.rejected: fate = .rejected
+            case LogRecord.Kind.click, LogRecord.Kind.view, LogRecord.Kind.visit, LogRecord.Kind.page:
+                if roles[index] == Role.none {
+                    fate = .inSession
+                } else if isBarred(known) {
+                    fate = .rejectedClick
+                } else {
+                    fate = self.fate(place, known, first, conversion, at: record.time, &taken)
+                    place += 1
+                }
+            default: continue
+            }
+            seen.touches.append((known, fate))
+        }
+        if journey.count > 0 {
+            let known = journeyFacts(of: conversion, at: record.time, milestone: milestone)
+            seen.milestonePlace = known.milestone
+            seen.models = witness.weigh(&weights, known, minor: money.minor)
+        }
+        witness.tell(seen)
+    }
+
+    /// - Parameters:
+    ///   - place: of the event among those that were folded.
+    ///   - first: the touchpoint that the journey begins with.
+    ///   - taken: touchpoints that an event before this one was taken into.
+    private func fate(
+        _ place: Int, _ record: LogRecord, _ first: Int, _ conversion: LogRunPlan.Conversion, at time: Int64,
+        _ taken: inout Set<Int>
+    ) -> JourneyWitness.Fate {
+        guard place < reached else { return .after }
+        if let gathered = fold.touchpoint(of: place) {
+            let touchpoint = gathered - first
+            guard touchpoint >= 0 else { return .tooMany }
+            return taken.insert(touchpoint).inserted ? .touchpoint(touchpoint) : .merged(touchpoint)
+        }
+        let window = record.kind == LogRecord.Kind.view ? conversion.view : conversion.click
+        return time - record.time > window ? .outsideWindow : .tooMany
+    }
+
     /// What the conversion is worth, to the nearest minor unit.
     private func money(_ record: LogRecord, _ conversion: LogRunPlan.Conversion) -> (minor: Int64, currency: UInt32) {
         if let fixed = conversion.fixed { return fixed }
         let value = Int64(bitPattern: record.extra)
         guard value != .min else { return (0, 0) }
         let currency = record.label >> 16
-        let unit = minorUnits[Int(min(1001, currency))]
-        let (whole, rest) = value.quotientAndRemainder(dividingBy: unit)
-        let isUp = rest.magnitude &* 2 >= UInt64(unit) && rest != 0
-        return (isUp ? whole + (value < 0 ? -1 : 1) : whole, currency)
+        return (LogRunPlan.minor(value, unit: minorUnits[Int(min(1001, currency))]), currency)
     }
 
     /// The newest touchpoints that are eligible at a time, oldest first.

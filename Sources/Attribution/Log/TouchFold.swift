@@ -30,6 +30,11 @@ struct TouchFold: ~Copyable {
     private(set) var touchpoints: ContiguousArray<Touchpoint> = []
     /// Touchpoints among all events, whatever the moment.
     private(set) var total = 0
+    /// Whether it remembers what the last gathering took events into; runs do without.
+    var isTraced = false
+    /// By event from `assignedFrom` on: the touchpoint that it was taken into, -1 for none.
+    private var assigned: ContiguousArray<Int32> = []
+    private var assignedFrom = 0
 
     /// Microseconds. Source: the specification of attribution, section 1.
     private static let sameTouchWithin: Int64 = 10_000_000
@@ -101,6 +106,7 @@ struct TouchFold: ~Copyable {
         round &+= 1
         let reach = max(click, view)
         let least = max(0, end - Self.eventsMax)
+        if isTraced { (assigned, assignedFrom) = (ContiguousArray(repeating: -1, count: end - least), least) }
         var first = end
         while first > least, time - events[first - 1].time <= reach { first -= 1 }
         for index in first..<end {
@@ -108,6 +114,7 @@ struct TouchFold: ~Copyable {
             guard time - event.time <= (event.kind == LogRecord.Kind.view ? view : click) else { continue }
             if event.click >= 0, places[Int(event.click)].round == round {
                 strengthen(places[Int(event.click)].place, event)
+                if isTraced { assigned[index - least] = Int32(truncatingIfNeeded: places[Int(event.click)].place) }
                 continue
             }
             var place = touchpoints.count
@@ -117,8 +124,16 @@ struct TouchFold: ~Copyable {
                 touchpoints.append(Touchpoint(time: event.time, label: event.label, kind: event.kind))
             }
             if event.click >= 0 { places[Int(event.click)] = (round, place) }
+            if isTraced { assigned[index - least] = Int32(truncatingIfNeeded: place) }
         }
         return first == 0 || first > least || time - events[first - 1].time > reach
+    }
+
+    /// The touchpoint that the last gathering took an event into; nil for none, and without a trace.
+    func touchpoint(of event: Int) -> Int? {
+        let place = event - assignedFrom
+        guard assigned.indices.contains(place), assigned[place] >= 0 else { return nil }
+        return Int(assigned[place])
     }
 
     /// The newest touchpoint of the same campaign and kind that began at most ten seconds before.

@@ -9,8 +9,17 @@ package final class MemoBlock: ColumnBlock, @unchecked Sendable {  // made, used
     private var texts: [ColumnName: TextColumn?] = [:]
     private var numberColumns: [ColumnName: [Double]?] = [:]
     private var valueColumn: [Int64]??
+    /// One byte a row, 1 where a filter may select it; nil shows all.
+    private let shown: [UInt8]?
 
-    package init(_ block: any ColumnBlock) { self.block = block }
+    package init(_ block: any ColumnBlock) { (self.block, shown) = (block, nil) }
+
+    /// A block of which no filter selects other rows than these: they count as gone.
+    package init(_ block: any ColumnBlock, showing rows: [UInt32]) {
+        var shown = [UInt8](repeating: 0, count: block.rowCount)
+        for row in rows where Int(row) < shown.count { shown[Int(row)] = 1 }
+        (self.block, self.shown) = (block, shown)
+    }
 
     package var rowCount: Int { block.rowCount }
     package var earliest: Int64 { block.earliest }
@@ -29,7 +38,12 @@ package final class MemoBlock: ColumnBlock, @unchecked Sendable {  // made, used
 
     package func outcomes() throws -> [UInt8] {
         if let outcomeColumn { return outcomeColumn }
-        let column = try block.outcomes()
+        var column = try block.outcomes()
+        if let shown {
+            for row in 0..<min(column.count, shown.count) where shown[row] == 0 {
+                column[row] = DecodedBlock.goneOutcome
+            }
+        }
         outcomeColumn = column
         return column
     }

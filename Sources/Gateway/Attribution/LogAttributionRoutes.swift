@@ -18,12 +18,16 @@ package struct LogAttributionParts: Sendable {
 }
 
 /// What counts as a conversion, runs over the log, and what they credited.
-struct LogAttributionRoutes: Sendable {
+package struct LogAttributionRoutes: Sendable {
     let access: Access
     let parts: LogAttributionParts
     let clock: any WallClock
 
-    private static let models = LogModel.allCases.map(\.name).joined(separator: ", ")
+    package init(access: Access, parts: LogAttributionParts, clock: any WallClock) {
+        (self.access, self.parts, self.clock) = (access, parts, clock)
+    }
+
+    static let models = LogModel.allCases.map(\.name).joined(separator: ", ")
     private static let dimensions = LogDimension.allCases.map(\.rawValue).joined(separator: ", ")
     private static let definition: JSONValue = [
         "where": "type = conversion and name = demo_booked",
@@ -36,8 +40,9 @@ struct LogAttributionRoutes: Sendable {
     ]
     private static let limitMax = 1000
 
-    func register(in book: RouteBook) {
+    package func register(in book: RouteBook) {
         registerDefinitions(in: book)
+        registerConversions(in: book)
         book.post(
             "/v1/attribution/recompute",
             RouteDescription(
@@ -169,7 +174,7 @@ struct LogAttributionRoutes: Sendable {
 
     private static func name(_ context: GatewayContext) -> String { context.parameters.get("name") ?? "" }
 
-    private static func conversion(_ request: Request, standard: String?) throws(Problem) -> String? {
+    static func conversion(_ request: Request, standard: String?) throws(Problem) -> String? {
         guard let name = RequestInput.text("conversion", request) else { return standard }
         guard ConversionDefinition.isName(name) else {
             throw .badQuery(name: "conversion", detail: "must be the name of a conversion.")
@@ -177,12 +182,12 @@ struct LogAttributionRoutes: Sendable {
         return name
     }
 
-    private static func version(_ request: Request) throws(Problem) -> Int? {
+    static func version(_ request: Request) throws(Problem) -> Int? {
         guard RequestInput.text("version", request) != nil else { return nil }
         return try RequestInput.integer("version", request, in: 1...Int(Int32.max), standard: 1)
     }
 
-    private static func moment(_ name: String, _ request: Request) throws(Problem) -> Timestamp? {
+    static func moment(_ name: String, _ request: Request) throws(Problem) -> Timestamp? {
         do throws(LogAttributionError) {
             return try LogAttribution.Wish.moment(name, RequestInput.text(name, request))
         } catch { throw .badQuery(name: name, detail: "must be a date or RFC 3339.") }
@@ -194,13 +199,14 @@ struct LogAttributionRoutes: Sendable {
 }
 
 extension Problem {
-    fileprivate init(_ error: LogAttributionError) {
+    init(_ error: LogAttributionError) {
         switch error {
         case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
-        case .unknownConversion, .noResult: self = .notFound(code: error.tag, detail: error.sentence)
-        case .tooLarge: self = .conflict(code: error.tag, detail: error.sentence)
+        case .unknownConversion, .noResult, .unknownEvent: self = .notFound(code: error.tag, detail: error.sentence)
+        case .erasedEvent: self = .gone(code: error.tag, detail: error.sentence)
+        case .tooLarge, .notYetRun, .notCredited: self = .conflict(code: error.tag, detail: error.sentence)
         case .storage, .busy: self = .internalError
-        case .cancelled: self = .unavailable(code: error.tag, detail: error.sentence)
+        case .cancelled, .slow: self = .unavailable(code: error.tag, detail: error.sentence)
         }
     }
 }

@@ -51,6 +51,7 @@ struct PageRoutes: Sendable {
     private static let boards = [
         ("dashboard", "The live dashboard."),
         ("campaigns", "What campaigns cost and earned, under each credit model."),
+        ("journeys", "Conversions of runs over the log, and why each was credited as it was."),
         ("cohorts", "Cohorts with their worth and retention, saturation, budget advice and networks' claims."),
         ("uploads", "Conversions that are sent to advertising networks: where to, and what became of each."),
         ("fraud", "What the fraud rules decided, publishers, and proposals that a person decides on."),
