@@ -1,9 +1,5 @@
 #pragma once
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
-
 // Asks the processor for the cache line at `address`. Swift has no name for this instruction; a load that stands for
 // it holds up everything behind it until memory has answered. Any address is allowed.
 static inline __attribute__((always_inline)) void aurum_prefetch(const void *address) {
@@ -30,16 +26,13 @@ static inline __attribute__((always_inline)) unsigned long long aurum_byte_marks
     const void *bytes, unsigned char first, unsigned char second) {
     unsigned long long marks = 0;
 #if defined(__SSE2__)
-    const __m128i a = _mm_set1_epi8((char)first), b = _mm_set1_epi8((char)second), quote = _mm_set1_epi8('"'),
-                  feed = _mm_set1_epi8('\n'), carriage = _mm_set1_epi8('\r');
+    typedef char sixteen __attribute__((vector_size(16)));
     for (int part = 0; part < 4; part++) {
-        const __m128i text = _mm_loadu_si128((const __m128i *)bytes + part);
-        const __m128i found = _mm_or_si128(
-            _mm_or_si128(_mm_cmpeq_epi8(text, a), _mm_cmpeq_epi8(text, b)),
-            _mm_or_si128(
-                _mm_cmpeq_epi8(text, quote),
-                _mm_or_si128(_mm_cmpeq_epi8(text, feed), _mm_cmpeq_epi8(text, carriage))));
-        marks |= (unsigned long long)(unsigned int)_mm_movemask_epi8(found) << (16 * part);
+        sixteen text;
+        __builtin_memcpy(&text, (const char *)bytes + 16 * part, sizeof text);
+        const sixteen found = (text == (char)first) | (text == (char)second) | (text == '"') | (text == '\n')
+            | (text == '\r');
+        marks |= (unsigned long long)(unsigned int)__builtin_ia32_pmovmskb128(found) << (16 * part);
     }
 #else
     const unsigned char *text = (const unsigned char *)bytes;
