@@ -11,7 +11,7 @@ struct DatabaseCommand: AsyncParsableCommand {
             AURUM_DATABASE_URL says where: sqlite (aurum.db in the data folder), sqlite:///PATH or postgres://….
             A server migrates when it starts; `migrate` does so before. docs/database.md has the whole of it.
             """,
-        subcommands: [Status.self, Migrate.self, Queries.self, Rejected.self])
+        subcommands: [Status.self, Migrate.self, Export.self, Import.self, Queries.self, Rejected.self])
 
     private struct Report: Encodable {
         let place: String
