@@ -230,7 +230,9 @@ package struct RestoreTarget: Sendable {
 
     private func setCounters() async throws {
         let shapes = shapes.values.filter { $0.key.count == 1 }
+        let run = run
         try await database.write("database.restore.counters", limit: .backup) { transaction in
+            try RestoreMark.check(run, transaction)
             for shape in shapes {
                 let (table, column) = (shape.name, shape.key[0])
                 let counter = try transaction.value(

@@ -45,7 +45,7 @@ struct RecordsExport: Sendable {
         guard !isAlone, let since = try await database.sinceLastProbe(now: clock.now), since < Database.aliveWithin
         else { return }
         throw CommandFailure(
-            "a server works with this database (it wrote \(max(0, Int(since.seconds))) s ago): stop every server of it, "
+            "a server works with this database (it wrote \(max(0, Int(since.seconds))) s ago): stop every server of it "
                 + "and wait \(Int(Database.aliveWithin.seconds)) s after one that was killed; nothing was exported")
     }
 }
