@@ -320,6 +320,8 @@ import Validation
         _ = try await importing.exit()
         let part = Int(try server.psql("SELECT COUNT(*) FROM \(schema).consents")) ?? 0
         #expect(part > 0 && part < count, "\(part): killed too late")
+        let status = try await run(["database", "status"], data, url)
+        #expect(status.status == 0 && status.output.contains("did not finish"), "\(status.output)")
         try await expect("did not finish", ["serve"], data, url)
         try await expect("did not finish", ["database", "export", out + "-2"], data, url)
 
