@@ -170,7 +170,7 @@ var targets: [Target] = [
         name: "SystemTests",
         dependencies: [
             "AurumCore", "Benchmarks", "Database", "Events", "Telemetry", "TestSupport", "Validation", asyncHTTPClient,
-            nioCore, nioHTTP1,
+            crypto, nioCore, nioHTTP1,
             "aurum",
         ]),
 ]

@@ -172,3 +172,16 @@ package final class DatabaseProbe: Service {
         }
     }
 }
+
+extension Database {
+    /// A row of the probe that is younger is of a server that runs, or was killed a moment ago.
+    package static let aliveWithin: Duration = .seconds(15)
+
+    /// How long ago a server of any machine wrote its row here; negative by a clock that runs ahead, nil when every
+    /// server has ended in order.
+    package func sinceLastProbe(now: Timestamp) async throws -> Duration? {
+        try await read("database.probe.newest") { transaction in
+            try transaction.value(Timestamp.self, "SELECT MAX(at) FROM database_probe")
+        }.map { now - $0 }
+    }
+}

@@ -13,9 +13,14 @@ package struct Schema: Sendable, Equatable {
     package var engine: String
     package var applied: [Step]
     package var pending: [Step]
+    /// Why nothing opens the database: a restore or an import into it did not finish. Nil for every other.
+    package var unfinished: String?
 
-    private init(_ engine: String, _ migrator: Migrator, _ applied: [Int: String]) throws {
+    private init(
+        _ engine: String, _ migrator: Migrator, _ applied: [Int: String], isUnfinished: Bool = false
+    ) throws {
         self.engine = engine
+        unfinished = isUnfinished ? RestoreMark.sentence : nil
         let missing = try migrator.missing(applied)
         pending = missing.map { Step(version: $0.version, name: $0.name) }
         self.applied = migrator.migrations.filter { applied[$0.version] != nil }
@@ -30,7 +35,9 @@ package struct Schema: Sendable, Equatable {
         case .postgres(let address):
             return try await OwnThread.run {
                 try PostgresMigration.alone(address) { target in
-                    try Schema("PostgreSQL \(target.version())", .embedded(for: .postgres), target.known())
+                    try Schema(
+                        "PostgreSQL \(target.version())", .embedded(for: .postgres), target.known(),
+                        isUnfinished: target.isHalfRestored())
                 }
             }
         }
@@ -64,7 +71,9 @@ package struct Schema: Sendable, Equatable {
             return try queue.read { connection in
                 let version = try String.fetchOne(connection, sql: "SELECT sqlite_version()") ?? ""
                 let exists = try connection.tableExists("schema_migrations")
-                return try Schema("SQLite \(version)", migrator, exists ? SQLiteMigration.applied(connection) : [:])
+                return try Schema(
+                    "SQLite \(version)", migrator, exists ? SQLiteMigration.applied(connection) : [:],
+                    isUnfinished: connection.tableExists(RestoreMark.table))
             }
         } catch { throw SQLError.mapped(error) }
     }

@@ -113,6 +113,12 @@ enum FenceSequenceState {
         return count ?? 0 > 0
     }
 
+    /// Lets the sequence of an empty database begin again: an earlier run may have raised it.
+    static func reset(_ transaction: Transaction) throws {
+        guard try exists(transaction) else { return }
+        _ = try transaction.value(Int64.self, "SELECT setval('fence', 0, true)")
+    }
+
     /// Lets the sequence go on above what the table holds, and never below where it is.
     static func raise(_ transaction: Transaction) throws {
         guard try exists(transaction) else { return }

@@ -19,30 +19,10 @@ struct BackupJob: Sendable {
 
     /// Writes the backup to `target`, which must not exist or be empty. It has its name only once it is whole.
     func run(to target: String) async throws -> BackupManifest {
-        let files = FileManager.default
-        if let found = try? files.contentsOfDirectory(atPath: target) {
-            guard found.isEmpty else {
-                throw CommandFailure("\(target) is not empty; a backup needs a folder of its own")
-            }
-            try files.removeItem(atPath: target)
-        }
-        let unfinished = target + ".unfinished"
-        try? files.removeItem(atPath: unfinished)
-        do {
-            try files.createDirectory(
-                atPath: unfinished, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch { throw CommandFailure("the folder \(unfinished) cannot be made: \(error.localizedDescription)") }
-        do {
-            let manifest = try await write(to: unfinished)
-            try manifest.write(to: unfinished, key: key)
-            // The name says that everything is there: so everything is durable before it, and the name after it.
-            for part in ["/tables", "/log", ""] { try DurableFile.syncFolder(unfinished + part) }
-            try files.moveItem(atPath: unfinished, toPath: target)
-            try DurableFile.syncFolder((target as NSString).deletingLastPathComponent)
+        try await WholeFolder.make(target, for: "a backup", parts: ["/tables", "/log"]) { folder in
+            let manifest = try await write(to: folder)
+            try manifest.write(to: folder, key: key)
             return manifest
-        } catch {
-            try? files.removeItem(atPath: unfinished)
-            throw error
         }
     }
 
@@ -66,7 +46,8 @@ struct BackupJob: Sendable {
         return BackupManifest(
             release: Release.version, createdAt: createdAt, engine: database.dialect.rawValue, schema: schema,
             tables: sink.tables,
-            log: .init(segments: copy.segments, archives: copy.archives, end: copy.end, files: logFiles),
+            log: BackupManifest.Log(
+                segments: copy.segments, archives: copy.archives, end: copy.end, files: logFiles),
             keys: try writeKeys(to: folder))
     }
 
@@ -109,33 +90,5 @@ private final class Hold: Sendable {
     func release() {
         guard !isReleased.exchange(true, ordering: .relaxed) else { return }
         gate.give()
-    }
-}
-
-/// Takes the rows of each table into a file of its own.
-private final class TableFiles: TableSink, @unchecked Sendable {  // one thread at a time: the read's
-    private let folder: String
-    private let key: BackupKey
-    private var writer: SealedWriter?
-    private var current: TableShape?
-    private var rows = 0
-    private(set) var tables: [BackupManifest.Table] = []
-
-    init(folder: String, key: BackupKey) { (self.folder, self.key) = (folder, key) }
-
-    func begin(_ table: TableShape) throws {
-        writer = try SealedWriter(folder: folder, name: "tables/\(table.name)", key: key)
-        (current, rows) = (table, 0)
-    }
-
-    func take(_ lines: [UInt8], rows count: Int) throws {
-        try writer?.write(lines)
-        rows += count
-    }
-
-    func end() throws {
-        guard let writer, let current else { return }
-        tables.append(.init(name: current.name, columns: current.columns, rows: rows, file: try writer.finish()))
-        (self.writer, self.current) = (nil, nil)
     }
 }

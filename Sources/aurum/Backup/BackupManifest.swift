@@ -2,7 +2,7 @@ internal import AurumCore
 internal import Crypto
 internal import Foundation
 
-/// What a backup holds. Signed as it stands in its file.
+/// What a backup holds, or an export of the tables alone. Signed as it stands in its file.
 struct BackupManifest: Codable, Equatable, Sendable {
     static let fileName = "manifest.json"
     static let signatureName = "manifest.sig"
@@ -13,6 +13,9 @@ struct BackupManifest: Codable, Equatable, Sendable {
         var columns: [String]
         var rows: Int
         var file: SealedFile.Summary
+        /// SHA-256 over the lines of the rows in the order of the key, hex: the same whatever engine they are on. Older
+        /// backups have none.
+        var rowsSHA256: String?
     }
 
     struct Log: Codable, Equatable, Sendable {
@@ -32,11 +35,12 @@ struct BackupManifest: Codable, Equatable, Sendable {
     /// Version of the schema.
     var schema: Int
     var tables: [Table]
-    var log: Log
-    /// The installation's keys.
-    var keys: SealedFile.Summary
+    /// Nil for an export of the tables: their site keeps its data folder.
+    var log: Log?
+    /// The installation's keys; nil as the log is.
+    var keys: SealedFile.Summary?
 
-    var files: [SealedFile.Summary] { tables.map(\.file) + log.files + [keys] }
+    var files: [SealedFile.Summary] { tables.map(\.file) + (log?.files ?? []) + (keys.map { [$0] } ?? []) }
     var rows: Int { tables.reduce(0) { $0 + $1.rows } }
     var bytes: Int { files.reduce(0) { $0 + $1.bytes } }
 

@@ -74,14 +74,18 @@ struct Backups: Sendable {
     }
 
     static func summary(_ manifest: BackupManifest) -> JSONValue {
-        [
+        var answer: [String: JSONValue] = [
             "created_at": .string(manifest.createdAt), "release": .string(manifest.release),
             "engine": .string(manifest.engine), "schema": .integer(Int64(manifest.schema)),
             "tables": .integer(Int64(manifest.tables.count)), "rows": .integer(Int64(manifest.rows)),
-            "log_segments": .integer(Int64(manifest.log.segments)),
-            "log_archives": .integer(Int64(manifest.log.archives)), "log_end": .string(manifest.log.end),
             "files": .integer(Int64(manifest.files.count)), "bytes": .integer(Int64(manifest.bytes)),
         ]
+        if let log = manifest.log {
+            answer["log_segments"] = .integer(Int64(log.segments))
+            answer["log_archives"] = .integer(Int64(log.archives))
+            answer["log_end"] = .string(log.end)
+        }
+        return .object(answer)
     }
 }
 

@@ -21,6 +21,10 @@ struct RestoreJob: Sendable {
     func run(into folder: DataFolder, _ location: DatabaseLocation, erasuresFrom: String? = nil) async throws -> Outcome
     {
         let manifest = try BackupManifest.read(source, key: key)
+        guard let log = manifest.log, let keys = manifest.keys else {
+            throw CommandFailure(
+                "\(source) is an export of the tables alone; put it into an empty database with aurum database import")
+        }
         let found = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0 != "lock" }
         guard found.isEmpty else {
             throw CommandFailure(
@@ -30,8 +34,8 @@ struct RestoreJob: Sendable {
         // While this file is there the folder is half a site, which nothing opens.
         let mark = DataFolder.unfinishedPath(in: folder.path)
         _ = try DurableFile.make(mark, Data())
-        try restoreKeys(manifest, folder)
-        try restoreLog(manifest, folder)
+        try restoreKeys(keys, folder)
+        try restoreLog(log, folder)
         // Before the tables: a folder that is not the site's own is known before a database is filled.
         let erasures = try carryErasures(from: erasuresFrom, folder)
         try await restoreTables(manifest, location)
@@ -42,9 +46,9 @@ struct RestoreJob: Sendable {
         return Outcome(manifest: manifest, erasures: erasures)
     }
 
-    private func restoreKeys(_ manifest: BackupManifest, _ folder: DataFolder) throws {
+    private func restoreKeys(_ keys: SealedFile.Summary, _ folder: DataFolder) throws {
         var bytes: [UInt8] = []
-        try read(manifest.keys) { bytes += $0 }
+        try read(keys) { bytes += $0 }
         let contents = try JSONDecoder().decode([String: String].self, from: Data(bytes))
         for (name, text) in contents {
             guard DataFolder.keyNames.contains(name), let data = Hex.decode(text) else {
@@ -56,10 +60,10 @@ struct RestoreJob: Sendable {
         _ = try DurableFile.make(DataFolder.backupKeyPath(in: folder.path), key.fileContents)
     }
 
-    private func restoreLog(_ manifest: BackupManifest, _ folder: DataFolder) throws {
+    private func restoreLog(_ log: BackupManifest.Log, _ folder: DataFolder) throws {
         try FileManager.default.createDirectory(
             atPath: folder.logPath, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        for file in manifest.log.files {
+        for file in log.files {
             let name = (file.path as NSString).lastPathComponent
             let path = folder.logPath + "/" + name
             guard FileManager.default.createFile(atPath: path, contents: nil, attributes: [.posixPermissions: 0o600]),
@@ -75,22 +79,7 @@ struct RestoreJob: Sendable {
         let target = try await RestoreTarget.prepare(
             location, version: manifest.schema, registry: MetricRegistry(), clock: clock)
         do {
-            for table in manifest.tables {
-                let reader = try SealedReader(folder: source, name: table.file.path, key: key)
-                var waiting: [UInt8] = []
-                var rows = 0
-                while let bytes = try reader.next() {
-                    waiting += bytes
-                    guard let end = waiting.lastIndex(of: UInt8(ascii: "\n")) else { continue }
-                    rows += try await target.load(
-                        table.name, columns: table.columns, lines: Array(waiting[...end]))
-                    waiting.removeSubrange(...end)
-                }
-                try reader.finish(table.file)
-                guard rows == table.rows, waiting.isEmpty else {
-                    throw CommandFailure("the table \(table.name) has \(rows) rows where the list says \(table.rows)")
-                }
-            }
+            try await TableLoading(source: source, key: key).run(manifest.tables, into: target)
             try await target.finish()
         } catch {
             target.abandon()

@@ -11,7 +11,7 @@ struct DatabaseCommand: AsyncParsableCommand {
             AURUM_DATABASE_URL says where: sqlite (aurum.db in the data folder), sqlite:///PATH or postgres://….
             A server migrates when it starts; `migrate` does so before. docs/database.md has the whole of it.
             """,
-        subcommands: [Status.self, Migrate.self, Queries.self, Rejected.self])
+        subcommands: [Status.self, Migrate.self, Export.self, Import.self, Queries.self, Rejected.self])
 
     private struct Report: Encodable {
         let place: String
@@ -19,10 +19,11 @@ struct DatabaseCommand: AsyncParsableCommand {
         let version: Int
         let applied: [Schema.Step]
         let pending: [Schema.Step]
+        let unfinished: String?
 
         init(_ location: DatabaseLocation, _ schema: Schema) {
             (place, engine) = (location.shown, schema.engine)
-            (applied, pending) = (schema.applied, schema.pending)
+            (applied, pending, unfinished) = (schema.applied, schema.pending, schema.unfinished)
             version = schema.applied.last?.version ?? 0
         }
     }
@@ -44,6 +45,7 @@ struct DatabaseCommand: AsyncParsableCommand {
             Output.line("engine   \(report.engine)")
             Output.line("schema   \(report.version), \(report.applied.count) migrations applied")
             Output.line("pending  \(report.pending.isEmpty ? "none" : DatabaseCommand.names(report.pending))")
+            if let unfinished = report.unfinished { Output.line("closed   \(unfinished)") }
         }
     }
 
