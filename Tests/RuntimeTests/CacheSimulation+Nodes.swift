@@ -125,7 +125,7 @@ extension CacheSimulation {
         nodes[node].makings[index].value = value
         let how = isLeased ? "with token \(making.token)" : "alone"
         note("node \(node) makes value \(value) of key \(making.key) \(how)")
-        let longest: Int64 = !isFaulty ? 300_000 : chance(15) ? 6_000_000 : 400_000
+        let longest: Int64 = !isFaulty ? 300_000 : chance(7) ? 6_000_000 : 300_000
         let sender = sender(node, making: making.number)
         let took = Int64.random(in: 5000...longest, using: &random)
         add(.factoryEnds(sender, value: value, fails: fails), after: took)
@@ -310,6 +310,7 @@ extension CacheSimulation {
             reply(sender, .done(store(key, token, bytes, time + life * 1000, generations, value)))
         case .raise(let tag):
             server.generations[tag] += 1
+            server.words[tag] = "\(server.generations[tag])"
             judge.raised(tag, at: now)
             note("tag \(tag) is raised")
             reply(sender, .raised(at: now))
@@ -330,7 +331,7 @@ extension CacheSimulation {
         server.freedAt[key] = time
     }
 
-    private func generations(_ key: Int) -> [String] { CacheJudge.tags[key].map { "\(server.generations[$0])" } }
+    private func generations(_ key: Int) -> [String] { CacheJudge.tags[key].map { server.words[$0] } }
 
     private mutating func looked(_ key: Int, _ time: Int64) -> Reply {
         guard let entry = server.entries[key] else { return .look(nil, left: -2, generations: generations(key)) }

@@ -126,6 +126,8 @@ struct CacheSimulation {
         var entries: [(bytes: [UInt8], until: Int64, value: Int)?] = [nil, nil]
         var flights: [(token: Int, node: Int, until: Int64)?] = [nil, nil]
         var generations = [0, 0, 0]
+        /// The same in words, as they are answered.
+        var words = ["0", "0", "0"]
         /// When the flight of each key ended last.
         var freedAt: [Int64] = [0, 0]
         /// Its clock only jumps forward.
