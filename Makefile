@@ -43,7 +43,7 @@ bench-peers: build venv ## The same events and the same paths through other engi
 bench-questions: build ## Fill EVENTS events, then ask the dashboard's questions while events keep coming in
 	@.build/release/aurum bench questions --events $(EVENTS)
 
-sim: dependencies test-dependencies $(CHART) ## Simulated schedules of locks and jobs: SCHEDULES of them from SEED
+sim: dependencies test-dependencies $(CHART) ## Simulated schedules of locks, jobs, limiters and caches: SCHEDULES of each from SEED
 	@$(BUILD) --build-tests
 	@SIM_SEED=$(SEED) SIM_SCHEDULES=$(SCHEDULES) $(SWIFT) test -c release --skip-build --filter SimulationTests
 

@@ -213,6 +213,23 @@ struct RedisRolesTests {
         }
     }
 
+    @Test func `what was being made while the server lost its data overwrites no invalidation`() async throws {
+        let server = try await RedisServer()
+        try await Self.withNodes(2, server.url) { nodes in
+            let key = CacheKey(org: "acme", cache: "fleet", name: "lost")
+            let policy = CachePolicy(freshFor: .seconds(60), beta: 0)
+            let (other, client) = (nodes[1].cache, nodes[1].client)
+            let late = try await nodes[0].cache.get(key, policy, tags: ["t"]) {
+                await other.invalidate(org: "acme", tag: "t")
+                // The generation that was raised is forgotten with everything else.
+                _ = try await client.call(RedisCommand("FLUSHALL"))
+                return [1]
+            }
+            #expect(late.value == [1])
+            #expect(try await other.get(key, policy, tags: ["t"]) { [2] }.value == [2])
+        }
+    }
+
     @Test func `messages reach other nodes once, and a lost connection is told`() async throws {
         let server = try await RedisServer()
         try await Self.withNodes(2, server.url) { nodes in

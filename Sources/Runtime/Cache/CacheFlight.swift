@@ -18,7 +18,7 @@ enum CacheFactory {
 }
 
 /// One making of a value, and everybody who waits for it.
-final class CacheFlight: Sendable {
+package final class CacheFlight: Sendable {
     private struct State: Sendable {
         var result: Result<Cached, any Error>?
         var next: UInt64 = 0
@@ -26,6 +26,8 @@ final class CacheFlight: Sendable {
     }
 
     private let state = Mutex(State())
+
+    package init() {}
 
     func finish(_ result: Result<Cached, any Error>) {
         let waiters = state.withLock { state in

@@ -10,9 +10,12 @@ enum CacheScripts {
 
     /// KEYS: the value, the flight, then tags. ARGV: the flight's token, the value, its life in ms, then the
     /// generations that were seen before it was made. Answers 1 when it was stored; the flight ends in any case.
+    /// Nothing is stored once the flight is another's or nobody's: a server that lost its data counts generations from
+    /// the beginning, and lost the flight with them.
     static let store = RedisScript(
         """
-        if redis.call('GET', KEYS[2]) == ARGV[1] then redis.call('DEL', KEYS[2]) end
+        if redis.call('GET', KEYS[2]) ~= ARGV[1] then return 0 end
+        redis.call('DEL', KEYS[2])
         for i = 3, #KEYS do
           if (redis.call('GET', KEYS[i]) or '0') ~= ARGV[i + 1] then return 0 end
         end

@@ -9,7 +9,7 @@ final class TagGeneration: Sendable {
 }
 
 /// Generations that a value saw before it was made.
-struct SeenTags: Sendable {
+package struct SeenTags: Sendable {
     let tags: [(tag: TagGeneration, seen: UInt64)]
 
     init(_ tags: [TagGeneration]) { self.tags = tags.map { ($0, $0.current) } }
@@ -21,7 +21,7 @@ struct SeenTags: Sendable {
 }
 
 /// Tags of a process by organisation and name. The empty name is the organisation itself.
-final class TagBook: Sendable {
+package final class TagBook: Sendable {
     /// Names that are remembered; beyond, all are forgotten, and with them every entry.
     static let tagsMax = 50_000
 
@@ -29,8 +29,10 @@ final class TagBook: Sendable {
     private let raised = Atomic<UInt64>(0)
     private let tags = Mutex<[Name: TagGeneration]>([:])
 
+    package init() {}
+
     /// The generations of an organisation and of its tags in one moment: none of them is forgotten before it is read.
-    func seen(_ org: String, _ names: [String]) -> SeenTags {
+    package func seen(_ org: String, _ names: [String]) -> SeenTags {
         tags.withLock { tags in
             if tags.count + names.count >= Self.tagsMax {
                 for tag in tags.values { tag.raise() }
@@ -50,16 +52,16 @@ final class TagBook: Sendable {
 
     /// Grows after a tag was raised: what was current when it had the same value is current still. Read it before
     /// looking at tags.
-    var changes: UInt64 { raised.load(ordering: .acquiring) }
+    package var changes: UInt64 { raised.load(ordering: .acquiring) }
 
     /// What nobody has seen needs no raising.
-    func raise(_ org: String, _ name: String) {
+    package func raise(_ org: String, _ name: String) {
         guard let tag = tags.withLock({ $0[Name(org: org, tag: name)] }) else { return }
         tag.raise()
         raised.wrappingAdd(1, ordering: .releasing)
     }
 
-    func raiseAll() {
+    package func raiseAll() {
         for tag in tags.withLock({ Array($0.values) }) { tag.raise() }
         raised.wrappingAdd(1, ordering: .releasing)
     }

@@ -6,64 +6,9 @@ package import Telemetry
 /// The cache of one process. Values are made in tasks of the service, so that nobody's cancellation ends a making that
 /// others wait for; before it runs, callers make them themselves.
 package final class MemoryCache: Cache, Service {
-    /// A value as it is made: how old it is already, and what it cost.
-    struct Made: Sendable {
-        var value: [UInt8]?
-        var freshFor: Duration
-        var staleFor: Duration
-        var cost: Duration
-        /// Whether a factory of this node ran.
-        var isNew = true
-        /// Whether it was past its time already.
-        var isStale = false
-    }
-
-    /// Unchecked because what changes in it changes under the lock of its cache.
-    private final class Entry: @unchecked Sendable {
-        let value: [UInt8]?
-        let freshUntil: Nanoseconds
-        let staleUntil: Nanoseconds
-        /// Seconds that making it took.
-        let cost: Double
-        let isStale: Bool
-        let meters: CacheMeters.OfCache
-        private let tags: SeenTags
-        /// No refresh before this, after one failed.
-        var retryAt = Nanoseconds.min
-        /// Changes of tags when the entry's own were looked at last, and found current.
-        private var checkedAt: UInt64
-
-        init(
-            _ made: Made, freshUntil: Nanoseconds, tags: SeenTags, changes: UInt64, meters: CacheMeters.OfCache
-        ) {
-            (value, cost, isStale) = (made.value, made.cost.seconds, made.isStale)
-            self.freshUntil = freshUntil
-            staleUntil = made.value == nil ? freshUntil : freshUntil.after(made.staleFor)
-            (self.tags, checkedAt, self.meters) = (tags, changes, meters)
-        }
-
-        /// - Parameter changes: of the tags of the cache, read before this.
-        func isCurrent(_ changes: UInt64) -> Bool {
-            if checkedAt == changes { return true }
-            guard tags.areCurrent else { return false }
-            checkedAt = changes
-            return true
-        }
-    }
-
     private struct State: Sendable {
-        var entries = SieveTable<CacheKey, Entry>(entriesMax: CacheLimits.entriesMax, bytesMax: CacheLimits.bytesMax)
-        /// Makings under way and what they saw before they began: who comes after an invalidation does not join.
-        var flights: [CacheKey: (flight: CacheFlight, seen: SeenTags)] = [:]
+        var shelf = CacheShelf()
         var random = SystemRandomNumberGenerator()
-    }
-
-    private enum Found {
-        case fresh(Cached)
-        /// To be served now; the flight, if any, is new and to be started.
-        case behind(Cached, CacheFlight?)
-        case join(CacheFlight)
-        case start(CacheFlight)
     }
 
     private let state = Mutex(State())
@@ -96,7 +41,7 @@ package final class MemoryCache: Cache, Service {
         return try await fetch(key, policy, tags: names) { _ in
             let start = ContinuousClock.now
             let value = try await CacheFactory.run(factory)
-            return Made(
+            return MadeValue(
                 value: value, freshFor: policy.freshFor, staleFor: policy.staleFor,
                 cost: ContinuousClock.now - start)
         }
@@ -106,22 +51,16 @@ package final class MemoryCache: Cache, Service {
     func hit(_ key: CacheKey, _ policy: CachePolicy) -> Cached? {
         let now = Nanoseconds.now
         let changes = tags.changes
-        let found = state.withLock { state -> Entry? in
-            guard let entry = state.entries.hit(key), entry.isCurrent(changes) else { return nil }
-            return entry
-        }
-        guard let found,
-            EarlyRefresh.isFar(
-                remaining: found.freshUntil.seconds(after: now), cost: found.cost, beta: policy.beta)
-        else { return nil }
-        found.meters.hit(isNegative: found.value == nil)
-        return Cached(value: found.value, isStale: found.isStale, isNew: false)
+        let found = state.withLock { $0.shelf.entry(key, changes: changes) }
+        guard let found, let cached = found.certain(policy, at: now) else { return nil }
+        found.meters?.hit(isNegative: cached.value == nil)
+        return cached
     }
 
     /// - Parameter make: told whether callers have a value meanwhile, so that nobody waits for the new one.
     func fetch(
         _ key: CacheKey, _ policy: CachePolicy, tags names: [String],
-        make: @escaping @Sendable (_ isBehind: Bool) async throws -> Made
+        make: @escaping @Sendable (_ isBehind: Bool) async throws -> MadeValue
     ) async throws -> Cached {
         // Before the factory begins: what is invalidated from here on must not be stored.
         let seen = tags.seen(key.org, names)
@@ -147,37 +86,15 @@ package final class MemoryCache: Cache, Service {
     package func invalidate(org: String, tag: String) { tags.raise(org, tag) }
     package func invalidate(org: String) { tags.raise(org, "") }
 
-    package var count: Int { state.withLock { $0.entries.count } }
+    package var count: Int { state.withLock { $0.shelf.count } }
 
     // MARK: steps
 
-    private static func isEarly(
-        _ entry: Entry, _ policy: CachePolicy, _ now: Nanoseconds, _ random: inout some RandomNumberGenerator
-    ) -> Bool {
-        EarlyRefresh.isDue(
-            remaining: entry.freshUntil.seconds(after: now), cost: entry.cost, beta: policy.beta, random: &random)
-    }
-
-    private func look(_ key: CacheKey, _ policy: CachePolicy, _ seen: SeenTags) -> Found {
+    private func look(_ key: CacheKey, _ policy: CachePolicy, _ seen: SeenTags) -> CacheShelf.Found {
         let now = Nanoseconds.now
         let changes = tags.changes
         return state.withLock { state in
-            let flying = state.flights[key].flatMap { $0.seen.areCurrent ? $0.flight : nil }
-            if let entry = state.entries.hit(key), now < entry.staleUntil, entry.isCurrent(changes) {
-                let isFresh = now < entry.freshUntil
-                let cached = Cached(value: entry.value, isStale: !isFresh || entry.isStale, isNew: false)
-                let isDue = isFresh ? Self.isEarly(entry, policy, now, &state.random) : true
-                if isDue, flying == nil, now >= entry.retryAt {
-                    let flight = CacheFlight()
-                    state.flights[key] = (flight, seen)
-                    return .behind(cached, flight)
-                }
-                return isFresh ? .fresh(cached) : .behind(cached, nil)
-            }
-            if let flying { return .join(flying) }
-            let flight = CacheFlight()
-            state.flights[key] = (flight, seen)
-            return .start(flight)
+            state.shelf.look(key, policy, seen, changes: changes, at: now, random: &state.random)
         }
     }
 
@@ -187,7 +104,7 @@ package final class MemoryCache: Cache, Service {
     }
 
     private func fly(
-        _ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ make: @Sendable () async throws -> Made
+        _ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ make: @Sendable () async throws -> MadeValue
     ) async {
         let start = ContinuousClock.now
         do {
@@ -198,31 +115,19 @@ package final class MemoryCache: Cache, Service {
             if made.isNew { meters.of(key.cache).factory.observe(ContinuousClock.now - start) }
             land(flight, key, seen, made)
         } catch {
-            let later = Nanoseconds.now.after(CacheLimits.retryAfter)
-            state.withLock { state in
-                if state.flights[key]?.flight === flight { state.flights[key] = nil }
-                state.entries.peek(key)?.retryAt = later
-            }
+            state.withLock { $0.shelf.failed(flight, key, at: .now) }
             flight.finish(.failure(error))
         }
     }
 
     /// Keeps what was made, unless one of its tags was invalidated meanwhile; who waited gets it in any case.
-    private func land(_ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ made: Made) {
+    private func land(_ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ made: MadeValue) {
         let (now, changes, meters) = (Nanoseconds.now, tags.changes, meters.of(key.cache))
-        let evicted = state.withLock { state -> Int in
-            if state.flights[key]?.flight === flight { state.flights[key] = nil }
-            guard seen.areCurrent, made.freshFor + made.staleFor > .zero else { return 0 }
-            let jitter = Double(Int.random(in: -100...100, using: &state.random)) / 100
-            let spread = made.value == nil ? 0.2 : Double(CacheLimits.jitterPercent) / 100
-            let fresh =
-                (made.value == nil ? min(made.freshFor, CacheLimits.negativeFor) : made.freshFor)
-                * (1 + jitter * spread)
-            let entry = Entry(
-                made, freshUntil: now.after(fresh), tags: seen, changes: changes, meters: meters)
-            return state.entries.insert(key, entry, bytes: (made.value?.count ?? 0) + key.name.utf8.count + 200)
+        let evicted = state.withLock { state in
+            state.shelf.land(
+                flight, key, seen, made, changes: changes, at: now, meters: meters, random: &state.random)
         }
         if evicted > 0 { self.meters.evictions.increment(by: evicted) }
-        flight.finish(.success(Cached(value: made.value, isStale: made.isStale, isNew: made.isNew)))
+        flight.finish(.success(made.cached))
     }
 }

@@ -5,10 +5,12 @@
 #endif
 
 /// A moment of the machine's steady clock in one number: comparing it costs an instruction, not a sum of 128 bits.
-struct Nanoseconds: Comparable, Sendable {
+package struct Nanoseconds: Comparable, Sendable {
     private let count: Int64
 
     static let min = Nanoseconds(count: .min)
+
+    package init(count: Int64) { self.count = count }
 
     /// Goes on while the machine sleeps, as `ContinuousClock`.
     static var now: Nanoseconds {
@@ -21,7 +23,7 @@ struct Nanoseconds: Comparable, Sendable {
         return Nanoseconds(count: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
 
-    static func < (left: Nanoseconds, right: Nanoseconds) -> Bool { left.count < right.count }
+    package static func < (left: Nanoseconds, right: Nanoseconds) -> Bool { left.count < right.count }
 
     /// - Parameter duration: what is longer than the clock can count is as long as that.
     func after(_ duration: Duration) -> Nanoseconds {
@@ -32,6 +34,9 @@ struct Nanoseconds: Comparable, Sendable {
         let (sum, isTooLate) = count.addingReportingOverflow(span)
         return Nanoseconds(count: isTooLate ? (span < 0 ? .min : .max) : sum)
     }
+
+    /// From an earlier moment to this one.
+    func since(_ earlier: Nanoseconds) -> Duration { .nanoseconds(count &- earlier.count) }
 
     /// Seconds from an earlier moment to this one.
     func seconds(after earlier: Nanoseconds) -> Double { Double(count &- earlier.count) / 1e9 }

@@ -8,17 +8,7 @@ package import Telemetry
 /// invalidations reach every node. When Redis goes and when it comes back what nodes remembered is dropped; between,
 /// each goes on alone. Invalidations that could not be sent are sent later.
 package final class RedisCache: Cache, Service {
-    /// How long a node that makes a value may be silent before another takes over.
-    package static let flightLease: Duration = .seconds(3)
-    static let flightRenewal: Duration = .seconds(1)
-    /// Between looks at a value that another node makes, should nobody say that it is there.
-    static let pollInterval: Duration = .milliseconds(50)
-    /// Longest wait for another node.
-    static let waitMax: Duration = .seconds(10)
     static let timeout: Duration = .seconds(1)
-    /// How long a node serves what it remembers: with news of invalidations, and without.
-    static let localFor: Duration = .seconds(60)
-    static let localAloneFor: Duration = .seconds(1)
     /// Invalidations that wait to be sent; beyond, everything of the organisation is forgotten then.
     static let pendingMax = 10_000
     /// Between attempts to send those that failed while a connection was up.
@@ -26,7 +16,6 @@ package final class RedisCache: Cache, Service {
     static let channel = "aurum:cache"
 
     private struct Tag: Hashable, Sendable { let org: String; let name: String }
-    private enum Look { case entry(SharedEntry, left: Duration, generations: [String]), missing([String]), away }
 
     private let client: RedisClient
     private let pubSub: any PubSub
@@ -144,75 +133,57 @@ package final class RedisCache: Cache, Service {
         }
     }
 
-    /// Redis, then the fleet's one flight, then the factory. Who has no value yet is given a stale one at once; it is
-    /// made anew behind the next caller.
+    /// Does what `FleetMaking` says.
     private func make(
         _ key: CacheKey, _ policy: CachePolicy, _ tags: [String], isBehind: Bool,
         _ factory: @escaping @Sendable () async throws -> [UInt8]?
-    ) async throws -> MemoryCache.Made {
+    ) async throws -> MadeValue {
         let keys = Keys(key, tags)
-        let start = ContinuousClock.now
-        var isFirst = true
+        var random = SystemRandomNumberGenerator()
+        var making = FleetMaking(policy, isBehind: isBehind, at: .now)
+        var step = FleetMaking.Step.look
+        var token = ""
+        var failure: any Error = CacheError.timedOut
         while true {
-            switch await look(keys) {
-            case .away: return try await alone(policy, factory)
-            case .entry(let entry, let left, _):
-                let fresh = left - entry.staleFor
-                if fresh <= .zero, !isBehind { return made(entry, left) }
-                var random = SystemRandomNumberGenerator()
-                let isDue =
-                    fresh <= .zero
-                    || EarlyRefresh.isDue(
-                        remaining: fresh.seconds, cost: entry.cost.seconds, beta: policy.beta, random: &random)
-                guard isFirst, isDue else { return made(entry, left) }
-                // Somebody makes it anew; who is not it serves what there is.
-                guard let token = await board(keys) else { return made(entry, left) }
-                do { return try await fly(keys, token, policy, factory) } catch {
-                    // Behind a value the failure is noted; who waited takes what there is.
-                    if isBehind { throw error }
-                    return made(entry, left)
+            switch step {
+            case .look:
+                let asked = Nanoseconds.now
+                let found = await look(keys)
+                step = making.looked(found, asked: asked, at: moment, random: &random)
+            case .board:
+                let own = await board(keys)
+                token = own ?? ""
+                step = making.boarded(own != nil, at: moment)
+            case .wait:
+                await filled.wait(LockKey(keys.flight), atMost: FleetMaking.pollInterval)
+                step = making.waited()
+            case .run(let isLeased):
+                do {
+                    let value =
+                        isLeased ? try await renewing(keys, token, factory) : try await CacheFactory.run(factory)
+                    step = making.made(value, at: moment, random: &random)
+                } catch {
+                    failure = error
+                    step = making.failed(at: moment)
                 }
-            case .missing:
-                if let token = await board(keys) {
-                    // It may have landed between the look and the lease.
-                    if case .entry(let entry, let left, _) = await look(keys), left > entry.staleFor {
-                        await abandon(keys, token)
-                        return made(entry, left)
-                    }
-                    return try await fly(keys, token, policy, factory)
-                }
+            case .store(let entry, let life):
+                await store(keys, token, entry, life)
+                step = making.stored(at: moment)
+            case .abandon:
+                await abandon(keys, token)
+                step = making.abandoned(at: moment)
+            case .serve(let made): return made
+            case .fail: throw failure
             }
-            isFirst = false
-            guard ContinuousClock.now - start < Self.waitMax else { throw CacheError.timedOut }
-            await filled.wait(LockKey(keys.flight), atMost: Self.pollInterval)
         }
     }
 
-    private func alone(
-        _ policy: CachePolicy, _ factory: @escaping @Sendable () async throws -> [UInt8]?
-    ) async throws -> MemoryCache.Made {
-        let start = ContinuousClock.now
-        let value = try await CacheFactory.run(factory)
-        return MemoryCache.Made(
-            value: value, freshFor: min(policy.freshFor, Self.localAloneFor), staleFor: policy.staleFor,
-            cost: ContinuousClock.now - start)
-    }
-
-    private func made(_ entry: SharedEntry, _ left: Duration) -> MemoryCache.Made {
-        // What is stale there is looked at again soon.
-        let fresh = max(.milliseconds(100), min(left - entry.staleFor, localBound))
-        return MemoryCache.Made(
-            value: entry.value, freshFor: fresh, staleFor: min(entry.staleFor, left), cost: entry.cost, isNew: false,
-            isStale: left <= entry.staleFor)
-    }
-
-    /// How long this node serves what it remembers.
-    private var localBound: Duration { hasNews.load(ordering: .acquiring) ? Self.localFor : Self.localAloneFor }
+    private var moment: FleetMaking.Moment { FleetMaking.Moment(.now, hasNews: hasNews.load(ordering: .acquiring)) }
 
     /// The token of the flight, if it is ours.
     private func board(_ keys: Keys) async -> String? {
         let token = UID(now: clock.now).hex
-        let lease = Int(Self.flightLease.microseconds / 1000)
+        let lease = Int(FleetMaking.flightLease.microseconds / 1000)
         let answer = try? await client.call(
             RedisCommand("SET", keys.flight, token, "NX", "PX", lease), within: Self.timeout)
         guard let answer, answer != .null else { return nil }
@@ -225,37 +196,15 @@ package final class RedisCache: Cache, Service {
         try? await pubSub.publish(Array("f\0\(keys.flight)".utf8), to: Self.channel)
     }
 
-    /// Makes the value while the lease is renewed, and stores it unless a tag was raised meanwhile.
-    private func fly(
-        _ keys: Keys, _ token: String, _ policy: CachePolicy, _ factory: @escaping @Sendable () async throws -> [UInt8]?
-    ) async throws -> MemoryCache.Made {
-        guard let generations = await generations(keys) else {
-            await abandon(keys, token)
-            return try await alone(policy, factory)
-        }
-        let start = ContinuousClock.now
-        let value: [UInt8]?
-        do {
-            value = try await renewing(keys, token, factory)
-        } catch {
-            await abandon(keys, token)
-            throw error
-        }
-        let cost = ContinuousClock.now - start
-        let (known, stale) = value == nil ? (CacheLimits.negativeFor, .zero) : (policy.freshFor, policy.staleFor)
-        let spread = value == nil ? 0.2 : Double(CacheLimits.jitterPercent) / 100
-        let fresh = known * (1 + Double.random(in: -spread...spread))
-        let entry = SharedEntry(value: value, staleFor: stale, cost: cost, generations: generations)
-        let life = max(1, Int((fresh + stale).microseconds / 1000))
-        let arguments: [any RedisArgument] = [token, entry.bytes, life] + generations.map { $0 as any RedisArgument }
-        if value?.count ?? 0 <= CacheLimits.valueBytesMax {
-            _ = try? await client.eval(
-                CacheScripts.store, keys: [keys.value, keys.flight] + keys.tags, arguments: arguments,
-                within: Self.timeout)
-        }
+    /// Stores what was made unless a tag was raised meanwhile, and says that the flight ended.
+    private func store(_ keys: Keys, _ token: String, _ entry: SharedEntry, _ life: Duration) async {
+        let arguments: [any RedisArgument] =
+            [token, entry.bytes, max(1, Int(life.microseconds / 1000))]
+            + entry.generations.map { $0 as any RedisArgument }
+        _ = try? await client.eval(
+            CacheScripts.store, keys: [keys.value, keys.flight] + keys.tags, arguments: arguments,
+            within: Self.timeout)
         try? await pubSub.publish(Array("f\0\(keys.flight)".utf8), to: Self.channel)
-        return MemoryCache.Made(
-            value: value, freshFor: min(policy.freshFor, localBound), staleFor: policy.staleFor, cost: cost)
     }
 
     private func renewing(
@@ -264,10 +213,11 @@ package final class RedisCache: Cache, Service {
         try await withThrowingTaskGroup(of: [UInt8]??.self) { group in
             group.addTask { .some(try await CacheFactory.run(factory)) }
             group.addTask { [client] in
-                while (try? await Task.sleep(for: Self.flightRenewal)) != nil {
-                    let lease = Int(Self.flightLease.microseconds / 1000)
+                while (try? await Task.sleep(for: FleetMaking.flightRenewal)) != nil {
+                    let lease = Int(FleetMaking.flightLease.microseconds / 1000)
                     _ = try? await client.eval(
-                        CacheScripts.renew, keys: [keys.flight], arguments: [token, lease], within: Self.timeout)
+                        CacheScripts.renew, keys: [keys.flight], arguments: [token, lease],
+                        within: FleetMaking.renewalTimeout)
                 }
                 return nil
             }
@@ -277,7 +227,7 @@ package final class RedisCache: Cache, Service {
         }
     }
 
-    private func look(_ keys: Keys) async -> Look {
+    private func look(_ keys: Keys) async -> SharedLook {
         // At once: with a part of a cluster away every look would wait for its deadline.
         guard client.isAvailable else { return .away }
         guard
@@ -287,18 +237,8 @@ package final class RedisCache: Cache, Service {
         else { return .away }
         let generations = fields[2...].compactMap(\.string)
         guard generations.count == keys.tags.count else { return .away }
-        // What saw other generations was invalidated since.
-        guard let bytes = fields[0].bytes, let entry = SharedEntry(bytes), entry.generations == generations,
-            case .integer(let left) = fields[1], left > 0
-        else { return .missing(generations) }
-        return .entry(entry, left: .milliseconds(left), generations: generations)
-    }
-
-    private func generations(_ keys: Keys) async -> [String]? {
-        switch await look(keys) {
-        case .entry(_, _, let generations), .missing(let generations): generations
-        case .away: nil
-        }
+        guard case .integer(let left) = fields[1] else { return .missing(generations: generations) }
+        return SharedLook(fields[0].bytes, left: left, generations: generations)
     }
 
     static func tagKey(_ org: String, _ tag: String) -> String { "aurum:{\(org)}:tag:\(tag)" }

@@ -3,16 +3,16 @@ internal import AurumCore
 /// A value as it lies on the server: version, whether there is one, how long it may be served stale, what it cost, the
 /// generations of its tags when it was made, then its bytes. How old it is follows from the key's remaining life, by
 /// the server's clock.
-struct SharedEntry: Sendable, Equatable {
+package struct SharedEntry: Sendable, Equatable {
     static let version: UInt8 = 1
     private static let headerBytes = 20
 
-    var value: [UInt8]?
-    var staleFor: Duration
-    var cost: Duration
-    var generations: [String]
+    package var value: [UInt8]?
+    package var staleFor: Duration
+    package var cost: Duration
+    package var generations: [String]
 
-    init(value: [UInt8]?, staleFor: Duration, cost: Duration, generations: [String]) {
+    package init(value: [UInt8]?, staleFor: Duration, cost: Duration, generations: [String]) {
         self.generations = generations
         self.value = value
         self.staleFor = staleFor
@@ -20,7 +20,7 @@ struct SharedEntry: Sendable, Equatable {
     }
 
     /// nil for another version, or bytes that are too many or too few: a miss.
-    init?(_ bytes: [UInt8]) {
+    package init?(_ bytes: [UInt8]) {
         guard bytes.count >= Self.headerBytes, bytes[0] == Self.version else { return nil }
         let start = Self.headerBytes + (Int(bytes[18]) << 8 | Int(bytes[19]))
         guard bytes.count >= start, bytes.count - start <= CacheLimits.valueBytesMax else { return nil }
@@ -34,7 +34,7 @@ struct SharedEntry: Sendable, Equatable {
         value = bytes[1] == 0 ? nil : Array(bytes[start...])
     }
 
-    var bytes: [UInt8] {
+    package var bytes: [UInt8] {
         func put(_ number: Int64) -> [UInt8] { withUnsafeBytes(of: number.bigEndian) { Array($0) } }
         let words = Array(generations.joined(separator: ",").utf8)
         var bytes = [Self.version, value == nil ? 0 : 1]

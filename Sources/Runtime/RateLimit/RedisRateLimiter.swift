@@ -11,7 +11,7 @@ package final class RedisRateLimiter: RateLimiter {
 
     private let client: RedisClient
     private let nodes: @Sendable () -> Int
-    private let alone: MemoryRateLimiter
+    private let fallback: RateFallback
     private let meters: RateMeters
     private let time: (any WallClock)?
     private let timeout: Duration
@@ -25,7 +25,7 @@ package final class RedisRateLimiter: RateLimiter {
     ) {
         self.client = client
         self.nodes = nodes
-        alone = MemoryRateLimiter(clock: clock)
+        fallback = RateFallback(clock: clock)
         meters = RateMeters(registry: registry)
         self.time = time
         self.timeout = timeout
@@ -39,7 +39,7 @@ package final class RedisRateLimiter: RateLimiter {
         do throws(RedisError) {
             verdict = try Self.read(try await run(requests, isOwed: false), requests)
         } catch {
-            verdict = decideAlone(requests)
+            verdict = fallback.decide(all: requests, nodes: nodes())
         }
         for request in requests { meters.count(request.limit, verdict) }
         return verdict
@@ -47,28 +47,8 @@ package final class RedisRateLimiter: RateLimiter {
 
     package func owe(_ request: RateRequest) async {
         do throws(RedisError) { _ = try await run([request], isOwed: true) } catch {
-            guard request.limit.degradedMode != .closed else { return }
-            alone.owe(request, Self.own(request.limit, of: nodes()))
+            fallback.owe(request, nodes: nodes())
         }
-    }
-
-    /// One that is closed closes the others with it: all or nothing.
-    private func decideAlone(_ requests: [RateRequest]) -> RateVerdict {
-        if requests.contains(where: { $0.limit.degradedMode == .closed }) {
-            return RateVerdict(
-                isAllowed: false, limit: 0, remaining: 0, retryAfter: .seconds(1), resetAfter: .seconds(1),
-                mode: .closed)
-        }
-        let nodes = nodes()
-        var verdict = alone.decide(requests.map { ($0, Self.own($0.limit, of: nodes)) })
-        let shares = requests.contains { $0.limit.degradedMode == .localShare }
-        verdict.mode = shares ? .localShare : .localFull
-        return verdict
-    }
-
-    /// What this node counts against alone.
-    private static func own(_ limit: RateLimit, of nodes: Int) -> RateLimit {
-        limit.degradedMode == .localShare ? limit.share(of: nodes) : limit
     }
 
     private func run(_ requests: [RateRequest], isOwed: Bool) async throws(RedisError) -> RESPValue {

@@ -1,0 +1,160 @@
+internal import AurumCore
+
+/// A value as it was made: how long it may be used from now on, and what it cost.
+package struct MadeValue: Sendable {
+    package var value: [UInt8]?
+    package var freshFor: Duration
+    package var staleFor: Duration
+    package var cost: Duration
+    /// Whether a factory of this node ran; otherwise it is a copy of what the server has.
+    package var isNew = true
+    /// Whether it was past its time already.
+    package var isStale = false
+
+    package init(value: [UInt8]?, freshFor: Duration, staleFor: Duration, cost: Duration) {
+        self.value = value
+        self.freshFor = freshFor
+        self.staleFor = staleFor
+        self.cost = cost
+    }
+
+    /// As it is told to those who waited for it.
+    package var cached: Cached { Cached(value: value, isStale: isStale, isNew: isNew) }
+}
+
+/// What one process remembers, and what it is making. It decides; `MemoryCache` keeps it under its lock, runs the
+/// factories and wakes who waits. Times, changes of tags and chance come in.
+package struct CacheShelf: Sendable {
+    /// Unchecked because what changes in it changes under the lock of its cache.
+    final class Entry: @unchecked Sendable {
+        fileprivate let value: [UInt8]?
+        fileprivate let freshUntil: Nanoseconds
+        fileprivate let staleUntil: Nanoseconds
+        /// Seconds that making it took.
+        fileprivate let cost: Double
+        fileprivate let isStale: Bool
+        let meters: CacheMeters.OfCache?
+        private let tags: SeenTags
+        /// No refresh before this, after one failed.
+        fileprivate var retryAt = Nanoseconds.min
+        /// Changes of tags when the entry's own were looked at last, and found current.
+        private var checkedAt: UInt64
+
+        fileprivate init(
+            _ made: MadeValue, freshUntil: Nanoseconds, tags: SeenTags, changes: UInt64, meters: CacheMeters.OfCache?
+        ) {
+            (value, cost, isStale) = (made.value, made.cost.seconds, made.isStale)
+            self.freshUntil = freshUntil
+            staleUntil = made.value == nil ? freshUntil : freshUntil.after(made.staleFor)
+            (self.tags, checkedAt, self.meters) = (tags, changes, meters)
+        }
+
+        /// - Parameter changes: of the tags of the cache, read before this.
+        fileprivate func isCurrent(_ changes: UInt64) -> Bool {
+            if checkedAt == changes { return true }
+            guard tags.areCurrent else { return false }
+            checkedAt = changes
+            return true
+        }
+
+        /// What is fresh and certainly made anew by nobody now: without a draw.
+        func certain(_ policy: CachePolicy, at now: Nanoseconds) -> Cached? {
+            guard EarlyRefresh.isFar(remaining: freshUntil.seconds(after: now), cost: cost, beta: policy.beta) else {
+                return nil
+            }
+            return Cached(value: value, isStale: isStale, isNew: false)
+        }
+
+        fileprivate func isEarly(
+            _ policy: CachePolicy, _ now: Nanoseconds, _ random: inout some RandomNumberGenerator
+        ) -> Bool {
+            EarlyRefresh.isDue(
+                remaining: freshUntil.seconds(after: now), cost: cost, beta: policy.beta, random: &random)
+        }
+    }
+
+    package enum Found: Sendable {
+        case fresh(Cached)
+        /// To be served now; the flight, if any, is new and to be started.
+        case behind(Cached, CacheFlight?)
+        case join(CacheFlight)
+        case start(CacheFlight)
+    }
+
+    private var entries: SieveTable<CacheKey, Entry>
+    /// Makings under way and what they saw before they began: who comes after an invalidation does not join.
+    private var flights: [CacheKey: (flight: CacheFlight, seen: SeenTags)] = [:]
+
+    package init(entriesMax: Int = CacheLimits.entriesMax) {
+        entries = SieveTable(entriesMax: entriesMax, bytesMax: CacheLimits.bytesMax)
+    }
+
+    var count: Int { entries.count }
+
+    mutating func entry(_ key: CacheKey, changes: UInt64) -> Entry? {
+        guard let entry = entries.hit(key), entry.isCurrent(changes) else { return nil }
+        return entry
+    }
+
+    /// What is answered without looking further.
+    package mutating func hit(
+        _ key: CacheKey, _ policy: CachePolicy, changes: UInt64, at now: Nanoseconds
+    ) -> Cached? {
+        entry(key, changes: changes)?.certain(policy, at: now)
+    }
+
+    /// - Parameters:
+    ///   - seen: generations of the tags, read before this.
+    ///   - changes: of the tags, read before this.
+    package mutating func look(
+        _ key: CacheKey, _ policy: CachePolicy, _ seen: SeenTags, changes: UInt64, at now: Nanoseconds,
+        random: inout some RandomNumberGenerator
+    ) -> Found {
+        let flying = flights[key].flatMap { $0.seen.areCurrent ? $0.flight : nil }
+        if let entry = entries.hit(key), now < entry.staleUntil, entry.isCurrent(changes) {
+            let isFresh = now < entry.freshUntil
+            let cached = Cached(value: entry.value, isStale: !isFresh || entry.isStale, isNew: false)
+            let isDue = isFresh ? entry.isEarly(policy, now, &random) : true
+            if isDue, flying == nil, now >= entry.retryAt {
+                let flight = CacheFlight()
+                flights[key] = (flight, seen)
+                return .behind(cached, flight)
+            }
+            return isFresh ? .fresh(cached) : .behind(cached, nil)
+        }
+        if let flying { return .join(flying) }
+        let flight = CacheFlight()
+        flights[key] = (flight, seen)
+        return .start(flight)
+    }
+
+    /// Nothing was made. What is there is not made anew for a while.
+    package mutating func failed(_ flight: CacheFlight, _ key: CacheKey, at now: Nanoseconds) {
+        if flights[key]?.flight === flight { flights[key] = nil }
+        entries.peek(key)?.retryAt = now.after(CacheLimits.retryAfter)
+    }
+
+    /// Keeps what was made, unless one of its tags was invalidated meanwhile.
+    package mutating func land(
+        _ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ made: MadeValue, changes: UInt64,
+        at now: Nanoseconds, random: inout some RandomNumberGenerator
+    ) {
+        _ = land(flight, key, seen, made, changes: changes, at: now, meters: nil, random: &random)
+    }
+
+    /// - Returns: how many other values had to go.
+    mutating func land(
+        _ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ made: MadeValue, changes: UInt64,
+        at now: Nanoseconds, meters: CacheMeters.OfCache?, random: inout some RandomNumberGenerator
+    ) -> Int {
+        if flights[key]?.flight === flight { flights[key] = nil }
+        guard seen.areCurrent, made.freshFor + made.staleFor > .zero else { return 0 }
+        // A copy never outlives what it was copied from.
+        let jitter = Double(Int.random(in: -100...(made.isNew ? 100 : 0), using: &random)) / 100
+        let spread = made.value == nil ? 0.2 : Double(CacheLimits.jitterPercent) / 100
+        let fresh =
+            (made.value == nil ? min(made.freshFor, CacheLimits.negativeFor) : made.freshFor) * (1 + jitter * spread)
+        let entry = Entry(made, freshUntil: now.after(fresh), tags: seen, changes: changes, meters: meters)
+        return entries.insert(key, entry, bytes: (made.value?.count ?? 0) + key.name.utf8.count + 200)
+    }
+}
