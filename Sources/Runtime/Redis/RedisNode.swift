@@ -8,8 +8,8 @@ final class RedisIDs: Sendable {
     func next() -> UInt64 { last.wrappingAdd(1, ordering: .relaxed).newValue }
 }
 
-/// The connections to one server, as each of them knows the others: where one misses an answer, all are asked for a sign
-/// of life, so that a server that went silent is found at once and not by one connection after the other.
+/// The connections to one server, as each of them knows the others: where one misses an answer, all are asked for a
+/// sign of life, so that a server that went silent is found at once and not by one connection after the other.
 final class RedisSiblings: Sendable {
     private struct Sibling: Sendable {
         weak let connection: RedisConnection?
