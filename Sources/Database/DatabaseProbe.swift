@@ -16,6 +16,8 @@ package final class DatabaseProbe: Service {
 
     private struct History: Sendable {
         var failures = 0
+        /// The last write failed because nothing more fits.
+        var isFull = false
         var judge = DatabaseJudge()
     }
 
@@ -82,17 +84,17 @@ package final class DatabaseProbe: Service {
             at: clock.now, commit: commit.map(inputs.commit), engine: inputs.engine(), disk: inputs.disk(),
             outbox: outbox, backup: inputs.backup(), isFailing: inputs.isFailing())
         count(sample.engine)
-        let (failures, reasons, judged) = history.withLock { history in
+        let (failures, isFull, reasons, judged) = history.withLock { history in
             history.failures = commit == nil ? history.failures + 1 : 0
             let reasons = history.judge.reasons(sample)
-            return (history.failures, reasons, history.judge.numbers(sample))
+            return (history.failures, history.isFull, reasons, history.judge.numbers(sample))
         }
-        report(sample.engine, took: took, failures: failures, reasons: reasons, judged: judged)
+        report(sample.engine, took: took, failures: failures, isFull: isFull, reasons: reasons, judged: judged)
         return commit != nil
     }
 
     private func report(
-        _ figures: EngineFigures, took: Duration, failures: Int, reasons: [DatabaseJudge.Reason],
+        _ figures: EngineFigures, took: Duration, failures: Int, isFull: Bool, reasons: [DatabaseJudge.Reason],
         judged: [String: Double]
     ) {
         let numbers = [
@@ -101,10 +103,14 @@ package final class DatabaseProbe: Service {
             "acquire_timeouts": Double(figures.acquireTimeouts),
         ]
         let state: ComponentHealth.State = failures > 1 ? .down : failures == 1 || !reasons.isEmpty ? .degraded : .ok
-        let failed = failures > 0 ? figures.isReadOnly ? "read_only" : "probe_failed" : nil
+        let failed = failures > 0 ? figures.isReadOnly ? "read_only" : isFull ? "disk_full" : "probe_failed" : nil
         let sentence =
-            figures.isReadOnly
-            ? ["the disk did not take a commit: nothing is written until a restart; check the disk first"] : []
+            switch failed {
+            case "read_only":
+                ["the disk did not take a commit: nothing is written until a restart; check the disk first"]
+            case "disk_full": ["the disk is full: nothing is written until there is room; reads go on"]
+            default: [String]()
+            }
         health.report(
             "database", state, reason: failed ?? reasons.first?.code,
             fallback: database.weakness, numbers: numbers.merging(judged) { own, _ in own },
@@ -131,7 +137,8 @@ package final class DatabaseProbe: Service {
                 INSERT INTO database_probe (node, at) VALUES (\(node), \(now))
                 ON CONFLICT (node) DO UPDATE SET at = excluded.at
                 """)
-        } finish: { error in
+        } finish: { [self] error in
+            history.withLock { $0.isFull = error as? SQLError == .diskFull }
             answer.yield(error == nil ? ContinuousClock.now - started : nil)
         }
         return await withTaskGroup(of: Duration?.self) { group in

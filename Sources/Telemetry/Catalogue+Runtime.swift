@@ -32,6 +32,9 @@ extension MetricDefinition {
     package static let retryBudgetRefused = MetricDefinition(
         "aurum_resilience_retry_budget_refused_total", .counter, labels: ["origin"],
         "Second tries that the process' budget refused.")
+    package static let faultsInjected = MetricDefinition(
+        "aurum_faults_injected_total", .counter, labels: ["dependency", "kind"],
+        "Calls that a plan of faults struck; none outside of tests.")
 }
 
 extension MetricDefinition {

@@ -18,7 +18,8 @@ struct Aurum: AsyncParsableCommand {
             DatabaseCommand.self, EventsCommand.self, QuarantineCommand.self, JobsCommand.self, IdentityCommand.self,
             SolarCommand.self, LoadCommand.self, AttributeCommand.self, AttributionCommand.self, SpendCommand.self,
             UploadsCommand.self, LinksCommand.self, FraudCommand.self, BackupCommand.self, RestoreCommand.self,
-            BenchCommand.self, ValidateCommand.self, BreakersCommand.self, VersionCommand.self,
+            BenchCommand.self, ValidateCommand.self, BreakersCommand.self, FaultsCommand.self,
+            VersionCommand.self,
         ])
 
     static func main() async {

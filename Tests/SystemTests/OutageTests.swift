@@ -5,7 +5,7 @@ import Validation
 
 /// Leads are sold while what the server leans on is killed and comes back.
 @Suite(.serialized) struct OutageTests {
-    @Test(arguments: ["R02", "R03"])
+    @Test(arguments: ["R02", "R03", "R04"])
     func `what the server leans on may be killed under load`(_ id: String) async throws {
         let folder = TemporaryFolder()
         let answer = try await AurumBinary.run(

@@ -20,7 +20,7 @@ import Validation
                 dataDirectory: folder.file("data"))
             var target = try await server.start(within: .seconds(60))
             let admin = TestClient(url: target.url, key: target.adminToken)
-            for buyer in fakes.buyers.map(\.code) { try await register(admin, buyer, at: base) }
+            for buyer in fakes.buyers.map(\.code) { try await Self.register(admin, buyer, at: base) }
             let made = try await admin.makeKey(["leads:write", "leads:read", "ledger:read", "analytics:read"])
             var ids: [String] = []
             for number in 0..<3 { ids.append(try await accept(made, number)) }
@@ -97,12 +97,15 @@ import Validation
         }
     }
 
-    private func register(_ admin: TestClient, _ code: String, at base: String) async throws {
+    static func register(
+        _ admin: TestClient, _ code: String, at base: String, dayLimit: Int64 = 50
+    ) async throws {
         let buyer: JSONValue = [
             "code": .string(code), "name": .string(code.capitalized), "state": "active",
             "ping": .string("\(base)/\(code)/ping"), "post": .string("\(base)/\(code)/post"),
             "leadTypes": ["rooftop"], "exclusive": true, "maxLegs": 1, "timeZone": "America/New_York",
-            "currency": "USD", "reservePrice": "1.00", "caps": [["unit": "day", "limit": 50]], "returnWindowDays": 14,
+            "currency": "USD", "reservePrice": "1.00", "caps": [["unit": "day", "limit": .integer(dayLimit)]],
+            "returnWindowDays": 14,
         ]
         let answer = try await admin.call(
             "PUT", "/v1/buyers/\(code)", Array(buyer.canonical.utf8), ["content-type": "application/json"])
@@ -111,6 +114,13 @@ import Validation
 
     /// Sends one lead under a key of its own and answers its id.
     private func accept(_ admin: TestClient, _ number: Int) async throws -> String {
+        let answer = try await Self.offer(admin, number)
+        #expect(answer.status == 201, "\(answer.text)")
+        return try #require(answer.body["id"]?.string, "\(answer.text)")
+    }
+
+    /// Sends the lead of this number under its key.
+    static func offer(_ client: TestClient, _ number: Int) async throws -> TestClient.Answer {
         let lead: JSONValue = [
             "type": "rooftop",
             "contact": [
@@ -128,11 +138,9 @@ import Validation
                 "events": [["shown": "disclosure"], ["typed": "I agree"]],
             ],
         ]
-        let answer = try await admin.call(
+        return try await client.call(
             "POST", "/v1/leads", Array(lead.canonical.utf8),
             ["content-type": "application/json", "idempotency-key": "lead-\(number)"])
-        #expect(answer.status == 201, "\(answer.text)")
-        return try #require(answer.body["id"]?.string, "\(answer.text)")
     }
 
     private func sold(_ admin: TestClient, _ ids: [String]) async throws {

@@ -9,7 +9,8 @@ import Validation
 
 /// Sign-ins, limits and the loss of Redis, through the binary.
 @Suite(.serialized) struct SharedRuntimeTests {
-    private struct Browser {
+    /// A person's browser, as far as signing in needs one.
+    struct Browser {
         let url: String
         var cookies: [String: String] = [:]
 

@@ -24,6 +24,10 @@ package final class FaultProxy: Sendable {
         case chop
         /// Puts these bytes in after so many.
         case insert([UInt8], after: Int)
+        /// Passes the piece with this text on to the server, and ends the connection by RST in place of the answer.
+        case loseAnswer(to: String)
+        /// Ends the connection by RST in place of passing the piece with this text on.
+        case loseRequest(with: String)
     }
 
     package struct Fault: Sendable {
@@ -38,19 +42,53 @@ package final class FaultProxy: Sendable {
         }
     }
 
+    /// What the whole way is like, beside the faults of single connections.
+    package enum Weather: Sendable, Equatable {
+        case clear
+        /// Connections stay, new ones are taken, and nothing arrives, no end of a connection either. What was sent
+        /// arrives when it is clear again.
+        case dark
+        /// The same, and what was sent is lost: a connection that sent in the dark is silent for good.
+        case darkAndLossy
+        /// Every connection was ended by RST, and new ones are ended at once.
+        case severed
+
+        var isDark: Bool { self == .dark || self == .darkAndLossy }
+    }
+
     private struct State: Sendable {
         var fault: Fault?
         var struck = 0
-        var open: [ObjectIdentifier: any Channel] = [:]
+        var weather = Weather.clear
+        /// What it turns to with the next answer that is lost.
+        var next: Weather?
+        var open: [ObjectIdentifier: Relay] = [:]
+        /// Texts that are looked for on the way to the server, and how often each passed.
+        var seen: [String: Int] = [:]
+    }
+
+    private struct Relay: Sendable {
+        let client: any Channel
+        let pipes: [FaultyPipe]
+    }
+
+    private enum Upstream: Sendable {
+        case port(Int)
+        case socket(String)
     }
 
     private let state = Mutex(State())
     private let listener: any Channel
-    private let upstream: Int
+    private let upstream: Upstream
 
     /// Relays to `port` of this machine.
-    package init(to port: Int) async throws {
-        upstream = port
+    package convenience init(to port: Int) async throws { try await self.init(.port(port)) }
+
+    /// Relays to the Unix socket `path`.
+    package convenience init(toSocket path: String) async throws { try await self.init(.socket(path)) }
+
+    private init(_ upstream: Upstream) async throws {
+        self.upstream = upstream
         let box = Mutex<FaultProxy?>(nil)
         let holder = Holder(box)
         listener = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -74,36 +112,91 @@ package final class FaultProxy: Sendable {
     package var struck: Int { state.withLock { $0.struck } }
 
     /// From now on; connections that are open too.
-    package func set(_ fault: Fault?) {
+    /// - Parameter weather: what it turns to when `loseAnswer` has struck.
+    package func set(_ fault: Fault?, thenTurning weather: Weather? = nil) {
         state.withLock { state in
             state.fault = fault
+            state.next = weather
             state.struck = 0
         }
     }
+
+    /// Changes the weather, for connections that are open too.
+    package func turn(_ weather: Weather) {
+        let relays = state.withLock { state in
+            state.weather = weather
+            defer { if !weather.isDark { state.open = state.open.filter { $0.value.client.isActive } } }
+            return Array(state.open.values)
+        }
+        for relay in relays {
+            relay.client.eventLoop.execute {
+                if weather == .severed { FaultyPipe.reset(relay.client) }
+                for pipe in relay.pipes { pipe.weatherChanged(weather) }
+            }
+        }
+    }
+
+    fileprivate func turnNext() {
+        let next = state.withLock { state in
+            defer { state.next = nil }
+            return state.next
+        }
+        if let next { turn(next) }
+    }
+
+    /// Counts pieces with this text on their way to the server from now on.
+    package func watch(for text: String) { state.withLock { $0.seen[text] = 0 } }
+    /// How often a text that is watched for passed.
+    package func count(of text: String) -> Int { state.withLock { $0.seen[text] ?? 0 } }
 
     /// Closes everything.
     package func stop() async {
         let open = state.withLock { Array($0.open.values) }
         try? await listener.close()
-        for channel in open { try? await channel.close() }
+        for relay in open { try? await relay.client.close() }
     }
 
     private func accept(_ client: any Channel) -> EventLoopFuture<Void> {
         let toServer = FaultyPipe(self, .toServer)
         let toClient = FaultyPipe(self, .toClient)
-        state.withLock { $0.open[ObjectIdentifier(client)] = client }
-        client.closeFuture.whenComplete { _ in
-            _ = self.state.withLock { $0.open.removeValue(forKey: ObjectIdentifier(client)) }
+        toServer.other = toClient
+        let relay = Relay(client: client, pipes: [toServer, toClient])
+        let isSevered = state.withLock { state in
+            state.open[ObjectIdentifier(client)] = relay
+            return state.weather == .severed
         }
-        return ClientBootstrap(group: client.eventLoop)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
+        client.closeFuture.whenComplete { _ in
+            self.state.withLock { state in
+                // What it sent in the dark is still to arrive.
+                if !state.weather.isDark { state.open[ObjectIdentifier(client)] = nil }
+            }
+        }
+        if isSevered {
+            FaultyPipe.reset(client)
+            return client.eventLoop.makeSucceededVoidFuture()
+        }
+        let bootstrap = ClientBootstrap(group: client.eventLoop)
             .channelInitializer { server in
                 toServer.peer = server
                 toClient.peer = client
                 return server.pipeline.addHandler(toClient)
             }
-            .connect(host: "127.0.0.1", port: upstream)
-            .flatMap { _ in client.pipeline.addHandler(toServer) }
+        let connected =
+            switch upstream {
+            case .port(let port):
+                bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: "127.0.0.1", port: port)
+            case .socket(let path): bootstrap.connect(unixDomainSocketPath: path)
+            }
+        return connected.flatMap { _ in client.pipeline.addHandler(toServer) }
+    }
+
+    fileprivate var weather: Weather { state.withLock { $0.weather } }
+
+    /// Counts the texts of a piece.
+    fileprivate func look(at bytes: ByteBuffer) {
+        state.withLock { state in
+            for text in state.seen.keys where bytes.holds(text) { state.seen[text, default: 0] += 1 }
+        }
     }
 
     /// The fault for a pipe, if there is one that it has not been through.
@@ -134,6 +227,13 @@ private final class FaultyPipe: ChannelInboundHandler, @unchecked Sendable {
     private let proxy: FaultProxy
     private let direction: FaultProxy.Direction
     var peer: (any Channel)?
+    /// The other direction of the connection.
+    var other: FaultyPipe?
+    /// The next piece is not passed on: the connection ends by RST.
+    private var isDoomed = false
+    /// What waits for the dark to end, and whether the end of the connection does.
+    private var kept = ByteBuffer()
+    private var hasEnded = false
     private var passed = 0
     private var isSwallowing = false
     /// Pieces that are held back, and for how long: none may overtake them.
@@ -148,6 +248,20 @@ private final class FaultyPipe: ChannelInboundHandler, @unchecked Sendable {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         var bytes = unwrapInboundIn(data)
         guard !isSwallowing else { return }
+        switch proxy.weather {
+        case .clear, .severed: weatherChanged(.clear)
+        case .dark:
+            kept.writeBuffer(&bytes)
+            return
+        case .darkAndLossy:
+            isSwallowing = true
+            return
+        }
+        if direction == .toServer { proxy.look(at: bytes) }
+        if isDoomed {
+            proxy.turnNext()
+            return resetBoth(context)
+        }
         if held > 0 { return hold(bytes, context) }
         switch proxy.fault(direction) {
         case .cut(let after) where passed + bytes.readableBytes >= after:
@@ -158,8 +272,7 @@ private final class FaultyPipe: ChannelInboundHandler, @unchecked Sendable {
         case .reset(let after) where passed + bytes.readableBytes >= after:
             guard proxy.strike() else { return pass(bytes) }
             pass(first(after, &bytes))
-            reset(peer)
-            reset(context.channel)
+            resetBoth(context)
         case .swallow(let after) where passed + bytes.readableBytes >= after:
             guard proxy.strike() else { return pass(bytes) }
             pass(first(after, &bytes))
@@ -173,6 +286,12 @@ private final class FaultyPipe: ChannelInboundHandler, @unchecked Sendable {
             _ = proxy.strike()
             heldFor = milliseconds
             hold(bytes, context)
+        case .loseAnswer(let text) where bytes.holds(text):
+            if proxy.strike() { other?.isDoomed = true }
+            pass(bytes)
+        case .loseRequest(let text) where bytes.holds(text):
+            guard proxy.strike() else { return pass(bytes) }
+            resetBoth(context)
         case .chop:
             _ = proxy.strike()
             while let byte = bytes.readSlice(length: 1) { pass(byte) }
@@ -197,12 +316,44 @@ private final class FaultyPipe: ChannelInboundHandler, @unchecked Sendable {
         if bytes.readableBytes > 0 { peer?.writeAndFlush(bytes, promise: nil) }
     }
 
-    private func reset(_ channel: (any Channel)?) {
+    private func resetBoth(_ context: ChannelHandlerContext) {
+        Self.reset(peer)
+        Self.reset(context.channel)
+    }
+
+    static func reset(_ channel: (any Channel)?) {
         guard let channel else { return }
-        guard let options = channel as? any SocketOptionProvider else { return }
+        // A Unix socket has no RST; its peer sees an end.
+        guard let options = channel as? any SocketOptionProvider, channel.localAddress?.port != nil else {
+            return channel.close(promise: nil)
+        }
         options.setSoLinger(linger(l_onoff: 1, l_linger: 0)).whenComplete { _ in channel.close(promise: nil) }
     }
 
-    func channelInactive(context: ChannelHandlerContext) { peer?.close(promise: nil) }
+    /// On the event loop.
+    func weatherChanged(_ weather: FaultProxy.Weather) {
+        guard weather == .clear, hasEnded || kept.readableBytes > 0 else { return }
+        let bytes = kept
+        kept = ByteBuffer()
+        pass(bytes)
+        if hasEnded { peer?.close(promise: nil) }
+    }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        switch proxy.weather {
+        case .clear, .severed: peer?.close(promise: nil)
+        case .dark, .darkAndLossy: hasEnded = true
+        }
+    }
+
     func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
+}
+
+extension ByteBuffer {
+    /// Whether these bytes hold those of `text` one after another.
+    fileprivate func holds(_ text: String) -> Bool {
+        let (bytes, wanted) = (Array(readableBytesView), Array(text.utf8))
+        guard !wanted.isEmpty, bytes.count >= wanted.count else { return false }
+        return (0...bytes.count - wanted.count).contains { bytes[$0..<$0 + wanted.count].elementsEqual(wanted) }
+    }
 }

@@ -30,10 +30,20 @@ package final class PostgresServer: Sendable {
     package init() throws { local = try LocalPostgres(isDurable: false) }
 
     /// Of the database, with a schema of its own that is made now.
-    package func newURL() throws -> String {
+    package func newURL() throws -> String { url(schema: try newSchema()) }
+
+    private func newSchema() throws -> String {
         let schema = "t\(getpid())_\(Self.schemas.add(1, ordering: .relaxed).newValue)"
         try psql("CREATE SCHEMA \(schema)")
-        return url(schema: schema)
+        return schema
+    }
+
+    /// A way to this server that has faults.
+    package func proxy() async throws -> FaultProxy { try await FaultProxy(toSocket: folder + "/.s.PGSQL.5432") }
+
+    /// The same through a proxy of this server.
+    package func newURL(through proxy: FaultProxy) throws -> String {
+        "postgres://aurum@127.0.0.1:\(proxy.port)/postgres?options=-csearch_path%3D\(try newSchema())"
     }
 
     package func url(schema: String) -> String { local.url(schema: schema) }

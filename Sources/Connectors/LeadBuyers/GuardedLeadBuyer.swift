@@ -28,7 +28,9 @@ package struct GuardedLeadBuyer<Base: LeadBuyer>: LeadBuyer {
         options.triesMax = 2
         options.backoffFirst = .milliseconds(20)
         do throws(GuardRefusal) {
-            return try await guards.guard(Self.name(buyer)).call(within: timeout, options, judge: Self.judge) { left in
+            return try await guards.guard(Self.name(buyer)).call(
+                within: timeout, options, lost: .late, judge: Self.judge
+            ) { left in
                 await base.ping(ping, buyer: buyer, credentials: credentials, timeout: left)
             }
         } catch { return .unreachable(error.reason) }
@@ -42,7 +44,9 @@ package struct GuardedLeadBuyer<Base: LeadBuyer>: LeadBuyer {
         options.triesMax = 1
         options.judgesSlowness = false
         do throws(GuardRefusal) {
-            return try await guards.guard(Self.name(buyer)).call(within: timeout, options, judge: Self.judge) { left in
+            return try await guards.guard(Self.name(buyer)).call(
+                within: timeout, options, lost: .unknown(GuardRefusal.injectedReason), judge: Self.judge
+            ) { left in
                 await base.post(post, buyer: buyer, credentials: credentials, timeout: left)
             }
         } catch { return .notSent(error.reason) }

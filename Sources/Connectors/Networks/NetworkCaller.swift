@@ -52,7 +52,8 @@ package struct NetworkCaller: Sendable {
         let place = Self.hosts.contains(host) ? "@\(host)" : ":\(target.id.hex)"
         let name = "network:\(target.network.rawValue)\(place)"
         do throws(GuardRefusal) {
-            return try await guards.guard(name).call(within: timeout, options, judge: Self.judge, exchange)
+            return try await guards.guard(name).call(
+                within: timeout, options, lost: .broken(GuardRefusal.injectedReason), judge: Self.judge, exchange)
         } catch { return .notSent(error.reason) }
     }
 

@@ -42,7 +42,7 @@ final class PostgresConnection {
 
     let raw: OpaquePointer
     /// Lets another thread stop what runs here.
-    let canceller: PostgresCanceller.Handle
+    let canceller: PostgresCanceller
     let openedAt = ContinuousClock.now
     /// The transaction's limit; statements have their own beside it.
     private var transactionDeadline: ContinuousClock.Instant?
@@ -73,7 +73,7 @@ final class PostgresConnection {
             throw SQLError.unavailable
         }
         raw = made
-        canceller = PostgresCanceller.Handle(cancel)
+        canceller = PostgresCanceller(cancel)
         aurum_pg_quiet(made)
         PQsetnonblocking(made, 1)
         // A read is an implicit transaction: it takes its isolation from these. Keepalives free what a machine that

@@ -75,11 +75,13 @@ final class PostgresEngine: SQLEngine {
         }
     }
 
-    /// Runs a read; once more on a new connection when the first was lost.
+    /// Runs a read; once more on a new connection when the first was lost, unless that was noticed so late that the
+    /// caller's time is over: a server that went silent is not waited for twice.
     private func read<Value: Sendable>(
         _ call: PostgresCall, _ request: SQLRequest, _ worker: PostgresWorker,
         _ body: @Sendable (Transaction) throws -> Value, answer: (Result<Value, any Error>) -> Void
     ) {
+        let started = ContinuousClock.now
         for isLast in [false, true] {
             if call.ticket.isCancelled { return answer(.failure(CancellationError())) }
             do {
@@ -95,7 +97,9 @@ final class PostgresEngine: SQLEngine {
                     answer(.success(value))
                 }
             } catch is PostgresConnectionLost {
-                if isLast { answer(.failure(SQLError.unavailable)) }
+                guard !isLast, ContinuousClock.now - started < request.limit.duration else {
+                    return answer(.failure(SQLError.unavailable))
+                }
             } catch {
                 return answer(.failure(told(error, call)))
             }
@@ -133,6 +137,7 @@ final class PostgresEngine: SQLEngine {
         _ call: PostgresCall, _ request: SQLRequest, _ worker: PostgresWorker,
         _ body: @Sendable (Transaction) throws -> Void
     ) throws -> Bool {
+        let started = ContinuousClock.now
         var run = 1
         var mayReconnect = true
         while true {
@@ -140,7 +145,7 @@ final class PostgresEngine: SQLEngine {
             do {
                 let connection = try worker.connection()
                 return try worker.serving(call, connection) {
-                    try gate.pass(alone: run >= Self.runsAloneFrom) {
+                    try gate.pass(alone: run >= Self.runsAloneFrom, until: started + request.limit.transaction) {
                         try attempt(connection, worker, request, body)
                     }
                 }
@@ -148,8 +153,11 @@ final class PostgresEngine: SQLEngine {
                 reruns.increment()
                 if run >= Self.runsAloneFrom { OwnThread.pause(Self.pause(before: run)) }
                 run += 1
-            } catch is PostgresConnectionLost where mayReconnect {
-                // Nothing was committed: the server undid it with the connection.
+            } catch is PostgresConnectionLost
+                where mayReconnect && ContinuousClock.now - started < request.limit.duration
+            {
+                // Nothing was committed: the server undid it with the connection. One that went silent took the
+                // caller's time with it.
                 mayReconnect = false
             } catch is PostgresConnectionLost { throw SQLError.unavailable }
         }
@@ -188,7 +196,8 @@ final class PostgresEngine: SQLEngine {
             if UInt64(token) != nil, let connection = try? pool.connect() {
                 // A crash later than this ends the connection, and the question with it.
                 guard incarnation != nil, connection.incarnation == incarnation else { break }
-                let fate = try? connection.command("SELECT pg_xact_status('\(token)'::xid8)").first?.first
+                let fate = try? connection.command("SELECT pg_xact_status('\(token)'::xid8)", limit: .seconds(2)).first?
+                    .first
                 switch fate ?? nil {
                 case "committed": return
                 case "aborted": throw PostgresConnectionLost()
@@ -221,15 +230,21 @@ final class WriteGate: @unchecked Sendable {  // guarded by `condition`
     private var aloneWaiting = 0
     private var isTaken = false
 
-    func pass<Value>(alone: Bool, _ body: () throws -> Value) rethrows -> Value {
+    /// - Throws: `SQLError.timeout(.lock)` when those inside are not out by `limit`; what `body` throws.
+    func pass<Value>(alone: Bool, until limit: ContinuousClock.Instant, _ body: () throws -> Value) throws -> Value {
+        let deadline = Date(timeIntervalSinceNow: (limit - ContinuousClock.now).seconds)
         condition.lock()
         if alone {
             aloneWaiting += 1
-            while isTaken || inside > 0 { condition.wait() }
+            var isInTime = true
+            while isInTime, isTaken || inside > 0 { isInTime = condition.wait(until: deadline) }
             aloneWaiting -= 1
+            guard !isTaken, inside == 0 else { try leaveLate() }
             isTaken = true
         } else {
-            while isTaken || aloneWaiting > 0 { condition.wait() }
+            var isInTime = true
+            while isInTime, isTaken || aloneWaiting > 0 { isInTime = condition.wait(until: deadline) }
+            guard !isTaken, aloneWaiting == 0 else { try leaveLate() }
             inside += 1
         }
         condition.unlock()
@@ -240,5 +255,12 @@ final class WriteGate: @unchecked Sendable {  // guarded by `condition`
             condition.unlock()
         }
         return try body()
+    }
+
+    /// Gives the lock back; others may pass that waited behind this one.
+    private func leaveLate() throws -> Never {
+        condition.broadcast()
+        condition.unlock()
+        throw SQLError.timeout(.lock)
     }
 }

@@ -60,7 +60,6 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
 
     let address: PostgresAddress
     let settings: PostgresPoolSettings
-    let canceller = PostgresCanceller()
     private let condition = NSCondition()
     /// Wakes the thread that ends calls which waited too long.
     private let sweeper = NSCondition()
@@ -191,7 +190,6 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
             state.isClosed = true
             condition.broadcast()
         }
-        canceller.close()
         sweeper.withLock { sweeper.signal() }
     }
 }
@@ -234,15 +232,15 @@ final class PostgresWorker {
         _ call: PostgresCall, _ connection: PostgresConnection, _ body: () throws -> Value
     ) rethrows -> Value {
         let id = ObjectIdentifier(call)
-        let (handle, canceller) = (connection.canceller, pool.canceller)
-        handle.begin(id)
-        call.ticket.onCancel { canceller.stop(handle, id) }
+        let canceller = connection.canceller
+        canceller.begin(id)
+        call.ticket.onCancel { canceller.stop(id) }
         defer {
             // The request to stop may arrive at the server late: one round trip takes it, and the next call is safe.
-            let wasAsked = handle.end()
+            let asked = canceller.end()
             if connection.isBroken {
                 close("broken")
-            } else if wasAsked, !connection.isAlive() {
+            } else if asked == .unanswered || asked == .heard && !connection.isAlive() {
                 close("cancelled")
             }
         }

@@ -140,6 +140,9 @@ extension Problem {
         case is IdempotencyKeyReused:
             self = .conflict(
                 code: "idempotency_key_reused", detail: "This key was used before with another request.")
+        case SQLError.diskFull:
+            self = .unavailable(
+                code: "disk_full", detail: "The disk is full and nothing of this was stored. Reads go on.")
         case let error as SQLError where error.isTemporary:
             self = .unavailable(
                 code: "database_unavailable", detail: "The database does not take this now. Try again in a moment.")

@@ -213,6 +213,7 @@ package struct GatewayServer: Service {
         OutboxRoutes(access: access, database: parts.database).register(in: book)
         BackupRoutes(access: access, make: parts.backup).register(in: book)
         BreakerRoutes(access: access, guards: parts.runtime.guards, holds: parts.runtime.holds).register(in: book)
+        FaultRoutes(access: access, faults: parts.runtime.guards.faults).register(in: book)
         PageRoutes(
             pages: pages, keys: parts.keys, sessions: access.sessions,
             leads: parts.leads, site: parts.site, limiter: parts.runtime.limiter

@@ -16,6 +16,7 @@ package final class RedisClient: Service, Sendable {
     package let configuration: RedisConfiguration
     private let hub: RedisHub
     private let durations: Durations
+    private let faults: FaultInjector?
 
     private struct Durations: Sendable {
         let read: Histogram
@@ -23,11 +24,15 @@ package final class RedisClient: Service, Sendable {
         let batch: Histogram
     }
 
+    /// Of a plan of faults.
+    package static let dependency = "redis"
+
     /// - Throws: `RedisConfiguration.Problem` when the authorities' file of `?ca=` cannot be used.
     package init(
-        configuration: RedisConfiguration, registry: MetricRegistry, health: HealthRegistry, logger: Logger
+        configuration: RedisConfiguration, registry: MetricRegistry, health: HealthRegistry, logger: Logger,
+        faults: FaultInjector? = nil
     ) throws(RedisConfiguration.Problem) {
-        self.configuration = configuration
+        (self.configuration, self.faults) = (configuration, faults)
         durations = Durations(
             read: registry.histogram(.redisCommandDuration, "read"),
             write: registry.histogram(.redisCommandDuration, "write"),
@@ -71,7 +76,10 @@ package final class RedisClient: Service, Sendable {
     /// - Throws: an error of the server as `RedisError.server`.
     package func call(_ command: RedisCommand, within timeout: Duration? = nil) async throws(RedisError) -> RESPValue {
         let began = NIODeadline.now()
-        let answer = await hub.call(command, deadline: began + TimeAmount(timeout ?? configuration.commandTimeout))
+        let deadline = began + TimeAmount(timeout ?? configuration.commandTimeout)
+        let answer = await send(by: deadline, isRepeatable: command.isRepeatable) {
+            await hub.call(command, deadline: deadline)
+        }
         (command.isRead ? durations.read : durations.write).observe(Duration(.now() - began))
         if case .failure(let error) = answer { hub.status.count(error) }
         return try answer.get().get()
@@ -84,10 +92,30 @@ package final class RedisClient: Service, Sendable {
         _ commands: [RedisCommand], within timeout: Duration? = nil
     ) async throws(RedisError) -> [RESPValue] {
         let began = NIODeadline.now()
-        let answers = await hub.batch(commands, deadline: began + TimeAmount(timeout ?? configuration.commandTimeout))
+        let deadline = began + TimeAmount(timeout ?? configuration.commandTimeout)
+        let answers = await send(by: deadline, isRepeatable: commands.allSatisfy(\.isRepeatable)) {
+            await hub.batch(commands, deadline: deadline)
+        }
         durations.batch.observe(Duration(.now() - began))
         if case .failure(let error) = answers { hub.status.count(error) }
         return try answers.get()
+    }
+
+    /// Makes the exchange, with the fault that strikes it. A connection repeats nothing, so `duplicate` does nothing.
+    private func send<Value: Sendable>(
+        by deadline: NIODeadline, isRepeatable: Bool, _ exchange: () async -> Result<Value, RedisError>
+    ) async -> Result<Value, RedisError> {
+        guard let fault = faults?.strike(Self.dependency) else { return await exchange() }
+        switch fault.kind {
+        case .error, .partition: return .failure(.unavailable)
+        case .latency, .pause:
+            try? await Task.sleep(for: min(fault.wait, max(.zero, Duration(deadline - .now()))))
+            return deadline > .now() ? await exchange() : .failure(.unavailable)
+        case .drop:
+            _ = await exchange()
+            return .failure(isRepeatable ? .timeout : .outcomeUnknown)
+        case .duplicate: return await exchange()
+        }
     }
 
     /// Runs a script: by its hash, and in full where the server does not know it.

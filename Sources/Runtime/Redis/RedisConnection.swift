@@ -76,6 +76,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
     private let wasReady = Atomic<Bool>(false)
     private let link: RedisLink
     private let observer: any RedisConnectionObserver
+    private let siblings: RedisSiblings
     private let inFlight: Gauge
     /// On the event loop only.
     private let sweep: NIOLoopBoundBox<SweepTimer>
@@ -87,10 +88,11 @@ final class RedisConnection: Sendable, RedisLinkOwner {
 
     init(
         eventLoop: any EventLoop, address: RedisConfiguration.Address, settings: RedisLinkSettings,
-        observer: any RedisConnectionObserver, inFlight: Gauge
+        observer: any RedisConnectionObserver, siblings: RedisSiblings, inFlight: Gauge
     ) {
         link = RedisLink(eventLoop: eventLoop, address: address, settings: settings)
         self.observer = observer
+        self.siblings = siblings
         self.inFlight = inFlight
         sweep = NIOLoopBoundBox.makeBoxSendingValue(SweepTimer(), eventLoop: eventLoop)
     }
@@ -365,8 +367,11 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         sweep.value = SweepTimer()
         for one in finished { one.tell() }
         armSweep()
-        if !finished.isEmpty { link.suspect() }
+        if !finished.isEmpty { siblings.suspect() }
     }
+
+    /// Asks for a sign of life, where none is awaited.
+    func suspect() { link.suspect() }
 
     private static func finished(_ waiting: Waiting, _ error: RedisError) -> Finished? {
         switch waiting.completion {

@@ -8,6 +8,23 @@ final class RedisIDs: Sendable {
     func next() -> UInt64 { last.wrappingAdd(1, ordering: .relaxed).newValue }
 }
 
+/// The connections to one server, as each of them knows the others: where one misses an answer, all are asked for a
+/// sign of life, so that a server that went silent is found at once and not by one connection after the other.
+final class RedisSiblings: Sendable {
+    private struct Sibling: Sendable {
+        weak let connection: RedisConnection?
+    }
+
+    private let all = Mutex<[Sibling]>([])
+
+    func set(_ connections: [RedisConnection]) { all.withLock { $0 = connections.map { Sibling(connection: $0) } } }
+
+    /// On the event loop that all of them share.
+    func suspect() {
+        for sibling in all.withLock({ $0 }) { sibling.connection?.suspect() }
+    }
+}
+
 /// The connections to one server.
 final class RedisNode: Sendable {
     let address: RedisConfiguration.Address
@@ -21,10 +38,13 @@ final class RedisNode: Sendable {
         self.address = address
         // One loop for all connections to a server: one wake-up then serves what callers gave to any of them.
         let eventLoop = group.next()
+        let siblings = RedisSiblings()
         connections = (0..<max(1, settings.configuration.connectionsPerNode)).map { _ in
             RedisConnection(
-                eventLoop: eventLoop, address: address, settings: settings, observer: observer, inFlight: inFlight)
+                eventLoop: eventLoop, address: address, settings: settings, observer: observer, siblings: siblings,
+                inFlight: inFlight)
         }
+        siblings.set(connections)
     }
 
     /// The next connection in turn that is up; nil while none is.

@@ -5,14 +5,20 @@ internal import Synchronization
 package enum GuardRefusal: Error, Sendable, Equatable {
     case breakerOpen(retryAfter: Duration)
     case bulkheadFull
+    /// A plan of faults kept it back.
+    case injected
 
     /// A stable code.
     package var reason: String {
         switch self {
         case .breakerOpen: "breaker_open"
         case .bulkheadFull: "bulkhead_full"
+        case .injected: Self.injectedReason
         }
     }
+
+    /// Also of answers that a plan of faults made up.
+    package static let injectedReason = "fault_injected"
 }
 
 /// What a caller makes of an answer.
@@ -36,7 +42,7 @@ package struct GuardOptions: Sendable {
 }
 
 /// Stands before one dependency: retry within the budget, breaker, bulkhead, from the outside in. Timeouts are the
-/// call's own.
+/// call's own. In a process for tests a plan of faults strikes behind all of them, where the network would.
 package final class Guard: Sendable {
     package static let runningMax = 64
     package static let waitingMax = 64
@@ -49,15 +55,17 @@ package final class Guard: Sendable {
     private let bulkhead: Bulkhead
     private let budget: RetryBudget
     private let clock: any WallClock
+    private let faults: FaultInjector?
     private let onChange: @Sendable (BreakerMachine.State) -> Void
 
     init(
         name: String, rules: BreakerMachine.Rules, budget: RetryBudget, clock: any WallClock,
-        onChange: @escaping @Sendable (BreakerMachine.State) -> Void
+        faults: FaultInjector? = nil, onChange: @escaping @Sendable (BreakerMachine.State) -> Void
     ) {
         self.name = name
         self.budget = budget
         self.clock = clock
+        self.faults = faults
         self.onChange = onChange
         breaker = Mutex(BreakerMachine(rules: rules))
         bulkhead = Bulkhead(runningMax: Self.runningMax, waitingMax: Self.waitingMax, waitMax: Self.waitMax)
@@ -71,38 +79,48 @@ package final class Guard: Sendable {
     /// Makes the call, if the dependency is not given up.
     /// - Parameters:
     ///   - total: no try begins when its waiting would end later.
+    ///   - lost: what an answer that never came is; without it no answer is lost on purpose.
     ///   - call: one try with the time that is left; its own timeout is not longer.
     package func call<Answer: Sendable>(
-        within total: Duration, _ options: GuardOptions = GuardOptions(),
+        within total: Duration, _ options: GuardOptions = GuardOptions(), lost: Answer? = nil,
         judge: @Sendable (Answer) -> GuardJudgement, _ call: @Sendable (_ left: Duration) async -> Answer
     ) async throws(GuardRefusal) -> Answer {
         let start = ContinuousClock.now
         budget.begin()
         defer { budget.end() }
-        var answer = try await attempt(options, judge, left: total, call)
+        var outcome = await attempt(options, judge, left: total, lost, call)
         var backoff = options.backoffFirst
         var tries = 1
-        while case .badAndSafe = judge(answer), tries < options.triesMax, !Task.isCancelled {
+        while Self.mayBeTriedAgain(outcome, judge), tries < options.triesMax, !Task.isCancelled {
             let pause = backoff * Double.random(in: 0...1)
             let left = total - (ContinuousClock.now - start) - pause
-            guard left > .zero, budget.beginRetry(.http) else { return answer }
+            guard left > .zero, budget.beginRetry(.http) else { break }
             defer { budget.endRetry() }
             try? await Task.sleep(for: pause)
+            let next = await attempt(options, judge, left: left, lost, call)
             // The first answer is worth more than a refusal by the breaker it has just opened.
-            do throws(GuardRefusal) { answer = try await attempt(options, judge, left: left, call) } catch {
-                return answer
-            }
+            if case .failure(let refusal) = next, refusal != .injected { break }
+            outcome = next
             backoff = min(backoff * 2, options.backoffMax)
             tries += 1
         }
-        return answer
+        return try outcome.get()
+    }
+
+    private static func mayBeTriedAgain<Answer>(
+        _ outcome: Result<Answer, GuardRefusal>, _ judge: (Answer) -> GuardJudgement
+    ) -> Bool {
+        switch outcome {
+        case .success(let answer): if case .badAndSafe = judge(answer) { true } else { false }
+        case .failure(let refusal): refusal == .injected
+        }
     }
 
     private func attempt<Answer: Sendable>(
-        _ options: GuardOptions, _ judge: @Sendable (Answer) -> GuardJudgement, left: Duration,
+        _ options: GuardOptions, _ judge: @Sendable (Answer) -> GuardJudgement, left: Duration, _ lost: Answer?,
         _ call: @Sendable (_ left: Duration) async -> Answer
-    ) async throws(GuardRefusal) -> Answer {
-        if let wait = change({ $0.admit(at: clock.now) }) { throw .breakerOpen(retryAfter: wait) }
+    ) async -> Result<Answer, GuardRefusal> {
+        if let wait = change({ $0.admit(at: clock.now) }) { return .failure(.breakerOpen(retryAfter: wait)) }
         let asked = ContinuousClock.now
         let isIn = await bulkhead.enter(within: left)
         defer { if isIn { bulkhead.leave() } }
@@ -111,20 +129,42 @@ package final class Guard: Sendable {
         let remaining = left - (sent - asked)
         guard isIn, remaining > .zero else {
             change { $0.withdraw() }
-            throw .bulkheadFull
+            return .failure(.bulkheadFull)
         }
         let began = clock.now
-        let answer = await call(remaining)
+        let outcome = await send(lost, within: remaining, call)
         let now = clock.now
-        let isGood = if case .good = judge(answer) { true } else { false }
+        let isGood = if case .success(let answer) = outcome, case .good = judge(answer) { true } else { false }
         // A caller that gave up early says nothing about the dependency.
         guard isGood || !Task.isCancelled || ContinuousClock.now - sent >= remaining * Self.patience else {
             change { $0.withdraw() }
-            return answer
+            return outcome
         }
         let took = options.judgesSlowness ? max(.zero, now - began) : .zero
         change { $0.record(isGood: isGood, took: took, at: now) }
-        return answer
+        return outcome
+    }
+
+    /// Makes the call, with the fault that strikes it; `injected` when it was not sent.
+    private func send<Answer: Sendable>(
+        _ lost: Answer?, within left: Duration, _ call: @Sendable (_ left: Duration) async -> Answer
+    ) async -> Result<Answer, GuardRefusal> {
+        guard let fault = faults?.strike(name) else { return .success(await call(left)) }
+        let started = ContinuousClock.now
+        switch fault.kind {
+        case .error, .partition: return .failure(.injected)
+        case .latency, .pause:
+            try? await Task.sleep(for: min(fault.wait, left))
+            let rest = left - (ContinuousClock.now - started)
+            return rest > .zero ? .success(await call(rest)) : .failure(.injected)
+        case .drop:
+            let answer = await call(left)
+            return .success(lost ?? answer)
+        case .duplicate:
+            let answer = await call(left)
+            let rest = left - (ContinuousClock.now - started)
+            return .success(rest > .zero ? await call(rest) : answer)
+        }
     }
 
     @discardableResult

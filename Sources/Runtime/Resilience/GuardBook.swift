@@ -15,6 +15,8 @@ package final class GuardBook: Sendable {
     private let state = Mutex(State())
     /// Second tries of the whole process; jobs that make calls draw on it too.
     package let budget: RetryBudget
+    /// What strikes calls on purpose; nil in every process that was not started for tests.
+    package let faults: FaultInjector?
     private let rules: BreakerMachine.Rules
     private let registry: MetricRegistry
     private let health: HealthRegistry
@@ -22,8 +24,9 @@ package final class GuardBook: Sendable {
 
     package init(
         registry: MetricRegistry, health: HealthRegistry, clock: any WallClock,
-        rules: BreakerMachine.Rules = BreakerMachine.Rules()
+        rules: BreakerMachine.Rules = BreakerMachine.Rules(), faults: FaultInjector? = nil
     ) {
+        self.faults = faults
         budget = RetryBudget(registry: registry)
         self.rules = rules
         self.registry = registry
@@ -37,8 +40,8 @@ package final class GuardBook: Sendable {
             if let known = state.guards[name] { return known }
             let name = state.guards.count < Self.guardsMax ? name : Self.rest
             if let known = state.guards[name] { return known }
-            let made = Guard(name: name, rules: rules, budget: budget, clock: clock) { [registry, health] state in
-                Self.show(name, state, registry, health)
+            let made = Guard(name: name, rules: rules, budget: budget, clock: clock, faults: faults) {
+                [registry, health] state in Self.show(name, state, registry, health)
             }
             state.guards[name] = made
             Self.show(name, .closed, registry, health)

@@ -3,7 +3,8 @@ enum CheckList {
     static let all: [Check] =
         leadFlow + marketplace + records + jobs + database + policy + identity + behaviour + formats + attribution
         + interface + security + chat
-        + performance + load + spike + endurance + repeatedStatements + resilience + outages + eventResilience + oracles
+        + performance + load + spike + endurance + repeatedStatements + resilience + outages + faults + eventResilience
+        + oracles
 
     /// Fake buyers that the checks of one run share; each organisation knows only those it registers.
     static let buyers: [FakeBuyerConfiguration] = [

@@ -45,6 +45,26 @@ struct AurumConfiguration: Sendable {
         }
     }
 
+    /// Whether this process may be given faults.
+    var takesFaults: Bool { self[.faultsEnabled] == "true" }
+
+    /// Faults from the start on; nil for none.
+    var faults: FaultPlan? {
+        get throws(FaultPlan.Problem) { self[.faults] == Setting.faults.standard ? nil : try FaultPlan(self[.faults]) }
+    }
+
+    /// What is wrong with the settings of faults.
+    private var faultProblems: [String] {
+        var problems: [String] = []
+        if takesFaults, self[.profile] == "production" {
+            problems.append("faults.enabled needs a profile other than production (AURUM_PROFILE)")
+        }
+        do throws(FaultPlan.Problem) {
+            if try faults != nil, !takesFaults { problems.append("faults needs faults.enabled (AURUM_FAULTS_ENABLED)") }
+        } catch { problems.append("faults \(error)") }
+        return problems
+    }
+
     func integer(_ setting: Setting) -> Int { Int(self[setting]) ?? 0 }
 
     subscript(setting: Setting) -> String {
@@ -98,6 +118,7 @@ struct AurumConfiguration: Sendable {
         do throws(RedisConfiguration.Problem) { _ = try configuration.redis } catch {
             problems.append("redis.url: \(error)")
         }
+        problems += configuration.faultProblems
         problems += unknownNames(environment: environment, flags: flags)
         guard problems.isEmpty else { throw Problems(sentences: problems) }
         return configuration

@@ -108,12 +108,22 @@ extension Setting {
             + "separated by commas for a cluster; off keeps limits, locks and caches in this process.",
         isSecret: true)
 
+    static let profile = Setting(
+        key: ["profile"], kind: .choice(["production", "development", "test"]), standard: "production",
+        help: "What the server is for; only one that is not for production may be given faults.")
+    static let faultsEnabled = Setting(
+        key: ["faults", "enabled"], kind: .flag, standard: "false",
+        help: "Lets an administrator inject faults into calls of outside systems; never in production.")
+    static let faults = Setting(
+        key: ["faults"], kind: .text, standard: "off",
+        help: "Faults from the start on, for example seed=7; buyer:* latency 0.2 300; redis drop 0.01; or off.")
+
     static let all: [Setting] = [
         dataDirectory, databaseURL, databaseTLS, databaseConnectionsMax, databaseSlow, httpHost, httpPort,
         metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
         eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, operatorName,
         chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory, backupDirectory, backupEveryMinutes,
         logBytesMax,
-        redisURL,
+        redisURL, profile, faultsEnabled, faults,
     ]
 }

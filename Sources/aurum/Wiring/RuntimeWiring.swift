@@ -21,7 +21,8 @@ struct RuntimeWiring: Sendable {
         // SQLite has one writing process: whatever shares its Redis, its records and its outbox are of this node alone.
         let isShared = database.dialect == .postgres
         let sessions = try await Sessions(database: database, clock: clock, isShared: isShared)
-        let guards = GuardBook(registry: registry, health: health, clock: clock)
+        let faults = try injector(configuration, registry: registry, health: health, clock: clock)
+        let guards = GuardBook(registry: registry, health: health, clock: clock, faults: faults)
         let holds = try await BreakerHolds(database: database, guards: guards, logger: Logger(label: "breakers"))
         guard let redis = try configuration.redis else {
             health.report(
@@ -35,7 +36,7 @@ struct RuntimeWiring: Sendable {
                 redis: nil, services: [cache, holds])
         }
         let client = try RedisClient(
-            configuration: redis, registry: registry, health: health, logger: Logger(label: "redis"))
+            configuration: redis, registry: registry, health: health, logger: Logger(label: "redis"), faults: faults)
         let nodes = NodePresence(client: client, clock: clock)
         let pubSub = RedisPubSub(client: client, clock: clock, registry: registry)
         let shared = isShared ? RedisLock(client: client, pubSub: pubSub, fences: fences, meters: meters) : nil
@@ -53,5 +54,16 @@ struct RuntimeWiring: Sendable {
                 cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards, holds: holds,
                 metrics: metrics),
             redis: client, services: services)
+    }
+
+    /// Nil unless the process was started for tests.
+    private static func injector(
+        _ configuration: AurumConfiguration, registry: MetricRegistry, health: HealthRegistry, clock: any WallClock
+    ) throws(FaultPlan.Problem) -> FaultInjector? {
+        guard configuration.takesFaults else { return nil }
+        let faults = FaultInjector(
+            registry: registry, health: health, clock: clock, logger: Logger(label: "faults"))
+        if let plan = try configuration.faults { faults.set(plan, actor: "configuration") }
+        return faults
     }
 }
