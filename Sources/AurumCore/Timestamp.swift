@@ -70,6 +70,16 @@ package protocol WallClock: Sendable {
     var now: Timestamp { get }
 }
 
+/// CPU time of threads: other work on the machine does not count.
+package enum ThreadTime {
+    /// What the calling thread has used, nanoseconds.
+    package static var nanoseconds: UInt64 {
+        var time = timespec()
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+    }
+}
+
 /// The machine's clock.
 package struct SystemWallClock: WallClock {
     package init() {}

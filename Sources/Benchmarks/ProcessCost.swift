@@ -49,9 +49,7 @@ struct ProcessCost {
 
     /// CPU time of the calling thread, nanoseconds: other work on the machine does not count.
     static var threadNanoseconds: Double {
-        var time = timespec()
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-        return Double(time.tv_sec) * 1e9 + Double(time.tv_nsec)
+        Double(ThreadTime.nanoseconds)
     }
 }
 

@@ -35,8 +35,8 @@ import Validation
 
     @Test(arguments: [
         (["AURUM_FAULTS_ENABLED": "true"], "profile other than production"),
-        (["AURUM_FAULTS": "redis error 1"], "faults needs faults.enabled"),
-        (["AURUM_FAULTS": "redis burn 1", "AURUM_FAULTS_ENABLED": "true", "AURUM_PROFILE": "test"], "KIND one of"),
+        (["AURUM_FAULTS_PLAN": "redis error 1"], "faults.plan needs faults.enabled"),
+        (["AURUM_FAULTS_PLAN": "redis burn 1", "AURUM_FAULTS_ENABLED": "true", "AURUM_PROFILE": "test"], "KIND one of"),
         (["AURUM_PROFILE": "beta"], "profile (environment) must be one of"),
     ])
     func `faults in production, or none that can be understood, stop the start`(
@@ -101,7 +101,7 @@ import Validation
             let folder = TemporaryFolder()
             let answer = try await AurumBinary.run(
                 ["validate", "--spawn", "--profile", "tiny", "--check", "G03", "--out", folder.path],
-                environment: Self.enabled.merging(["AURUM_FAULTS": faults]) { $1 }, within: .seconds(60))
+                environment: Self.enabled.merging(["AURUM_FAULTS_PLAN": faults]) { $1 }, within: .seconds(60))
             let report = try JSONDecoder().decode(
                 ValidationReport.self, from: Data(contentsOf: URL(fileURLWithPath: folder.file("report.json"))))
             #expect(report.results.map(\.verdict) == [verdict], "\(answer.output)")

@@ -1,3 +1,4 @@
+internal import AurumCore
 internal import NIOCore
 internal import NIOPosix
 
@@ -62,7 +63,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
     private func begin() {
         tally.cpuPerSecond.reserveCapacity(3600)
         origin = NIODeadline.now().uptimeNanoseconds
-        judgedCPUStart = threadCPUNanoseconds()
+        judgedCPUStart = ThreadTime.nanoseconds
         sampleCPU = judgedCPUStart
         sampleDue = 1_000_000_000
         sampler = loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(1)) { _ in self.sample() }
@@ -216,7 +217,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
     /// The time is up: what is due and waiting still starts, answers are awaited, both within the grace.
     private func end() {
         guard sampler != nil, !ended else { return }
-        tally.judgedCPUNanoseconds = threadCPUNanoseconds() - judgedCPUStart
+        tally.judgedCPUNanoseconds = ThreadTime.nanoseconds - judgedCPUStart
         ended = true
         loop.scheduleTask(in: .nanoseconds(Int64(settings.graceNanoseconds))) { self.finish() }
         finishIfQuiet()
@@ -228,7 +229,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
 
     private func finish() {
         guard sampler != nil else { return }
-        if !ended { tally.judgedCPUNanoseconds = threadCPUNanoseconds() - judgedCPUStart }
+        if !ended { tally.judgedCPUNanoseconds = ThreadTime.nanoseconds - judgedCPUStart }
         sampler?.cancel()
         sampler = nil
         timer?.cancel()
@@ -253,7 +254,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
 
     /// Once a second: CPU of this thread, how late the loop itself runs, and whether the load was told to stop.
     private func sample() {
-        let cpu = threadCPUNanoseconds()
+        let cpu = ThreadTime.nanoseconds
         let late = now > sampleDue ? now - sampleDue : 0
         tally.cpuPerSecond.append(Double(cpu - sampleCPU) / 1e9)
         tally.loopLagMaxNanoseconds = max(tally.loopLagMaxNanoseconds, late)

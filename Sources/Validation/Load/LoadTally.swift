@@ -1,12 +1,7 @@
+internal import AurumCore
 internal import Histogram
 internal import NIOCore
 internal import Synchronization
-
-#if canImport(Glibc)
-    internal import Glibc
-#else
-    internal import Darwin
-#endif
 
 /// What a driver needs to know besides its schedule.
 struct LoadSettings: Sendable {
@@ -29,10 +24,8 @@ struct LoadSettings: Sendable {
     }
 
     private static func wallOffset() -> Int64 {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        let wall = Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
-        return wall - Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
+        SystemWallClock().now.microseconds / 1000
+            - Int64(NIODeadline.now().uptimeNanoseconds / 1_000_000)
     }
 }
 
@@ -166,11 +159,4 @@ struct LagHistogram: Sendable {
     mutating func record(_ nanoseconds: UInt64) { _ = histogram.record(min(max(1, nanoseconds / 1000), 600_000_000)) }
     mutating func add(_ other: LagHistogram) { histogram.add(other.histogram) }
     var p99Microseconds: UInt64 { histogram.totalCount == 0 ? 0 : histogram.valueAtPercentile(99) }
-}
-
-/// CPU time that the calling thread has used.
-func threadCPUNanoseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

@@ -115,7 +115,7 @@ extension Setting {
         key: ["faults", "enabled"], kind: .flag, standard: "false",
         help: "Lets an administrator inject faults into calls of outside systems; never in production.")
     static let faults = Setting(
-        key: ["faults"], kind: .text, standard: "off",
+        key: ["faults", "plan"], kind: .text, standard: "off",
         help: "Faults from the start on, for example seed=7; buyer:* latency 0.2 300; redis drop 0.01; or off.")
 
     static let all: [Setting] = [
