@@ -120,7 +120,7 @@ struct LogRunTests {
         }
     }
 
-    @Test(arguments: [1, 2, 3, 4, 5, 6] as [UInt64])
+    @Test(arguments: 1...UInt64(Dialect.ofTestRun == .postgres ? 2 : 6))
     func `a run credits what the specification says, however persons are divided`(_ seed: UInt64) async throws {
         var random = SeededRandom(seed: seed)
         let events = Self.events(600, &random)
@@ -376,25 +376,30 @@ struct LogRunTests {
             ("impression", 1, false), ("page", 0, true), ("page", 1, false),
         ] as [(String, Int64, Bool)])
     func `the end of a window belongs to it`(_ type: String, _ past: Int64, _ isCredited: Bool) async throws {
-        for preset in WindowPreset.allCases {
-            let world = try World()
+        let world = try World()
+        for (number, preset) in WindowPreset.allCases.enumerated() {
+            let name = "bought_\(number)"
             let body: JSONValue = [
-                "where": "name = bought", "preset": .string(preset.rawValue), "starts_at": "2020-01-01",
+                "where": .string("name = \(name)"), "preset": .string(preset.rawValue), "starts_at": "2020-01-01",
             ]
-            _ = try await world.attribution.definitions.save(body, name: "bought", org: "o", now: world.open.clock.now)
+            _ = try await world.attribution.definitions.save(body, name: name, org: "o", now: world.open.clock.now)
             let window = type == "impression" ? preset.window.view : preset.window.click
             let touch = Self.start
             let at = touch + Int64(window.seconds * 1000) + past
             try await world.send([
-                "{\"id\":\"t\",\"type\":\"\(type)\",\"ts\":\(touch),\"anonymous_id\":\"a\","
-                    + "\"url\":\"https://s.example/\",\"campaign\":{\"name\":\"c\",\"source\":\"google\",\"medium\":\"cpc\"}}",
-                "{\"id\":\"b\",\"type\":\"conversion\",\"name\":\"bought\",\"ts\":\(at),\"anonymous_id\":\"a\"}",
+                "{\"id\":\"t\(number)\",\"type\":\"\(type)\",\"ts\":\(touch),\"anonymous_id\":\"a\(number)\","
+                    + "\"url\":\"https://s.example/\","
+                    + "\"campaign\":{\"name\":\"c\",\"source\":\"google\",\"medium\":\"cpc\"}}",
+                "{\"id\":\"b\(number)\",\"type\":\"conversion\",\"name\":\"\(name)\",\"ts\":\(at),"
+                    + "\"anonymous_id\":\"a\(number)\"}",
             ])
-            let rows = try await world.rows("bought")
+        }
+        for (number, preset) in WindowPreset.allCases.enumerated() {
+            let rows = try await world.rows("bought_\(number)")
             #expect(rows.contains { $0.campaign == "c" } == isCredited, "\(preset) \(type) \(past)")
             #expect(rows.contains { $0.campaign == "(organic)" } != isCredited)
-            await world.log.close()
         }
+        await world.log.close()
     }
 
     @Test func `a click and its landing are one touchpoint, and what lies ahead earns nothing`() async throws {

@@ -80,7 +80,7 @@ struct JobStoreTests {
 
     @Test(arguments: JobStoreKind.allCases.filter { $0 != .memory })
     func `memory and table do the same to the same words`(_ kind: JobStoreKind) async throws {
-        try await Self.compare(kind, seeds: 1...6)
+        try await Self.compare(kind, seeds: 1...UInt64(max(2, soakCount(50))))
     }
 
     /// Does the same to a store in memory and to another one.

@@ -36,7 +36,10 @@ import Validation
     @Test(arguments: [
         (["AURUM_FAULTS_ENABLED": "true"], "profile other than production"),
         (["AURUM_FAULTS_PLAN": "redis error 1"], "faults.plan needs faults.enabled"),
-        (["AURUM_FAULTS_PLAN": "redis burn 1", "AURUM_FAULTS_ENABLED": "true", "AURUM_PROFILE": "test"], "KIND one of"),
+        (
+            ["AURUM_FAULTS_PLAN": "redis burn 1", "AURUM_FAULTS_ENABLED": "true", "AURUM_PROFILE": "test"],
+            "KIND one of"
+        ),
         (["AURUM_PROFILE": "beta"], "profile (environment) must be one of"),
     ])
     func `faults in production, or none that can be understood, stop the start`(

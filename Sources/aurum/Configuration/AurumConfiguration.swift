@@ -60,7 +60,9 @@ struct AurumConfiguration: Sendable {
             problems.append("faults.enabled needs a profile other than production (AURUM_PROFILE)")
         }
         do throws(FaultPlan.Problem) {
-            if try faults != nil, !takesFaults { problems.append("faults.plan needs faults.enabled (AURUM_FAULTS_ENABLED)") }
+            if try faults != nil, !takesFaults {
+                problems.append("faults.plan needs faults.enabled (AURUM_FAULTS_ENABLED)")
+            }
         } catch { problems.append("faults \(error)") }
         return problems
     }
