@@ -34,7 +34,7 @@ extension CacheSimulation {
     ) {
         let clock = clock(node)
         var making = Making(
-            number: number(), key: key, flight: flight, seen: seen,
+            number: number(), key: key, flight: flight, seen: seen, isBehind: get == nil,
             machine: FleetMaking(policy, isBehind: get == nil, at: clock), askedAt: clock)
         if let get { making.gets = [get] }
         nodes[node].makings.append(making)
@@ -226,6 +226,9 @@ extension CacheSimulation {
             making.flight, Self.keys[making.key], making.seen, made, changes: nodes[node].tags.changes,
             at: clock(node), random: &random)
         for get in making.gets { answer(get, made.cached) }
+        if made.isStale, !making.isBehind, let next = nodes[node].shelf.again(Self.keys[making.key], making.seen) {
+            begin(node, making.key, next, making.seen, nil)
+        }
     }
 
     // MARK: invalidations, as in `RedisCache`

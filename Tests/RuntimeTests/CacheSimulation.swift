@@ -88,6 +88,7 @@ struct CacheSimulation {
         let key: Int
         let flight: CacheFlight
         let seen: SeenTags
+        let isBehind: Bool
         var machine: FleetMaking
         var gets: [CacheJudge.Get] = []
         var asked = Asked.nothing

@@ -202,8 +202,13 @@ struct RedisRolesTests {
             let stale = CacheKey(org: "acme", cache: "fleet", name: "stale")
             _ = try await nodes[0].cache.get(stale, short, tags: []) { [1] }
             try await Task.sleep(for: .milliseconds(300))
-            let cached = try await nodes[1].cache.get(stale, short, tags: []) { throw Broken() }
+            let tries = Shared(0)
+            let cached = try await nodes[1].cache.get(stale, short, tags: []) {
+                tries.withLock { $0 += 1 }
+                throw Broken()
+            }
             #expect(cached.value == [1] && cached.isStale)
+            try await eventually("it is made anew though nobody asks again") { tries.withLock { $0 } == 1 }
             let (key, long) = (CacheKey(org: "acme", cache: "fleet", name: "long"), CachePolicy(freshFor: .seconds(60)))
             _ = try await nodes[0].cache.get(key, long, tags: []) { [1] }
             try await server.kill()

@@ -128,6 +128,15 @@ package struct CacheShelf: Sendable {
         return .start(flight)
     }
 
+    /// What landed stale is made anew behind those it was given to: whoever asks next may find it gone from here again.
+    /// - Returns: the flight to be started, unless there is one.
+    package mutating func again(_ key: CacheKey, _ seen: SeenTags) -> CacheFlight? {
+        guard flights[key] == nil, seen.areCurrent else { return nil }
+        let flight = CacheFlight()
+        flights[key] = (flight, seen)
+        return flight
+    }
+
     /// Nothing was made. What is there is not made anew for a while.
     package mutating func failed(_ flight: CacheFlight, _ key: CacheKey, at now: Nanoseconds) {
         if flights[key]?.flight === flight { flights[key] = nil }

@@ -24,7 +24,7 @@ package enum SharedLook: Sendable {
 
 /// One making of a value of the fleet: a look at the server, then the fleet's one flight, then the factory. It decides;
 /// `RedisCache` asks the server, waits and runs the factory. Who has no value yet is given a stale one at once; it is
-/// made anew behind the next caller.
+/// made anew by another making behind it.
 ///
 /// Times are those of the node's steady clock. What the server says of a life counts from before it was asked, so that
 /// a node that stood still meanwhile does not serve a value for longer.
@@ -78,7 +78,7 @@ package struct FleetMaking: Sendable {
     private static let staleAgain: Duration = .milliseconds(100)
 
     private enum Phase: Sendable { case looking, boarding, boarded, running(isLeased: Bool), storing, leaving(After) }
-    private enum After: Sendable { case serve(Copy), runAlone, fail }
+    private enum After: Sendable { case serve(Copy, hasFailed: Bool), runAlone, fail }
 
     /// What the server had.
     private struct Copy: Sendable {
@@ -133,9 +133,12 @@ package struct FleetMaking: Sendable {
         guard let found = copy, found.left(at: moment.now) > .zero else { return missing(moment) }
         let fresh = found.left(at: moment.now) - found.entry.staleFor
         if case .boarded = phase {
-            // It may have landed between the look and the lease.
-            guard held == nil, fresh > .zero else { return run(isLeased: true, moment) }
-            phase = .leaving(.serve(found))
+            // It, or another in its place, may have landed between the look and the lease.
+            guard held?.entry != found.entry, fresh > .zero else {
+                held = found
+                return run(isLeased: true, moment)
+            }
+            phase = .leaving(.serve(found, hasFailed: false))
             return .abandon
         }
         if fresh <= .zero, !isBehind { return .serve(found.made(moment)) }
@@ -216,13 +219,17 @@ package struct FleetMaking: Sendable {
             guard let rest, rest.left(at: moment.now) > .zero else { return .fail }
             return .serve(rest.made(moment))
         }
-        phase = .leaving(rest.map { .serve($0) } ?? .fail)
+        phase = .leaving(rest.map { .serve($0, hasFailed: true) } ?? .fail)
         return .abandon
     }
 
     package mutating func abandoned(at moment: Moment) -> Step {
         switch phase {
-        case .leaving(.serve(let copy)) where copy.left(at: moment.now) > .zero: return .serve(copy.made(moment))
+        case .leaving(.serve(let copy, _)) where copy.left(at: moment.now) > .zero: return .serve(copy.made(moment))
+        case .leaving(.serve(_, hasFailed: false)):
+            // Its time ran out while the lease was given back.
+            (held, isFirst, phase) = (nil, false, .looking)
+            return moment.now.since(begun) < Self.waitMax ? .look : .fail
         case .leaving(.runAlone): return run(isLeased: false, moment)
         // Too large to be stored.
         case .storing: return .serve(own(within: moment.bound))

@@ -71,14 +71,19 @@ package final class MemoryCache: Cache, Service {
             return cached
         case .behind(let cached, let flight):
             meters.count(cached.isStale ? .stale : .hit)
-            if let flight { await launch { [self] in await fly(flight, key, seen) { try await make(true) } } }
+            if let flight { await launch { [self] in _ = await fly(flight, key, seen) { try await make(true) } } }
             return cached
         case .join(let flight):
             meters.count(.miss)
             return try await flight.wait()
         case .start(let flight):
             meters.count(.miss)
-            await launch { [self] in await fly(flight, key, seen) { try await make(false) } }
+            await launch { [self] in
+                guard await fly(flight, key, seen, { try await make(false) }),
+                    let next = state.withLock({ $0.shelf.again(key, seen) })
+                else { return }
+                _ = await fly(next, key, seen) { try await make(true) }
+            }
             return try await flight.wait()
         }
     }
@@ -103,9 +108,10 @@ package final class MemoryCache: Cache, Service {
         await job()
     }
 
+    /// - Returns: whether it landed with what is stale already.
     private func fly(
         _ flight: CacheFlight, _ key: CacheKey, _ seen: SeenTags, _ make: @Sendable () async throws -> MadeValue
-    ) async {
+    ) async -> Bool {
         let start = ContinuousClock.now
         do {
             let made = try await make()
@@ -114,9 +120,11 @@ package final class MemoryCache: Cache, Service {
             }
             if made.isNew { meters.of(key.cache).factory.observe(ContinuousClock.now - start) }
             land(flight, key, seen, made)
+            return made.isStale
         } catch {
             state.withLock { $0.shelf.failed(flight, key, at: .now) }
             flight.finish(.failure(error))
+            return false
         }
     }
 
