@@ -226,8 +226,8 @@ extension SeenInstall {
         (facts.vendorID, facts.userID) = (event.vendorID, event.userID)
         facts.installReferrer = event.installReferrer
         facts.deepLinkClickID = ClickIDs.inAddress(event.url)
-        // A click id that the event does not name itself is that of its address.
-        facts.clickID = event.json["click_id"] == nil ? nil : event.clickID
+        // A click id that was not sent as such was found in the address when the event was stored.
+        facts.clickID = event.raw.contains("\"click_id\"") ? event.clickID : nil
         let origin = OriginFacts(event)
         (facts.addressHash, facts.userAgent, facts.system) = (origin.addressHash, origin.userAgent, origin.system)
         facts.addressNetwork = origin.addressNetwork
