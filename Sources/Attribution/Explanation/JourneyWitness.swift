@@ -92,6 +92,8 @@ final class JourneyWitness {
         var models: [Weighed] = []
     }
 
+    /// How long the walk may take; nil for as long as it does.
+    var budget: ReadingBudget?
     /// The conversion that is asked about; nil asks about none.
     private let wanted: Spot?
     /// By place in `LogModel.fitted`: an effect for each of 32 channels; nil where a model was not fitted.
@@ -102,6 +104,9 @@ final class JourneyWitness {
     private(set) var isLeftOut = false
 
     init(wanted: Spot? = nil, effects: [[Double]?] = []) { (self.wanted, self.effects) = (wanted, effects) }
+
+    /// - Throws: `slow`, `cancelled`.
+    func check() throws(LogAttributionError) { try budget?.take(0) }
 
     /// - Returns: whether more is to be told of it.
     func credited(_ record: LogRecord) -> Bool {

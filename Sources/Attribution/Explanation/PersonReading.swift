@@ -40,8 +40,10 @@ struct PersonReading {
         var walk = PersonWalk(
             plan, journeys: JourneyWriter(journeys, number: 0), sums: sums, rowsMax: .max, pathsMax: 1,
             control: budget.control, witness: witness)
+        witness.budget = budget
         var start = 0
         while start < records.count {
+            try witness.check()
             var end = start + 1
             while end < records.count, records[end].person == records[start].person { end += 1 }
             try walk.walk(UnsafeBufferPointer(UnsafeMutableBufferPointer(rebasing: records[start..<end])))
@@ -81,6 +83,8 @@ struct PersonReading {
                     guard count <= budget.limits.recordsMax else { throw tooMany }
                 }
                 try reader.read(MemoBlock(block, showing: mine), into: &spill)
+                // Known before the rest of the log is read, and before the volume is full of them.
+                guard count(of: files) <= budget.limits.recordsMax else { throw tooMany }
             }
             try spill.finish()
         }
@@ -110,7 +114,7 @@ struct PersonReading {
 
     /// The records in their order; the caller gives the memory back.
     private func load(_ files: SpillFiles) throws(LogAttributionError) -> UnsafeMutableBufferPointer<LogRecord> {
-        let count = files.size(0) / MemoryLayout<LogRecord>.stride
+        let count = count(of: files)
         guard count <= budget.limits.recordsMax else { throw tooMany }
         var records = UnsafeMutableBufferPointer<LogRecord>.allocate(capacity: count)
         records.initialize(repeating: LogRecord(person: 0, time: 0, id: 0, kind: 0))
@@ -123,6 +127,8 @@ struct PersonReading {
         records.sort(by: LogRecord.stands)
         return records
     }
+
+    private func count(of files: SpillFiles) -> Int { files.size(0) / MemoryLayout<LogRecord>.stride }
 
     private var tooMany: LogAttributionError {
         .tooLarge(

@@ -213,7 +213,10 @@ struct PersonWalk: ~Copyable {
             let record = records[index]
             guard record.kind == LogRecord.Kind.conversion else { continue }
             met += 1
-            if met % Self.controlEach == 0 { try control.check() }
+            if met % Self.controlEach == 0 {
+                try control.check()
+                try witness?.check()
+            }
             let number = Int(record.label & 0xffff)
             let name = plan.conversions[number].name
             if isRepeated(record, number, records, after: index) {
