@@ -57,6 +57,9 @@ import Testing
         }
     }
 
+    /// The statement alone, as its message ends it: `READ COMMITTED` is none.
+    private static let commit = "COMMIT\0"
+
     /// How long a call that meets a silent server may take: its statement, the grace for stopping it, a machine that is
     /// busy with other things.
     private static let patience: Duration = .seconds(9)
@@ -73,7 +76,7 @@ import Testing
         let server = try await Server()
         try await server.mark(1)
         server.proxy.watch(for: "pg_xact_status")
-        server.proxy.set(FaultProxy.Fault(.loseAnswer(to: "COMMIT"), .toServer, strikes: 1))
+        server.proxy.set(FaultProxy.Fault(.loseAnswer(to: Self.commit), .toServer, strikes: 1))
         let runs = try await server.mark(2)
         #expect(runs == 1, "it was committed: a second run would be a second effect")
         #expect(server.proxy.struck == 1)
@@ -87,7 +90,7 @@ import Testing
         let server = try await Server()
         try await server.mark(1)
         server.proxy.watch(for: "pg_xact_status")
-        server.proxy.set(FaultProxy.Fault(.loseRequest(with: "COMMIT"), .toServer, strikes: 1))
+        server.proxy.set(FaultProxy.Fault(.loseRequest(with: Self.commit), .toServer, strikes: 1))
         let runs = try await server.mark(2)
         #expect(runs == 2)
         #expect(server.proxy.count(of: "pg_xact_status") >= 1)
@@ -102,7 +105,7 @@ import Testing
         let server = try await Server()
         try await server.mark(1)
         server.proxy.set(
-            FaultProxy.Fault(.loseAnswer(to: "COMMIT"), .toServer, strikes: 1), thenTurning: .severed)
+            FaultProxy.Fault(.loseAnswer(to: Self.commit), .toServer, strikes: 1), thenTurning: .severed)
         let began = ContinuousClock.now
         do {
             try await server.mark(2)
@@ -136,8 +139,8 @@ import Testing
         all.append(Fault(.delay(milliseconds: 5), .toServer, strikes: 200))
         all.append(Fault(.chop, .toClient, strikes: 200))
         all.append(Fault(.chop, .toServer, strikes: 200))
-        all.append(Fault(.loseAnswer(to: "COMMIT"), .toServer, strikes: 5))
-        all.append(Fault(.loseRequest(with: "COMMIT"), .toServer, strikes: 5))
+        all.append(Fault(.loseAnswer(to: Self.commit), .toServer, strikes: 5))
+        all.append(Fault(.loseRequest(with: Self.commit), .toServer, strikes: 5))
         all.append(Fault(.loseAnswer(to: "BEGIN"), .toServer, strikes: 5))
         return all
     }()

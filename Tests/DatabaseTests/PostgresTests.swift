@@ -169,7 +169,7 @@ import Testing
         await sleepers.value
         // Cancelled on the server, not only here.
         let running = try server.postgres.psql(
-            "SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE 'SELECT CAST(pg_sleep%' AND state = 'active'")
+            "SELECT COUNT(*) FROM pg_stat_activity WHERE query LIKE 'SELECT CAST(pg_sleep(30)%' AND state = 'active'")
         #expect(running == "0")
     }
 

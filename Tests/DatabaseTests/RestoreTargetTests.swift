@@ -123,7 +123,7 @@ import Testing
         } else {
             location = try place(engine, folder)
         }
-        try await Schema.migrate(location, upTo: 100, clock: ManualWallClock())
+        try await Schema.migrate(location, upTo: 160, clock: ManualWallClock())
         let before = try await Schema.look(at: location)
         #expect(!before.pending.isEmpty)
         let row = "INSERT INTO fence_guards (name, fence) VALUES ('relay', 7)"

@@ -31,8 +31,9 @@ import Testing
     @Test func `after all migrations both engines have the same tables, columns, keys, indexes and rules`()
         async throws
     {
-        let sqlite = try await schema(OpenDatabase(on: .sqlite).database)
-        let postgres = try await schema(OpenDatabase(on: .postgres).database)
+        let (one, other) = (try OpenDatabase(on: .sqlite), try OpenDatabase(on: .postgres))
+        defer { withExtendedLifetime((one, other)) {} }
+        let (sqlite, postgres) = (try await schema(one.database), try await schema(other.database))
         // Fewer would mean that something was not read.
         #expect(sqlite.count > 1000 && postgres.count > 1000, "\(sqlite.count) and \(postgres.count) lines")
         for kind in ["column ", "primary key ", "unique ", "index ", "foreign key ", "check ", "identity "] {
@@ -50,6 +51,7 @@ import Testing
 
     @Test func `a column, a rule or an index that one engine lacks is seen`() async throws {
         let open = try OpenDatabase(on: .sqlite)
+        defer { withExtendedLifetime(open) {} }
         let before = try await schema(open.database)
         try await open.database.write("test.change") { tx in
             try tx.run("ALTER TABLE leads ADD COLUMN canary INTEGER CHECK (canary BETWEEN 1 AND 5)")

@@ -2,6 +2,17 @@ internal import Foundation
 
 /// A folder that has its name only once everything in it is on the disk. Until then it ends in `.unfinished`.
 enum WholeFolder {
+    /// - Throws: a sentence when the place is taken.
+    static func check(_ target: String, for what: String) throws {
+        if let found = try? FileManager.default.contentsOfDirectory(atPath: target) {
+            guard found.isEmpty else {
+                throw CommandFailure("\(target) is not empty; \(what) needs a folder of its own")
+            }
+        } else if FileManager.default.fileExists(atPath: target) {
+            throw CommandFailure("\(target) is no folder, or one that cannot be read; \(what) needs one of its own")
+        }
+    }
+
     /// Makes the folder `target`, which must not exist or be empty.
     /// - Parameters:
     ///   - what: what is written, for refusals: `a backup`.
@@ -12,14 +23,8 @@ enum WholeFolder {
         _ target: String, for what: String, parts: [String], _ write: (String) async throws -> Value
     ) async throws -> Value {
         let files = FileManager.default
-        if let found = try? files.contentsOfDirectory(atPath: target) {
-            guard found.isEmpty else {
-                throw CommandFailure("\(target) is not empty; \(what) needs a folder of its own")
-            }
-            try files.removeItem(atPath: target)
-        } else if files.fileExists(atPath: target) {
-            throw CommandFailure("\(target) is no folder, or one that cannot be read; \(what) needs one of its own")
-        }
+        try check(target, for: what)
+        if files.fileExists(atPath: target) { try files.removeItem(atPath: target) }
         let unfinished = target + ".unfinished"
         try? files.removeItem(atPath: unfinished)
         do {

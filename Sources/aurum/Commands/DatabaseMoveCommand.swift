@@ -34,6 +34,9 @@ extension DatabaseCommand {
                     "\(location.shown) lacks migrations of this release: run aurum database migrate first, then export")
             }
             let data = try DatabaseCommand.hold(configuration)
+            let target = URL(fileURLWithPath: folder).standardizedFileURL.path
+            // Before a key is made, of which only an export that was written tells.
+            try WholeFolder.check(target, for: "an export")
             let keyPath = DataFolder.backupKeyPath(in: data.path)
             let (key, isNew) = try BackupKey.readOrMake(keyPath)
             let clock = SystemWallClock()
@@ -41,7 +44,6 @@ extension DatabaseCommand {
             defer { try? database.close() }
             let job = RecordsExport(
                 database: database, key: key, clock: clock, isAlone: location == .sqlite(path: data.databasePath))
-            let target = URL(fileURLWithPath: folder).standardizedFileURL.path
             let manifest = try await Openings.databaseErrors(location) { try await job.run(to: target) }
             withExtendedLifetime(data) {}
             var notes: [String] = []

@@ -22,7 +22,7 @@
     cell.append(element('span', 'state', text));
     return cell;
   };
-  const name = (row) => (row.network ? `${row.network} / ${row.publisher}` : row.publisher || '');
+  const name = (row) => [row.network, row.publisher].filter(Boolean).join(' / ');
   const line = (...cells) => {
     const row = element('tr');
     row.append(...cells);
