@@ -109,6 +109,13 @@ struct UploadDesk: Sendable {
         try await database.read("test.uploadCount") { tx in try tx.value(Int.self, sql) ?? 0 }
     }
 
+    /// How often PostgreSQL ended a transaction because it waited for one that waited for it; those of the last second
+    /// may be missing. SQLite has none.
+    func deadlocks() async throws -> Int {
+        guard database.dialect == .postgres else { return 0 }
+        return try await count("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+    }
+
     /// How many conversions of a destination stand where.
     func states(_ destination: UID) async throws -> [String: Int] {
         let all = try await store.list(org: Self.org).first { $0["id"]?.string == destination.hex }

@@ -69,6 +69,27 @@ import Validation
         }
     }
 
+    /// Each takes the same two jobs: in one order nobody waits for somebody who waits for him.
+    @Test func `sales given back at once do not lock each other out`() async throws {
+        let clock = ManualWallClock()
+        let networks = FakeNetwork.Kind.allCases.map { FakeNetwork($0, clock: clock) }
+        try await FakesServer.withRunning(buyers: [], networks: networks) { _, url in
+            let desk = try UploadDesk(clock: clock)
+            for kind in FakeNetwork.Kind.allCases { _ = try await desk.add(kind, at: url) }
+            let before = try await desk.deadlocks()
+            let sales = (0..<160).map { TestSale($0, now: clock.now) }
+            for sale in sales { desk.people.put(sale.person, for: sale.leg) }
+            try await desk.follow(sales.map(\.fact))
+            try await desk.withUploader { uploader in
+                for start in stride(from: 0, to: sales.count, by: 20) {
+                    try await desk.work(uploader)
+                    try await desk.follow(sales[start..<start + 20].map { .returned(leg: $0.leg) })
+                }
+            }
+            #expect(try await desk.deadlocks() == before)
+        }
+    }
+
     private struct Killed: Error {}
 
     @Test(arguments: FakeNetwork.Kind.allCases) func `a process that ends between sending and recording counts once`(

@@ -99,7 +99,11 @@ extension UploadStore {
     private func giveBack(_ leg: UID, _ org: String, in tx: Transaction) throws {
         let items = try tx.all(
             UploadItem.self,
-            "SELECT * FROM upload_items WHERE org = \(org) AND subject = \(leg) AND kind = 'sale' ORDER BY id")
+            // In the order of `add`: of two that schedule the same destinations none waits for the other.
+            """
+            SELECT * FROM upload_items WHERE org = \(org) AND subject = \(leg) AND kind = 'sale'
+            ORDER BY destination, id
+            """)
         for var item in items {
             let before = item.machine
             item.machine.giveBack(now: tx.now)

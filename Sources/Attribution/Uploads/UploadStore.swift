@@ -182,6 +182,7 @@ package struct UploadStore: Sendable {
                 """
                 SELECT org, destination FROM upload_items WHERE due_at IS NOT NULL
                 UNION SELECT org, destination FROM upload_items WHERE state = 'sent'
+                ORDER BY org, destination
                 """)
             for one in waiting { try schedule(one.id, org: one.org, at: tx.now, in: tx) }
         }
