@@ -77,12 +77,13 @@ final class PostgresConnection {
         aurum_pg_quiet(made)
         PQsetnonblocking(made, 1)
         // A read is an implicit transaction: it takes its isolation from these. Keepalives free what a machine that
-        // vanished held, the idle limit what a stopped process holds.
+        // vanished held, the idle limit what a stopped process holds. Compiling a statement takes seconds, and the
+        // price of a plan that avoids sequential scans makes the server think that it pays.
         try command(
             """
             SET statement_timeout = 60000; SET lock_timeout = 2000; SET idle_in_transaction_session_timeout = 10000;
             SET timezone = 'UTC'; SET default_transaction_isolation = 'repeatable read';
-            SET default_transaction_read_only = on; SET random_page_cost = 1.1;
+            SET default_transaction_read_only = on; SET random_page_cost = 1.1; SET jit = off;
             SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
             """)
     }
