@@ -67,8 +67,9 @@ package enum CacheLimits {
     /// Entries and bytes of one process, whichever comes first.
     package static let entriesMax = 10_000
     package static let bytesMax = 64 << 20
-    /// How long "there is nothing" is remembered, ± 20 %.
+    /// How long "there is nothing" is remembered, varied by `negativeJitterPercent`.
     package static let negativeFor: Duration = .seconds(5)
+    package static let negativeJitterPercent = 20
     /// A factory that takes longer is cancelled.
     package static let factoryMax: Duration = .seconds(10)
     /// After a factory failed while a stale value was there, it is not asked again for so long.

@@ -25,15 +25,15 @@ package struct MadeValue: Sendable {
 /// What one process remembers, and what it is making. It decides; `MemoryCache` keeps it under its lock, runs the
 /// factories and wakes who waits. Times, changes of tags and chance come in.
 package struct CacheShelf: Sendable {
-    /// Unchecked because what changes in it changes under the lock of its cache.
-    final class Entry: @unchecked Sendable {
+    struct Entry: Sendable {
         fileprivate let value: [UInt8]?
         fileprivate let freshUntil: Nanoseconds
         fileprivate let staleUntil: Nanoseconds
         /// Seconds that making it took.
-        fileprivate let cost: Double
+        private let cost: Double
         fileprivate let isStale: Bool
-        let meters: CacheMeters.OfCache?
+        /// Not held: the meters of a cache live as long as the process's cache does.
+        private let meters: Unmanaged<CacheMeters.OfCache>?
         private let tags: SeenTags
         /// No refresh before this, after one failed.
         fileprivate var retryAt = Nanoseconds.min
@@ -46,22 +46,23 @@ package struct CacheShelf: Sendable {
             (value, cost, isStale) = (made.value, made.cost.seconds, made.isStale)
             self.freshUntil = freshUntil
             staleUntil = made.value == nil ? freshUntil : freshUntil.after(made.staleFor)
-            (self.tags, checkedAt, self.meters) = (tags, changes, meters)
+            (self.tags, checkedAt, self.meters) = (tags, changes, meters.map { .passUnretained($0) })
         }
 
         /// - Parameter changes: of the tags of the cache, read before this.
-        fileprivate func isCurrent(_ changes: UInt64) -> Bool {
+        fileprivate mutating func isCurrent(_ changes: UInt64) -> Bool {
             if checkedAt == changes { return true }
             guard tags.areCurrent else { return false }
             checkedAt = changes
             return true
         }
 
-        /// What is fresh and certainly made anew by nobody now: without a draw.
-        func certain(_ policy: CachePolicy, at now: Nanoseconds) -> Cached? {
+        /// What is fresh and certainly made anew by nobody now: without a draw. Counts it.
+        fileprivate func certain(_ policy: CachePolicy, at now: Nanoseconds) -> Cached? {
             guard EarlyRefresh.isFar(remaining: freshUntil.seconds(after: now), cost: cost, beta: policy.beta) else {
                 return nil
             }
+            meters?._withUnsafeGuaranteedRef { $0.hit(isNegative: value == nil) }
             return Cached(value: value, isStale: isStale, isNew: false)
         }
 
@@ -91,16 +92,11 @@ package struct CacheShelf: Sendable {
 
     var count: Int { entries.count }
 
-    mutating func entry(_ key: CacheKey, changes: UInt64) -> Entry? {
-        guard let entry = entries.hit(key), entry.isCurrent(changes) else { return nil }
-        return entry
-    }
-
-    /// What is answered without looking further.
+    /// What is answered without looking further, and counted as a hit.
     package mutating func hit(
         _ key: CacheKey, _ policy: CachePolicy, changes: UInt64, at now: Nanoseconds
     ) -> Cached? {
-        entry(key, changes: changes)?.certain(policy, at: now)
+        entries.hit(key) { $0.isCurrent(changes) ? $0.certain(policy, at: now) : nil }
     }
 
     /// - Parameters:
@@ -111,7 +107,8 @@ package struct CacheShelf: Sendable {
         random: inout some RandomNumberGenerator
     ) -> Found {
         let flying = flights[key].flatMap { $0.seen.areCurrent ? $0.flight : nil }
-        if let entry = entries.hit(key), now < entry.staleUntil, entry.isCurrent(changes) {
+        let known = entries.hit(key) { now < $0.staleUntil && $0.isCurrent(changes) ? $0 : nil }
+        if let entry = known {
             let isFresh = now < entry.freshUntil
             let cached = Cached(value: entry.value, isStale: !isFresh || entry.isStale, isNew: false)
             let isDue = isFresh ? entry.isEarly(policy, now, &random) : true
@@ -140,7 +137,7 @@ package struct CacheShelf: Sendable {
     /// Nothing was made. What is there is not made anew for a while.
     package mutating func failed(_ flight: CacheFlight, _ key: CacheKey, at now: Nanoseconds) {
         if flights[key]?.flight === flight { flights[key] = nil }
-        entries.peek(key)?.retryAt = now.after(CacheLimits.retryAfter)
+        entries.change(key) { $0.retryAt = now.after(CacheLimits.retryAfter) }
     }
 
     /// Keeps what was made, unless one of its tags was invalidated meanwhile.
@@ -159,10 +156,12 @@ package struct CacheShelf: Sendable {
         if flights[key]?.flight === flight { flights[key] = nil }
         guard seen.areCurrent, made.freshFor + made.staleFor > .zero else { return 0 }
         // A copy never outlives what it was copied from.
-        let jitter = Double(Int.random(in: -100...(made.isNew ? 100 : 0), using: &random)) / 100
-        let spread = made.value == nil ? 0.2 : Double(CacheLimits.jitterPercent) / 100
-        let fresh =
-            (made.value == nil ? min(made.freshFor, CacheLimits.negativeFor) : made.freshFor) * (1 + jitter * spread)
+        let jitter = Double(Int.random(in: -100...(made.isNew ? 100 : 0), using: &random)) / 10_000
+        var fresh = made.freshFor * (1 + jitter * Double(CacheLimits.jitterPercent))
+        if made.value == nil {
+            // Never beyond what a value may, which is a second where nobody can say that it was invalidated.
+            fresh = min(fresh, CacheLimits.negativeFor * (1 + jitter * Double(CacheLimits.negativeJitterPercent)))
+        }
         let entry = Entry(made, freshUntil: now.after(fresh), tags: seen, changes: changes, meters: meters)
         return entries.insert(key, entry, bytes: (made.value?.count ?? 0) + key.name.utf8.count + 200)
     }

@@ -198,7 +198,7 @@ package struct FleetMaking: Sendable {
         }
         phase = .storing
         let (known, stale) = made == nil ? (CacheLimits.negativeFor, .zero) : (policy.freshFor, policy.staleFor)
-        let spread = made == nil ? 0.2 : Double(CacheLimits.jitterPercent) / 100
+        let spread = Double(made == nil ? CacheLimits.negativeJitterPercent : CacheLimits.jitterPercent) / 100
         let fresh = known * (1 + Double.random(in: -spread...spread, using: &random))
         let entry = SharedEntry(value: made, staleFor: stale, cost: cost, generations: generations)
         return .store(entry, life: fresh + stale)

@@ -8,6 +8,7 @@ package import Telemetry
 package final class MemoryCache: Cache, Service {
     private struct State: Sendable {
         var shelf = CacheShelf()
+        var time = TickClock()
         var random = SystemRandomNumberGenerator()
     }
 
@@ -49,12 +50,11 @@ package final class MemoryCache: Cache, Service {
 
     /// A fresh value that certainly nobody makes anew now: without a draw.
     func hit(_ key: CacheKey, _ policy: CachePolicy) -> Cached? {
-        let now = Nanoseconds.now
         let changes = tags.changes
-        let found = state.withLock { $0.shelf.entry(key, changes: changes) }
-        guard let found, let cached = found.certain(policy, at: now) else { return nil }
-        found.meters?.hit(isNegative: cached.value == nil)
-        return cached
+        return state.withLock { state in
+            let now = state.time.read()
+            return state.shelf.hit(key, policy, changes: changes, at: now)
+        }
     }
 
     /// - Parameter make: told whether callers have a value meanwhile, so that nobody waits for the new one.

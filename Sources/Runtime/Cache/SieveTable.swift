@@ -49,16 +49,19 @@ struct SieveTable<Key: Hashed, Value: Sendable>: Sendable {
         return nil
     }
 
-    /// The value, marked as asked for.
-    mutating func hit(_ key: Key) -> Value? {
+    /// What `body` says of the value, which is marked as asked for; where it lies, not as a copy.
+    mutating func hit<Result>(_ key: Key, _ body: (inout Value) -> Result?) -> Result? {
         guard let slot = slot(key) else { return nil }
         let at = Int(slots[slot])
         nodes[at].isVisited = true
-        return nodes[at].value
+        return body(&nodes[at].value!)
     }
 
-    /// The value, as if nobody had asked.
-    func peek(_ key: Key) -> Value? { slot(key).flatMap { nodes[Int(slots[$0])].value } }
+    /// Changes the value, as if nobody had asked.
+    mutating func change(_ key: Key, _ body: (inout Value) -> Void) {
+        guard let slot = slot(key) else { return }
+        body(&nodes[Int(slots[slot])].value!)
+    }
 
     /// Puts a value in and answers how many others had to go. One that is larger than the table is not kept.
     mutating func insert(_ key: Key, _ value: Value, bytes size: Int) -> Int {
