@@ -8,9 +8,6 @@ struct ByteMarks {
     private var word: Int
     private var bits: UInt64 = 0
 
-    static let quote: UInt8 = 0x22
-    static let lineFeed: UInt8 = 0x0A
-    static let carriageReturn: UInt8 = 0x0D
     /// So many bytes behind the last mark are looked at.
     static let padding = 64
 

@@ -73,9 +73,9 @@ package struct DelimitedReader: ~Copyable {
     /// The longest record; an open quote ends here at the latest.
     package static let recordBytesMax = 16 << 20
     private static let firstCapacity = 1 << 18
-    private static let quote: UInt8 = 0x22
-    private static let lineFeed: UInt8 = 0x0A
-    private static let carriageReturn: UInt8 = 0x0D
+    static let quote: UInt8 = 0x22
+    static let lineFeed: UInt8 = 0x0A
+    static let carriageReturn: UInt8 = 0x0D
 
     private let source: Source
     private var buffer: UnsafeMutableBufferPointer<UInt8>

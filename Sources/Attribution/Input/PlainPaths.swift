@@ -10,7 +10,9 @@ struct PlainPaths {
 
     /// nil when the separators, or columns named twice, leave no row without care.
     init?(_ columns: PathFile.Columns, separator: UInt8, delimiter: UInt8) {
-        let special = [separator, delimiter, ByteMarks.quote, ByteMarks.lineFeed, ByteMarks.carriageReturn]
+        let special = [
+            separator, delimiter, DelimitedReader.quote, DelimitedReader.lineFeed, DelimitedReader.carriageReturn,
+        ]
         let used = [columns.path, columns.conversions, columns.value, columns.nulls].compactMap(\.self)
         guard Set(special).count == special.count, Set(used).count == used.count else { return nil }
         self.columns = columns
@@ -92,8 +94,10 @@ struct PlainPaths {
                 start = at &+ 1
                 continue
             }
-            if base[at] == ByteMarks.carriageReturn, base[at &+ 1] == ByteMarks.lineFeed { at = marks.next() }
-            guard base[at] == ByteMarks.lineFeed, column == columns.count &- 1, row.touches > 0,
+            if base[at] == DelimitedReader.carriageReturn, base[at &+ 1] == DelimitedReader.lineFeed {
+                at = marks.next()
+            }
+            guard base[at] == DelimitedReader.lineFeed, column == columns.count &- 1, row.touches > 0,
                 row.conversions > 0 || row.value == 0
             else { return nil }
             row.end = at &+ 1
