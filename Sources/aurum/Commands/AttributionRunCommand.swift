@@ -96,9 +96,12 @@ extension AttributionCommand {
             guard let dimension = LogDimension(rawValue: by) else {
                 throw ValidationError("--by is channel, campaign or day")
             }
-            var path = "/v1/attribution/log-report?conversion=\(conversion.percentEncoded)"
-            path += "&model=\(wanted.name)&group_by=\(dimension.rawValue)"
-            if let version { path += "&version=\(version)" }
+            let path =
+                "/v1/attribution/log-report"
+                + ServerClient.query([
+                    ("conversion", conversion), ("model", wanted.name), ("group_by", dimension.rawValue),
+                    ("version", version.map { "\($0)" }),
+                ])
             let (org, conversion, version) = (place.org, conversion, version)
             let answer = try await place.ask("GET", path) { attribution in
                 try await attribution.report(

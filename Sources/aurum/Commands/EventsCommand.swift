@@ -38,10 +38,8 @@ struct EventsCommand: AsyncParsableCommand {
             }
             let configuration = try await options.read()
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                var path = "/v1/events?limit=\(limit)"
-                if let trace { path += "&trace_id=\(trace.hex)" }
-                if let name { path += "&name=\(name.percentEncoded)" }
-                let answer = try await ServerClient(contact: contact).call("GET", path)
+                let query = ServerClient.query([("limit", "\(limit)"), ("trace_id", trace?.hex), ("name", name)])
+                let answer = try await ServerClient(contact: contact).call("GET", "/v1/events" + query)
                 for event in answer["events"]?.array ?? [] { Output.line(event.canonical) }
                 return
             }

@@ -23,11 +23,11 @@ struct IdentityCommand: AsyncParsableCommand {
             let configuration = try await options.read()
             let (identifier, org) = (identifier.identifier, org)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                let value = identifier.value.percentEncoded
-                let path =
-                    "/v1/identity?namespace=\(identifier.namespace.name)&value=\(value)"
-                    + "&org=\(org.percentEncoded)"
-                return Output.line(try await ServerClient(contact: contact).call("GET", path).canonical)
+                let query = ServerClient.query([
+                    ("namespace", identifier.namespace.name), ("value", identifier.value), ("org", org),
+                ])
+                return Output.line(
+                    try await ServerClient(contact: contact).call("GET", "/v1/identity" + query).canonical)
             }
             try await EventsCommand.withLog(configuration) { log in
                 Output.line(try await log.identity.person(org: org, identifier).json.canonical)

@@ -40,10 +40,7 @@ struct JobsCommand: AsyncParsableCommand {
 
         func run() async throws {
             guard (1...JobLimits.listMax).contains(limit) else { throw ValidationError("--limit is 1 to 200") }
-            var path = "/v1/jobs?limit=\(limit)"
-            for (name, value) in [("state", state), ("type", type)] {
-                if let value { path += "&\(name)=\(value.percentEncoded)" }
-            }
+            let path = "/v1/jobs" + ServerClient.query([("limit", "\(limit)"), ("state", state), ("type", type)])
             let (org, state, type, limit) = (place.org, state, type, limit)
             let answer = try await JobsCommand.ask(place, "GET", path, nil) { desk in
                 let jobs = try await desk.reads.list(org: org, state: state, type: type, before: nil, limit: limit)

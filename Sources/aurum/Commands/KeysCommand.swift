@@ -148,7 +148,8 @@ struct KeysCommand: AsyncParsableCommand {
         func run() async throws {
             let configuration = try await options.read()
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
-                _ = try await ServerClient(contact: contact).call("DELETE", "/v1/keys/\(id)?org=\(org)")
+                _ = try await ServerClient(contact: contact).call(
+                    "DELETE", "/v1/keys/\(id.percentEncoded)" + ServerClient.query([("org", org)]))
             } else {
                 let (id, org) = (id, org)
                 try await KeysCommand.withStore(configuration) { try await $0.revoke(id: id, org: org) }

@@ -36,8 +36,7 @@ struct SpendCommand: AsyncParsableCommand {
 
         func run() async throws {
             let body = try body()
-            var path = "/v1/spend?on_error=\(onError.rawValue)"
-            if let timezone { path += "&timezone=\(timezone.percentEncoded)" }
+            let path = "/v1/spend" + ServerClient.query([("on_error", onError.rawValue), ("timezone", timezone)])
             let type = file.hasSuffix(".json") ? "application/json" : "text/csv"
             let answer = try await target.client().call("POST", path, body, type: type)
             if json { return try Output.json(answer) }
@@ -109,10 +108,11 @@ struct SpendCommand: AsyncParsableCommand {
         var days: Int?
 
         func run() async throws {
-            var path = "/v1/attribution/report?format=csv&model=\(model.percentEncoded)"
-            path += "&group_by=\(by.percentEncoded)"
-            if let days { path += "&days=\(days)" }
-            Output.line(try await target.client().text(path).trimmingCharacters(in: .newlines))
+            let query = ServerClient.query([
+                ("format", "csv"), ("model", model), ("group_by", by), ("days", days.map { "\($0)" }),
+            ])
+            Output.line(
+                try await target.client().text("/v1/attribution/report" + query).trimmingCharacters(in: .newlines))
         }
     }
 }
