@@ -15,7 +15,7 @@ package struct CampaignBench: Sendable {
     package var days = 30
     package var salesPerDay = 300
     package var visitsPerDay = 3000
-    package var reports = 1000
+    package var reports = 200
     package var tiny = false
     package var seed: UInt64 = 7
     package init() {}

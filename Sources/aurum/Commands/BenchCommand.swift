@@ -10,15 +10,20 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, dedup (a part of events), conversation, attribution, database (SQLite, and the PostgreSQL of
-            AURUM_DATABASE_URL in a schema of its own), runtime (the Redis client, caches, locks, limits and jobs;
-            starts a redis-server unless --redis-url is given, and a PostgreSQL), all (of these), questions (fills a
-            server of its own and asks it the dashboard's questions). Machines are noisy: trust ratios taken in one
-            run, and --gate, which compares CPU per event with the baseline of the repository. docs/benchmarks.md and
-            docs/runtime.md explain the rows.
+            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns and
+            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own), runtime (the
+            Redis client, caches, locks, limits and jobs; starts a redis-server unless --redis-url is given, and a
+            PostgreSQL), all (of these), questions (fills a server of its own and asks it the dashboard's questions).
+            Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the
+            baseline of the repository. docs/benchmarks.md and docs/runtime.md explain the rows.
             """)
 
-    @Argument(help: "events, dedup, conversation, attribution, database, runtime, questions or all.")
+    private static let attributionParts = ["paths", "log", "campaigns", "installs"]
+    private static let areas =
+        ["events", "dedup", "conversation", "attribution"] + attributionParts
+        + ["database", "runtime", "questions", "all"]
+
+    @Argument(help: "One of: \(areas.joined(separator: ", ")).")
     var area: String
     @Option(name: .long, help: "Folder with NDJSON files to use instead of the standard data (events).")
     var data: String?
@@ -26,9 +31,9 @@ struct BenchCommand: AsyncParsableCommand {
     var events: Int?
     @Option(name: .long, help: "Ids in the de-duplication window (events, dedup); 50 million, or 50 an event.")
     var identifiers: Int?
-    @Option(name: .long, help: "Paths to measure with (attribution).")
+    @Option(name: .long, help: "Paths to measure with (attribution, paths).")
     var paths: Int?
-    @Option(name: .long, help: "Touchpoints of the log to credit (attribution); 2 million unless told.")
+    @Option(name: .long, help: "Touchpoints of the log to credit (attribution, log); 2 million unless told.")
     var touchpoints: Int?
     @Option(name: .long, help: "Write the data into this folder (events) or file (attribution), and end.")
     var write: String?
@@ -62,9 +67,8 @@ struct BenchCommand: AsyncParsableCommand {
     var json = false
 
     func validate() throws {
-        let areas = ["events", "dedup", "conversation", "attribution", "database", "runtime", "questions", "all"]
-        guard areas.contains(area) else {
-            throw ValidationError("unknown area \(area); areas are \(areas.joined(separator: ", "))")
+        guard Self.areas.contains(area) else {
+            throw ValidationError("unknown area \(area); areas are \(Self.areas.joined(separator: ", "))")
         }
         if let paths, paths < 1 { throw ValidationError("--paths must be at least 1") }
         if let touchpoints, touchpoints < 1 { throw ValidationError("--touchpoints must be at least 1") }
@@ -77,7 +81,7 @@ struct BenchCommand: AsyncParsableCommand {
         if area == "attribution", data != nil || gate || updateBaseline {
             throw ValidationError("--data, --gate and --update-baseline belong to events")
         }
-        if ["conversation", "database", "dedup", "runtime", "questions"].contains(area),
+        if (Self.attributionParts + ["conversation", "database", "dedup", "runtime", "questions"]).contains(area),
             data != nil || write != nil || gate || updateBaseline
         {
             throw ValidationError("--data, --write, --gate and --update-baseline belong to events")
@@ -117,10 +121,10 @@ struct BenchCommand: AsyncParsableCommand {
         if area == "conversation" || area == "all" {
             report.rows += try await conversationBench(tiny: tiny, seed: seed)
         }
-        if area == "attribution" || area == "all" {
-            report.rows += try await attribution.run() + logAttribution.run() + campaigns.run()
-            report.rows += try await installs.run()
-        }
+        if isWanted("paths") { report.rows += try attribution.run() }
+        if isWanted("log") { report.rows += try await logAttribution.run() }
+        if isWanted("campaigns") { report.rows += try await campaigns.run() }
+        if isWanted("installs") { report.rows += try await installs.run() }
         if area == "database" || area == "all" { report.rows += try await database() }
         if area == "runtime" || area == "all" {
             var options = RuntimeBenchOptions()
@@ -134,6 +138,8 @@ struct BenchCommand: AsyncParsableCommand {
         try report.print(json: json)
         if !tiny, report.rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
     }
+
+    private func isWanted(_ part: String) -> Bool { ["all", "attribution", part].contains(area) }
 
     private func runtime() async throws -> [BenchRow] {
         var crash = JobCrash()
