@@ -52,7 +52,9 @@ struct GrowthRouteTests {
 
     @Test func `each question has an answer on an empty server, and needs its scope`() async throws {
         let gateway = try await Gateway()
-        for path in ["cohorts", "claims", "advice", "budgets", "advice/decisions", "retention?campaign=x"] {
+        for path in [
+            "cohorts", "claims", "claims/shared", "advice", "budgets", "advice/decisions", "retention?campaign=x",
+        ] {
             let answer = try await gateway.get(path)
             #expect(answer.status == 200, "\(path): \(answer.text)")
             #expect(try await gateway.harness.call(.get, "/v1/attribution/" + path).status == 401, "\(path)")
@@ -75,6 +77,9 @@ struct GrowthRouteTests {
         "cohorts?days=0", "cohorts?days=9&from=2026-01-01", "cohorts?from=2026-02-01&to=2026-01-01",
         "cohorts?timezone=Mars/Base", "retention?mode=odd", "retention?first=click", "retention?timezone=Mars/Base",
         "claims?days=401", "claims?against=clicks", "claims?timezone=Mars/Base", "advice?maturity_days=366",
+        "claims?days=x", "claims?model=none", "claims/shared?limit=0", "claims/shared?limit=201",
+        "claims/shared?after=next", "claims/shared?after=1-2", "claims/shared?days=0",
+        "claims/shared?against=clicks", "claims/shared?model=none", "claims/shared?timezone=Mars/Base",
         "cohorts?to=2026-01-01&from=2026-01-01",
         "cohorts?from=2020-01-01&to=2026-01-01", "cohorts?from=2199-01-01",
         "advice?model=none",
