@@ -121,6 +121,55 @@ struct GrowthRouteTests {
         await gateway.harness.log.close()
     }
 
+    @Test func `shared claims are told a page at a time, to the organisation whose they are`() async throws {
+        let gateway = try await Gateway()
+        let now = gateway.open.clock.now
+        var lines = ""
+        for query in ["gclid=g&utm_campaign=spring", "fbclid=f&utm_campaign=video"] {
+            lines += #"{"id":"\#(UID(now: now).hex)","type":"page","anonymous_id":"ann","session_id":"s","#
+            lines += #""url":"https://a.example/?\#(query)"}"# + "\n"
+        }
+        let receipt = try await gateway.harness.log.capture.submit(
+            Array(lines.utf8), format: .ndjson, source: CaptureSource(org: "acme", app: "shop"), receivedAt: now)
+        #expect(receipt.stored == 2)
+        let attribution = AttributionService(database: gateway.open.database, events: gateway.harness.log.store)
+        for number in 1...3 {
+            try await attribution.credit(
+                Sale(
+                    org: "acme", leg: UID(high: 9, low: UInt64(number)), traceID: nil, visitorID: "ann",
+                    price: .usd(cents: 100), at: now + .seconds(number)))
+        }
+        let file = """
+            date,network,campaign,currency,spend,conversions
+            2026-11-21,google,spring,USD,1.00,2
+            2026-11-21,meta,video,USD,1.00,3
+
+            """
+        let sent = try await gateway.harness.call(
+            .post, "/v1/spend", Array(file.utf8), ["content-type": "text/csv"], key: gateway.writer)
+        #expect(sent.status == 200, "\(sent.text)")
+
+        func ids(_ page: JSONValue) -> [String] {
+            (page["conversions"]?.array ?? []).compactMap { $0["id"]?.string }
+        }
+        let legs = (1...3).reversed().map { UID(high: 9, low: UInt64($0)).hex }
+        let first = try await gateway.get("claims/shared?limit=2").json
+        let next = try #require(first["next"]?.string)
+        let rest = try await gateway.get("claims/shared?limit=2&after=\(next)").json
+        #expect(ids(first) + ids(rest) == legs && rest["next"] == .null)
+        let claims = try await gateway.get("claims").json
+        #expect(claims["totals"]?.array?.compactMap { $0["evidence"]?["click"]?.integer } == [3, 3])
+
+        let rival = try await gateway.harness.keys.create(
+            KeyRequest(
+                org: "rival", app: "shop", kind: .server, scopes: [.analyticsRead], origins: [], historical: false))
+        for path in ["claims/shared", "claims/shared?after=\(next)"] {
+            let other = try await gateway.harness.call(.get, "/v1/attribution/" + path, key: rival.text.exposed)
+            #expect(other.status == 200 && ids(other.json).isEmpty, "\(other.text)")
+        }
+        await gateway.harness.log.close()
+    }
+
     @Test func `figures that add up to too much are a refusal with a sentence`() async throws {
         let gateway = try await Gateway()
         // Imported by a release that took twelve digits.

@@ -13,7 +13,7 @@ package struct ClaimQuestion: Sendable, Hashable {
     package var days = 30
     /// nil: that of the accounts.
     package var timezone: String?
-    /// The newest conversions are looked at for evidence; so many take about a second.
+    /// The newest conversions are looked at for evidence, and no more than so many.
     package var paths = PathBudget(most: 200_000)
 
     package init() {}
