@@ -21,11 +21,13 @@ extension AttributionService {
         let models = CreditModel.allCases.map { model in
             (model, Credit.split(.usd(cents: 0), over: journey, model: model, milestoneAt: lead.at, at: lead.at))
         }
+        let marks = PathEvidence.marks(journey)
         try await database.write("attribution.creditLead", isolation: .readCommitted) { transaction in
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: lead.org, in: transaction)
             try CohortPeople.note(
                 .lead, lead.lead, org: lead.org, traceID: lead.traceID, visitorID: lead.visitorID, at: lead.at,
                 in: transaction)
+            try PathEvidence.note(.lead, lead.lead, org: lead.org, marks, in: transaction)
             for (model, credits) in models {
                 for (position, credit) in credits.enumerated() {
                     try transaction.run(
@@ -58,6 +60,8 @@ extension AttributionService {
                 ON CONFLICT (org, leg, model, position) DO NOTHING
                 """)
             try transaction.run("DELETE FROM attribution_recognised WHERE org = \(org) AND leg = \(leg)")
+            try transaction.run(
+                "DELETE FROM attribution_evidence WHERE org = \(org) AND kind = 'sale' AND item = \(leg)")
             return try transaction.run("DELETE FROM attribution_credits WHERE org = \(org) AND leg = \(leg)")
         }
         guard changed > 0 else { return }

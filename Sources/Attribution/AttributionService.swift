@@ -71,6 +71,7 @@ package struct AttributionService: Sendable {
             try Credit.check(credits, of: sale.price, leg: sale.leg, model: model)
             return (model, credits)
         }
+        let marks = PathEvidence.marks(journey)
         registry.histogram(.attributionJourneyTouches).observe(Double(journey.touches.count))
         // Serializable: what is stored decides what is written, and a return at the same time takes all of it.
         try await database.write("attribution.credit") { transaction in
@@ -84,6 +85,7 @@ package struct AttributionService: Sendable {
             try CohortPeople.note(
                 .sale, sale.leg, org: sale.org, traceID: sale.traceID, visitorID: sale.visitorID, at: sale.at,
                 in: transaction)
+            try PathEvidence.note(.sale, sale.leg, org: sale.org, marks, in: transaction)
             for (model, credits) in models where !stored.contains(model.rawValue) {
                 for (position, credit) in credits.enumerated() {
                     _ = try transaction.run(

@@ -52,7 +52,9 @@ struct GrowthRouteTests {
 
     @Test func `each question has an answer on an empty server, and needs its scope`() async throws {
         let gateway = try await Gateway()
-        for path in ["cohorts", "claims", "advice", "budgets", "advice/decisions", "retention?campaign=x"] {
+        for path in [
+            "cohorts", "claims", "claims/shared", "advice", "budgets", "advice/decisions", "retention?campaign=x",
+        ] {
             let answer = try await gateway.get(path)
             #expect(answer.status == 200, "\(path): \(answer.text)")
             #expect(try await gateway.harness.call(.get, "/v1/attribution/" + path).status == 401, "\(path)")
@@ -75,6 +77,9 @@ struct GrowthRouteTests {
         "cohorts?days=0", "cohorts?days=9&from=2026-01-01", "cohorts?from=2026-02-01&to=2026-01-01",
         "cohorts?timezone=Mars/Base", "retention?mode=odd", "retention?first=click", "retention?timezone=Mars/Base",
         "claims?days=401", "claims?against=clicks", "claims?timezone=Mars/Base", "advice?maturity_days=366",
+        "claims?days=x", "claims?model=none", "claims/shared?limit=0", "claims/shared?limit=201",
+        "claims/shared?after=next", "claims/shared?after=1-2", "claims/shared?days=0",
+        "claims/shared?against=clicks", "claims/shared?model=none", "claims/shared?timezone=Mars/Base",
         "cohorts?to=2026-01-01&from=2026-01-01",
         "cohorts?from=2020-01-01&to=2026-01-01", "cohorts?from=2199-01-01",
         "advice?model=none",
@@ -113,6 +118,55 @@ struct GrowthRouteTests {
             .post, "advice/decisions",
             #"{"campaign":"spring","currency":"USD","action":"raise","to_minor":7,"decision":"approved"}"#)
         #expect(early.status == 404 && early.code == "campaign_unknown", "\(early.text)")
+        await gateway.harness.log.close()
+    }
+
+    @Test func `shared claims are told a page at a time, to the organisation whose they are`() async throws {
+        let gateway = try await Gateway()
+        let now = gateway.open.clock.now
+        var lines = ""
+        for query in ["gclid=g&utm_campaign=spring", "fbclid=f&utm_campaign=video"] {
+            lines += #"{"id":"\#(UID(now: now).hex)","type":"page","anonymous_id":"ann","session_id":"s","#
+            lines += #""url":"https://a.example/?\#(query)"}"# + "\n"
+        }
+        let receipt = try await gateway.harness.log.capture.submit(
+            Array(lines.utf8), format: .ndjson, source: CaptureSource(org: "acme", app: "shop"), receivedAt: now)
+        #expect(receipt.stored == 2)
+        let attribution = AttributionService(database: gateway.open.database, events: gateway.harness.log.store)
+        for number in 1...3 {
+            try await attribution.credit(
+                Sale(
+                    org: "acme", leg: UID(high: 9, low: UInt64(number)), traceID: nil, visitorID: "ann",
+                    price: .usd(cents: 100), at: now + .seconds(number)))
+        }
+        let file = """
+            date,network,campaign,currency,spend,conversions
+            2026-11-21,google,spring,USD,1.00,2
+            2026-11-21,meta,video,USD,1.00,3
+
+            """
+        let sent = try await gateway.harness.call(
+            .post, "/v1/spend", Array(file.utf8), ["content-type": "text/csv"], key: gateway.writer)
+        #expect(sent.status == 200, "\(sent.text)")
+
+        func ids(_ page: JSONValue) -> [String] {
+            (page["conversions"]?.array ?? []).compactMap { $0["id"]?.string }
+        }
+        let legs = (1...3).reversed().map { UID(high: 9, low: UInt64($0)).hex }
+        let first = try await gateway.get("claims/shared?limit=2").json
+        let next = try #require(first["next"]?.string)
+        let rest = try await gateway.get("claims/shared?limit=2&after=\(next)").json
+        #expect(ids(first) + ids(rest) == legs && rest["next"] == .null)
+        let claims = try await gateway.get("claims").json
+        #expect(claims["totals"]?.array?.compactMap { $0["evidence"]?["click"]?.integer } == [3, 3])
+
+        let rival = try await gateway.harness.keys.create(
+            KeyRequest(
+                org: "rival", app: "shop", kind: .server, scopes: [.analyticsRead], origins: [], historical: false))
+        for path in ["claims/shared", "claims/shared?after=\(next)"] {
+            let other = try await gateway.harness.call(.get, "/v1/attribution/" + path, key: rival.text.exposed)
+            #expect(other.status == 200 && ids(other.json).isEmpty, "\(other.text)")
+        }
         await gateway.harness.log.close()
     }
 

@@ -13,6 +13,8 @@ package struct ClaimQuestion: Sendable, Hashable {
     package var days = 30
     /// nil: that of the accounts.
     package var timezone: String?
+    /// The newest conversions are looked at for evidence, and no more than so many.
+    package var paths = PathBudget(most: 200_000)
 
     package init() {}
 }
@@ -28,12 +30,16 @@ package struct ClaimLine: Sendable, Equatable {
     package var creditedMillionths: Int64 = 0
     /// In order of their codes: money is never added up over currencies.
     package var values: [ClaimValue] = []
+    /// Conversions of the day, of a total of all days, by what their paths hold of the network; nil for a network
+    /// without imports, and where there were too many conversions to look at.
+    package var evidence: EvidenceCounts?
 
     /// Claimed ÷ credited in millionths; nil where nothing was claimed or nothing credited.
     package var inflation: Int64? {
         claimedMillionths.flatMap { Ratio.of($0, by: creditedMillionths, scale: 1_000_000) }
     }
 
+    /// Evidence is put in once the line is whole.
     /// - Throws: `SpendError.figuresTooLarge`.
     mutating func add(_ other: ClaimLine) throws(SpendError) {
         try Figures.addKnown(other.claimedMillionths, to: &claimedMillionths)
@@ -58,6 +64,8 @@ package struct ClaimValue: Sendable, Equatable {
     package var claimedMinor: Int64?
     /// Net of returns.
     package var creditedMinor: Int64 = 0
+    /// As of the line's conversions, in minor units.
+    package var evidenceMinor: EvidenceCounts?
 
     package var inflation: Int64? { claimedMinor.flatMap { Ratio.of($0, by: creditedMinor, scale: 1_000_000) } }
 }
@@ -85,6 +93,8 @@ package struct ClaimReport: Sendable {
     package var totals: [ClaimLine]
     /// Newest first, where two networks or more claim.
     package var days: [ClaimDay]
+    /// The first day with evidence, when there were more conversions than are looked at; nil when all were.
+    package var evidenceFrom: Int?
     package var timezone: String
     package var isTimezoneMixed: Bool
     package var asOf: Timestamp
@@ -94,26 +104,26 @@ package struct ClaimReport: Sendable {
 }
 
 extension GrowthReports {
+    /// Reads claims, credits and evidence, and changes none of them.
     /// - Throws: `SpendError.unknownTimeZone`, `SpendError.figuresTooLarge`; `QueryError`; database errors.
     package func claims(org: String, _ question: ClaimQuestion) async throws -> ClaimReport {
         try await time {
-            let calendar = try await calendar(org: org, timezone: question.timezone)
-            let (from, to) = (calendar.today - question.days + 1, calendar.today + 1)
-            let book = try await campaigns.book(org: org, .network)
-            let sums = try await campaigns.spend.sums(org: org, from: from, to: to, byDay: true)
-            let networks = try CampaignReports.networks(sums, book).names
+            let ground = try await claimGround(org: org, days: question.days, timezone: question.timezone)
+            let calendar = ground.calendar
             let span = ResultSpan(
-                model: question.model, labels: nil, from: from, to: to, zone: calendar.zone,
+                model: question.model, labels: nil, from: ground.from, to: ground.to, zone: calendar.zone,
                 timezone: calendar.timezone)
             let ours =
                 switch question.ours {
                 case .conversions: try await attribution.soldDays(org: org, span)
                 case .leads: try await attribution.leadDays(org: org, span)
                 }
-            let desk = try ClaimDesk(sums, ours) { label in networks[book.name(ofLabel: label) ?? label] }
+            let evidence = try await evidence(org: org, question, ground)
+            let desk = try ClaimDesk(ground.sums, ours, evidence) { ground.network(ofCampaign: $0) }
             let report = ClaimReport(
-                question: question, lines: desk.lines, totals: try desk.totals(), days: try desk.days(),
-                timezone: calendar.timezone, isTimezoneMixed: calendar.isMixed, asOf: calendar.now)
+                question: question, lines: try desk.lines(), totals: try desk.totals(), days: try desk.days(),
+                evidenceFrom: evidence.completeFrom, timezone: calendar.timezone, isTimezoneMixed: calendar.isMixed,
+                asOf: calendar.now)
             if org == Self.measuredOrg, question == ClaimQuestion() { measure(report.totals) }
             return report
         }
@@ -136,7 +146,7 @@ extension GrowthReports {
     }
 }
 
-/// Puts claims and credits side by side.
+/// Puts claims, credits and evidence side by side.
 struct ClaimDesk {
     private struct Place: Hashable {
         let day: Int
@@ -145,12 +155,16 @@ struct ClaimDesk {
 
     private var found: [Place: ClaimLine] = [:]
     private var happened: [Int: Int64] = [:]
+    private let evidence: EvidenceTally
 
     /// - Parameters:
     ///   - ours: what was credited by campaign and day; leads have no currency.
     ///   - network: of a campaign as credits write it.
     /// - Throws: `SpendError.figuresTooLarge`.
-    init(_ sums: [SpendSum], _ ours: [ResultDay], network: (String) -> String?) throws(SpendError) {
+    init(
+        _ sums: [SpendSum], _ ours: [ResultDay], _ evidence: EvidenceTally, network: (String) -> String?
+    ) throws(SpendError) {
+        self.evidence = evidence
         for sum in sums where sum.figures.conversionsMillionths != nil || sum.figures.valueMinor != nil {
             var line = ClaimLine(day: sum.day ?? 0, network: sum.network)
             line.claimedMillionths = sum.figures.conversionsMillionths
@@ -169,6 +183,11 @@ struct ClaimDesk {
             }
             try add(line)
         }
+        for (place, seen) in evidence.found {
+            var line = ClaimLine(day: place.day, network: place.network)
+            line.values = seen.minor.keys.map { ClaimValue(currency: $0) }
+            try add(line)
+        }
     }
 
     private mutating func add(_ line: ClaimLine) throws(SpendError) {
@@ -176,8 +195,13 @@ struct ClaimDesk {
         try found[place, default: ClaimLine(day: line.day, network: line.network)].add(line)
     }
 
-    var lines: [ClaimLine] {
-        found.values.sorted { one, other in
+    func lines() throws(SpendError) -> [ClaimLine] {
+        var lines: [ClaimLine] = []
+        for (place, line) in found {
+            lines.append(line)
+            try evidence.fill(&lines[lines.count - 1], day: place.day)
+        }
+        return lines.sorted { one, other in
             (other.day ?? 0, one.network) < (one.day ?? 0, other.network)
         }
     }
@@ -187,9 +211,11 @@ struct ClaimDesk {
         for line in found.values {
             try sums[line.network, default: ClaimLine(day: nil, network: line.network)].add(line)
         }
-        return sums.values.sorted { one, other in
+        var totals = sums.values.sorted { one, other in
             (other.claimedMillionths ?? -1, one.network) < (one.claimedMillionths ?? -1, other.network)
         }
+        try evidence.fill(&totals)
+        return totals
     }
 
     func days() throws(SpendError) -> [ClaimDay] {
@@ -213,12 +239,14 @@ extension ClaimLine {
             "date": day.map { .string(CivilDate(daysSince1970: $0).description) } ?? .null,
             "network": .string(network), "claimed": .millionths(claimedMillionths),
             "credited": .millionths(creditedMillionths), "inflation": .millionths(inflation),
+            "evidence": evidence?.json ?? .null,
             "values": .array(
                 values.map {
                     [
                         "currency": .string($0.currency.code), "claimed_value_minor": .whole($0.claimedMinor),
                         "credited_value_minor": .integer($0.creditedMinor),
                         "value_inflation": .millionths($0.inflation),
+                        "evidence_minor": $0.evidenceMinor?.json ?? .null,
                     ]
                 }),
         ]
@@ -231,6 +259,7 @@ extension ClaimReport {
             "against": .string(question.ours.rawValue), "model": .string(question.model.rawValue),
             "timezone": .string(timezone), "timezone_mixed": .bool(isTimezoneMixed), "as_of": .string(asOf.rfc3339),
             "rows": .array(lines.prefix(Self.linesMax).map(\.json)), "truncated": .bool(lines.count > Self.linesMax),
+            "evidence_from": evidenceFrom.map { .string(CivilDate(daysSince1970: $0).description) } ?? .null,
             "totals": .array(totals.map(\.json)),
             "overlaps": .array(
                 days.map {

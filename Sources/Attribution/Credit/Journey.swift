@@ -18,6 +18,8 @@ package struct LookbackWindow: Sendable, Equatable {
 /// The touchpoints of one person before one conversion, oldest first.
 package struct Journey: Sendable {
     package let touches: [Touch]
+    /// Everything within its window, oldest first, before what is one touchpoint was folded.
+    let eligible: [Touch]
 
     /// Newest touchpoints that a journey keeps.
     package static let touchesMax = 200
@@ -26,7 +28,7 @@ package struct Journey: Sendable {
     /// Orders by time and event id, drops what lies outside the window, and folds what is one touchpoint: events of one
     /// click id (earliest time, strongest kind), and events of one campaign and kind within ten seconds.
     package init(_ candidates: [Touch], conversionAt: Timestamp, window: LookbackWindow) {
-        let eligible = candidates.filter { touch in
+        eligible = candidates.filter { touch in
             let age = conversionAt - touch.at
             return age >= .zero && age <= (touch.kind == .impression ? window.view : window.click)
         }

@@ -5,7 +5,7 @@ package import Events
 internal import Hummingbird
 package import Logging
 
-/// What campaigns bring over time: saturation, cohorts with their retention, and what networks claim.
+/// What campaigns bring over time: saturation, and cohorts with their retention.
 package struct GrowthRoutes: Sendable {
     private let access: Access
     private let reports: GrowthReports
@@ -26,7 +26,7 @@ package struct GrowthRoutes: Sendable {
         registerSaturation(in: book)
         registerCohorts(in: book)
         registerRetention(in: book)
-        registerClaims(in: book)
+        ClaimRoutes(access: access, reports: reports, logger: logger).register(in: book)
         AdviceRoutes(access: access, reports: reports, logger: logger).register(in: book)
     }
 
@@ -134,30 +134,6 @@ package struct GrowthRoutes: Sendable {
                 } catch let error as BehaviourError { throw Problem(error) }
             }
             return .json(answer)
-        }
-    }
-
-    private func registerClaims(in book: RouteBook) {
-        book.get(
-            "/v1/attribution/claims",
-            RouteDescription(
-                "What networks claim, by day, beside what is credited to them.", tag: "attribution",
-                scope: .analyticsRead,
-                query: [
-                    "against": "\(Self.names(ClaimQuestion.Ours.self)); conversions unless told.",
-                    "model": "\(AttributionRoutes.models).", "days": "Today and the days before it; 30 unless told.",
-                    "timezone": Self.timezone,
-                ])
-        ) { request, _ in
-            let principal = try access.require(.analyticsRead, request)
-            var question = ClaimQuestion()
-            question.ours = try Self.choice("against", request, standard: question.ours)
-            question.model = try AttributionRoutes.model("model", RequestInput.text("model", request))
-            question.days = try RequestInput.integer("days", request, in: 1...ClaimReport.daysMax, standard: 30)
-            question.timezone = RequestInput.text("timezone", request)
-            let asked = question
-            let report = try await Self.mapped { try await reports.claims(org: principal.org, asked) }
-            return .json(report.json)
         }
     }
 

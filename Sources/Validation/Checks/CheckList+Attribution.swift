@@ -28,6 +28,12 @@ extension CheckList {
             phase: "integration", suites: ["attribution"],
             threshold: "method and touch of 240 installs as known beforehand; click, redirect, payload, install agree",
             source: "attribution specification", body: installs),
+        Check(
+            id: "A06", title: "networks' claims stand beside our evidence and change no credit", phase: "integration",
+            suites: ["attribution", "leads"],
+            threshold:
+                "one sale with a click of one network and a view of another, by hand; credit as before the claims",
+            source: "attribution specification", body: claims),
     ]
 
     private static let golden: [String: JSONValue] = [

@@ -10,8 +10,7 @@ struct AttributionCommand: AsyncParsableCommand {
         abstract: "Credit the conversions of the event log; saturation, cohorts, advice and claims; Apple's postbacks.",
         subcommands: [
             Run.self, Report.self, Why.self, Conversions.self, Saturation.self, Cohorts.self, Retention.self,
-            Advice.self,
-            Claims.self, Installs.self, PostbackCommand.self,
+            Advice.self, Claims.self, SharedClaims.self, Installs.self, PostbackCommand.self,
         ])
 
     struct PostbackCommand: ParsableCommand {

@@ -235,14 +235,18 @@ extension AttributionCommand {
             try await GrowthAnswer(target: target, json: json).print("claims", query, Self.text)
         }
 
+        private static let kinds = ["click", "view", "visit", "none", "unknown"]
+
         private static func text(_ answer: JSONValue) -> [String] {
             var table = [
-                ["date", "network", "claimed", "credited", "inflation", "currency", "value", "credited value"]
+                ["date", "network", "claimed", "credited", "inflation"] + kinds
+                    + ["currency", "value", "credited value"]
             ]
             let totals = (answer["totals"]?.array ?? []).map { ("all", $0) }
             let days = (answer["rows"]?.array ?? []).map { (TextTable.cell($0["date"]), $0) }
             for (date, row) in totals + days {
                 let counts = [date] + ["network", "claimed", "credited", "inflation"].map { TextTable.cell(row[$0]) }
+                let evidence = kinds.map { TextTable.cell(row["evidence"]?[$0]) }
                 let values = (row["values"]?.array ?? []).map { value in
                     [TextTable.cell(value["currency"])]
                         + ["claimed_value_minor", "credited_value_minor"].map {
@@ -250,15 +254,70 @@ extension AttributionCommand {
                         }
                 }
                 // Counts are over all currencies: they stand on the first line alone.
-                table.append(counts + (values.first ?? ["", "", ""]))
-                for value in values.dropFirst() { table.append([date, counts[1], "", "", ""] + value) }
+                table.append(counts + evidence + (values.first ?? ["", "", ""]))
+                for value in values.dropFirst() {
+                    table.append([date, counts[1], "", "", ""] + kinds.map { _ in "" } + value)
+                }
             }
             let impossible = (answer["overlaps"]?.array ?? []).filter { ($0["impossible"]?.double ?? 0) > 0 }
-            return TextTable.lines(table)
-                + impossible.map {
-                    "\(TextTable.cell($0["date"])): \(TextTable.cell($0["impossible"])) claimed beyond everything that "
-                        + "happened"
+            var notes = impossible.map {
+                "\(TextTable.cell($0["date"])): \(TextTable.cell($0["impossible"])) claimed beyond everything that "
+                    + "happened"
+            }
+            if let from = answer["evidence_from"]?.string {
+                notes.append("evidence from \(from) on: there are more conversions than one answer looks at")
+            }
+            return TextTable.lines(table) + notes
+        }
+    }
+
+    struct SharedClaims: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "shared-claims",
+            abstract: "Our conversions that two or more networks may have claimed.",
+            discussion: """
+                Networks tell sums, never single conversions: listed is what holds evidence of two or more networks that
+                claim conversions of that day. Example: aurum attribution shared-claims --days 7
+                """)
+
+        @OptionGroup var target: ServerTarget
+        @Option(name: .long, help: "conversions or leads.")
+        var against = "conversions"
+        @Option(name: .long, help: "Whose credit stands beside them.")
+        var model = "last"
+        @Option(name: .long, help: "Today and the days before it.")
+        var days = 30
+        @Option(name: .long, help: "At most so many, 1 to 200.")
+        var limit = 50
+        @Option(name: .long, help: "What the page before said to go on after.")
+        var after: String?
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let query = [
+                ("against", against), ("model", model), ("days", "\(days)"), ("limit", "\(limit)"), ("after", after),
+            ]
+            try await GrowthAnswer(target: target, json: json).print("claims/shared", query, Self.text)
+        }
+
+        private static func text(_ answer: JSONValue) -> [String] {
+            var table = [["at", "conversion", "value", "currency", "evidence", "credited"]]
+            for row in answer["conversions"]?.array ?? [] {
+                let evidence = (row["networks"]?.array ?? []).map {
+                    "\(TextTable.cell($0["network"])) \(TextTable.cell($0["evidence"]))"
                 }
+                let credits = (row["credits"]?.array ?? []).map {
+                    "\(TextTable.cell($0["campaign"])) \(GrowthAnswer.percent($0["credited"]))"
+                }
+                table.append([
+                    TextTable.cell(row["at"]), TextTable.cell(row["id"]),
+                    GrowthAnswer.money(row["value_minor"], row["currency"]), TextTable.cell(row["currency"]),
+                    evidence.joined(separator: ", "), credits.joined(separator: ", "),
+                ])
+            }
+            let next = answer["next"]?.string.map { ["more: --after \($0)"] } ?? []
+            return TextTable.lines(table) + next
         }
     }
 }

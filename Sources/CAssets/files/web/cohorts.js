@@ -183,10 +183,34 @@
     $('claim-rows').replaceChildren(...report.totals.map((row) => {
       const made = element('tr');
       made.append(named(row.network), cell(number(row.claimed)), cell(number(row.credited)),
-        cell(times(row.inflation)), cell(values(row, 'claimed_value_minor')),
-        cell(values(row, 'credited_value_minor')));
+        cell(times(row.inflation)),
+        ...['click', 'view', 'visit'].map((kind) => cell(row.evidence ? number(row.evidence[kind]) : '—')),
+        row.evidence ? cell(number(row.evidence.none),
+          row.evidence.unknown ? `${number(row.evidence.unknown)} not known` : '') : cell('—'),
+        cell(values(row, 'claimed_value_minor')), cell(values(row, 'credited_value_minor')));
       return made;
     }));
+    $('claim-note').textContent = report.evidence_from === null ? ''
+      : `There are too many sales to look at the paths of all: evidence is told by day from ${report.evidence_from} on.`;
+  }
+  // Where the list of shared sales goes on; null at its end.
+  let nextShared = null;
+  function shared(page, isFirst) {
+    const rows = page.conversions.map((row) => {
+      const made = element('tr');
+      const sale = named(new Date(row.at).toLocaleString('en-US', { hour12: false }));
+      sale.append(element('small', '', row.id));
+      made.append(sale,
+        element('td', '', row.networks.map((one) => `${one.network}: ${one.evidence}`).join(', ')),
+        element('td', '', row.credits.map((one) => `${one.campaign} ${share.format(one.credited)}`).join(', ')),
+        cell(row.currency === null ? '—' : money(row.value_minor, row.currency)));
+      return made;
+    });
+    if (isFirst) $('shared-rows').replaceChildren(...rows);
+    else $('shared-rows').append(...rows);
+    nextShared = page.next;
+    $('more-shared').hidden = nextShared === null;
+    $('no-shared').hidden = nextShared !== null || $('shared-rows').childElementCount > 0;
   }
 
   // ---- asking
@@ -207,6 +231,16 @@
     cohorts(await ask(`cohorts?${asked}`));
   }
   async function loadAdvice() { advice(await ask(`advice?model=${$('model').value}`)); }
+  // A later answer of an older question must not be added to a newer list.
+  let sharedAsked = 0;
+  const loadShared = (after) => guarded($('shared-refusal'), async () => {
+    sharedAsked += 1;
+    const asked = sharedAsked;
+    const members = { model: $('model').value, limit: '20' };
+    if (after) members.after = after;
+    const page = await ask(`claims/shared?${query(members)}`);
+    if (asked === sharedAsked) shared(page, !after);
+  });
   const loadCampaign = () => guarded($('campaign-refusal'), async () => {
     const campaign = $('campaign').value;
     if (!campaign) return;
@@ -236,6 +270,7 @@
       await Promise.all([loadCohorts(), loadNames()]);
       await Promise.all([loadCampaign(), loadAdvice()]);
       claims(await ask(`claims?model=${$('model').value}`));
+      await loadShared(null);
       $('cohorts').dataset.state = 'ready';
     });
     $('cohorts').removeAttribute('aria-busy');
@@ -260,6 +295,7 @@
   }
   for (const form of ['wish', 'choice']) $(form).addEventListener('submit', (submit) => submit.preventDefault());
   for (const id of Object.keys(FIELDS)) $(id).addEventListener('change', changed);
+  $('more-shared').addEventListener('click', () => { if (nextShared !== null) loadShared(nextShared); });
   window.addEventListener('popstate', () => {
     restore();
     load();
