@@ -19,7 +19,7 @@ extension SpendStore {
 
     /// Sums as `sums(org:from:to:byDay:)` gave them at a moment; nil when what was replaced since is not known.
     /// - Throws: `SpendError.figuresTooLarge`; database errors.
-    func sums(org: String, from: Int, to: Int, byDay: Bool, asOf: Timestamp) async throws -> [SpendSum]? {
+    package func sums(org: String, from: Int, to: Int, byDay: Bool, asOf: Timestamp) async throws -> [SpendSum]? {
         let flag = byDay ? 1 : 0
         return try await database.read("spend.sumsAsOf", limit: .report) { transaction in
             let head =
