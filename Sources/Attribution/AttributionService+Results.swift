@@ -46,15 +46,19 @@ extension AttributionService {
         revision.advance()
     }
 
-    /// Takes the credit of a returned sale back; reports restate at once and show it as returned.
+    /// Takes the credit of a returned sale back; reports restate at once and show it as returned. What it was stays to
+    /// be told by reports of an earlier moment.
     package func reverse(org: String, leg: UID) async throws {
         let changed = try await database.write("attribution.reverse") { transaction in
             try transaction.run(
                 """
                 INSERT INTO attribution_returns
-                    (org, leg, model, position, campaign, source, medium, channel, amount_minor, currency, sold_at,
-                     returned_at)
-                SELECT org, leg, model, position, campaign, source, medium, channel, amount_minor, currency, sold_at,
+                    (org, leg, model, position, campaign, source, medium, channel, share_ppm, is_estimated,
+                     amount_minor, currency, sold_at, credited_at, recognised_at, returned_at)
+                SELECT org, leg, model, position, campaign, source, medium, channel, share_ppm, 0, amount_minor,
+                       currency, sold_at, created_at, (
+                           SELECT done.created_at FROM attribution_recognised AS done
+                           WHERE done.org = \(org) AND done.leg = \(leg)),
                        \(transaction.now)
                 FROM attribution_credits WHERE org = \(org) AND leg = \(leg)
                 ON CONFLICT (org, leg, model, position) DO NOTHING

@@ -104,6 +104,12 @@ static const unsigned char migration_0200_isolated_breakers[] = {
 static const unsigned char migration_0201_outbox_rejected[] = {
 #embed "files/migrations/0201_outbox_rejected.sql"
 };
+static const unsigned char migration_0210_attribution_as_of[] = {
+#embed "files/migrations/0210_attribution_as_of.sql"
+};
+static const unsigned char migration_0211_spend_history[] = {
+#embed "files/migrations/0211_spend_history.sql"
+};
 static const unsigned char migration_0230_attribution_evidence[] = {
 #embed "files/migrations/0230_attribution_evidence.sql"
 };
@@ -312,6 +318,8 @@ static const aurum_asset table[] = {
     ROW("migrations/0161_campaign_budgets.sql", migration_0161_campaign_budgets),
     ROW("migrations/0200_isolated_breakers.sql", migration_0200_isolated_breakers),
     ROW("migrations/0201_outbox_rejected.sql", migration_0201_outbox_rejected),
+    ROW("migrations/0210_attribution_as_of.sql", migration_0210_attribution_as_of),
+    ROW("migrations/0211_spend_history.sql", migration_0211_spend_history),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0190_uploads.sql", migration_0190_uploads),
     ROW("migrations/0170_installs.sql", migration_0170_installs),

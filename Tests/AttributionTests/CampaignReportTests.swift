@@ -188,9 +188,12 @@ struct CampaignReportTests {
                 let lines = report.models[0].lines
                 let name = Comment(rawValue: "\(model) by \(dimension)")
                 #expect(lines.reduce(0) { $0 + $1.bookedMinor } == revenue, name)
-                #expect(lines.reduce(0) { $0 + $1.spendMinor } == spend, name)
+                // Nothing but a sale has a buyer.
+                let (hasAll, one) = (dimension != .buyer, lines.first)
+                #expect(lines.reduce(0) { $0 + $1.spendMinor } == (hasAll ? spend : 0), name)
+                #expect(one?.isSpendKnown == hasAll && (one?.clicks != nil) == hasAll, name)
                 #expect(lines.reduce(0) { $0 + $1.salesMillionths } == 9_000_000, name)
-                #expect(lines.reduce(0) { $0 + $1.leadsMillionths } == 12_000_000, name)
+                #expect(lines.reduce(0) { $0 + $1.leadsMillionths } == (hasAll ? 12_000_000 : 0), name)
                 #expect(report.models[0].totals.map(\.sales) == [9], name)
             }
         }
@@ -238,6 +241,137 @@ struct CampaignReportTests {
         #expect(noon.models[0].totals.map(\.spendMinor) == [200])
         let csv = days.csv.split(separator: "\r\n")
         #expect(csv[0].hasPrefix("day,currency,spend,") && csv[1].hasPrefix("2026-11-21,USD,2.00,"))
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `the report as it stood at any moment is the one that was given then, whatever came since`(engine: Dialect)
+        async throws
+    {
+        let world = try World(on: engine)
+        var given: [(at: Timestamp, report: CampaignReport)] = []
+        func keep() async throws {
+            given.append((world.open.clock.now, try await world.report(.linear)))
+            world.open.clock.advance(by: .seconds(60))
+        }
+        try await keep()
+        try await world.visit(Self.video, by: "cyd")
+        try await world.visit(Self.spring, by: "cyd")
+        try await world.spend("2026-11-20,google,c-1,Spring,USD,30.00,1000,50\n2026-11-20,meta,,VIDEO,USD,5.00,300,9\n")
+        try await keep()
+        let leg = try await world.sell(1, 5001, to: "cyd")
+        try await keep()
+        try await world.attribution.recognise(org: "o", leg: leg, at: world.open.clock.now)
+        try await keep()
+        // A later import replaces one row, and one campaign is new.
+        try await world.spend("2026-11-20,google,c-1,Spring,USD,28.50,990,50\n2026-11-21,meta,,ghost,USD,1.00,,\n")
+        try await keep()
+        try await world.attribution.reverse(org: "o", leg: leg)
+        try await keep()
+
+        for (index, one) in given.enumerated() {
+            let past = try await world.report(.linear) { $0.asOf = one.at }
+            let (then, name) = (one.report.models[0], Comment(rawValue: "moment \(index)"))
+            // Lines that are there only now stand beside those of then, with nothing on them.
+            let known = Set(then.lines.map(\.key))
+            #expect(past.models[0].lines.filter { known.contains($0.key) } == then.lines, name)
+            let others = past.models[0].lines.filter { !known.contains($0.key) }
+            #expect(others.allSatisfy { $0.bookedMinor == 0 && $0.spendMinor == 0 && $0.visits == 0 }, name)
+            #expect(past.models[0].linesNow.count == past.models[0].lines.count, name)
+            #expect(past.unmatched == one.report.unmatched && past.asOf == one.at, name)
+            #expect(past.spendKnownSince == nil && past.comparedAt == world.open.clock.now, name)
+        }
+        // By hand: half of 50.01 is 25.00 and 25.01, the odd cent the later touch's.
+        let recognised = try await world.report(.linear) { $0.asOf = given[3].at }
+        let spring = try world.line(recognised, "Spring")
+        #expect(spring.bookedMinor == 2501 && spring.recognisedMinor == 2501 && spring.returnedMinor == 0)
+        #expect(spring.spendMinor == 3000 && spring.salesMillionths == 500_000 && spring.sales == 1)
+        let row = recognised.json["rows"]?.array?.first { $0["key"] == "Spring" } ?? .null
+        let changed: JSONValue = [
+            "spend_minor": 2850, "impressions": 990, "booked_minor": 0, "revenue_minor": 0, "recognised_minor": 0,
+            "returned_minor": 2501, "sales": 0, "conversions": 0,
+        ]
+        #expect(row["changed"] == changed, "\(row)")
+        let sold = try await world.report(.linear) { $0.asOf = given[2].at }
+        let unrecognised = try world.line(sold, "Spring")
+        #expect(unrecognised.recognisedMinor == 0 && !unrecognised.isEstimated)
+        #expect(sold.models[0].totals.map(\.sales) == [1] && sold.models[0].totalsNow.map(\.returnedMinor) == [5001])
+        // What came in before the first event had no line at all.
+        #expect(given[0].report.models[0].lines.isEmpty)
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `what an earlier release did not keep is said to be unknown or worked out, and never shown as nothing`(
+        engine: Dialect
+    ) async throws {
+        let world = try World(on: engine)
+        let beginning = world.open.clock.now
+        try await world.visit(Self.spring, by: "ann")
+        try await world.spend("2026-11-20,google,c-1,Spring,USD,30.00,1000,50\n2026-11-20,meta,,ghost,USD,1.00,,\n")
+        let leg = try await world.sell(1, 5000, to: "ann")
+        let sold = world.open.clock.now
+        world.open.clock.advance(by: .seconds(60))
+        try await world.attribution.reverse(org: "o", leg: leg)
+        let since = world.open.clock.now
+        try await world.open.database.write("test.older") { transaction in
+            try transaction.run("UPDATE spend_heads SET history_since = \(since)")
+            try transaction.run("UPDATE attribution_returns SET is_estimated = 1")
+        }
+        let past = try await world.report(.last) { $0.asOf = sold }
+        let spring = try world.line(past, "Spring")
+        #expect(!spring.isSpendKnown && spring.isEstimated && spring.bookedMinor == 5000 && spring.visits == 1)
+        #expect(past.spendKnownSince == since && past.unmatched.isEmpty)
+        let row = spring.json(.booked)
+        for name in [
+            "spend_minor", "impressions", "clicks", "ctr", "cvr", "cpc_minor", "cpa_minor", "cpl_minor", "roas",
+        ] {
+            #expect(row[name] == .null, "\(name)")
+        }
+        #expect(row["conversions_estimated"] == true && row["leads"] == 1)
+        let total = past.json["totals"]?.array?.first ?? .null
+        #expect(total["spend_minor"] == .null && total["changed"]?["spend_minor"] == 3100, "\(total)")
+        // A line that is there only now is no line without spend then.
+        #expect(try world.line(past, "unmatched").knownSpendMinor == nil)
+        let empty = try await world.report(.last) { $0.asOf = beginning - .seconds(1) }
+        #expect(empty.models[0].lines.map(\.isSpendKnown) == [false, false], "\(empty.models[0].lines)")
+        #expect(empty.models[0].totals.map(\.knownSpendMinor) == [nil] && empty.models[0].totals[0].bookedMinor == 0)
+        let today = try await world.report(.last)
+        let line = try world.line(today, "Spring")
+        #expect(today.models[0].totals.map(\.knownSpendMinor) == [3100] && !line.isEstimated)
+        let known = try await world.report(.last) { $0.asOf = since }
+        #expect(known.models[0].totals.map(\.knownSpendMinor) == [3100])
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `weeks begin on Monday, months on the first, and a buyer has what it bought`(engine: Dialect) async throws {
+        let world = try World(on: engine)
+        // The clock stands at Saturday, 2026-11-21, 12:00 UTC.
+        try await world.visit(Self.spring, by: "ann")
+        try await world.sell(1, 1000, to: "ann")
+        world.open.clock.advance(by: .seconds(10 * 86_400))
+        try await world.sell(2, 300, to: "ann")
+        try await world.spend(
+            "2026-11-15,google,c-1,Spring,USD,1.00,,\n2026-11-16,google,c-1,Spring,USD,2.00,,\n"
+                + "2026-12-01,google,c-1,Spring,USD,4.00,,\n")
+        let weeks = try await world.report(.last) { $0.dimension = .week }
+        #expect(try world.line(weeks, "2026-11-09").spendMinor == 100)
+        let week = try world.line(weeks, "2026-11-16")
+        #expect(week.spendMinor == 200 && week.bookedMinor == 1000 && week.visits == 1)
+        let last = try world.line(weeks, "2026-11-30")
+        #expect(last.spendMinor == 400 && last.bookedMinor == 300 && last.leadsMillionths == 1_000_000)
+        let months = try await world.report(.last) { $0.dimension = .month }
+        #expect(try world.line(months, "2026-11-01").spendMinor == 300)
+        #expect(try world.line(months, "2026-12-01").bookedMinor == 300 && months.models[0].lines.count == 2)
+        let buyers = try await world.report(.last) { $0.dimension = .buyer }
+        let nobody = try world.line(buyers, Credit.none)
+        #expect(buyers.models[0].lines.count == 1 && nobody.bookedMinor == 1300 && nobody.sales == 2)
+        let row = nobody.json(.booked)
+        for name in ["spend_minor", "clicks", "clicks_from", "visits", "installs", "leads", "roas", "cpa_minor", "cvr"]
+        {
+            #expect(row[name] == .null, "\(name)")
+        }
         await world.log.close()
     }
 

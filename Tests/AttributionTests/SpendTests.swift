@@ -237,6 +237,47 @@ struct SpendTests {
     }
 
     @Test(arguments: Dialect.allCases)
+    func `spend of a moment is what was visible then, as far back as replaced rows are kept`(engine: Dialect)
+        async throws
+    {
+        let open = try OpenDatabase(on: engine)
+        let spend = store(open)
+        let beginning = open.clock.now
+        func moment(_ rows: String) async throws -> Timestamp {
+            open.clock.advance(by: .seconds(60))
+            _ = try await spend.store(try csv(rows), org: "o")
+            return open.clock.now
+        }
+        func total(_ at: Timestamp) async throws -> Int64? {
+            try await spend.sums(org: "o", from: 0, to: 100_000, byDay: true, asOf: at)?
+                .reduce(0) { $0 + $1.figures.spendMinor }
+        }
+        let first = try await moment("2026-11-20,g,,,x,,,,USD,1,,,,\n2026-11-21,g,,,x,,,,USD,2,,,,\n")
+        let second = try await moment("2026-11-20,g,,,x,,,,USD,4,,,,\n")
+        // The same again is no import of its own, and a day that comes back to what it was is one.
+        _ = try await moment("2026-11-20,g,,,x,,,,USD,4,,,,\n")
+        let third = try await moment("2026-11-20,g,,,x,,,,USD,1,,,,\n2026-11-19,g,,,y,,,,USD,8,,,,\n")
+        let history = [(beginning, 0), (first, 300), (second, 600), (third - .seconds(1), 600), (third, 1100)]
+        for (at, minor) in history { #expect(try await total(at) == Int64(minor), "\(at.rfc3339)") }
+        #expect(try await spend.knownSince(org: "o") == nil)
+        #expect(try await spend.sums(org: "p", from: 0, to: 100_000, byDay: true, asOf: third)?.isEmpty == true)
+        let kept = try await open.database.read("test.kept") { transaction in
+            try transaction.value(Int.self, "SELECT COUNT(*) FROM spend_replaced") ?? 0
+        }
+        #expect(kept == 2)
+
+        // What was replaced long ago is forgotten, and nothing of its time is told any more.
+        open.clock.advance(by: SpendStore.historyKept + .seconds(60))
+        let fourth = try await moment("2026-11-20,g,,,x,,,,USD,16,,,,\n")
+        #expect(try await total(first) == nil)
+        #expect(try await total(third) == nil)
+        #expect(try await total(fourth - .seconds(1)) == 1100)
+        #expect(try await total(fourth) == 2600)
+        #expect(try await spend.knownSince(org: "o") == fourth - SpendStore.historyKept)
+        #expect(try await total(fourth - SpendStore.historyKept) == 1100)
+    }
+
+    @Test(arguments: Dialect.allCases)
     func `two imports of one organisation never mix, and calendars are kept by account`(engine: Dialect) async throws {
         let open = try OpenDatabase(on: engine)
         let spend = store(open)

@@ -6,6 +6,8 @@ internal import Synchronization
 struct QueryEvents {
     struct Row {
         var time: Int64
+        /// When its request came in.
+        var received: Int64
         var outcome: EventOutcome
         var org: String
         var app: String
@@ -90,7 +92,8 @@ struct QueryEvents {
             let size = min(count - row, 1 + random.below(40))
             let span = RequestSpan(
                 org: random.chance(4) ? "rival" : "acme", app: random.pick(["shop", "blog", "app"]),
-                format: random.pick(["native", "segment"]), receivedAt: testNow.microseconds, firstRow: row,
+                format: random.pick(["native", "segment"]), receivedAt: testNow.microseconds + Int64(row),
+                firstRow: row,
                 rowCount: size)
             requests.append(span)
             for index in row..<row + size { add(&random, template, span, segment, block, index) }
@@ -117,8 +120,9 @@ struct QueryEvents {
         let isEvent = event.outcome != .quarantined
         rows.append(
             Row(
-                time: event.at.microseconds, outcome: event.outcome, org: span.org, app: span.app, format: span.format,
-                position: event.position, event: isEvent ? event : nil, document: isEvent ? event.json : .null))
+                time: event.at.microseconds, received: span.receivedAt, outcome: event.outcome, org: span.org,
+                app: span.app, format: span.format, position: event.position, event: isEvent ? event : nil,
+                document: isEvent ? event.json : .null))
     }
 
     private func fill(_ event: inout StoredEvent, _ random: inout SeededRandom) {

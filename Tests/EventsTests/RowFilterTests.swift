@@ -19,10 +19,12 @@ struct RowFilterTests {
             let outcomes: Set<EventOutcome>? = random.chance(4) ? [.duplicate, .quarantined, .stored] : nil
             let apps: [String] = random.pick([[], ["shop"], ["blog", "app"], ["nowhere"]])
             let org = random.pick(["acme", "acme", "rival", "stranger"])
-            let scanner = RowScanner(
-                RowFilter(condition, org: org, apps: apps, from: from, to: to, bots: bots, outcomes: outcomes))
+            var filter = RowFilter(
+                condition, org: org, apps: apps, from: from, to: to, bots: bots, outcomes: outcomes)
+            filter.receivedUntil = random.pick([.max, .max, testNow.microseconds + 30, testNow.microseconds - 1])
+            let scanner = RowScanner(filter)
             let expected = events.rows.filter { row in
-                row.org == org && (apps.isEmpty || apps.contains(row.app))
+                row.org == org && row.received <= filter.receivedUntil && (apps.isEmpty || apps.contains(row.app))
                     && (outcomes ?? bots.outcomes).contains(row.outcome)
                     && row.time >= from?.microseconds ?? .min && row.time < to?.microseconds ?? .max
                     && condition.map { NaiveCondition(condition: $0).holds(row) } ?? true

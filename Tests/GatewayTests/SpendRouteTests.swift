@@ -159,9 +159,38 @@ struct SpendRouteTests {
         await gateway.harness.log.close()
     }
 
+    @Test func `a report of an earlier moment says what was imported then, and what there is now`() async throws {
+        let gateway = try await Gateway()
+        _ = try await gateway.send("2026-11-19,google,spring,USD,12.34,100,10\n")
+        let before = try await gateway.get("/v1/attribution/report").json["as_of"]?.string ?? ""
+        gateway.open.clock.advance(by: .seconds(60))
+        _ = try await gateway.send("2026-11-19,google,spring,USD,10.00,100,10\n")
+        let past = try await gateway.get("/v1/attribution/report?as_of=\(before)")
+        let row = past.json["rows"]?.array?.first ?? .null
+        #expect(past.status == 200 && past.json["as_of"]?.string == before, "\(past.text)")
+        #expect(past.json["compared_at"]?.string != nil && past.json["spend_known_since"] == .null)
+        #expect(row["spend_minor"] == 1234 && row["changed"] == ["spend_minor": 1000], "\(past.text)")
+        let total = past.json["totals"]?.array?.first ?? .null
+        #expect(total["spend_minor"] == 1234 && total["changed"] == ["spend_minor": 1000])
+        let compared = try await gateway.get("/v1/attribution/models/compare?as_of=\(before)")
+        let first = compared.json["rows"]?.array?.first ?? .null
+        #expect(first["spend_minor"] == 1234 && first["changed"] == ["spend_minor": 1000], "\(compared.text)")
+        #expect(first["models"]?["last"]?["changed"] == .object([:]))
+        let csv = try await gateway.get("/v1/attribution/report?format=csv&as_of=\(before)")
+        let lines = csv.text.split(separator: "\r\n")
+        #expect(lines.first?.hasSuffix(",recognised_now,returned_now") == true)
+        #expect(lines.last?.contains(",12.34,") == true && lines.last?.contains(",10.00,") == true, "\(csv.text)")
+        let buyers = try await gateway.get("/v1/attribution/report?group_by=buyer")
+        #expect(buyers.status == 200 && buyers.json["rows"]?.array?.isEmpty == true, "\(buyers.text)")
+        await gateway.harness.log.close()
+    }
+
     @Test func `a question that is not supported is refused and not passed over`() async throws {
         let gateway = try await Gateway()
-        for query in ["as_of=2026-11-01T00:00:00Z", "compare=last", "model=x", "from=x", "basis=x"] {
+        for query in [
+            "as_of=yesterday", "as_of=2026-11-01", "as_of=2999-01-01T00:00:00Z", "compare=last", "model=x", "from=x",
+            "basis=x",
+        ] {
             let answer = try await gateway.get("/v1/attribution/report?\(query)")
             #expect(answer.status == 400 && answer.code == "bad_query", "\(query) \(answer.text)")
         }

@@ -14,12 +14,17 @@ struct Pieces {
     private let credits: [CreditModel: [CreditLine]]
     /// The currency of lines that have none: that of most money.
     private let main: Currency
+    private let isSpendKnown: Bool
+    private let dimension: CreditQuestion.Dimension
 
+    /// - Parameter sums: nil when nobody knows what was spent.
     init(
-        _ dimension: CreditQuestion.Dimension, _ sums: [SpendSum], _ book: CampaignBook,
+        _ dimension: CreditQuestion.Dimension, _ sums: [SpendSum]?, _ book: CampaignBook,
         _ counts: [String: TouchCounts], _ lines: [CreditLine]
     ) throws(SpendError) {
-        for sum in sums {
+        self.dimension = dimension
+        isSpendKnown = sums != nil && !dimension.isOfSalesOnly
+        for sum in sums ?? [] where isSpendKnown {
             let place = Place(key: Self.key(sum, dimension, book), currency: sum.currency)
             var line = CampaignLine(key: place.key, currency: place.currency)
             line.spendMinor = sum.figures.spendMinor
@@ -39,12 +44,15 @@ struct Pieces {
 
     static func key(_ sum: SpendSum, _ dimension: CreditQuestion.Dimension, _ book: CampaignBook) -> String {
         switch dimension {
-        case .day: return CivilDate(daysSince1970: sum.day ?? 0).description
+        case .day, .week, .month:
+            let start = ZoneClock.start(of: dimension.bucket ?? .day, holding: sum.day ?? 0)
+            return CivilDate(daysSince1970: start).description
         case .network: return sum.network
         case .campaign: return book.name(of: sum.campaign) ?? CampaignBook.unmatched
         case .source, .medium, .channel:
             guard let name = book.name(of: sum.campaign) else { return CampaignBook.unmatched }
             return book.value(of: name, dimension) ?? Credit.none
+        case .buyer: return Credit.none
         }
     }
 
@@ -53,6 +61,7 @@ struct Pieces {
         var leads: [String: Int64] = [:]
         for credit in credits[model] ?? [] {
             guard let currency = credit.currency else {
+                if dimension.isOfSalesOnly { continue }
                 try Figures.add(credit.leadsMillionths, to: &leads[credit.key, default: 0])
                 continue
             }
@@ -63,6 +72,7 @@ struct Pieces {
             try Figures.add(credit.revenueMinor, to: &line.bookedMinor)
             try Figures.add(credit.recognisedMinor, to: &line.recognisedMinor)
             try Figures.add(credit.returnedMinor, to: &line.returnedMinor)
+            line.isEstimated = line.isEstimated || credit.isEstimated
             lines[place] = line
         }
         // What has no currency stands on every line of its key, and on one of its own where there is no other.
@@ -79,6 +89,16 @@ struct Pieces {
                 lines[place] = line
             }
         }
+        for place in lines.keys {
+            lines[place]?.isSpendKnown = isSpendKnown
+            lines[place]?.areTouchesKnown = !dimension.isOfSalesOnly
+        }
+        return try sorted(lines, model, basis)
+    }
+
+    private func sorted(
+        _ lines: [Place: CampaignLine], _ model: CreditModel, _ basis: RevenueBasis
+    ) throws(SpendError) -> ModelLines {
         var totals: [Currency: CampaignLine] = [:]
         for line in lines.values {
             try totals[line.currency, default: CampaignLine(key: "", currency: line.currency)].add(line)
@@ -89,7 +109,7 @@ struct Pieces {
             total.sales = Int(total.salesMillionths / 1_000_000)
             return total
         }
-        return ModelLines(
+        var answer = ModelLines(
             model: model,
             lines: lines.values.sorted { one, other in
                 let (left, right) = (one.revenueMinor(basis), other.revenueMinor(basis))
@@ -97,5 +117,7 @@ struct Pieces {
                     < (left, one.spendMinor, other.key, other.currency.code)
             },
             totals: sums.sorted { $0.currency.code < $1.currency.code })
+        (answer.isSpendKnown, answer.areTouchesKnown) = (isSpendKnown, !dimension.isOfSalesOnly)
+        return answer
     }
 }

@@ -4,7 +4,7 @@ package import AurumCore
 extension CampaignReport {
     /// What every form of the answer says beside its rows.
     private var facts: [String: JSONValue] {
-        [
+        var members: [String: JSONValue] = [
             "group_by": .string(question.dimension.rawValue), "basis": .string(question.basis.rawValue),
             "from": from.map { .string($0.rfc3339) } ?? .null, "to": to.map { .string($0.rfc3339) } ?? .null,
             "timezone": .string(timezone), "timezone_mixed": .bool(isTimezoneMixed), "as_of": .string(asOf.rfc3339),
@@ -17,6 +17,28 @@ extension CampaignReport {
                     ]
                 }),
         ]
+        if let comparedAt {
+            members["compared_at"] = .string(comparedAt.rfc3339)
+            members["spend_known_since"] = spendKnownSince.map { .string($0.rfc3339) } ?? .null
+        }
+        return members
+    }
+
+    /// Lines as rows; beside those of an earlier moment each figure that is another one now.
+    private func rows(_ lines: some Sequence<CampaignLine>, now: [CampaignLine]) -> [JSONValue] {
+        lines.enumerated().map { index, line in
+            let row = line.json(question.basis)
+            guard comparedAt != nil, now.indices.contains(index), var members = row.object else { return row }
+            members["changed"] = Self.changed(row, now[index].json(question.basis), CampaignLine.amounts)
+            return .object(members)
+        }
+    }
+
+    /// The members of `now` among `names` that `then` does not say.
+    private static func changed(_ then: JSONValue, _ now: JSONValue, _ names: [String]) -> JSONValue {
+        var members: [String: JSONValue] = [:]
+        for name in names { if let value = now[name], value != then[name] { members[name] = value } }
+        return .object(members)
     }
 
     /// The lines of the one model that was asked for.
@@ -24,9 +46,9 @@ extension CampaignReport {
         guard let first = models.first else { return .object(facts) }
         var members = facts
         members["model"] = .string(first.model.rawValue)
-        members["rows"] = .array(first.lines.prefix(Self.linesMax).map { $0.json(question.basis) })
+        members["rows"] = .array(rows(first.lines.prefix(Self.linesMax), now: first.linesNow))
         members["truncated"] = .bool(first.lines.count > Self.linesMax)
-        members["totals"] = .array(first.totals.map { $0.json(question.basis) })
+        members["totals"] = .array(rows(first.totals, now: first.totalsNow))
         return .object(members)
     }
 
@@ -35,18 +57,16 @@ extension CampaignReport {
         var members = facts
         members["compare_to"] = .string(base.rawValue)
         members["models"] = .array(models.map { .string($0.model.rawValue) })
-        let parts = models.map {
-            ($0.model, Dictionary($0.lines.map { (Self.place($0), $0) }, uniquingKeysWith: { $1 }))
-        }
+        let parts = models.map { Side($0.model, $0.lines, $0.linesNow) }
         var places: [String] = []
         var spend: [String: CampaignLine] = [:]
-        for (_, lines) in parts {
-            for (place, line) in lines where spend[place] == nil {
+        for part in parts {
+            for (place, line) in part.then where spend[place] == nil {
                 places.append(place)
                 spend[place] = line
             }
         }
-        let baseLines = parts.first { $0.0 == base }?.1 ?? [:]
+        let baseLines = parts.first { $0.model == base }?.then ?? [:]
         let basis = question.basis
         places.sort { one, other in
             let left = (baseLines[one]?.revenueMinor(basis) ?? 0, spend[one]?.spendMinor ?? 0)
@@ -54,42 +74,75 @@ extension CampaignReport {
             return left == right ? one < other : left > right
         }
         members["rows"] = .array(
-            places.prefix(Self.linesMax).compactMap { place in
-                spend[place].map { Self.compared($0, parts.map { ($0.0, $0.1[place]) }, base, basis) }
-            })
+            places.prefix(Self.linesMax).compactMap { place in spend[place].map { compared($0, parts, base) } })
         members["truncated"] = .bool(places.count > Self.linesMax)
+        let totals = models.map { Side($0.model, $0.totals, $0.totalsNow) }
         let currencies = Set(models.flatMap { $0.totals.map(\.currency) }).sorted { $0.code < $1.code }
         members["totals"] = .array(
             currencies.compactMap { currency in
-                let totals = models.map { ($0.model, $0.totals.first { $0.currency == currency }) }
-                guard let known = totals.lazy.compactMap(\.1).first else { return nil }
-                return Self.compared(known, totals, base, basis)
+                let place = CampaignLine(key: "", currency: currency).place
+                return totals.lazy.compactMap { $0.then[place] }.first.map { compared($0, totals, base) }
             })
         return .object(members)
     }
 
-    private static func place(_ line: CampaignLine) -> String { line.key + "\u{0}" + line.currency.code }
+    /// The lines of one model by place, as they stood and as they are now.
+    private struct Side {
+        let model: CreditModel
+        let then: [String: CampaignLine]
+        let now: [String: CampaignLine]
 
-    private static func compared(
-        _ line: CampaignLine, _ models: [(CreditModel, CampaignLine?)], _ base: CreditModel, _ basis: RevenueBasis
-    ) -> JSONValue {
+        init(_ model: CreditModel, _ then: [CampaignLine], _ now: [CampaignLine]) {
+            self.model = model
+            self.then = Dictionary(then.map { ($0.place, $0) }, uniquingKeysWith: { $1 })
+            self.now = Dictionary(now.map { ($0.place, $0) }, uniquingKeysWith: { $1 })
+        }
+    }
+
+    private func compared(_ line: CampaignLine, _ sides: [Side], _ base: CreditModel) -> JSONValue {
+        func spent(_ line: CampaignLine) -> JSONValue { ["spend_minor": .whole(line.knownSpendMinor)] }
+        var members: [String: JSONValue] = [
+            "key": .string(line.key), "currency": .string(line.currency.code),
+            "spend_minor": .whole(line.knownSpendMinor),
+        ]
+        let then = figures(line, sides.map { ($0.model, $0.then[line.place]) }, base)
+        guard comparedAt != nil else {
+            members["models"] = .object(then)
+            return .object(members)
+        }
+        let now = figures(line, sides.map { ($0.model, $0.now[line.place]) }, base)
+        members["models"] = .object(
+            then.reduce(into: [:]) { models, pair in
+                guard var figures = pair.value.object, let later = now[pair.key] else { return }
+                figures["changed"] = Self.changed(pair.value, later, ["revenue_minor", "conversions", "leads"])
+                models[pair.key] = .object(figures)
+            })
+        let later = sides.lazy.compactMap { $0.now[line.place] }.first
+        members["changed"] = later.map { Self.changed(spent(line), spent($0), ["spend_minor"]) } ?? .object([:])
+        return .object(members)
+    }
+
+    /// What each model says of one place, by the model's name.
+    private func figures(
+        _ line: CampaignLine, _ models: [(CreditModel, CampaignLine?)], _ base: CreditModel
+    ) -> [String: JSONValue] {
+        let basis = question.basis
         let standard = models.first { $0.0 == base }?.1?.revenueMinor(basis) ?? 0
         var members: [String: JSONValue] = [:]
         for (model, found) in models {
-            let one = found ?? CampaignLine(key: line.key, currency: line.currency)
+            var one = found ?? CampaignLine(key: line.key, currency: line.currency)
+            if found == nil { (one.isSpendKnown, one.areTouchesKnown) = (line.isSpendKnown, line.areTouchesKnown) }
             let revenue = one.revenueMinor(basis)
             let (difference, isTooFar) = revenue.subtractingReportingOverflow(standard)
             members[model.rawValue] = [
                 "revenue_minor": .integer(revenue), "difference_minor": .whole(isTooFar ? nil : difference),
-                "conversions": .millionths(one.salesMillionths), "leads": .millionths(one.leadsMillionths),
+                "conversions": .millionths(one.salesMillionths),
+                "leads": .millionths(one.areTouchesKnown ? one.leadsMillionths : nil),
                 "per_conversion_minor": .whole(Ratio.of(revenue, by: one.salesMillionths, scale: 1_000_000)),
                 "cpa_minor": .whole(one.costPerConversionMinor), "roas": .millionths(one.returnOnSpend(basis)),
             ]
         }
-        return [
-            "key": .string(line.key), "currency": .string(line.currency.code), "spend_minor": .integer(line.spendMinor),
-            "models": .object(members),
-        ]
+        return members
     }
 
     /// One row a key and currency, money as decimals of the currency, what has no value empty.
@@ -97,21 +150,36 @@ extension CampaignReport {
         let basis = question.basis
         var text =
             "\(question.dimension.rawValue),currency,spend,impressions,clicks,clicks_from,visits,installs,leads,sales,"
-            + "conversions,revenue,booked,recognised,returned,ctr,cvr,cpc,cpi,cpl,cpa,roas\r\n"
-        for line in models.first?.lines ?? [] {
+            + "conversions,revenue,booked,recognised,returned,ctr,cvr,cpc,cpi,cpl,cpa,roas"
+        let now = models.first?.linesNow ?? []
+        if comparedAt != nil {
+            text += ",spend_now,leads_now,sales_now,conversions_now,revenue_now,booked_now,recognised_now,returned_now"
+        }
+        text += "\r\n"
+        for (index, line) in (models.first?.lines ?? []).enumerated() {
             func money(_ minor: Int64?) -> String {
                 minor.map { Money(minorUnits: $0, currency: line.currency).decimal } ?? ""
             }
             func decimal(_ value: Int64?) -> String { value.map { Millionths(value: $0).decimal } ?? "" }
-            let cells = [
-                CSVCell.text(line.key), line.currency.code, money(line.spendMinor),
-                line.impressions.map { String($0) } ?? "", String(line.clicks), line.clicksFrom, String(line.visits),
-                String(line.installs), decimal(line.leadsMillionths), String(line.sales), decimal(line.salesMillionths),
+            func touches(_ line: CampaignLine, _ text: String) -> String { line.areTouchesKnown ? text : "" }
+            var cells = [
+                CSVCell.text(line.key), line.currency.code, money(line.knownSpendMinor),
+                line.impressions.map { String($0) } ?? "", line.clicks.map { String($0) } ?? "", line.clicksFrom ?? "",
+                touches(line, String(line.visits)), touches(line, String(line.installs)),
+                touches(line, decimal(line.leadsMillionths)), String(line.sales), decimal(line.salesMillionths),
                 money(line.revenueMinor(basis)), money(line.bookedMinor), money(line.recognisedMinor),
                 money(line.returnedMinor), decimal(line.clickRate), decimal(line.conversionRate),
                 money(line.costPerClickMinor), money(line.costPerInstallMinor), money(line.costPerLeadMinor),
                 money(line.costPerConversionMinor), decimal(line.returnOnSpend(basis)),
             ]
+            if comparedAt != nil, now.indices.contains(index) {
+                let one = now[index]
+                cells += [
+                    money(one.knownSpendMinor), touches(one, decimal(one.leadsMillionths)), String(one.sales),
+                    decimal(one.salesMillionths), money(one.revenueMinor(basis)), money(one.bookedMinor),
+                    money(one.recognisedMinor), money(one.returnedMinor),
+                ]
+            }
             text += cells.joined(separator: ",") + "\r\n"
         }
         return text
@@ -119,12 +187,20 @@ extension CampaignReport {
 }
 
 extension CampaignLine {
+    /// The members of `json` that a report of an earlier moment compares with those of now.
+    static let amounts = [
+        "spend_minor", "impressions", "clicks", "visits", "installs", "leads", "sales", "conversions", "revenue_minor",
+        "gross_minor", "returned_minor", "booked_minor", "recognised_minor",
+    ]
+
     package func json(_ basis: RevenueBasis) -> JSONValue {
-        [
-            "key": .string(key), "currency": .string(currency.code), "spend_minor": .integer(spendMinor),
-            "impressions": .whole(impressions), "clicks": .integer(clicks), "clicks_from": .string(clicksFrom),
-            "logged_clicks": .integer(loggedClicks), "visits": .integer(visits), "installs": .integer(installs),
-            "leads": .millionths(leadsMillionths), "sales": .integer(Int64(sales)),
+        func touches(_ count: Int64) -> JSONValue { .whole(areTouchesKnown ? count : nil) }
+        var members: [String: JSONValue] = [
+            "key": .string(key), "currency": .string(currency.code), "spend_minor": .whole(knownSpendMinor),
+            "impressions": .whole(impressions), "clicks": .whole(clicks),
+            "clicks_from": clicksFrom.map { .string($0) } ?? .null, "logged_clicks": touches(loggedClicks),
+            "visits": touches(visits), "installs": touches(installs),
+            "leads": .millionths(areTouchesKnown ? leadsMillionths : nil), "sales": .integer(Int64(sales)),
             "conversions": .millionths(salesMillionths), "revenue_minor": .integer(revenueMinor(basis)),
             "gross_minor": .whole(grossMinor), "returned_minor": .integer(returnedMinor),
             "booked_minor": .integer(bookedMinor), "recognised_minor": .integer(recognisedMinor),
@@ -134,6 +210,8 @@ extension CampaignLine {
             "cpi_minor": .whole(costPerInstallMinor), "cpl_minor": .whole(costPerLeadMinor),
             "cpa_minor": .whole(costPerConversionMinor), "roas": .millionths(returnOnSpend(basis)),
         ]
+        if isEstimated { members["conversions_estimated"] = .bool(true) }
+        return .object(members)
     }
 }
 

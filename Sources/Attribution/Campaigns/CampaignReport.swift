@@ -27,6 +27,9 @@ package struct CampaignQuestion: Sendable, Hashable {
     package var days: Int?
     /// nil: the calendar that all accounts with spend share, else UTC.
     package var timezone: String?
+    /// The report as it stood then: only what was stored by this moment counts, and what was taken back since still
+    /// counts. `days` are those before it. nil: now.
+    package var asOf: Timestamp?
 
     package static let daysMax = 1100
 
@@ -53,6 +56,13 @@ package struct CampaignLine: Sendable, Equatable {
     package var bookedMinor: Int64 = 0
     package var recognisedMinor: Int64 = 0
     package var returnedMinor: Int64 = 0
+    /// False where no spend can have the key, and for moments whose spend nobody knows any more. Then neither spend nor
+    /// what networks count says anything.
+    package var isSpendKnown = true
+    /// False where touches and leads cannot have the key.
+    package var areTouchesKnown = true
+    /// Shares of conversions were worked out from money in part: those of sales that an earlier release took back.
+    package var isEstimated = false
 
     package init(key: String, currency: Currency) { (self.key, self.currency) = (key, currency) }
 
@@ -74,6 +84,9 @@ package struct CampaignLine: Sendable, Equatable {
         try Figures.add(other.bookedMinor, to: &bookedMinor)
         try Figures.add(other.recognisedMinor, to: &recognisedMinor)
         try Figures.add(other.returnedMinor, to: &returnedMinor)
+        isSpendKnown = isSpendKnown && other.isSpendKnown
+        areTouchesKnown = areTouchesKnown && other.areTouchesKnown
+        isEstimated = isEstimated || other.isEstimated
     }
 
     /// What was sold before anything came back; nil when 64 bits do not hold it.
@@ -87,24 +100,41 @@ package struct CampaignLine: Sendable, Equatable {
 /// nearest, ratios are millionths.
 extension CampaignLine {
     /// What the network says, else what the log knows.
-    package var impressions: Int64? { networkImpressions ?? (loggedImpressions > 0 ? loggedImpressions : nil) }
+    package var impressions: Int64? {
+        isSpendKnown ? networkImpressions ?? (loggedImpressions > 0 ? loggedImpressions : nil) : nil
+    }
 
     /// What the network says; else clicks of the log; else visits, which follow a click.
-    package var clicks: Int64 { networkClicks ?? (loggedClicks > 0 ? loggedClicks : visits) }
+    package var clicks: Int64? {
+        isSpendKnown ? networkClicks ?? (loggedClicks > 0 ? loggedClicks : visits) : nil
+    }
 
-    package var clicksFrom: String { networkClicks != nil ? "network" : loggedClicks > 0 ? "log" : "visits" }
+    package var clicksFrom: String? {
+        guard isSpendKnown else { return nil }
+        return networkClicks != nil ? "network" : loggedClicks > 0 ? "log" : "visits"
+    }
 
     package func revenueMinor(_ basis: RevenueBasis) -> Int64 { basis == .booked ? bookedMinor : recognisedMinor }
 
-    package var clickRate: Int64? { impressions.flatMap { Ratio.of(clicks, by: $0, scale: 1_000_000) } }
-    package var conversionRate: Int64? { Ratio.of(salesMillionths, by: clicks) }
-    package var costPerClickMinor: Int64? { Ratio.of(spendMinor, by: clicks) }
-    package var costPerInstallMinor: Int64? { Ratio.of(spendMinor, by: installs) }
-    package var costPerLeadMinor: Int64? { Ratio.of(spendMinor, by: leadsMillionths, scale: 1_000_000) }
-    package var costPerConversionMinor: Int64? { Ratio.of(spendMinor, by: salesMillionths, scale: 1_000_000) }
+    /// Spend where it is known.
+    package var knownSpendMinor: Int64? { isSpendKnown ? spendMinor : nil }
+
+    package var clickRate: Int64? {
+        guard let clicks, let impressions else { return nil }
+        return Ratio.of(clicks, by: impressions, scale: 1_000_000)
+    }
+    package var conversionRate: Int64? { clicks.flatMap { Ratio.of(salesMillionths, by: $0) } }
+    package var costPerClickMinor: Int64? { clicks.flatMap { cost(of: $0, scale: 1) } }
+    package var costPerInstallMinor: Int64? { cost(of: installs, scale: 1) }
+    package var costPerLeadMinor: Int64? { cost(of: leadsMillionths, scale: 1_000_000) }
+    package var costPerConversionMinor: Int64? { cost(of: salesMillionths, scale: 1_000_000) }
+
+    private func cost(of count: Int64, scale: Int64) -> Int64? {
+        knownSpendMinor.flatMap { Ratio.of($0, by: count, scale: scale) }
+    }
 
     package func returnOnSpend(_ basis: RevenueBasis) -> Int64? {
-        Ratio.of(revenueMinor(basis), by: spendMinor, scale: 1_000_000)
+        knownSpendMinor.flatMap { Ratio.of(revenueMinor(basis), by: $0, scale: 1_000_000) }
     }
 }
 
@@ -136,6 +166,43 @@ package struct ModelLines: Sendable, Equatable {
     package var lines: [CampaignLine]
     /// Sums over all lines, one a currency.
     package var totals: [CampaignLine]
+    /// What the same lines and totals say now, in their order; empty unless an earlier moment was asked for.
+    package var linesNow: [CampaignLine] = []
+    package var totalsNow: [CampaignLine] = []
+    /// What its lines know, those that it has not among them.
+    package var isSpendKnown = true
+    package var areTouchesKnown = true
+}
+
+extension ModelLines {
+    /// These lines beside those of now; each has a line of nothing for what only the other has.
+    func beside(_ now: ModelLines) -> ModelLines {
+        var both = self
+        (both.lines, both.linesNow) = paired(lines, now.lines, now)
+        (both.totals, both.totalsNow) = paired(totals, now.totals, now)
+        return both
+    }
+
+    private func paired(
+        _ then: [CampaignLine], _ now: [CampaignLine], _ other: ModelLines
+    ) -> (then: [CampaignLine], now: [CampaignLine]) {
+        let later = Dictionary(now.map { ($0.place, $0) }, uniquingKeysWith: { $1 })
+        let known = Set(then.map(\.place))
+        let lines = then + now.filter { !known.contains($0.place) }.map { nothing($0) }
+        return (lines, lines.map { later[$0.place] ?? other.nothing($0) })
+    }
+
+    /// A line as it is here where nothing was spent, brought or earned.
+    private func nothing(_ line: CampaignLine) -> CampaignLine {
+        var empty = CampaignLine(key: line.key, currency: line.currency)
+        (empty.isSpendKnown, empty.areTouchesKnown) = (isSpendKnown, areTouchesKnown)
+        return empty
+    }
+}
+
+extension CampaignLine {
+    /// Tells lines of one report apart.
+    var place: String { key + "\u{0}" + currency.code }
 }
 
 /// The answer of a campaign report.
@@ -150,6 +217,10 @@ package struct CampaignReport: Sendable {
     /// Accounts keep days by different calendars, and the report by UTC.
     package var isTimezoneMixed: Bool
     package var asOf: Timestamp
+    /// When the figures of now were taken that those of an earlier moment stand beside; nil unless one was asked for.
+    package var comparedAt: Timestamp?
+    /// Before this moment spend is not known as it stood; nil when every moment's is, or none was asked for.
+    package var spendKnownSince: Timestamp?
 
     /// Lines of one model in an answer; totals are of all.
     package static let linesMax = 1000

@@ -9,7 +9,7 @@ package struct CampaignReports: Sendable {
     package let attribution: AttributionService
     package let spend: SpendStore
     let touches: CampaignTouches
-    let clock: any WallClock
+    package let clock: any WallClock
     let registry: MetricRegistry
 
     package init(
@@ -26,19 +26,46 @@ package struct CampaignReports: Sendable {
         let began = ContinuousClock.now
         defer { registry.histogram(.attributionReportDuration).observe(ContinuousClock.now - began) }
         let range = try await range(org: org, question)
-        let (book, sums) = try await (book(org: org, question.dimension), sums(org: org, question, range))
-        let networks = try Self.networks(sums, book)
+        let sums = try await sums(org: org, question, range)
+        let now = try await view(org: org, question, range, sums, networksFrom: sums)
+        var report = CampaignReport(
+            question: question, models: now.models, unmatched: now.unmatched, from: range.from, to: range.to,
+            timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
+        guard let asOf = question.asOf else { return report }
+        let earlier = try await self.sums(org: org, question, range, asOf: asOf)
+        // Where nobody knows what was spent, campaigns keep the networks that they have now.
+        let then = try await view(org: org, question, range, earlier, networksFrom: earlier ?? sums, asOf: asOf)
+        (report.comparedAt, report.asOf) = (report.asOf, asOf)
+        report.spendKnownSince = try await spend.knownSince(org: org)
+        report.models = zip(then.models, now.models).map { $0.beside($1) }
+        report.unmatched = then.unmatched
+        return report
+    }
+
+    private struct View {
+        let models: [ModelLines]
+        let unmatched: [UnmatchedSpend]
+    }
+
+    /// The figures as they were at `asOf`, or as they are.
+    /// - Parameter sums: nil when nobody knows what was spent.
+    private func view(
+        org: String, _ question: CampaignQuestion, _ range: Range, _ sums: [SpendSum]?,
+        networksFrom networkSums: [SpendSum], asOf: Timestamp? = nil
+    ) async throws -> View {
+        let book = try await book(org: org, question.dimension, asOf: asOf)
+        let networks = try Self.networks(networkSums, book)
         let counts = try await touches.counts(
-            org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, networks.book)
+            org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, networks.book,
+            asOf: asOf)
         var credits = CreditQuestion(
             models: question.models, dimension: question.dimension, from: range.from, to: range.to)
-        (credits.zone, credits.networks) = (range.zone, networks.names)
+        (credits.zone, credits.networks, credits.asOf) = (range.zone, networks.names, asOf)
         let lines = try await attribution.report(org: org, credits)
         let pieces = try Pieces(question.dimension, sums, networks.book, counts, lines)
-        return CampaignReport(
-            question: question, models: try question.models.map { try pieces.lines($0, question.basis) },
-            unmatched: try Self.unmatched(sums, book), from: range.from, to: range.to, timezone: range.timezone,
-            isTimezoneMixed: range.isMixed, asOf: clock.now)
+        return View(
+            models: try question.models.map { try pieces.lines($0, question.basis) },
+            unmatched: try Self.unmatched(sums ?? [], book))
     }
 
     /// Campaigns that were seen in events or credited, by name, at most `limit`: the rows of a template.
@@ -77,7 +104,7 @@ package struct CampaignReports: Sendable {
         guard let zone = ZoneClock(timezone) else { throw SpendError.unknownTimeZone }
         var range = Range(timezone: timezone, isMixed: isMixed, zone: zone)
         if let days = question.days {
-            let today = Int(zone.key(.day, at: clock.now.microseconds))
+            let today = Int(zone.key(.day, at: (question.asOf ?? clock.now).microseconds))
             range.from = zone.start(ofDay: CivilDate(daysSince1970: today - days + 1))
             range.to = zone.start(ofDay: CivilDate(daysSince1970: today + 1))
         } else {
@@ -95,24 +122,43 @@ package struct CampaignReports: Sendable {
 
     /// Days whose first moment lies in the range.
     func sums(org: String, _ question: CampaignQuestion, _ range: Range) async throws -> [SpendSum] {
+        let days = Self.days(range)
+        return try await spend.sums(
+            org: org, from: days.from, to: days.to, byDay: question.dimension.bucket != nil)
+    }
+
+    /// The same as they stood at a moment; nil when nobody knows.
+    private func sums(
+        org: String, _ question: CampaignQuestion, _ range: Range, asOf: Timestamp
+    ) async throws -> [SpendSum]? {
+        let days = Self.days(range)
+        return try await spend.sums(
+            org: org, from: days.from, to: days.to, byDay: question.dimension.bucket != nil, asOf: asOf)
+    }
+
+    private static func days(_ range: Range) -> (from: Int, to: Int) {
         func first(_ moment: Timestamp?, none: Int32) -> Int {
             guard let moment else { return Int(none) }
             let day = Int(range.zone.key(.day, at: moment.microseconds))
             return range.zone.start(ofDay: CivilDate(daysSince1970: day)) < moment ? day + 1 : day
         }
-        return try await spend.sums(
-            org: org, from: first(range.from, none: .min), to: first(range.to, none: .max),
-            byDay: question.dimension == .day)
+        return (first(range.from, none: .min), first(range.to, none: .max))
     }
 
     // MARK: campaigns
 
-    func book(org: String, _ dimension: CreditQuestion.Dimension) async throws -> CampaignBook {
-        let sightings = try await touches.sightings(org: org, dimension)
+    func book(
+        org: String, _ dimension: CreditQuestion.Dimension, asOf: Timestamp? = nil
+    ) async throws -> CampaignBook {
+        let sightings = try await touches.sightings(org: org, dimension, asOf: asOf)
+        let until = asOf ?? Timestamp(microseconds: .max)
         let credited = try await attribution.database.read("attribution.knownCampaigns") { transaction in
             try transaction.all(
                 CreditedCampaign.self,
-                "SELECT campaign, source, medium, channel FROM attribution_campaigns WHERE org = \(org)")
+                """
+                SELECT campaign, source, medium, channel FROM attribution_campaigns
+                WHERE org = \(org) AND created_at <= \(until)
+                """)
         }
         return CampaignBook(sightings, dimension, credited: credited)
     }

@@ -34,10 +34,11 @@ struct CampaignTouches: Sendable {
         ["campaign.name", "campaign.id", "campaign.source", "click_id"].map { .exists(ColumnName($0)) })
 
     /// Every campaign that ever was in an event, those with most events first.
-    func sightings(org: String, _ dimension: CreditQuestion.Dimension) async throws(QueryError) -> [CampaignBook
-        .Sighting]
-    {
+    func sightings(
+        org: String, _ dimension: CreditQuestion.Dimension, asOf: Timestamp? = nil
+    ) async throws(QueryError) -> [CampaignBook.Sighting] {
         var query = EventQuery()
+        query.receivedUntil = asOf
         query.filter = .or([.exists(Self.name), .exists(Self.id)])
         query.groupBy = [Self.name, Self.id]
         let column = Self.column(of: dimension)
@@ -53,14 +54,16 @@ struct CampaignTouches: Sendable {
     /// Clicks, impressions, installs and visits by key.
     func counts(
         org: String, _ dimension: CreditQuestion.Dimension, from: Timestamp?, to: Timestamp?, timezone: String,
-        _ book: CampaignBook
+        _ book: CampaignBook, asOf: Timestamp? = nil
     ) async throws(QueryError) -> [String: TouchCounts] {
+        if dimension.isOfSalesOnly { return [:] }
         var query = EventQuery()
+        query.receivedUntil = asOf
         (query.from, query.to, query.timezone, query.limit) = (from, to, timezone, Self.rowsMax)
         switch dimension {
         case .campaign, .network: query.groupBy = [Self.name, Self.id]
-        case .day: query.bucket = .day
-        case .source, .medium, .channel: query.groupBy = Self.column(of: dimension).map { [$0] } ?? []
+        case .day, .week, .month: query.bucket = dimension.bucket
+        case .source, .medium, .channel, .buyer: query.groupBy = Self.column(of: dimension).map { [$0] } ?? []
         }
         var visits = query
         query.groupBy.append(Self.type)
@@ -90,13 +93,13 @@ struct CampaignTouches: Sendable {
         switch dimension {
         case .campaign: row[0].text ?? row[1].text ?? Credit.none
         case .network: (row[0].text ?? row[1].text).flatMap { book.value(of: $0, .network) } ?? Credit.none
-        case .source, .medium, .channel, .day: row[0].text ?? Credit.none
+        case .source, .medium, .channel, .day, .week, .month, .buyer: row[0].text ?? Credit.none
         }
     }
 
     private static func column(of dimension: CreditQuestion.Dimension) -> ColumnName? {
         switch dimension {
-        case .campaign, .day: nil
+        case .campaign, .day, .week, .month, .buyer: nil
         case .channel: .channel
         case .source, .medium, .network: ColumnName("campaign.\(dimension.rawValue)")
         }

@@ -36,7 +36,7 @@ package struct CohortQuestion: Sendable, Hashable {
 
     package var on = Entry.leads
     package var period = Period.week
-    /// Every dimension but the day, which is what periods are for.
+    /// One of `dimensions`: periods are the stretches of time, and leads have no buyer.
     package var dimension = CreditQuestion.Dimension.campaign
     /// Whose touch says where a member came from; one of `models`, which leave every member whole.
     package var model = CreditModel.last

@@ -6,7 +6,20 @@ package import Events
 package struct CreditQuestion: Sendable {
     /// What revenue is added up by.
     package enum Dimension: String, Sendable, CaseIterable {
-        case campaign, source, medium, channel, network, day
+        case campaign, source, medium, channel, network, day, week, month, buyer
+
+        /// The stretch of time that is a key, if one is.
+        var bucket: TimeBucket? {
+            switch self {
+            case .day: .day
+            case .week: .week
+            case .month: .month
+            case .campaign, .source, .medium, .channel, .network, .buyer: nil
+            }
+        }
+
+        /// Whether spend, touches and leads can have a key: only sales have a buyer.
+        var isOfSalesOnly: Bool { self == .buyer }
     }
 
     package var models: [CreditModel]
@@ -19,6 +32,8 @@ package struct CreditQuestion: Sendable {
     package var zone: ZoneClock?
     /// The network of a campaign; `Credit.none` for those that are not named.
     package var networks: [String: String] = [:]
+    /// Only what was stored by this moment counts, and what was taken back later still counts; nil: now.
+    package var asOf: Timestamp?
 
     package init(models: [CreditModel], dimension: Dimension, from: Timestamp? = nil, to: Timestamp? = nil) {
         (self.models, self.dimension, self.from, self.to) = (models, dimension, from, to)
@@ -28,7 +43,7 @@ package struct CreditQuestion: Sendable {
 /// One line of a report: what sales and leads of one key came to under one model.
 package struct CreditLine: Sendable, Equatable {
     package let model: CreditModel
-    /// The campaign, source, medium, channel, network, or day.
+    /// The campaign, source, medium, channel, network, buyer, or first day of a stretch of time.
     package let key: String
     /// nil for what has no currency: leads.
     package let currency: Currency?
@@ -43,6 +58,8 @@ package struct CreditLine: Sendable, Equatable {
     package var returnedMinor: Int64 = 0
     /// Shares of leads, in millionths of one.
     package var leadsMillionths: Int64 = 0
+    /// Some of the shares were worked out from money: those of sales that an earlier release took back.
+    package var isEstimated = false
 
     init(model: CreditModel, key: String, currency: Currency?) {
         (self.model, self.key, self.currency) = (model, key, currency)
@@ -57,9 +74,10 @@ extension AttributionService {
         var lines: [LineKey: CreditLine] = [:]
         // A sale counts once for each network, however many of its campaigns it touched.
         var counted = Set<[String]>()
+        let zone = question.zone ?? ZoneClock("UTC")
         for row in try await reportRows(org, question) {
             guard let model = CreditModel(rawValue: row.model) else { continue }
-            let label = Self.label(row, question)
+            let label = Self.label(row, question, zone)
             let key = LineKey(model: model, label: label, currency: row.currency)
             var line = lines[key] ?? CreditLine(model: model, key: label, currency: Currency(row.currency))
             switch row.kind {
@@ -67,6 +85,7 @@ extension AttributionService {
                 try Figures.add(row.share, to: &line.salesMillionths)
                 try Figures.add(row.amount, to: &line.revenueMinor)
                 try Figures.add(row.recognised, to: &line.recognisedMinor)
+                line.isEstimated = line.isEstimated || row.estimated > 0
                 if let unit = row.unit, !counted.insert([row.model, label, row.currency, unit.hex]).inserted {
                     break
                 }
@@ -85,15 +104,15 @@ extension AttributionService {
         }
     }
 
-    private static func label(_ row: ReportRow, _ question: CreditQuestion) -> String {
+    private static func label(_ row: ReportRow, _ question: CreditQuestion, _ zone: ZoneClock?) -> String {
         switch question.dimension {
-        case .day:
+        case .day, .week, .month:
             // All time zones keep to quarters of an hour.
             let moment = row.quarter * quarterMicroseconds
-            let day = question.zone?.key(.day, at: moment) ?? moment / (96 * quarterMicroseconds)
+            let day = zone?.key(question.dimension.bucket ?? .day, at: moment) ?? moment / (96 * quarterMicroseconds)
             return CivilDate(daysSince1970: Int(day)).description
         case .network: return question.networks[row.label] ?? Credit.none
-        case .campaign, .source, .medium, .channel: return row.label
+        case .campaign, .source, .medium, .channel, .buyer: return row.label
         }
     }
 
@@ -103,36 +122,53 @@ extension AttributionService {
         let from = question.from ?? Timestamp(microseconds: 0)
         let to = question.to ?? Timestamp(microseconds: .max)
         let models = question.models.map(\.rawValue)
+        let asOf = question.asOf ?? Timestamp(microseconds: .max)
         let dimension = question.dimension.rawValue
         return try await database.read("attribution.report", limit: .report) { transaction in
             try transaction.all(
                 ReportRow.self,
                 """
                 WITH facts AS (
-                    SELECT 'sale' AS kind, model, leg AS id, campaign, source, medium, channel, currency, amount_minor,
-                        share_ppm, sold_at AS moment
-                    FROM attribution_credits
-                    WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
+                    SELECT 'sale' AS kind, model, known.leg AS id, campaign, source, medium, channel, currency,
+                        amount_minor, share_ppm, sold_at AS moment,
+                        CASE WHEN done.leg IS NULL THEN 0 ELSE amount_minor END AS recognised_minor, 0 AS is_estimated
+                    FROM attribution_credits AS known LEFT JOIN attribution_recognised AS done
+                        ON done.org = \(org) AND done.leg = known.leg AND done.created_at <= \(asOf)
+                    WHERE known.org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from)
+                        AND sold_at < \(to) AND known.created_at <= \(asOf)
                     UNION ALL
-                    SELECT 'return', model, leg, campaign, source, medium, channel, currency, amount_minor, 0, sold_at
+                    SELECT 'sale', model, leg, campaign, source, medium, channel, currency, amount_minor, share_ppm,
+                        sold_at, CASE WHEN recognised_at <= \(asOf) THEN amount_minor ELSE 0 END, is_estimated
                     FROM attribution_returns
                     WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
+                        AND credited_at <= \(asOf) AND returned_at > \(asOf)
                     UNION ALL
-                    SELECT 'lead', model, lead, campaign, source, medium, channel, '', 0, share_ppm, lead_at
+                    SELECT 'return', model, leg, campaign, source, medium, channel, currency, amount_minor, 0, sold_at,
+                        0, 0
+                    FROM attribution_returns
+                    WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
+                        AND returned_at <= \(asOf)
+                    UNION ALL
+                    SELECT 'lead', model, lead, campaign, source, medium, channel, '', 0, share_ppm, lead_at, 0, 0
                     FROM attribution_leads
                     WHERE org = \(org) AND model IN (\(list: models)) AND lead_at >= \(from) AND lead_at < \(to)
+                        AND created_at <= \(asOf)
+                ), labelled AS (
+                    SELECT kind, model, currency, id, amount_minor, share_ppm, recognised_minor, is_estimated,
+                        CASE \(dimension) WHEN 'campaign' THEN campaign WHEN 'network' THEN campaign
+                            WHEN 'source' THEN source WHEN 'medium' THEN medium WHEN 'channel' THEN channel
+                            WHEN 'buyer' THEN COALESCE(
+                                (SELECT buyer FROM legs WHERE legs.org = \(org) AND legs.id = facts.id), '(none)')
+                            ELSE '' END AS label,
+                        CASE WHEN \(dimension) IN ('day', 'week', 'month') THEN moment / 900000000 ELSE 0 END
+                            AS quarter,
+                        CASE WHEN \(dimension) = 'network' THEN id ELSE NULL END AS unit
+                    FROM facts
                 )
-                SELECT kind, model, currency,
-                    CASE \(dimension) WHEN 'campaign' THEN campaign WHEN 'network' THEN campaign
-                        WHEN 'source' THEN source WHEN 'medium' THEN medium WHEN 'channel' THEN channel ELSE '' END
-                        AS label,
-                    CASE WHEN \(dimension) = 'day' THEN moment / 900000000 ELSE 0 END AS quarter,
-                    CASE WHEN \(dimension) = 'network' THEN id ELSE NULL END AS unit,
-                    COUNT(DISTINCT id) AS units, SUM(amount_minor) AS amount, SUM(share_ppm) AS share,
-                    SUM(CASE WHEN done.leg IS NULL THEN 0 ELSE amount_minor END) AS recognised
-                FROM facts LEFT JOIN attribution_recognised AS done
-                    ON done.org = \(org) AND done.leg = facts.id AND kind = 'sale'
-                GROUP BY kind, model, currency, label, quarter, unit
+                SELECT kind, model, currency, label, quarter, unit, COUNT(DISTINCT id) AS units,
+                    SUM(amount_minor) AS amount, SUM(share_ppm) AS share, SUM(recognised_minor) AS recognised,
+                    SUM(is_estimated) AS estimated
+                FROM labelled GROUP BY kind, model, currency, label, quarter, unit
                 """)
         }
     }
@@ -155,6 +191,7 @@ private struct ReportRow: RowDecodable {
     let amount: Int64
     let share: Int64
     let recognised: Int64
+    let estimated: Int64
 
     init(row: Row) throws {
         kind = try row.get("kind")
@@ -167,5 +204,6 @@ private struct ReportRow: RowDecodable {
         amount = try row.get("amount")
         share = try row.get("share")
         recognised = try row.get("recognised")
+        estimated = try row.get("estimated")
     }
 }

@@ -25,7 +25,7 @@ package struct SpendCampaign: Hashable, Sendable {
     package init(id: String, name: String) { (self.id, self.name) = (id, name) }
 }
 
-/// Spend as it was imported: the newest row of each key.
+/// Spend as it was imported: the newest row of each key, and aside what it replaced, for reports of an earlier moment.
 ///
 /// An import is written a chunk at a time, so that a million rows keep nobody else from writing, and becomes visible
 /// at once with the one row that names the newest import. What fails on the way is never seen and removed by the next
@@ -33,7 +33,7 @@ package struct SpendCampaign: Hashable, Sendable {
 /// lost its lease writes no more.
 package struct SpendStore: Sendable {
     let database: Database
-    private let clock: any WallClock
+    let clock: any WallClock
     private let registry: MetricRegistry
     private let revision: ReportRevision
 
@@ -90,7 +90,7 @@ package struct SpendStore: Sendable {
             }
             let changed = receipt.inserted + receipt.replaced > 0
             try await commit(org, claim, file: file, timezone: timezone, changed: changed)
-            if receipt.replaced > 0 { try await removeReplaced(org, head: claim.number) }
+            if receipt.replaced > 0 { try await moveReplaced(org, head: claim.number) }
             if changed { count(file, receipt) }
         } catch {
             try? await release(org, claim.number)
@@ -173,6 +173,13 @@ package struct SpendStore: Sendable {
                     SET timezone = CASE WHEN \(keeps) = 1 THEN spend_accounts.timezone ELSE excluded.timezone END
                     """)
             }
+            if changed {
+                try transaction.run(
+                    """
+                    INSERT INTO spend_imports (org, import_number, created_at)
+                    VALUES (\(org), \(number), \(transaction.now))
+                    """)
+            }
             try transaction.run(
                 """
                 UPDATE spend_heads SET head = \(head), newest = \(head), running = 0, lease_until = 0
@@ -188,7 +195,7 @@ package struct SpendStore: Sendable {
         }
     }
 
-    // MARK: what failed and what was replaced
+    // MARK: what failed
 
     /// Takes back what imports after `head` left, a day at a time.
     private func clean(_ org: String, _ number: Int64, head: Int64) async throws {
@@ -209,24 +216,6 @@ package struct SpendStore: Sendable {
                 try Self.hold(org, number, in: transaction)
                 try transaction.run(
                     "DELETE FROM spend_rows WHERE org = \(org) AND day = \(day) AND from_import > \(head)")
-            }
-        }
-    }
-
-    /// Rows that nobody sees any more.
-    private func removeReplaced(_ org: String, head: Int64) async throws {
-        let days = try await database.read("spend.replacedDays", limit: .report) { transaction in
-            try transaction.values(
-                Int64.self,
-                """
-                SELECT DISTINCT day FROM spend_rows
-                WHERE org = \(org) AND until_import <= \(head) AND until_import < 9223372036854775807
-                """)
-        }
-        for day in days {
-            try await database.write("spend.removeReplaced") { transaction in
-                try transaction.run(
-                    "DELETE FROM spend_rows WHERE org = \(org) AND day = \(day) AND until_import <= \(head)")
             }
         }
     }

@@ -18,13 +18,17 @@ package struct EventQuery: Hashable, Sendable {
     package var bots = BotChoice.exclude
     /// Which rows count, if other than `bots` says.
     package var outcomes: Set<EventOutcome>?
+    /// Only what had come in by this moment, whenever it happened; nil for no bound. No part of the query's text.
+    package var receivedUntil: Timestamp?
     package var order: [QueryOrder] = []
     package var limit = 1000
 
     package init() {}
 
     package func rowFilter(org: String) -> RowFilter {
-        RowFilter(filter, org: org, apps: apps, from: from, to: to, bots: bots, outcomes: outcomes)
+        var known = RowFilter(filter, org: org, apps: apps, from: from, to: to, bots: bots, outcomes: outcomes)
+        known.receivedUntil = receivedUntil?.microseconds ?? .max
+        return known
     }
 }
 

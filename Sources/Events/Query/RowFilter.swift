@@ -16,6 +16,8 @@ package struct RowFilter: Sendable {
     let outcomes: UInt8
     /// Quarantined rows that count as nothing, because they were replayed.
     var replayed = ReplayedRows.none
+    /// Microseconds since 1970: requests that came in later are left out.
+    package var receivedUntil = Int64.max
     let test: RowTestTree?
     let tests: [ColumnTest]
 

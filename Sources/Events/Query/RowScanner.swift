@@ -26,12 +26,12 @@ package final class RowScanner {
         return mask.selection
     }
 
-    /// Takes out the requests of others. False when nothing is left.
+    /// Takes out the requests of others, and those that came in too late. False when nothing is left.
     private func confine(_ mask: inout RowMask, _ block: any ColumnBlock) -> Bool {
         var reach = 0
         var isWhole = true
         for request in block.requests.sorted(by: { $0.firstRow < $1.firstRow }) {
-            guard filter.mayRead(org: request.org, app: request.app) else {
+            guard filter.mayRead(org: request.org, app: request.app), request.receivedAt <= filter.receivedUntil else {
                 isWhole = false
                 continue
             }

@@ -42,6 +42,15 @@ package struct ZoneClock: Sendable {
         second * offsetBits + offset + offsetBits / 2
     }
 
+    /// The first day of the week or the month that a day is in, both as days since 1970; of shorter buckets the day.
+    package static func start(of bucket: TimeBucket, holding day: Int) -> Int {
+        switch bucket {
+        case .minute, .hour, .day: day
+        case .week: Int(monday(Int64(day)))
+        case .month: Int(first(Int64(day)))
+        }
+    }
+
     /// 1970-01-01 was a Thursday.
     private static func monday(_ day: Int64) -> Int64 { (day + 3).quotientRoundingDown(7) * 7 - 3 }
 

@@ -11,14 +11,13 @@ package struct AttributionRoutes: Sendable {
     package init(access: Access, reports: CampaignReports) { (self.access, self.reports) = (access, reports) }
 
     static let models = CreditModel.allCases.map(\.rawValue).joined(separator: ", ")
-    /// What the question does not know yet: asked for in vain, it would be answered as if it were not there.
-    private static let unsupported = ["as_of"]
     private static let dimensions = CreditQuestion.Dimension.allCases.map(\.rawValue).joined(separator: ", ")
     private static let range = [
         "group_by": "\(dimensions).", "basis": "booked (default) or recognised.",
         "from": "Sales, leads and spend at or after this date or RFC 3339 time.",
         "to": "Those before this date or RFC 3339 time.", "days": "Today and the days before it, in place of both.",
         "timezone": "Whose days are meant; unless told, that of the accounts.",
+        "as_of": "The report as it stood at this RFC 3339 time; `changed` names the figures that are others now.",
     ]
 
     package func register(in book: RouteBook) {
@@ -34,7 +33,9 @@ package struct AttributionRoutes: Sendable {
                 throw Problem.badQuery(name: "compare", detail: "is not supported; ask /v1/attribution/models/compare.")
             }
             let isCSV = try Self.isCSV(request)
-            let question = try Self.question([try Self.model("model", request)]) { RequestInput.text($0, request) }
+            let question = try Self.question([try Self.model("model", request)], now: reports.clock.now) {
+                RequestInput.text($0, request)
+            }
             let report = try await SpendRoutes.mapped {
                 try await reports.report(org: principal.org, question)
             }
@@ -49,7 +50,9 @@ package struct AttributionRoutes: Sendable {
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
             let base = try Self.model("compare_to", request)
-            let question = try Self.question(CreditModel.allCases) { RequestInput.text($0, request) }
+            let question = try Self.question(CreditModel.allCases, now: reports.clock.now) {
+                RequestInput.text($0, request)
+            }
             let report = try await SpendRoutes.mapped {
                 try await reports.report(org: principal.org, question)
             }
@@ -78,9 +81,8 @@ package struct AttributionRoutes: Sendable {
 
     /// - Parameter value: a query parameter by name.
     static func question(
-        _ models: [CreditModel], _ value: (String) -> String?
+        _ models: [CreditModel], now: Timestamp, _ value: (String) -> String?
     ) throws(Problem) -> CampaignQuestion {
-        for name in unsupported where value(name) != nil { throw .badQuery(name: name, detail: "is not supported.") }
         var question = CampaignQuestion(models: models)
         let name = value("group_by") ?? question.dimension.rawValue
         guard let dimension = CreditQuestion.Dimension(rawValue: name) else {
@@ -100,6 +102,13 @@ package struct AttributionRoutes: Sendable {
                     name: "days", detail: "must be from 1 to \(CampaignQuestion.daysMax), without from and to.")
             }
             question.days = days
+        }
+        if let text = value("as_of") {
+            guard let asOf = Timestamp(rfc3339: text) else {
+                throw .badQuery(name: "as_of", detail: "must be an RFC 3339 time, such as 2026-11-01T12:00:00Z.")
+            }
+            guard asOf <= now else { throw .badQuery(name: "as_of", detail: "must not lie in the future.") }
+            question.asOf = asOf
         }
         return question
     }

@@ -33,6 +33,8 @@ final class CampaignFeed: Sendable {
     /// Grows with every change that this process makes.
     var revision: UInt64 { reports.attribution.revision.value }
 
+    var now: Timestamp { reports.clock.now }
+
     func document(_ watch: Watch) async throws -> String {
         let (now, revision) = (ContinuousClock.now, revision)
         if let known = kept.withLock({ $0[watch] }), known.revision == revision, now - known.at < Self.freshFor {
@@ -68,7 +70,9 @@ struct CampaignSocket: Sendable {
         let values = Self.query(head.uri)
         let model = try AttributionRoutes.model("model", values["model"])
         let compares = values["compare"] == "1"
-        let question = try AttributionRoutes.question(compares ? CreditModel.allCases : [model]) { values[$0] }
+        let question = try AttributionRoutes.question(compares ? CreditModel.allCases : [model], now: feed.now) {
+            values[$0]
+        }
         return CampaignFeed.Watch(org: principal.org, question: question, base: compares ? model : nil)
     }
 

@@ -218,7 +218,7 @@ package struct GatewayServer: Service {
             pages: pages, keys: parts.keys, sessions: access.sessions,
             leads: parts.leads, site: parts.site, limiter: parts.runtime.limiter
         ).register(in: book)
-        registerSockets(access, parts.behaviour.tail, in: book)
+        registerSockets(access, parts.behaviour.tail, parts.clock, in: book)
         book.get("/schemas/event/1", RouteDescription("JSON Schema of one event.", tag: "events")) { _, _ in
             .json(EventSchema.version1)
         }
@@ -249,7 +249,9 @@ package struct GatewayServer: Service {
     }
 
     /// What a request to a socket path is told that did not become a socket: why not.
-    private static func registerSockets(_ access: Access, _ tail: TailFeed, in book: RouteBook) {
+    private static func registerSockets(
+        _ access: Access, _ tail: TailFeed, _ clock: any WallClock, in book: RouteBook
+    ) {
         let chat = RouteDescription(
             "The visitor's WebSocket.", tag: "sockets", success: 101, query: ["site": "A publishable key."])
         book.get("/v1/chat", chat) { request, _ -> Response in
@@ -269,7 +271,7 @@ package struct GatewayServer: Service {
             tag: "sockets", scope: .analyticsRead, success: 101)
         book.get(CampaignSocket.path, campaigns) { request, _ -> Response in
             _ = try access.require(.analyticsRead, request)
-            _ = try AttributionRoutes.question([]) { RequestInput.text($0, request) }
+            _ = try AttributionRoutes.question([], now: clock.now) { RequestInput.text($0, request) }
             throw Problem.upgradeRequired
         }
         TailSocket.describe(access, tail, in: book)

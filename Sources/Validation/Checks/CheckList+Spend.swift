@@ -20,6 +20,8 @@ extension CheckList {
                 try await importer.send("POST", "/v1/spend" + query, body: Array(text.utf8), contentType: "text/csv")
             }
         }
+        // By the server's clock: what the report said before the file came.
+        let before = try await context.call { try await org.read.get("/v1/attribution/report?days=2") }
         let first = try await send(file)
         findings.expect(
             first.status == 200 && first.json["inserted"]?.integer == 3 && first.json["unmatched_count"]?.integer == 1,
@@ -37,6 +39,29 @@ extension CheckList {
         }
         findings.expect(refused.status == 403, "a key without campaigns:write is answered \(refused.status)")
         try await reportAgrees(context, findings, org, price: price)
+        try await pastAgrees(context, findings, org, before.json["as_of"]?.string ?? "")
+    }
+
+    /// The report as it stood before the import has none of its spend, and says what there is now.
+    private static func pastAgrees(
+        _ context: CheckContext, _ findings: Findings, _ org: Organisation, _ moment: String
+    ) async throws {
+        let past = try await context.call {
+            try await org.read.get("/v1/attribution/report?days=2&model=linear&as_of=\(moment)")
+        }
+        let row = past.json["rows"]?.array?.first { $0["key"]?.string == campaign } ?? .null
+        findings.expect(
+            past.status == 200 && past.json["as_of"]?.string == moment && row["spend_minor"] == 0
+                && row["changed"]?["spend_minor"] == 8555,
+            "the report as of \(moment) is answered \(past.status) \(row.canonical.prefix(400))")
+        for wrong in ["yesterday", "2999-01-01T00:00:00Z"] {
+            let refused = try await context.call {
+                try await org.read.get("/v1/attribution/report?as_of=\(wrong)")
+            }
+            findings.expect(
+                refused.status == 400 && refused.code == "bad_query",
+                "as_of=\(wrong) is answered \(refused.status) \(refused.code)")
+        }
     }
 
     /// A visit from the campaign, then a lead that is sold; its price.
@@ -99,6 +124,10 @@ extension CheckList {
         findings.expect(
             sums.count == 8 && sums.values.allSatisfy { $0["revenue_minor"]?.integer == price },
             "the models' totals differ: \(JSONValue.object(sums).canonical.prefix(400))")
+        let buyers = try await context.call { try await org.read.get("/v1/attribution/report?days=2&group_by=buyer") }
+        findings.expect(
+            line(buyers, "alpha")["revenue_minor"]?.integer == price && line(buyers, "alpha")["roas"] == .null,
+            "the buyer's line is \(line(buyers, "alpha").canonical.prefix(300))")
         try await ledgerAgrees(context, findings, org, price: price)
     }
 }

@@ -97,19 +97,24 @@ struct SpendCommand: AsyncParsableCommand {
     struct Report: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print spend, revenue and ROAS as CSV.",
-            discussion: "Example: aurum spend report --model linear --by channel --days 30")
+            discussion: """
+                With --as-of the figures are those of that moment, and columns ending in _now say what they are today.
+                Example: aurum spend report --model linear --by channel --days 30
+                """)
 
         @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "Credit model.")
         var model = "last"
-        @Option(name: .long, help: "campaign, source, medium, channel, network or day.")
+        @Option(name: .long, help: "campaign, source, medium, channel, network, day, week, month or buyer.")
         var by = "campaign"
         @Option(name: .long, help: "Today and the days before it; everything unless told.")
         var days: Int?
+        @Option(name: .long, help: "The report as it stood at this RFC 3339 time, such as 2026-11-01T12:00:00Z.")
+        var asOf: String?
 
         func run() async throws {
             let query = ServerClient.query([
-                ("format", "csv"), ("model", model), ("group_by", by), ("days", days.map { "\($0)" }),
+                ("format", "csv"), ("model", model), ("group_by", by), ("days", days.map { "\($0)" }), ("as_of", asOf),
             ])
             Output.line(
                 try await target.client().text("/v1/attribution/report" + query).trimmingCharacters(in: .newlines))

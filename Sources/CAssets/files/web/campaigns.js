@@ -54,12 +54,17 @@
 
   // ---- one model
 
+  // What a figure of an earlier moment is now, where it is another.
+  const later = (line, part) => (line.changed && line.changed[part] !== undefined
+    ? `now ${money(line.changed[part], line.currency)}` : '');
+  const notes = (...parts) => parts.filter(Boolean).join(' · ');
   function row(line, many) {
     const made = element('tr');
     made.append(
-      name(line, many), cell(money(line.spend_minor, line.currency)),
-      cell(money(line.revenue_minor, line.currency),
-        line.returned_minor ? `${money(line.returned_minor, line.currency)} returned` : ''),
+      name(line, many), cell(money(line.spend_minor, line.currency), later(line, 'spend_minor')),
+      cell(money(line.revenue_minor, line.currency), notes(
+        line.returned_minor ? `${money(line.returned_minor, line.currency)} returned` : '',
+        later(line, 'revenue_minor'))),
       cell(roas(line.roas)), cell(cost(line, line.cpa_minor)), cell(number(line.conversions)),
       cell(number(line.leads)), cell(cost(line, line.cpl_minor)),
       cell(number(line.clicks), line.clicks_from === 'visits' && line.clicks ? 'visits' : ''),
@@ -80,10 +85,10 @@
       const { currency } = total;
       const line = total.models ? { ...total, ...total.models[report.compare_to] } : total;
       tiles.push(
-        tile(`Spend, ${currency}`, money(line.spend_minor, currency), '', `spend-${currency}`),
-        tile(`Revenue, ${currency}`, money(line.revenue_minor, currency),
+        tile(`Spend, ${currency}`, money(line.spend_minor, currency), later(total, 'spend_minor'), `spend-${currency}`),
+        tile(`Revenue, ${currency}`, money(line.revenue_minor, currency), notes(
           line.recognised_minor === undefined ? '' : `${money(line.recognised_minor, currency)} recognised`,
-          `revenue-${currency}`),
+          later(line, 'revenue_minor')), `revenue-${currency}`),
         tile('ROAS', roas(line.roas), '', `roas-${currency}`),
         tile('CPA', cost(line, line.cpa_minor), `${number(line.conversions)} sales`, `cpa-${currency}`),
       );
@@ -146,13 +151,14 @@
       const made = element('tr');
       const first = title ? element('th', '', `${title}${many ? `, ${one.currency}` : ''}`) : name(one, many);
       first.scope = 'row';
-      made.append(first, cell(money(one.spend_minor, one.currency)));
+      made.append(first, cell(money(one.spend_minor, one.currency), later(one, 'spend_minor')));
       for (const model of report.models) {
         const figures = one.models[model];
         const gap = figures.difference_minor;
         const apart = gap ? `${gap > 0 ? '+' : '−'}${money(Math.abs(gap), one.currency)}` : '';
         made.append(cell(money(figures.revenue_minor, one.currency),
-          [figures.roas === null ? '' : roas(figures.roas), apart].filter(Boolean).join(' · ')));
+          notes(figures.roas === null ? '' : roas(figures.roas), apart,
+            later({ ...figures, currency: one.currency }, 'revenue_minor'))));
       }
       return made;
     };
@@ -172,12 +178,21 @@
   function show(report) {
     // A report that was asked for before the form changed.
     if (Boolean(report.models && report.compare_to) !== ($('view').value === 'compare')) return;
+    if (Boolean(report.compared_at) !== Boolean(moment())) return;
+    const at = new Date(report.as_of);
     shown = report;
     board.dataset.state = 'ready';
     board.removeAttribute('aria-busy');
     $('refusal').hidden = true;
-    $('as-of').textContent = new Date(report.as_of).toLocaleTimeString('en-US', { hour12: false });
+    $('as-of').textContent = report.compared_at
+      ? at.toLocaleString('en-US', { hour12: false }) : at.toLocaleTimeString('en-US', { hour12: false });
     $('as-of').dateTime = report.as_of;
+    const since = report.spend_known_since;
+    $('spend-gap').hidden = !since || at >= new Date(since);
+    if (since) {
+      $('spend-since').textContent = new Date(since).toLocaleString('en-US', { hour12: false });
+      $('spend-since').dateTime = since;
+    }
     const compares = Boolean(report.compare_to);
     $('one').hidden = compares;
     $('compare').hidden = !compares;
@@ -192,17 +207,33 @@
       report.timezone_mixed ? ' (accounts differ)' : ''}`;
     $('nothing').hidden = report.rows.length > 0;
     const many = report.totals.length > 1;
-    const rows = $('by').value === 'day'
+    const isTime = ['day', 'week', 'month'].includes($('by').value);
+    const rows = isTime
       ? [...report.rows].sort((one, other) => (one.key < other.key ? 1 : -1)) : report.rows;
     $('rows').replaceChildren(...rows.map((line) => row(line, many)));
-    bars($('by').value === 'day' ? rows.slice(0, BARS).reverse() : report.rows);
+    bars(isTime ? rows.slice(0, BARS).reverse() : report.rows);
   }
 
   // ---- what is asked
 
+  // The field is in the reader's time, the question and the address in UTC; '' for now.
+  function moment() {
+    const at = new Date($('moment').value);
+    return Number.isNaN(at.getTime()) ? '' : at.toISOString();
+  }
+  function setMoment(text) {
+    const at = new Date(text || NaN);
+    if (Number.isNaN(at.getTime())) {
+      $('moment').value = '';
+      return;
+    }
+    const local = new Date(at.getTime() - at.getTimezoneOffset() * 60000);
+    $('moment').value = local.toISOString().slice(0, 19);
+  }
   function parameters() {
     const made = new URLSearchParams({ model: $('model').value, group_by: $('by').value, basis: $('basis').value });
     if ($('range').value !== 'all') made.set('days', $('range').value);
+    if (moment()) made.set('as_of', moment());
     return made;
   }
   function path() {
@@ -218,10 +249,12 @@
       $(id).value = from.get(id) || standard;
       if (!$(id).value) $(id).value = standard;
     }
+    setMoment(from.get('as_of'));
   }
   function changed() {
     const state = new URLSearchParams();
     for (const [id, standard] of Object.entries(FIELDS)) if ($(id).value !== standard) state.set(id, $(id).value);
+    if (moment()) state.set('as_of', moment());
     remember(state, false);
     ask();
   }
@@ -406,7 +439,7 @@
   for (const id of ['log-conversion', 'log-model', 'log-by']) $(id).addEventListener('change', logReport);
 
   $('wish').addEventListener('submit', (submit) => submit.preventDefault());
-  for (const id of Object.keys(FIELDS)) $(id).addEventListener('change', changed);
+  for (const id of [...Object.keys(FIELDS), 'moment']) $(id).addEventListener('change', changed);
   window.addEventListener('popstate', () => {
     restore();
     ask();

@@ -29,6 +29,7 @@ struct QueryPlan: Sendable {
         var hasMoney: Bool
         var hasMoneySketch: Bool
         var replayed: Int
+        var receivedUntil: Int64
     }
 
     init(_ query: EventQuery, org: String, replayed: ReplayedRows = .none) {
@@ -60,6 +61,6 @@ struct QueryPlan: Sendable {
             org: org, apps: Set(query.apps), filter: query.filter, outcomes: filter.outcomes, groupBy: query.groupBy,
             bucket: query.bucket, timezone: query.bucket == nil ? nil : query.timezone, uniques: uniques,
             numbers: numbers, hasMoney: hasMoney, hasMoneySketch: hasMoneySketch,
-            replayed: replayed.version)
+            replayed: replayed.version, receivedUntil: filter.receivedUntil)
     }
 }
