@@ -7,7 +7,8 @@ package struct RedisCommand: Sendable {
     /// What goes over the wire.
     package let encoded: [UInt8]
     /// Whether it changes nothing, so that it may be sent again when its connection broke.
-    package let isRead: Bool
+    package var isRead: Bool { saysRead ?? Self.reads.contains(name) }
+    private let saysRead: Bool?
     /// Whether it may be sent twice because its arguments carry an id by which the server's side tells a repetition.
     package private(set) var carriesOperationID = false
 
@@ -21,16 +22,16 @@ package struct RedisCommand: Sendable {
 
     package init(_ name: String, arguments: [any RedisArgument], isRead: Bool? = nil) {
         self.name = name
-        self.isRead = isRead ?? Self.reads.contains(name)
+        saysRead = isRead
         count = arguments.count + 1
-        let sizes = arguments.map(\.redisByteCount)
-        let size = sizes.reduce(Self.headerBytes(count) + Self.bulkBytes(name.utf8.count)) { $0 + Self.bulkBytes($1) }
-        encoded = [UInt8](unsafeUninitializedCapacity: size) { [count] bytes, used in
+        var size = Self.headerBytes(count) + Self.bulkBytes(name.utf8.count)
+        for argument in arguments { size += Self.bulkBytes(argument.redisByteCount) }
+        encoded = [UInt8](unsafeUninitializedCapacity: size) { [count, size] bytes, used in
             used = size
             guard var place = UnsafeMutableRawPointer(bytes.baseAddress) else { return }
             Self.writeHeader(UInt8(ascii: "*"), count, to: &place)
             Self.writeBulk(name, name.utf8.count, to: &place)
-            for (argument, size) in zip(arguments, sizes) { Self.writeBulk(argument, size, to: &place) }
+            for argument in arguments { Self.writeBulk(argument, argument.redisByteCount, to: &place) }
         }
     }
 
