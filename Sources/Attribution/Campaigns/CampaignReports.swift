@@ -109,12 +109,16 @@ package struct CampaignReports: Sendable {
 
     func book(org: String, _ dimension: CreditQuestion.Dimension) async throws -> CampaignBook {
         let sightings = try await touches.sightings(org: org, dimension)
-        let credited = try await attribution.database.read("attribution.knownCampaigns") { transaction in
+        return CampaignBook(sightings, dimension, credited: try await credited(org: org))
+    }
+
+    /// Every campaign that a sale or a lead was credited to.
+    func credited(org: String) async throws -> [CreditedCampaign] {
+        try await attribution.database.read("attribution.knownCampaigns") { transaction in
             try transaction.all(
                 CreditedCampaign.self,
                 "SELECT campaign, source, medium, channel FROM attribution_campaigns WHERE org = \(org)")
         }
-        return CampaignBook(sightings, dimension, credited: credited)
     }
 
     /// The network of each campaign: the one it has most spend with, else the one that most of its events name.
