@@ -85,7 +85,7 @@ package struct BudgetWatch: Sendable {
             try hold(transaction)
             // What was read may have been replaced by now; the next look sees what did so.
             guard try SpendStore.head(org: org, in: transaction) == ledgers.head else { return nil }
-            let changes = try StopChanges(ledgers, org: org, in: transaction)
+            var changes = try StopChanges(ledgers, org: org, in: transaction)
             try changes.write(org: org, in: transaction)
             return changes
         }
@@ -158,10 +158,11 @@ package struct BudgetWatch: Sendable {
 }
 
 extension StopChanges {
-    func write(org: String, in transaction: Transaction) throws {
-        for alert in raised { _ = try alert.insert(org: org, in: transaction) }
+    /// What was there already, under a name that has come to mean another campaign, is left out.
+    mutating func write(org: String, in transaction: Transaction) throws {
+        raised = try raised.filter { try $0.insert(org: org, in: transaction) }
         for alert in again + cleared { try alert.setCleared(alert.clearedAt, org: org, in: transaction) }
-        for (decision, day) in paused { _ = try decision.insert(org: org, day: day, in: transaction) }
+        paused = try paused.filter { try $0.decision.insert(org: org, day: $0.day, in: transaction) }
         for (ids, at) in [(withdrawn, transaction.now as Timestamp?), (restored, nil)] {
             for id in ids {
                 try transaction.run(

@@ -28,6 +28,12 @@ extension CheckList {
             phase: "integration", suites: ["attribution"],
             threshold: "method and touch of 240 installs as known beforehand; click, redirect, payload, install agree",
             source: "attribution specification", body: installs),
+        Check(
+            id: "A06", title: "a campaign above its cap raises an alert and a pause that is acknowledged",
+            phase: "integration", suites: ["attribution"],
+            threshold:
+                "none at 1.1 caps, one alert and one pause a minor unit above within 60 s, cleared when put right",
+            source: "attribution specification", body: stops),
     ]
 
     private static let golden: [String: JSONValue] = [
