@@ -69,9 +69,17 @@ extension GrowthReports {
                 """
                 SELECT id, campaign, currency, action, from_minor, to_minor, decision, actor, decided_at, inputs,
                     acknowledged_at, acknowledged_by, withdrawn_at
-                FROM advice_decisions
-                WHERE org = \(org) AND (\(all) = 1 OR (decision = 'approved' AND acknowledged_at IS NULL
-                    AND withdrawn_at IS NULL AND (action = 'pause' OR decided_at > \(since))))
+                FROM (
+                    SELECT id, campaign, currency, action, from_minor, to_minor, decision, actor, decided_at, inputs,
+                        acknowledged_at, acknowledged_by, withdrawn_at
+                    FROM automatic_decisions WHERE org = \(org)
+                    UNION ALL
+                    SELECT id, campaign, currency, action, from_minor, to_minor, decision, actor, decided_at, inputs,
+                        acknowledged_at, acknowledged_by, NULL
+                    FROM advice_decisions WHERE org = \(org)
+                ) AS decisions
+                WHERE \(all) = 1 OR (decision = 'approved' AND acknowledged_at IS NULL AND withdrawn_at IS NULL
+                    AND (action = 'pause' OR decided_at > \(since)))
                 ORDER BY decided_at DESC, id DESC LIMIT \(limit)
                 """)
         }
@@ -87,6 +95,10 @@ extension GrowthReports {
                 """
                 SELECT id, campaign, currency, action, from_minor, to_minor, decision, actor, decided_at, inputs,
                     acknowledged_at, acknowledged_by, withdrawn_at
+                FROM automatic_decisions WHERE org = \(org) AND id = \(id)
+                UNION ALL
+                SELECT id, campaign, currency, action, from_minor, to_minor, decision, actor, decided_at, inputs,
+                    acknowledged_at, acknowledged_by, NULL
                 FROM advice_decisions WHERE org = \(org) AND id = \(id)
                 """)
             guard var decision = known else { throw GrowthError.unknownDecision }
@@ -94,9 +106,16 @@ extension GrowthReports {
             if decision.acknowledgedAt != nil { return decision }
             guard decision.withdrawnAt == nil else { throw GrowthError.withdrawn }
             (decision.acknowledgedAt, decision.acknowledgedBy) = (transaction.now, actor)
+            let at = decision.acknowledgedAt
+            // It is in one of both.
             try transaction.run(
                 """
-                UPDATE advice_decisions SET acknowledged_at = \(decision.acknowledgedAt), acknowledged_by = \(actor)
+                UPDATE advice_decisions SET acknowledged_at = \(at), acknowledged_by = \(actor)
+                WHERE org = \(org) AND id = \(id)
+                """)
+            try transaction.run(
+                """
+                UPDATE automatic_decisions SET acknowledged_at = \(at), acknowledged_by = \(actor)
                 WHERE org = \(org) AND id = \(id)
                 """)
             return decision
@@ -110,7 +129,7 @@ extension GrowthReports {
                 CampaignPlace.self,
                 """
                 SELECT campaign, currency FROM advice_decisions
-                WHERE org = \(org) AND decision = 'approved' AND action <> 'pause' AND day = \(day)
+                WHERE org = \(org) AND decision = 'approved' AND day = \(day)
                 """)
         }
         return Set(places.map { CampaignPlace(book.name(ofLabel: $0.campaign) ?? $0.campaign, $0.currency) })
@@ -134,6 +153,18 @@ extension GrowthReports {
 extension AdviceDecision {
     /// - Returns: false where the day has such a decision already.
     func insert(org: String, day: Int, in transaction: Transaction) throws -> Bool {
+        if action == .pause || verdict == .dryRun {
+            let rows = try transaction.run(
+                """
+                INSERT INTO automatic_decisions
+                    (org, id, campaign, currency, day, action, from_minor, to_minor, decision, actor, inputs,
+                     decided_at, created_at)
+                VALUES (\(org), \(id), \(campaign), \(currency), \(day), \(action.rawValue), \(fromMinor),
+                        \(toMinor), \(verdict.rawValue), \(actor), \(inputs), \(decidedAt), \(transaction.now))
+                ON CONFLICT DO NOTHING
+                """)
+            return rows == 1
+        }
         let rows = try transaction.run(
             """
             INSERT INTO advice_decisions
@@ -141,7 +172,7 @@ extension AdviceDecision {
                  created_at)
             VALUES (\(org), \(id), \(campaign), \(currency), \(day), \(action.rawValue), \(fromMinor), \(toMinor),
                     \(verdict.rawValue), \(actor), \(inputs), \(decidedAt), \(transaction.now))
-            ON CONFLICT DO NOTHING
+            ON CONFLICT (org, campaign, currency, day) WHERE decision = 'approved' DO NOTHING
             """)
         return rows == 1
     }

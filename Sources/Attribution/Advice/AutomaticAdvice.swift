@@ -72,10 +72,7 @@ extension GrowthReports {
         guard budgets[place] == budget else { return false }
         let decided = try transaction.all(
             CampaignPlace.self,
-            """
-            SELECT campaign, currency FROM advice_decisions
-            WHERE org = \(org) AND day = \(day) AND action <> 'pause' AND decision <> 'dry_run'
-            """)
+            "SELECT campaign, currency FROM advice_decisions WHERE org = \(org) AND day = \(day)")
         guard !decided.contains(where: { CampaignPlace(name($0.campaign), $0.currency) == place }) else {
             return false
         }

@@ -166,7 +166,7 @@ extension StopChanges {
         for (ids, at) in [(withdrawn, transaction.now as Timestamp?), (restored, nil)] {
             for id in ids {
                 try transaction.run(
-                    "UPDATE advice_decisions SET withdrawn_at = \(at) WHERE org = \(org) AND id = \(id)")
+                    "UPDATE automatic_decisions SET withdrawn_at = \(at) WHERE org = \(org) AND id = \(id)")
             }
         }
     }

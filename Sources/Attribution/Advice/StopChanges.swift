@@ -168,7 +168,7 @@ extension StopChanges {
         let known = try transaction.all(
             Pause.self,
             """
-            SELECT id, campaign, currency, day, decision, acknowledged_at, withdrawn_at FROM advice_decisions
+            SELECT id, campaign, currency, day, decision, acknowledged_at, withdrawn_at FROM automatic_decisions
             WHERE org = \(org) AND action = 'pause' AND (day IN (\(list: days))
                 OR (decision = 'approved' AND acknowledged_at IS NULL AND withdrawn_at IS NULL))
             ORDER BY decided_at, id

@@ -2,8 +2,12 @@
 ALTER TABLE campaign_budgets ADD COLUMN is_auto INTEGER NOT NULL DEFAULT 0 CHECK (is_auto IN (0, 1));
 ALTER TABLE campaign_budgets ADD COLUMN is_dry_run INTEGER NOT NULL DEFAULT 1 CHECK (is_dry_run IN (0, 1));
 ALTER TABLE campaign_budgets ADD COLUMN may_pause INTEGER NOT NULL DEFAULT 0 CHECK (may_pause IN (0, 1));
--- Decisions may be pauses and what would have been decided, and who carries one out says so.
-CREATE TABLE advice_decisions_220 (
+-- When and by which key somebody said that an approved decision was carried out.
+ALTER TABLE advice_decisions ADD COLUMN acknowledged_at INTEGER;
+ALTER TABLE advice_decisions ADD COLUMN acknowledged_by TEXT;
+-- Pauses, and changes that would have been decided: beside the decisions that count as the one change of a day, which
+-- older releases read and write.
+CREATE TABLE automatic_decisions (
     org TEXT NOT NULL,
     id BLOB NOT NULL,
     campaign TEXT NOT NULL,
@@ -13,12 +17,10 @@ CREATE TABLE advice_decisions_220 (
     action TEXT NOT NULL CHECK (action IN ('raise', 'lower', 'pause')),
     from_minor INTEGER NOT NULL,
     to_minor INTEGER NOT NULL,
-    decision TEXT NOT NULL CHECK (decision IN ('approved', 'rejected', 'dry_run')),
-    -- The key that decided, or auto.
+    decision TEXT NOT NULL CHECK (decision = 'dry_run' OR (decision = 'approved' AND action = 'pause')),
     actor TEXT NOT NULL,
     inputs TEXT NOT NULL,
     decided_at INTEGER NOT NULL,
-    -- When and by which key somebody said that it was carried out.
     acknowledged_at INTEGER,
     acknowledged_by TEXT,
     -- When a pause lost its reason before anybody carried it out.
@@ -26,20 +28,12 @@ CREATE TABLE advice_decisions_220 (
     created_at INTEGER NOT NULL,
     PRIMARY KEY (org, id)
 ) STRICT;
-INSERT INTO advice_decisions_220
-    (org, id, campaign, currency, day, action, from_minor, to_minor, decision, actor, inputs, decided_at, created_at)
-SELECT org, id, campaign, currency, day, action, from_minor, to_minor, decision, actor, inputs, decided_at, created_at
-FROM advice_decisions;
-DROP TABLE advice_decisions;
-ALTER TABLE advice_decisions_220 RENAME TO advice_decisions;
--- One change a day and campaign.
-CREATE UNIQUE INDEX advice_decisions_once ON advice_decisions (org, campaign, currency, day)
-    WHERE decision = 'approved' AND action <> 'pause';
-CREATE UNIQUE INDEX advice_decisions_tried ON advice_decisions (org, campaign, currency, day)
-    WHERE decision = 'dry_run' AND action <> 'pause';
-CREATE UNIQUE INDEX advice_decisions_paused ON advice_decisions (org, campaign, currency, day, decision)
+-- One change a day and campaign, and one pause.
+CREATE UNIQUE INDEX automatic_decisions_changed ON automatic_decisions (org, campaign, currency, day)
+    WHERE action <> 'pause';
+CREATE UNIQUE INDEX automatic_decisions_paused ON automatic_decisions (org, campaign, currency, day, decision)
     WHERE action = 'pause';
-CREATE INDEX advice_decisions_time ON advice_decisions (org, decided_at);
+CREATE INDEX automatic_decisions_time ON automatic_decisions (org, decided_at);
 -- Stop rules that held for a campaign: one row a campaign, rule and day.
 CREATE TABLE stop_alerts (
     org TEXT NOT NULL,
