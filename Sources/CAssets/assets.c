@@ -104,6 +104,9 @@ static const unsigned char migration_0200_isolated_breakers[] = {
 static const unsigned char migration_0201_outbox_rejected[] = {
 #embed "files/migrations/0201_outbox_rejected.sql"
 };
+static const unsigned char migration_0220_stop_rules[] = {
+#embed "files/migrations/0220_stop_rules.sql"
+};
 static const unsigned char migration_0190_uploads[] = {
 #embed "files/migrations/0190_uploads.sql"
 };
@@ -309,6 +312,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0161_campaign_budgets.sql", migration_0161_campaign_budgets),
     ROW("migrations/0200_isolated_breakers.sql", migration_0200_isolated_breakers),
     ROW("migrations/0201_outbox_rejected.sql", migration_0201_outbox_rejected),
+    ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),
     ROW("migrations/0190_uploads.sql", migration_0190_uploads),
     ROW("migrations/0170_installs.sql", migration_0170_installs),
     ROW("migrations/0171_links.sql", migration_0171_links),
