@@ -113,6 +113,9 @@ static const unsigned char migration_0211_spend_history[] = {
 static const unsigned char migration_0230_attribution_evidence[] = {
 #embed "files/migrations/0230_attribution_evidence.sql"
 };
+static const unsigned char migration_0220_stop_rules[] = {
+#embed "files/migrations/0220_stop_rules.sql"
+};
 static const unsigned char migration_0190_uploads[] = {
 #embed "files/migrations/0190_uploads.sql"
 };
@@ -321,6 +324,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0210_attribution_as_of.sql", migration_0210_attribution_as_of),
     ROW("migrations/0211_spend_history.sql", migration_0211_spend_history),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
+    ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),
     ROW("migrations/0190_uploads.sql", migration_0190_uploads),
     ROW("migrations/0170_installs.sql", migration_0170_installs),
     ROW("migrations/0171_links.sql", migration_0171_links),

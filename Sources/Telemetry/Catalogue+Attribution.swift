@@ -48,4 +48,21 @@ extension MetricDefinition {
     package static let linkResolutions = MetricDefinition(
         "aurum_link_resolutions_total", .counter, labels: ["outcome"],
         "First opens that asked for the payload of a click on a link.")
+    package static let stopAlerts = MetricDefinition(
+        "aurum_attribution_stop_alerts_total", .counter, labels: ["rule"],
+        "Alerts of stop rules, one a campaign, rule and day: over_cap or no_conversion.")
+    package static let stopAlertsOpen = MetricDefinition(
+        "aurum_attribution_stop_alerts_open", .gauge, labels: ["rule"],
+        "Alerts whose stop rule holds, of all organisations, as of the last look.")
+    package static let stopLooks = MetricDefinition(
+        "aurum_attribution_stop_looks_total", .counter, labels: ["outcome"],
+        "Looks at the stop rules of one organisation: done or failed.")
+    package static let stopLookSeconds = MetricDefinition(
+        "aurum_attribution_stop_look_seconds", .histogram, "One look at the stop rules of all organisations.")
+    package static let autoLooks = MetricDefinition(
+        "aurum_attribution_auto_advice_total", .counter, labels: ["outcome"],
+        "Looks at the advice of one organisation that may be decided without a person: done or failed.")
+    package static let budgetDecisions = MetricDefinition(
+        "aurum_attribution_budget_decisions_total", .counter, labels: ["by", "action", "decision"],
+        "Decisions about budgets, by whether a person made them.")
 }

@@ -163,6 +163,7 @@ struct BudgetRuleTests {
             let state = Self.state(&random)
             let decision = BudgetRule.decide(state)
             counts[decision.action, default: 0] += 1
+            Self.checkAutomatic(decision, &random, round)
             let name = Comment(rawValue: "seed \(seed) round \(round): \(decision) of \(state.currentMinor)")
             let current = Double(state.currentMinor)
             let ratio =
@@ -184,11 +185,28 @@ struct BudgetRuleTests {
             case .lower:
                 #expect(Double(to) <= current * 0.9 && Double(to) >= current * 0.8, name)
                 #expect(ratio < 0.85 + 1e-9, name)
-            case .hold: Issue.record(name)
+            case .hold, .pause: Issue.record(name)
             }
         }
         print("budget rule: seed \(seed), \(counts)")
         #expect((counts[.raise] ?? 0) > 100 && (counts[.lower] ?? 0) > 100 && (counts[.hold] ?? 0) > 100, "\(counts)")
+    }
+
+    /// Whatever the state, nothing is decided without a person but what advice says, where and as somebody allowed it.
+    private static func checkAutomatic(_ decision: BudgetDecision, _ random: inout SeededRandom, _ round: Int) {
+        var budget = CampaignBudget(campaign: "c", currency: .usd)
+        (budget.isAuto, budget.isDryRun) = (Bool.random(using: &random), Bool.random(using: &random))
+        budget.mayPause = Bool.random(using: &random)
+        let alerts = BudgetAlert.allCases.filter { _ in Int.random(in: 0..<4, using: &random) == 0 }
+        let verdict = AutomaticAdvice.verdict(decision, budget, alerts: alerts)
+        #expect(AutomaticAdvice.verdict(decision, nil, alerts: alerts) == nil)
+        guard let verdict else {
+            let isAllowed = budget.isAuto && (decision.action == .lower || decision.action == .raise && alerts.isEmpty)
+            #expect(!isAllowed, "round \(round): \(decision) is left to a person")
+            return
+        }
+        #expect(budget.isAuto && decision.toMinor != nil && verdict == (budget.isDryRun ? .dryRun : .approved))
+        #expect(decision.action == .lower || alerts.isEmpty, "round \(round): a raise past \(alerts)")
     }
 
     private static func state(_ random: inout SeededRandom) -> BudgetState {

@@ -17,9 +17,11 @@ struct GrowthRouteTests {
         let harness: CaptureHarness
         let writer: String
         let reader: String
+        let watch: BudgetWatch
 
         init() async throws {
             let open = try OpenDatabase()
+            var made: BudgetWatch?
             let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             harness = try await CaptureHarness(register: { book, access, log in
                 let attribution = AttributionService(database: open.database, events: log.store)
@@ -29,13 +31,16 @@ struct GrowthRouteTests {
                     attribution: attribution,
                     spend: SpendStore(database: open.database, clock: open.clock, registry: open.registry),
                     engine: engine, clock: open.clock, registry: open.registry)
+                let growth = GrowthReports(campaigns: campaigns)
+                made = BudgetWatch(reports: growth, logger: quiet)
                 GrowthRoutes(
-                    access: access, reports: GrowthReports(campaigns: campaigns),
+                    access: access, reports: growth,
                     behaviour: BehaviourService(engine: engine, clock: open.clock), clock: open.clock, logger: quiet
                 ).register(in: book)
                 SpendRoutes(access: access, reports: campaigns, clock: open.clock, logger: quiet).register(in: book)
             })
             self.open = open
+            watch = try #require(made)
             writer = try await harness.key(scopes: [.campaignsWrite])
             reader = try await harness.key(scopes: [.analyticsRead])
         }
@@ -53,7 +58,8 @@ struct GrowthRouteTests {
     @Test func `each question has an answer on an empty server, and needs its scope`() async throws {
         let gateway = try await Gateway()
         for path in [
-            "cohorts", "claims", "claims/shared", "advice", "budgets", "advice/decisions", "retention?campaign=x",
+            "cohorts", "claims", "claims/shared", "advice", "budgets", "advice/decisions", "stops",
+            "retention?campaign=x",
         ] {
             let answer = try await gateway.get(path)
             #expect(answer.status == 200, "\(path): \(answer.text)")
@@ -82,7 +88,7 @@ struct GrowthRouteTests {
         "claims/shared?against=clicks", "claims/shared?model=none", "claims/shared?timezone=Mars/Base",
         "cohorts?to=2026-01-01&from=2026-01-01",
         "cohorts?from=2020-01-01&to=2026-01-01", "cohorts?from=2199-01-01",
-        "advice?model=none",
+        "advice?model=none", "advice/decisions?state=old", "stops?state=closed",
     ])
     func `a wrong question is refused with its reason`(path: String) async throws {
         let gateway = try await Gateway()
@@ -106,12 +112,17 @@ struct GrowthRouteTests {
             "{}", #"{"campaign":"c","currency":"U"}"#, #"{"campaign":"c","currency":"USD","target_roas":"x"}"#,
             #"{"campaign":"c","currency":"USD","target_roas":0}"#,
             #"{"campaign":"c","currency":"USD","cap_minor":1,"floor_minor":2}"#,
-            #"{"campaign":"c","currency":"USD","cap_minor":1.5}"#,
+            #"{"campaign":"c","currency":"USD","cap_minor":1.5}"#, #"{"campaign":"c","currency":"USD","auto":"yes"}"#,
+            #"{"campaign":"c","currency":"USD","may_pause":1}"#, #"{"campaign":"c","currency":"USD","dry_run":"no"}"#,
         ] {
             let answer = try await gateway.send(.put, "budgets", body)
             #expect(answer.status == 422, "\(body): \(answer.text)")
         }
         #expect(try await gateway.send(.put, "budgets", "{").status == 400)
+        let dry = try await gateway.send(
+            .post, "advice/decisions",
+            #"{"campaign":"spring","currency":"USD","action":"pause","to_minor":0,"decision":"dry_run"}"#)
+        #expect(dry.status == 422 && dry.json["problems"]?.array?.count == 2, "\(dry.text)")
         let wrong = try await gateway.send(.post, "advice/decisions", #"{"action":"hold","decision":"perhaps"}"#)
         #expect(wrong.status == 422 && wrong.json["problems"]?.array?.count == 5, "\(wrong.text)")
         let early = try await gateway.send(
@@ -167,6 +178,39 @@ struct GrowthRouteTests {
             let other = try await gateway.harness.call(.get, "/v1/attribution/" + path, key: rival.text.exposed)
             #expect(other.status == 200 && ids(other.json).isEmpty, "\(other.text)")
         }
+        await gateway.harness.log.close()
+    }
+
+    @Test func `an alert and its pause are read, and the pause is acknowledged by its organisation alone`() async throws
+    {
+        let gateway = try await Gateway()
+        let set = try await gateway.send(
+            .put, "budgets",
+            #"{"campaign":"spring","currency":"USD","cap_minor":10000,"may_pause":true,"dry_run":false}"#)
+        #expect(set.json["may_pause"] == true && set.json["dry_run"] == false && set.json["auto"] == false)
+        let spend = try await gateway.harness.call(
+            .post, "/v1/spend",
+            Array(#"[{"date":"2026-11-21","network":"g","campaign":"spring","currency":"USD","spend":900}]"#.utf8),
+            ["content-type": "application/json"], key: gateway.writer)
+        #expect(spend.status < 300, "\(spend.text)")
+        try await gateway.watch.lookAtAll()
+        let alerts = try await gateway.get("stops").json["alerts"]?.array ?? []
+        #expect(alerts.count == 1 && alerts[0]["rule"] == "over_cap" && alerts[0]["open"] == true)
+        #expect(alerts[0]["day"] == "2026-11-21" && alerts[0]["limit_minor"] == 11_000)
+        let open = try await gateway.get("advice/decisions?state=open").json["decisions"]?.array ?? []
+        #expect(open.count == 1 && open[0]["action"] == "pause" && open[0]["actor"] == "auto")
+        let path = "advice/decisions/\(open[0]["id"]?.string ?? "")/acknowledge"
+        for id in ["none", UID(high: 1, low: 1).hex] {
+            let unknown = try await gateway.send(.post, "advice/decisions/\(id)/acknowledge", "")
+            #expect(unknown.status == 404 && unknown.code == "decision_unknown", "\(unknown.text)")
+        }
+        let refused = try await gateway.harness.call(.post, "/v1/attribution/" + path, key: gateway.reader)
+        #expect(refused.status == 403)
+        for _ in 0..<2 {
+            let done = try await gateway.send(.post, path, "")
+            #expect(done.status == 200 && done.json["acknowledged_at"]?.string != nil, "\(done.text)")
+        }
+        #expect(try await gateway.get("advice/decisions?state=open").json["decisions"]?.array?.isEmpty == true)
         await gateway.harness.log.close()
     }
 

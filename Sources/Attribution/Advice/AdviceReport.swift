@@ -24,10 +24,13 @@ package struct CampaignAdvice: Sendable {
     package var alerts: [BudgetAlert]
     /// nil where no curve was needed.
     package var saturation: SaturationAnswer?
-    package var hasOwnTarget: Bool
+    /// What somebody set; nil for what holds otherwise.
+    package var budget: CampaignBudget?
     /// The days that `state` counts, from the first to before the other; nil where no mature day has spend.
     package var countedFrom: CivilDate?
     package var countedTo: CivilDate?
+
+    package var hasOwnTarget: Bool { budget != nil }
 }
 
 /// Advice on all campaigns: a proposal that changes nothing.
@@ -36,7 +39,7 @@ package struct AdviceReport: Sendable {
     package var maturityDays: Int
     /// Largest spend first.
     package var rows: [CampaignAdvice]
-    /// Campaigns beyond `campaignsMax`, those with least spend.
+    /// Campaigns beyond those that were asked for, those with least spend.
     package var leftOut: Int
     /// The mature days, `matureFrom` ≤ day < `matureTo`; of each campaign those are counted that its spend covers.
     package var matureFrom: CivilDate
@@ -61,6 +64,13 @@ extension GrowthReports {
     /// - Throws: `SpendError.unknownTimeZone`, `SpendError.figuresTooLarge`; `GrowthError.immature`; `QueryError`;
     ///   `CancellationError`; database errors.
     package func advice(org: String, _ question: AdviceQuestion) async throws -> AdviceReport {
+        try await advice(org: org, question, most: AdviceReport.campaignsMax) { _ in true }
+    }
+
+    /// Advice on campaigns alone whose budget `isWanted`, those `most` of them that spend most.
+    func advice(
+        org: String, _ question: AdviceQuestion, most: Int, isWanted: (CampaignBudget?) -> Bool
+    ) async throws -> AdviceReport {
         try await time {
             let calendar = try await calendar(org: org, timezone: question.timezone)
             let maturity = try await maturity(org: org, question.maturityDays)
@@ -71,13 +81,14 @@ extension GrowthReports {
                 matureTo: CivilDate(daysSince1970: matureTo), timezone: calendar.timezone,
                 isTimezoneMixed: calendar.isMixed, asOf: calendar.now)
             let book = try await campaigns.book(org: org, .campaign)
-            let ledgers = try await ledgers(org: org, question, calendar, book, matureTo: matureTo)
+            let all = try await ledgers(org: org, question, calendar, book, matureTo: matureTo)
             let budgets = Dictionary(
                 try await budgets(org: org, book).map { (CampaignPlace($0.campaign, $0.currency), $0) },
                 uniquingKeysWith: { $1 })
             let decided = try await decided(org: org, day: report.decisionDay, book)
-            report.leftOut = max(0, ledgers.count - AdviceReport.campaignsMax)
-            for ledger in ledgers.prefix(AdviceReport.campaignsMax) {
+            let ledgers = all.filter { isWanted(budgets[$0.place]) }
+            report.leftOut = max(0, ledgers.count - most)
+            for ledger in ledgers.prefix(most) {
                 try Task.checkCancellation()
                 let own = budgets[ledger.place]
                 report.rows.append(
@@ -108,7 +119,8 @@ extension GrowthReports {
             throw GrowthError.adviceChanged
         }
         let decision = AdviceDecision(
-            campaign: row.campaign, currency: currency, action: action, fromMinor: row.state.currentMinor,
+            id: UID(now: report.asOf), campaign: row.campaign, currency: currency, action: action,
+            fromMinor: row.state.currentMinor,
             toMinor: toMinor, verdict: verdict, actor: actor, decidedAt: report.asOf, inputs: row.json)
         try await keep(decision, org: org, day: report.decisionDay)
         return decision
@@ -240,7 +252,7 @@ extension GrowthReports {
             campaign: place.campaign, currency: place.currency, state: state, decision: decision,
             alerts: BudgetAlert.alerts(
                 ledger.allSales, capMinor: budget.capMinor, currency: place.currency, today: today),
-            saturation: saturation, hasOwnTarget: own != nil,
+            saturation: saturation, budget: own,
             countedFrom: mature.first.map { CivilDate(daysSince1970: $0.day) },
             countedTo: mature.last.map { CivilDate(daysSince1970: $0.day + 1) })
     }
@@ -260,6 +272,8 @@ extension CampaignAdvice {
             "saturation_state": saturation.map { .string($0.state.rawValue) } ?? .null, "saturation": .null,
             "cost_band_minor": .null, "counted_from": countedFrom.map { .string($0.description) } ?? .null,
             "counted_to": countedTo.map { .string($0.description) } ?? .null,
+            "auto": .bool(budget?.isAuto ?? false), "may_pause": .bool(budget?.mayPause ?? false),
+            "dry_run": .bool(budget?.isDryRun ?? true),
         ]
         if let fit = state.fit {
             let at = Double(decision.toMinor ?? state.currentMinor)

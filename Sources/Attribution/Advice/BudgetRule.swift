@@ -45,7 +45,8 @@ package struct BudgetState: Sendable {
     }
 }
 
-package enum BudgetAction: String, Sendable, CaseIterable { case raise, lower, hold }
+/// Advice is all but `pause`, which stop rules alone decide.
+package enum BudgetAction: String, Sendable, CaseIterable { case raise, lower, hold, pause }
 
 /// Why advice is what it is.
 package enum BudgetReason: String, Sendable, CaseIterable {
@@ -175,16 +176,45 @@ package enum BudgetAlert: String, Sendable, CaseIterable {
     package static func alerts(
         _ days: [SpendDay], capMinor: Int64?, currency: Currency, today: Int
     ) -> [BudgetAlert] {
-        var alerts: [BudgetAlert] = []
-        if let capMinor, let last = days.last(where: { $0.spendMinor > 0 }), today - last.day <= capDays,
-            Int128(last.spendMinor) * 10 > Int128(capMinor) * 11
-        {
-            alerts.append(.overCap)
-        }
-        // What was spent on the day of the last conversion may have been before it.
-        let since = days.reversed().prefix { $0.results <= 0 }.reduce(Int128(0)) { $0 + Int128($1.spendMinor) }
-        let unit = (0..<currency.fractionDigits).reduce(Int128(1)) { unit, _ in unit * 10 }
-        if since >= Int128(unitsWithoutConversion) * unit { alerts.append(.noConversion) }
-        return alerts
+        let last = days.last { $0.results > 0 }?.day
+        return findings(days, lastConversion: last, capMinor: capMinor, currency: currency, today: today).map(\.rule)
     }
+
+    /// Which rules hold, and of what.
+    /// - Parameters:
+    ///   - days: one a day, oldest first; their spend alone is looked at.
+    ///   - lastConversion: its day; what was spent on that day may have been before it, and is left out.
+    package static func findings(
+        _ days: [SpendDay], lastConversion: Int?, capMinor: Int64?, currency: Currency, today: Int
+    ) -> [StopFinding] {
+        guard let newest = days.last(where: { $0.spendMinor > 0 }) else { return [] }
+        var findings: [StopFinding] = []
+        if let capMinor, today - newest.day <= capDays, Int128(newest.spendMinor) * 10 > Int128(capMinor) * 11 {
+            findings.append(
+                StopFinding(
+                    rule: .overCap, day: newest.day, spendMinor: newest.spendMinor,
+                    limitMinor: Int64(clamping: Int128(capMinor) * 11 / 10)))
+        }
+        let since = days.reversed().prefix { $0.day > lastConversion ?? .min }
+            .reduce(Int128(0)) { $0 + Int128($1.spendMinor) }
+        let unit = (0..<currency.fractionDigits).reduce(Int64(1)) { unit, _ in unit * 10 }
+        if since >= Int128(unitsWithoutConversion * unit) {
+            findings.append(
+                StopFinding(
+                    rule: .noConversion, day: newest.day, spendMinor: Int64(clamping: since),
+                    limitMinor: unitsWithoutConversion * unit))
+        }
+        return findings
+    }
+}
+
+/// A stop rule that holds for a campaign in one currency.
+package struct StopFinding: Sendable, Equatable {
+    package var rule: BudgetAlert
+    /// The newest day with spend, as days since 1970-01-01 by the campaign's calendar.
+    package var day: Int
+    /// Of that day, or since the last conversion.
+    package var spendMinor: Int64
+    /// Above it, or from it on, the rule holds: 1.1 × the cap, or 1,000 units of the currency.
+    package var limitMinor: Int64
 }

@@ -10,6 +10,12 @@ package struct CampaignBudget: Sendable, Equatable {
     /// A day, in minor units; nil without a cap.
     package var capMinor: Int64?
     package var floorMinor: Int64
+    /// Whether advice within all guard rails is decided without a person.
+    package var isAuto: Bool
+    /// Whether stop rules may decide that the campaign is to be paused.
+    package var mayPause: Bool
+    /// Whether what is decided without a person is kept as what would have been decided, and nothing else.
+    package var isDryRun: Bool
 
     /// What is aimed at where nobody said: what is spent comes back.
     package static let standardTarget: Int64 = 1_000_000
@@ -20,50 +26,24 @@ package struct CampaignBudget: Sendable, Equatable {
 
     package init(
         campaign: String, currency: Currency, targetMillionths: Int64 = standardTarget, capMinor: Int64? = nil,
-        floorMinor: Int64 = 0
+        floorMinor: Int64 = 0, isAuto: Bool = false, mayPause: Bool = false, isDryRun: Bool = true
     ) {
         (self.campaign, self.currency, self.targetMillionths) = (campaign, currency, targetMillionths)
         (self.capMinor, self.floorMinor) = (capMinor, floorMinor)
+        (self.isAuto, self.mayPause, self.isDryRun) = (isAuto, mayPause, isDryRun)
     }
 
     package var json: JSONValue {
         [
             "campaign": .string(campaign), "currency": .string(currency.code),
             "target_roas": .millionths(targetMillionths), "cap_minor": .whole(capMinor),
-            "floor_minor": .integer(floorMinor),
-        ]
-    }
-}
-
-/// What somebody decided on advice.
-package struct AdviceDecision: Sendable, Equatable {
-    package enum Verdict: String, Sendable, CaseIterable { case approved, rejected }
-
-    package var campaign: String
-    package var currency: Currency
-    package var action: BudgetAction
-    package var fromMinor: Int64
-    package var toMinor: Int64
-    package var verdict: Verdict
-    /// The key that decided.
-    package var actor: String
-    package var decidedAt: Timestamp
-    /// The advice as it was answered.
-    package var inputs: JSONValue
-
-    package var json: JSONValue {
-        [
-            "campaign": .string(campaign), "currency": .string(currency.code), "action": .string(action.rawValue),
-            "from_minor": .integer(fromMinor), "to_minor": .integer(toMinor), "decision": .string(verdict.rawValue),
-            "actor": .string(actor), "decided_at": .string(decidedAt.rfc3339), "inputs": inputs,
+            "floor_minor": .integer(floorMinor), "auto": .bool(isAuto), "may_pause": .bool(mayPause),
+            "dry_run": .bool(isDryRun),
         ]
     }
 }
 
 extension GrowthReports {
-    /// Decisions of one answer, newest first.
-    package static let decisionsMax = 500
-
     /// Keeps what somebody wants of a campaign's budget, under the name that reports give the campaign.
     /// - Returns: what is kept.
     /// - Throws: `GrowthError.badBudget`; `QueryError`; database errors.
@@ -110,12 +90,16 @@ extension GrowthReports {
             try transaction.run(
                 """
                 INSERT INTO campaign_budgets
-                    (org, campaign, currency, target_millionths, cap_minor, floor_minor, updated_at, created_at)
+                    (org, campaign, currency, target_millionths, cap_minor, floor_minor, is_auto, may_pause,
+                     is_dry_run, updated_at, created_at)
                 VALUES (\(org), \(budget.campaign), \(budget.currency), \(budget.targetMillionths),
-                        \(budget.capMinor), \(budget.floorMinor), \(transaction.now), \(transaction.now))
+                        \(budget.capMinor), \(budget.floorMinor), \(budget.isAuto), \(budget.mayPause),
+                        \(budget.isDryRun), \(transaction.now), \(transaction.now))
                 ON CONFLICT (org, campaign, currency) DO UPDATE
                 SET target_millionths = excluded.target_millionths, cap_minor = excluded.cap_minor,
-                    floor_minor = excluded.floor_minor, updated_at = excluded.updated_at
+                    floor_minor = excluded.floor_minor, is_auto = excluded.is_auto,
+                    may_pause = excluded.may_pause, is_dry_run = excluded.is_dry_run,
+                    updated_at = excluded.updated_at
                 """)
         }
         return budget
@@ -130,68 +114,35 @@ extension GrowthReports {
         }
     }
 
-    /// One of each campaign and currency: of those that were set under several of its names, the newest.
     func budgets(org: String, _ book: CampaignBook) async throws -> [CampaignBudget] {
-        let rows = try await database.read("growth.budgets") { transaction in
-            try transaction.all(
-                CampaignBudget.self,
-                """
-                SELECT campaign, currency, target_millionths, cap_minor, floor_minor FROM campaign_budgets
-                WHERE org = \(org) ORDER BY updated_at, campaign, currency
-                """)
-        }
+        let rows = try await database.read("growth.budgets") { try CampaignBudget.rows(org: org, in: $0) }
+        return Array(CampaignBudget.newest(rows) { book.name(ofLabel: $0) ?? $0 }.values)
+    }
+}
+
+extension CampaignBudget {
+    /// All of an organisation as they are stored, those that were set last at the end.
+    static func rows(org: String, in transaction: Transaction) throws -> [CampaignBudget] {
+        try transaction.all(
+            CampaignBudget.self,
+            """
+            SELECT campaign, currency, target_millionths, cap_minor, floor_minor, is_auto, may_pause, is_dry_run
+            FROM campaign_budgets WHERE org = \(org) ORDER BY updated_at, campaign, currency
+            """)
+    }
+
+    /// One of each campaign and currency: of those that were set under several of its names, the newest.
+    /// - Parameter name: that reports give to whoever has a label.
+    static func newest(
+        _ rows: [CampaignBudget], _ name: (_ label: String) -> String
+    ) -> [CampaignPlace: CampaignBudget] {
         var newest: [CampaignPlace: CampaignBudget] = [:]
         for row in rows {
             var budget = row
-            budget.campaign = book.name(ofLabel: row.campaign) ?? row.campaign
+            budget.campaign = name(row.campaign)
             newest[CampaignPlace(budget.campaign, budget.currency)] = budget
         }
-        return Array(newest.values)
-    }
-
-    /// The newest decisions first.
-    package func decisions(org: String, limit: Int = decisionsMax) async throws -> [AdviceDecision] {
-        try await database.read("growth.decisions") { transaction in
-            try transaction.all(
-                AdviceDecision.self,
-                """
-                SELECT campaign, currency, action, from_minor, to_minor, decision, actor, decided_at, inputs
-                FROM advice_decisions WHERE org = \(org) ORDER BY decided_at DESC, id DESC LIMIT \(limit)
-                """)
-        }
-    }
-
-    /// Campaigns and currencies whose change was approved on a day of UTC, under the names that reports give them.
-    func decided(org: String, day: Int, _ book: CampaignBook) async throws -> Set<CampaignPlace> {
-        let places = try await database.read("growth.decided") { transaction in
-            try transaction.all(
-                CampaignPlace.self,
-                """
-                SELECT campaign, currency FROM advice_decisions
-                WHERE org = \(org) AND decision = 'approved' AND day = \(day)
-                """)
-        }
-        return Set(places.map { CampaignPlace(book.name(ofLabel: $0.campaign) ?? $0.campaign, $0.currency) })
-    }
-
-    /// Keeps a decision. An approved one is the only one of its day.
-    /// - Parameter day: of UTC.
-    func keep(_ decision: AdviceDecision, org: String, day: Int) async throws {
-        let id = UID(now: decision.decidedAt)
-        let kept = try await database.write("growth.decide") { transaction in
-            try transaction.run(
-                """
-                INSERT INTO advice_decisions
-                    (org, id, campaign, currency, day, action, from_minor, to_minor, decision, actor, inputs,
-                     decided_at, created_at)
-                VALUES (\(org), \(id), \(decision.campaign), \(decision.currency), \(day),
-                        \(decision.action.rawValue), \(decision.fromMinor), \(decision.toMinor),
-                        \(decision.verdict.rawValue), \(decision.actor), \(decision.inputs), \(decision.decidedAt),
-                        \(transaction.now))
-                ON CONFLICT (org, campaign, currency, day) WHERE decision = 'approved' DO NOTHING
-                """)
-        }
-        guard kept == 1 else { throw GrowthError.decidedToday }
+        return newest
     }
 }
 
@@ -210,22 +161,7 @@ extension CampaignBudget: RowDecodable {
         self.init(
             campaign: try row.get("campaign"), currency: try row.get("currency"),
             targetMillionths: try row.get("target_millionths"), capMinor: try row.optional("cap_minor"),
-            floorMinor: try row.get("floor_minor"))
-    }
-}
-
-/// A word of a table that this release does not know.
-private struct UnknownWord: Error {
-    let column: String
-}
-
-extension AdviceDecision: RowDecodable {
-    package init(row: Row) throws {
-        guard let action = BudgetAction(rawValue: try row.get("action")) else { throw UnknownWord(column: "action") }
-        guard let verdict = Verdict(rawValue: try row.get("decision")) else { throw UnknownWord(column: "decision") }
-        self.init(
-            campaign: try row.get("campaign"), currency: try row.get("currency"), action: action,
-            fromMinor: try row.get("from_minor"), toMinor: try row.get("to_minor"), verdict: verdict,
-            actor: try row.get("actor"), decidedAt: try row.get("decided_at"), inputs: try row.get("inputs"))
+            floorMinor: try row.get("floor_minor"), isAuto: try row.get("is_auto"),
+            mayPause: try row.get("may_pause"), isDryRun: try row.get("is_dry_run"))
     }
 }

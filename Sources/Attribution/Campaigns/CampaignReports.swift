@@ -151,8 +151,13 @@ package struct CampaignReports: Sendable {
         org: String, _ dimension: CreditQuestion.Dimension, asOf: Timestamp? = nil
     ) async throws -> CampaignBook {
         let sightings = try await touches.sightings(org: org, dimension, asOf: asOf)
+        return CampaignBook(sightings, dimension, credited: try await credited(org: org, asOf: asOf))
+    }
+
+    /// Every campaign that a sale or a lead was credited to, by `asOf` where that is told.
+    func credited(org: String, asOf: Timestamp? = nil) async throws -> [CreditedCampaign] {
         let until = asOf ?? Timestamp(microseconds: .max)
-        let credited = try await attribution.database.read("attribution.knownCampaigns") { transaction in
+        return try await attribution.database.read("attribution.knownCampaigns") { transaction in
             try transaction.all(
                 CreditedCampaign.self,
                 """
@@ -160,7 +165,6 @@ package struct CampaignReports: Sendable {
                 WHERE org = \(org) AND created_at <= \(until)
                 """)
         }
-        return CampaignBook(sightings, dimension, credited: credited)
     }
 
     /// The network of each campaign: the one it has most spend with, else the one that most of its events name.

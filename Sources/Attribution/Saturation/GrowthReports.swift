@@ -12,6 +12,12 @@ package enum GrowthError: Error, Sendable, Equatable {
     case adviceChanged
     /// A change of this campaign's budget was approved today.
     case decidedToday
+    /// No decision of the organisation has this id.
+    case unknownDecision
+    /// The decision says not to do it, or only what would have been decided: there is nothing to carry out.
+    case notApproved
+    /// A pause whose stop rule holds no longer.
+    case withdrawn
     /// Settings of a budget that contradict each other, in words.
     case badBudget(String)
     /// What a day earned may still be returned after the maturity that was asked for; the least that may be.
@@ -25,6 +31,9 @@ package enum GrowthError: Error, Sendable, Equatable {
         case .unknownCampaign: "Nobody ever came from such a campaign; take the name from the campaign report."
         case .adviceChanged: "This is not what is advised now; ask again and decide on that."
         case .decidedToday: "A change of this campaign's budget was already approved today."
+        case .unknownDecision: "There is no such decision."
+        case .notApproved: "This decision was not approved, so there is nothing to carry out."
+        case .withdrawn: "This pause was withdrawn: no stop rule that allows it holds for the campaign any longer."
         case .badBudget(let detail): detail
         case .immature(let days):
             "Sales may come back for \(days) days here, the longest return window of a buyer: maturity_days must be at "
@@ -35,7 +44,7 @@ package enum GrowthError: Error, Sendable, Equatable {
 }
 
 /// What campaigns bring over time: saturation, budget advice, cohorts and what networks claim. It never changes a
-/// budget anywhere; what a person decides on advice is kept.
+/// budget anywhere; what is decided is kept.
 package struct GrowthReports: Sendable {
     package let campaigns: CampaignReports
     /// The longest time in days in which a sale of an organisation may come back; nil where nobody can say.

@@ -4,7 +4,7 @@ internal import AurumCore
 internal import Hummingbird
 internal import Logging
 
-/// Budget advice, what it may do, and what people decided on it. Nothing here changes a budget anywhere.
+/// Budget advice, what it may do, what was decided on it, and stop rules. Nothing here changes a budget anywhere.
 struct AdviceRoutes: Sendable {
     let access: Access
     let reports: GrowthReports
@@ -12,6 +12,7 @@ struct AdviceRoutes: Sendable {
 
     private static let budgetExample: JSONValue = [
         "campaign": "nyc-solar-brand", "currency": "USD", "target_roas": 1.5, "cap_minor": 50_000, "floor_minor": 5000,
+        "auto": true, "may_pause": true, "dry_run": true,
     ]
     private static let decisionExample: JSONValue = [
         "campaign": "nyc-solar-brand", "currency": "USD", "action": "raise", "to_minor": 24_000,
@@ -37,12 +38,24 @@ struct AdviceRoutes: Sendable {
             let report = try await GrowthRoutes.mapped { try await reports.advice(org: principal.org, question) }
             return .json(report.json)
         }
+        registerDecisions(in: book)
+        registerBudgets(in: book)
+    }
+
+    private func registerDecisions(in book: RouteBook) {
         book.get(
             "/v1/attribution/advice/decisions",
-            RouteDescription("What people decided on advice, newest first.", tag: "attribution", scope: .analyticsRead)
+            RouteDescription(
+                "What was decided about budgets, by people and without them, newest first.", tag: "attribution",
+                scope: .analyticsRead,
+                query: [
+                    "state": "all (unless told) or open: approved and neither acknowledged, expired nor withdrawn."
+                ])
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
-            return .json(["decisions": .array(try await reports.decisions(org: principal.org).map(\.json))])
+            let isOpen = try Self.isOpen(request, standard: "all")
+            let decisions = try await reports.decisions(org: principal.org, isOpen: isOpen)
+            return .json(["decisions": .array(decisions.map(\.json))])
         }
         book.post(
             "/v1/attribution/advice/decisions",
@@ -57,9 +70,47 @@ struct AdviceRoutes: Sendable {
             let principal = try access.require(.campaignsWrite, request)
             return try await decide(request, principal)
         }
+        book.post(
+            "/v1/attribution/advice/decisions/{id}/acknowledge",
+            RouteDescription(
+                "Keeps that an approved decision was carried out at the network; repeating it changes nothing.",
+                tag: "attribution", scope: .campaignsWrite)
+        ) { request, context in
+            let principal = try access.require(.campaignsWrite, request)
+            let missing = GrowthError.unknownDecision
+            let id = try RequestInput.uid(
+                "id", context, missing: .notFound(code: "decision_unknown", detail: missing.sentence))
+            let decision = try await GrowthRoutes.mapped {
+                try await reports.acknowledge(id, org: principal.org, actor: principal.keyID)
+            }
+            logger.info(
+                "a decision about a budget was acknowledged",
+                metadata: [
+                    "code": "advice_acknowledged", "org": "\(principal.org)", "id": "\(id.hex)",
+                    "action": "\(decision.action.rawValue)", "key": "\(principal.keyID)",
+                ])
+            return .json(decision.json)
+        }
+        book.get(
+            "/v1/attribution/stops",
+            RouteDescription(
+                "Alerts of stop rules, newest first: spend of a day above 1.1 caps, or 1,000 units of the currency "
+                    + "without a conversion.", tag: "attribution", scope: .analyticsRead,
+                query: ["state": "open (unless told): those whose rule holds; or all."])
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            let isOpen = try Self.isOpen(request, standard: "open")
+            let alerts = try await reports.stops(org: principal.org, isOpen: isOpen)
+            return .json(["alerts": .array(alerts.map(\.json))])
+        }
+    }
+
+    private func registerBudgets(in book: RouteBook) {
         book.get(
             "/v1/attribution/budgets",
-            RouteDescription("Targets, caps and floors of campaigns.", tag: "attribution", scope: .analyticsRead)
+            RouteDescription(
+                "Targets, caps and floors of campaigns, and what is decided without a person.", tag: "attribution",
+                scope: .analyticsRead)
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
             let budgets = try await GrowthRoutes.mapped { try await reports.budgets(org: principal.org) }
@@ -68,13 +119,29 @@ struct AdviceRoutes: Sendable {
         book.put(
             "/v1/attribution/budgets",
             RouteDescription(
-                "Sets the target, cap and floor of one campaign in one currency; members left out have their defaults.",
+                "Sets target, cap and floor of one campaign in one currency, and whether advice (auto) and pauses "
+                    + "(may_pause) are decided without a person, or only noted (dry_run); members left out have "
+                    + "their defaults.",
                 tag: "attribution", scope: .campaignsWrite, body: Self.budgetExample)
         ) { request, _ in
             let principal = try access.require(.campaignsWrite, request)
             let budget = try Self.budget(try await RequestInput.json(request))
             let kept = try await GrowthRoutes.mapped { try await reports.set(budget, org: principal.org) }
+            logger.info(
+                "a campaign's budget was set",
+                metadata: [
+                    "code": "budget_set", "org": "\(principal.org)", "auto": "\(kept.isAuto)",
+                    "may_pause": "\(kept.mayPause)", "dry_run": "\(kept.isDryRun)", "key": "\(principal.keyID)",
+                ])
             return .json(kept.json)
+        }
+    }
+
+    private static func isOpen(_ request: Request, standard: String) throws(Problem) -> Bool {
+        switch RequestInput.text("state", request) ?? standard {
+        case "open": return true
+        case "all": return false
+        default: throw .badQuery(name: "state", detail: "must be open or all.")
         }
     }
 
@@ -97,7 +164,8 @@ struct AdviceRoutes: Sendable {
         if action != .raise && action != .lower { body.refuse("action", "must be raise or lower") }
         let toMinor = body.whole("to_minor")
         if toMinor == nil { body.refuse("to_minor", "must be a whole number of minor units") }
-        let verdict = AdviceDecision.Verdict(rawValue: body.text("decision") ?? "")
+        let word = body.text("decision")
+        let verdict = AdviceDecision.Verdict.ofPeople.first { $0.rawValue == word }
         if verdict == nil { body.refuse("decision", "must be approved or rejected") }
         try body.finish()
         guard let campaign, let currency, let action, let toMinor, let verdict else { throw Problem.internalError }
@@ -111,7 +179,7 @@ struct AdviceRoutes: Sendable {
             metadata: [
                 "code": "advice_decided", "org": "\(principal.org)", "decision": "\(verdict.rawValue)",
                 "action": "\(action.rawValue)", "from_minor": "\(decision.fromMinor)", "to_minor": "\(toMinor)",
-                "key": "\(principal.keyID)",
+                "id": "\(decision.id.hex)", "key": "\(principal.keyID)",
             ])
         return .json(decision.json, status: .created)
     }
@@ -129,11 +197,13 @@ struct AdviceRoutes: Sendable {
         where value == nil && json[name] ?? .null != .null {
             body.refuse(name, "must be a whole number of minor units")
         }
+        let (auto, mayPause, dryRun) = (body.flag("auto"), body.flag("may_pause"), body.flag("dry_run"))
         try body.finish()
         guard let campaign, let currency else { throw .internalError }
         return CampaignBudget(
             campaign: campaign, currency: currency, targetMillionths: target ?? CampaignBudget.standardTarget,
-            capMinor: cap, floorMinor: floor ?? 0)
+            capMinor: cap, floorMinor: floor ?? 0, isAuto: auto ?? false, mayPause: mayPause ?? false,
+            isDryRun: dryRun ?? true)
     }
 }
 
@@ -159,6 +229,14 @@ private final class FieldReader {
     }
 
     func whole(_ field: String) -> Int64? { json[field]?.integer }
+
+    /// nil where it is left out.
+    func flag(_ field: String) -> Bool? {
+        guard let value = json[field], value != .null else { return nil }
+        if let flag = value.bool { return flag }
+        refuse(field, "must be true or false")
+        return nil
+    }
 
     func finish() throws(Problem) { if !problems.isEmpty { throw .invalid(problems) } }
 }

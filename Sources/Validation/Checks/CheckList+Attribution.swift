@@ -34,6 +34,12 @@ extension CheckList {
             threshold:
                 "one sale with a click of one network and a view of another, by hand; credit as before the claims",
             source: "attribution specification", body: claims),
+        Check(
+            id: "A07", title: "a campaign above its cap raises an alert and a pause that is acknowledged",
+            phase: "integration", suites: ["attribution"],
+            threshold:
+                "none at 1.1 caps, one alert and one pause a minor unit above within 60 s, cleared when put right",
+            source: "attribution specification", body: stops),
     ]
 
     private static let golden: [String: JSONValue] = [

@@ -2,7 +2,7 @@ internal import ArgumentParser
 internal import AurumCore
 
 /// What the commands about growth have in common: one question to a running server, a table or JSON.
-private struct GrowthAnswer {
+struct GrowthAnswer {
     let target: ServerTarget
     let json: Bool
 
@@ -176,42 +176,6 @@ extension AttributionCommand {
             }
             table.append(["all", TextTable.cell(answer["persons"])] + cells(answer))
             return TextTable.lines(table) + ["* of those who are that old"]
-        }
-    }
-
-    struct Advice: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "What could be changed about daily budgets. It changes nothing.",
-            discussion: "Example: aurum attribution advice --maturity-days 14")
-
-        @OptionGroup var target: ServerTarget
-        @Option(name: .long, help: "Credit model.")
-        var model = "last"
-        @Option(name: .long, help: "Days after which earnings are final; the longest return window unless told.")
-        var maturityDays: Int?
-        @Flag(name: .long, help: "Print the answer as JSON.")
-        var json = false
-
-        func run() async throws {
-            let query = [("model", model), ("maturity_days", maturityDays.map { "\($0)" })]
-            try await GrowthAnswer(target: target, json: json).print("advice", query, Self.text)
-        }
-
-        private static func text(_ answer: JSONValue) -> [String] {
-            var table = [["campaign", "advice", "reason", "from", "to", "currency", "ROAS", "target", "alerts"]]
-            for row in answer["rows"]?.array ?? [] {
-                table.append([
-                    TextTable.cell(row["campaign"]), TextTable.cell(row["action"]), TextTable.cell(row["reason"]),
-                    GrowthAnswer.money(row["from_minor"], row["currency"]),
-                    GrowthAnswer.money(row["to_minor"], row["currency"]), TextTable.cell(row["currency"]),
-                    TextTable.cell(row["roas"]), TextTable.cell(row["target_roas"]),
-                    (row["alerts"]?.array ?? []).compactMap(\.string).joined(separator: ", "),
-                ])
-            }
-            return TextTable.lines(table) + [
-                "mature days from \(answer["mature_from"]?.string ?? "") to before "
-                    + "\(answer["mature_to"]?.string ?? ""); expires \(answer["expires_at"]?.string ?? "")"
-            ]
         }
     }
 

@@ -2,6 +2,7 @@ internal import Attribution
 internal import AurumCore
 internal import Database
 internal import Events
+internal import Leads
 internal import Logging
 internal import Runtime
 internal import Telemetry
@@ -52,5 +53,18 @@ enum AttributionWiring {
                     from: Timestamp(microseconds: since.microseconds / day * day), credits: true)
                 _ = try await JobWiring.enqueueInstalls(wish, org: org, jobs)
             }, clock: SystemWallClock(), registry: registry, logger: Logger(label: "fraud"))
+    }
+
+    /// What campaigns bring over time, as routes and jobs ask it.
+    static func growth(
+        _ attribution: AttributionService, _ queries: QueryEngine, _ buyers: BuyerRegistry, _ database: Database,
+        registry: MetricRegistry
+    ) -> GrowthReports {
+        let clock = SystemWallClock()
+        let spend = SpendStore(
+            database: database, clock: clock, registry: registry, revision: attribution.revision)
+        let campaigns = CampaignReports(
+            attribution: attribution, spend: spend, engine: queries, clock: clock, registry: registry)
+        return GrowthReports(campaigns: campaigns) { try await buyers.longestReturnDays(org: $0) }
     }
 }

@@ -21,6 +21,8 @@ enum JobWiring {
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
     private static let tendUploads = JobKind("uploads.tend", priority: .idle)
+    private static let stopRules = JobKind("attribution.stopRules", keepsDone: .seconds(3600))
+    private static let autoAdvice = JobKind("attribution.autoAdvice", priority: .low)
     private static let hourly: Duration = .seconds(3600)
 
     /// What the owners of jobs are told when one is cancelled, by type; it may refuse.
@@ -38,7 +40,7 @@ enum JobWiring {
     static func places(
         _ jobs: SQLJobStore, _ database: Database, redis: RedisClient?, market: Marketplace, exports: ExportService,
         quarantine: QuarantineDesk, attribution: LogAttribution, installs: InstallAttribution,
-        links: LinkStore, fraud: FraudDesk, uploader: Uploader, budget: RetryBudget,
+        links: LinkStore, fraud: FraudDesk, uploader: Uploader, budgets: BudgetWatch, budget: RetryBudget,
         clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
     ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
@@ -70,25 +72,18 @@ enum JobWiring {
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
                 JobHandler(tendUploads) { _ in try await uploader.tend() },
+                // What one has changed is whole, and the next tick does what it left.
+                JobHandler(stopRules, stopping: .interrupt) { job in
+                    try await budgets.lookAtAll(due: job.record.dueAt) { try job.hold(in: $0) }
+                },
+                JobHandler(autoAdvice, stopping: .interrupt) { job in
+                    try await budgets.decideForAll { try job.hold(in: $0) }
+                },
                 JobTrial.handler,
             ]
         let queue = JobQueue(
             store: jobs, handlers: handlers,
-            schedules: [
-                try JobSchedule(
-                    "fraud.reviewAll", fraudReviews, org: org, .every(hourly), missed: .runOnce, now: clock.now),
-                try JobSchedule(
-                    "exports.expire", expireExports, org: org, .every(hourly), missed: .runOnce, now: clock.now),
-                try JobSchedule(
-                    "idempotency.purge", purgeKeys, org: org, .every(hourly), missed: .runOnce, now: clock.now),
-                try JobSchedule(
-                    "attribution.purgeTouches", purgeTouches, org: org, .every(hourly), missed: .runOnce,
-                    now: clock.now),
-                try JobSchedule(
-                    "uploads.tend", tendUploads, org: org, .every(hourly), missed: .runOnce, now: clock.now),
-                try JobSchedule(
-                    "quarantine.tend", tendQuarantine, org: org, .every(hourly), missed: .runOnce, now: clock.now),
-            ],
+            schedules: try schedules(now: clock.now),
             reads: reads, gauges: gauges, clock: clock, registry: registry, health: health,
             logger: Logger(label: "jobs"), budget: budget, configuration: configuration)
         // What ran when the last process ended comes first, so that what it lost for good can be adopted.
@@ -104,6 +99,19 @@ enum JobWiring {
             database: here,
             redis: place(
                 store, handlers, gauges: gauges, budget: budget, clock: clock, registry: registry, health: health))
+    }
+
+    private static func schedules(now: Timestamp) throws -> [JobSchedule] {
+        let plans: [(name: String, kind: JobKind, every: Duration)] = [
+            ("fraud.reviewAll", fraudReviews, hourly), ("exports.expire", expireExports, hourly),
+            ("idempotency.purge", purgeKeys, hourly), ("attribution.purgeTouches", purgeTouches, hourly),
+            ("uploads.tend", tendUploads, hourly), ("quarantine.tend", tendQuarantine, hourly),
+            ("attribution.stopRules", stopRules, .seconds(30)),
+            ("attribution.autoAdvice", autoAdvice, .seconds(900)),
+        ]
+        return try plans.map { plan in
+            try JobSchedule(plan.name, plan.kind, org: org, .every(plan.every), missed: .runOnce, now: now)
+        }
     }
 
     /// The queue on Redis; the server is ready without it.

@@ -149,11 +149,18 @@ struct RunningServer {
         let installs = AttributionWiring.installs(stores.events, database, registry: registry)
         let links = LinkStore(database: database, clock: clock)
         let fraud = AttributionWiring.fraud(stores.events, database, stores.jobs, registry: registry)
+        let buyers = BuyerRegistry(
+            database: database, policies: trade.policies, allowLoopback: configuration.egressAllowLoopback)
+        let attribution = AttributionService(
+            database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine),
+            registry: registry)
+        let growth = AttributionWiring.growth(attribution, queries, buyers, database, registry: registry)
         let jobs = try await JobWiring.places(
             stores.jobs, database, redis: stores.runtime.redis, market: trade.market, exports: behaviour.exports,
             quarantine: stores.quarantine, attribution: logAttribution, installs: installs, links: links,
-            fraud: fraud, uploader: uploader, budget: stores.runtime.roles.guards.budget, clock: clock,
-            registry: registry, health: stores.health)
+            fraud: fraud, uploader: uploader,
+            budgets: BudgetWatch(reports: growth, logger: Logger(label: "attribution")),
+            budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry, health: stores.health)
         var made = GatewayParts(
             keys: stores.keys, events: stores.events,
             queries: queries,
@@ -161,12 +168,7 @@ struct RunningServer {
             database: database,
             conversations: conversations, intake: trade.intake, policies: trade.policies, market: trade.market,
             leads: LeadReads(database: database),
-            buyers: BuyerRegistry(
-                database: database, policies: trade.policies, allowLoopback: configuration.egressAllowLoopback),
-            ledger: LedgerReport(database: database),
-            attribution: AttributionService(
-                database: database, events: PolicyEventStore(base: stores.events.store, desk: stores.quarantine),
-                registry: registry),
+            buyers: buyers, ledger: LedgerReport(database: database), attribution: attribution,
             logAttribution: LogAttributionParts(logAttribution) { [jobs = stores.jobs] wish, org in
                 try await JobWiring.enqueueAttribution(wish, org: org, jobs)?.id
             },
@@ -179,6 +181,7 @@ struct RunningServer {
                 publishableKey: stores.siteKey, operatorName: configuration.operatorName, flowID: SolarFlow.id),
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),
             runtime: stores.runtime.roles)
+        (made.campaigns, made.growth) = (growth.campaigns, growth)
         made.uploads = uploader
         made.fraud = FraudParts(fraud) { [jobs = stores.jobs] org in
             try await JobWiring.enqueueFraudReview(org: org, jobs)?.id

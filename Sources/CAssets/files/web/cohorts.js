@@ -20,6 +20,7 @@
     saturated: 'saturated', uncertain: 'might miss the target', few_conversions: 'fewer than 30 conversions',
     mixed_currencies: 'spends or sells in more than one currency', at_cap: 'at its cap', over_cap: 'over its cap', at_floor: 'at its floor', too_small: 'too small to change',
   };
+  const ACTIONS = { raise: 'Raise', lower: 'Lower', pause: 'Pause' };
   const ALERTS = { over_cap: 'a day went over 1.1 × the cap', no_conversion: '1,000 spent without a conversion' };
   let chart = null;
   let curve = null;
@@ -152,7 +153,7 @@
         body: JSON.stringify({ campaign: row.campaign, currency: row.currency, action: row.action,
           to_minor: row.to_minor, decision }) });
       $('decided').textContent = `${row.campaign}: ${decision}.`;
-      await loadAdvice();
+      await Promise.all([loadAdvice(), loadOpen()]);
     } catch (refusal) {
       if (refusal.name !== 'AbortError') $('decided').textContent = refusal.message;
     }
@@ -161,7 +162,9 @@
     $('advice-rows').replaceChildren(...report.rows.map((row) => {
       const made = element('tr');
       const said = element('td', '', row.action === 'hold' ? 'Hold' : row.action === 'raise' ? 'Raise' : 'Lower');
-      said.append(element('small', '', [REASONS[row.reason], ...row.alerts.map((one) => ALERTS[one])].join('; ')));
+      const auto = row.auto ? [row.dry_run ? 'automatic, as a dry run' : 'automatic'] : [];
+      said.append(element('small', '',
+        [REASONS[row.reason], ...row.alerts.map((one) => ALERTS[one]), ...auto].join('; ')));
       const choose = element('td');
       if (row.to_minor !== null) {
         for (const [title, decision] of [['Approve', 'approved'], ['Reject', 'rejected']]) {
@@ -174,6 +177,46 @@
       }
       made.append(named(row.campaign), said, cell(money(row.from_minor, row.currency)),
         cell(money(row.to_minor, row.currency)), cell(times(row.roas)), cell(times(row.target_roas)), choose);
+      return made;
+    }));
+  }
+  const when = (time) => new Date(time).toLocaleString('en-US', { hour12: false });
+  function stops(report) {
+    $('no-stops').hidden = report.alerts.length > 0;
+    $('stop-rows').replaceChildren(...report.alerts.map((row) => {
+      const made = element('tr');
+      const day = element('td', '', row.day);
+      day.append(element('small', '', row.timezone));
+      made.append(named(row.campaign), element('td', '', ALERTS[row.rule]), day,
+        cell(money(row.spend_minor, row.currency)), cell(money(row.limit_minor, row.currency)),
+        element('td', '', when(row.raised_at)));
+      return made;
+    }));
+  }
+  async function acknowledge(row) {
+    try {
+      await answer(`/v1/attribution/advice/decisions/${row.id}/acknowledge`, { method: 'POST' });
+      $('acknowledged').textContent = `${row.campaign}: acknowledged.`;
+      await loadOpen();
+    } catch (refusal) {
+      if (refusal.name !== 'AbortError') $('acknowledged').textContent = refusal.message;
+    }
+  }
+  function carryOut(report) {
+    $('no-open').hidden = report.decisions.length > 0;
+    $('open-rows').replaceChildren(...report.decisions.map((row) => {
+      const made = element('tr');
+      const said = element('td', '', ACTIONS[row.action]);
+      said.append(element('small', '', row.actor === 'auto' ? 'automatic' : 'a person'));
+      const done = element('td');
+      const button = element('button', 'ghost', 'Acknowledge');
+      button.type = 'button';
+      button.setAttribute('aria-label', `Acknowledge: ${ACTIONS[row.action]} ${row.campaign}, ${row.currency}`);
+      button.addEventListener('click', () => acknowledge(row));
+      done.append(button);
+      made.append(named(row.campaign), said, cell(money(row.from_minor, row.currency)),
+        cell(row.action === 'pause' ? '—' : money(row.to_minor, row.currency)),
+        element('td', '', when(row.decided_at)), done);
       return made;
     }));
   }
@@ -241,6 +284,8 @@
     const page = await ask(`claims/shared?${query(members)}`);
     if (asked === sharedAsked) shared(page, !after);
   });
+  async function loadOpen() { carryOut(await ask('advice/decisions?state=open')); }
+  async function loadStops() { stops(await ask('stops')); }
   const loadCampaign = () => guarded($('campaign-refusal'), async () => {
     const campaign = $('campaign').value;
     if (!campaign) return;
@@ -269,6 +314,7 @@
       // The server answers four questions of one organisation at a time.
       await Promise.all([loadCohorts(), loadNames()]);
       await Promise.all([loadCampaign(), loadAdvice()]);
+      await Promise.all([loadStops(), loadOpen()]);
       claims(await ask(`claims?model=${$('model').value}`));
       await loadShared(null);
       $('cohorts').dataset.state = 'ready';
