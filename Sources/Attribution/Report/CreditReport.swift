@@ -141,7 +141,7 @@ extension AttributionService {
                         sold_at, CASE WHEN recognised_at <= \(asOf) THEN amount_minor ELSE 0 END, is_estimated
                     FROM attribution_returns
                     WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
-                        AND credited_at <= \(asOf) AND returned_at > \(asOf)
+                        AND COALESCE(credited_at, sold_at) <= \(asOf) AND returned_at > \(asOf)
                     UNION ALL
                     SELECT 'return', model, leg, campaign, source, medium, channel, currency, amount_minor, 0, sold_at,
                         0, 0
