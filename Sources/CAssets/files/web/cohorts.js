@@ -311,9 +311,10 @@
   }
   async function load() {
     await guarded($('refusal'), async () => {
-      // The server answers four questions of one organisation at a time.
+      // The server answers four questions of one organisation at a time, and other pages and jobs ask as well.
       await Promise.all([loadCohorts(), loadNames()]);
-      await Promise.all([loadCampaign(), loadAdvice()]);
+      await loadCampaign();
+      await loadAdvice();
       await Promise.all([loadStops(), loadOpen()]);
       claims(await ask(`claims?model=${$('model').value}`));
       await loadShared(null);
