@@ -229,7 +229,9 @@ package struct JobCrash: Sendable {
             } ?? Progress()
         }
 
+        /// Jobs before their effects: what is over by the first look has its effect in the second.
         private func progress(_ redis: RedisJobReads) async throws -> Progress {
+            let counts = try await redis.counts(org: org)
             var progress =
                 try await database.read("bench.progress.redis") { tx in
                     try tx.one(
@@ -240,7 +242,7 @@ package struct JobCrash: Sendable {
                             COUNT(DISTINCT job) AS distinct_jobs FROM effects
                         """)
                 } ?? Progress()
-            for count in try await redis.counts(org: org) {
+            for count in counts {
                 if count.state == .dead { progress.dead += count.count } else { progress.open += count.count }
             }
             return progress
