@@ -41,14 +41,13 @@ package struct UID: Hashable, Sendable, Comparable, CustomStringConvertible {
     }
 
     /// Reads exactly 16 bytes, most significant first; nil for any other length.
-    package init?(bytes: some Collection<UInt8>) {
+    package init?(bytes: [UInt8]) {
         guard bytes.count == 16 else { return nil }
-        var high: UInt64 = 0
-        var low: UInt64 = 0
-        for (index, byte) in bytes.enumerated() {
-            if index < 8 { high = high << 8 | UInt64(byte) } else { low = low << 8 | UInt64(byte) }
+        self = bytes.withUnsafeBytes {
+            UID(
+                high: UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)),
+                low: UInt64(bigEndian: $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
         }
-        self.init(high: high, low: low)
     }
 
     /// 16 bytes, most significant first.

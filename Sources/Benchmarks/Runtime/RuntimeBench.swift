@@ -14,7 +14,12 @@ package struct RuntimeBenchOptions: Sendable {
     package init() {}
 }
 
-/// Measures what every service needs while it runs, each figure against its bar (runtime.md §10).
-package func runtimeBench(_ options: RuntimeBenchOptions) async throws -> [BenchRow] {
-    try await RedisBench(options: options).rows() + RolesBench(options: options).rows()
+/// Measures the Redis client, each figure against its bar (runtime.md §10).
+package func redisBench(_ options: RuntimeBenchOptions) async throws -> [BenchRow] {
+    try await RedisBench(options: options).rows()
+}
+
+/// Measures caches, locks and limits, each figure against its bar (runtime.md §10).
+package func rolesBench(_ options: RuntimeBenchOptions) async throws -> [BenchRow] {
+    try await RolesBench(options: options).rows()
 }

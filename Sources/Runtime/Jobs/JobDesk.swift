@@ -70,6 +70,8 @@ package struct JobDesk<Table: JobTable> {
     let now: Timestamp
     /// So many fences, each larger than the one before.
     let fences: (Int) throws -> [Int64]
+    /// Of a turn that goes on to claim: what its ends leave is its claims' first, and written when these are known.
+    private var freed: JobFreedRoom?
 
     package init(_ table: Table, now: Timestamp, fences: @escaping (Int) throws -> [Int64]) {
         (self.table, self.now, self.fences) = (table, now, fences)
@@ -82,9 +84,11 @@ package struct JobDesk<Table: JobTable> {
     package func turn(_ turn: JobTurn, random: inout some RandomNumberGenerator) throws -> JobTurnResult {
         if table.sharing == .short, !turn.isShort { throw JobTurnIsLong() }
         if table.sharing == .whole { try settle() }
+        var desk = self
+        if turn.limit > 0, table.sharing == .alone || table.sharing == .whole { desk.freed = JobFreedRoom() }
         var result = JobTurnResult()
-        result.ended = try end(turn.ends, random: &random)
-        let found = try claim(turn)
+        result.ended = try desk.end(turn.ends, random: &random)
+        let found = try desk.claim(turn)
         (result.claimed, result.parked) = (found.claimed, found.parked)
         return result
     }
@@ -116,12 +120,13 @@ package struct JobDesk<Table: JobTable> {
         let ready = try table.ready(at: now, limit: JobLimits.batch)
         if !ready.isEmpty { try table.updatePlaces(ready.map(JobMachine.unpark)) }
         var keys = JobKeys(table: table)
+        var back = try comeBack(&keys)
         var chosen: [JobRecord] = []
         var parked = 0
         for _ in 0..<JobLimits.parkRounds {
             let taken = Set(chosen.map(\.seq))
-            let candidates = try table.front(at: now, limit: limit + taken.count).filter { !taken.contains($0.seq) }
-                .prefix(limit - chosen.count)
+            let front = try table.front(at: now, limit: limit + taken.count).filter { !taken.contains($0.seq) }
+            let candidates = Self.merged(front, back).prefix(limit - chosen.count)
             try keys.load(candidates)
             var aside: [JobRecord] = []
             for job in candidates {
@@ -131,12 +136,31 @@ package struct JobDesk<Table: JobTable> {
                     chosen.append(job)
                 }
             }
+            let seen = Set(candidates.map(\.seq))
+            back.removeAll { seen.contains($0.seq) }
             if !aside.isEmpty { try table.updatePlaces(aside) }
             parked += aside.count
             if chosen.count >= limit || aside.isEmpty { break }
         }
+        if !back.isEmpty { try table.updatePlaces(back) }
         try keys.store()
         return (chosen, parked)
+    }
+
+    /// The jobs that come back for the room that this turn's ends made, by place. In the table they are parked still:
+    /// those that are claimed at once need not be written twice.
+    private func comeBack(_ keys: inout JobKeys<Table>) throws -> [JobRecord] {
+        guard let rooms = freed?.rooms, !rooms.isEmpty else { return [] }
+        try keys.leave(rooms)
+        return Self.byPlace(try table.parked(under: rooms.mapValues(\.looks)).map(JobMachine.unpark))
+    }
+
+    private static func merged(_ front: [JobRecord], _ back: [JobRecord]) -> [JobRecord] {
+        back.isEmpty ? front : byPlace(front + back)
+    }
+
+    private static func byPlace(_ jobs: [JobRecord]) -> [JobRecord] {
+        jobs.sorted { ($0.place, $0.seq) < ($1.place, $1.seq) }
     }
 
     // MARK: End
@@ -246,17 +270,12 @@ package struct JobDesk<Table: JobTable> {
             return JobLeaving(org: job.org, key: key, isRunning: job.state == .running, job: nil)
         }
         guard !leavings.isEmpty else { return }
+        if let freed { return freed.add(leavings) }
         if table.sharing == .guest { try table.leaveLater(leavings) } else { try giveRoom(leavings) }
     }
 
     private func giveRoom(_ leavings: [JobLeaving]) throws {
-        var rooms: [JobKeyPlace: JobRoom] = [:]
-        for leaving in leavings {
-            guard let key = leaving.key else { continue }
-            let place = JobKeyPlace(org: leaving.org, key: key)
-            rooms[place, default: JobRoom()].leaves += leaving.isRunning ? 1 : 0
-            rooms[place, default: JobRoom()].looks += 1
-        }
+        let rooms = JobRoom.byKey(leavings)
         guard !rooms.isEmpty else { return }
         let leaves = rooms.mapValues(\.leaves).filter { $0.value > 0 }
         if !leaves.isEmpty { try table.leaveKeys(leaves) }

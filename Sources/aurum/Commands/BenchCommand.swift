@@ -10,18 +10,20 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns and
-            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own), runtime (the
-            Redis client, caches, locks, limits and jobs; starts a redis-server unless --redis-url is given, and a
-            PostgreSQL), all (of these), questions (fills a server of its own and asks it the dashboard's questions).
-            Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the
+            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns and \
+            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own), runtime, its \
+            parts redis, roles (caches, locks and limits) and jobs (starts a redis-server unless --redis-url is \
+            given, and a PostgreSQL), all (of these), questions (fills a server of its own and asks it the dashboard's \
+            questions).
+            Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the \
             baseline of the repository. docs/benchmarks.md and docs/runtime.md explain the rows.
             """)
 
     private static let attributionParts = ["paths", "log", "campaigns", "installs"]
+    private static let runtimeParts = ["redis", "roles", "jobs"]
     private static let areas =
         ["events", "dedup", "conversation", "attribution"] + attributionParts
-        + ["database", "runtime", "questions", "all"]
+        + ["database", "runtime"] + runtimeParts + ["questions", "all"]
 
     @Argument(help: "One of: \(areas.joined(separator: ", ")).")
     var area: String
@@ -77,11 +79,14 @@ struct BenchCommand: AsyncParsableCommand {
         guard EventProfile(rawValue: profile) != nil else { throw ValidationError("--profile is standard or harsh") }
         if area != "questions", dataDir != nil { throw ValidationError("--data-dir belongs to questions") }
         if asks < 0 || !rate.isFinite || rate < 0 { throw ValidationError("--asks and --rate are 0 or more") }
-        if area != "runtime", area != "all", redisURL != nil { throw ValidationError("--redis-url belongs to runtime") }
+        if !(["runtime", "all"] + Self.runtimeParts).contains(area), redisURL != nil {
+            throw ValidationError("--redis-url belongs to runtime")
+        }
         if area == "attribution", data != nil || gate || updateBaseline {
             throw ValidationError("--data, --gate and --update-baseline belong to events")
         }
-        if (Self.attributionParts + ["conversation", "database", "dedup", "runtime", "questions"]).contains(area),
+        let others = ["conversation", "database", "dedup", "runtime", "questions"]
+        if (others + Self.attributionParts + Self.runtimeParts).contains(area),
             data != nil || write != nil || gate || updateBaseline
         {
             throw ValidationError("--data, --write, --gate and --update-baseline belong to events")
@@ -121,27 +126,31 @@ struct BenchCommand: AsyncParsableCommand {
         if area == "conversation" || area == "all" {
             report.rows += try await conversationBench(tiny: tiny, seed: seed)
         }
-        if isWanted("paths") { report.rows += try attribution.run() }
-        if isWanted("log") { report.rows += try await logAttribution.run() }
-        if isWanted("campaigns") { report.rows += try await campaigns.run() }
-        if isWanted("installs") { report.rows += try await installs.run() }
+        if isWanted("paths", of: "attribution") { report.rows += try attribution.run() }
+        if isWanted("log", of: "attribution") { report.rows += try await logAttribution.run() }
+        if isWanted("campaigns", of: "attribution") { report.rows += try await campaigns.run() }
+        if isWanted("installs", of: "attribution") { report.rows += try await installs.run() }
         if area == "database" || area == "all" { report.rows += try await database() }
-        if area == "runtime" || area == "all" {
-            var options = RuntimeBenchOptions()
-            options.redisURL = redisURL
-            options.tiny = tiny
-            options.program = Bundle.main.executablePath
-            report.rows += try await runtimeBench(options)
-            report.rows += try await runtime()
-        }
+        let roles = rolesOptions
+        if isWanted("redis", of: "runtime") { report.rows += try await redisBench(roles) }
+        if isWanted("roles", of: "runtime") { report.rows += try await rolesBench(roles) }
+        if isWanted("jobs", of: "runtime") { report.rows += try await jobs() }
         if area == "questions" { report.rows += try await questions() }
         try report.print(json: json)
         if !tiny, report.rows.contains(where: { $0.met == false }) { throw ExitCode(1) }
     }
 
-    private func isWanted(_ part: String) -> Bool { ["all", "attribution", part].contains(area) }
+    private func isWanted(_ part: String, of whole: String) -> Bool { ["all", whole, part].contains(area) }
 
-    private func runtime() async throws -> [BenchRow] {
+    private var rolesOptions: RuntimeBenchOptions {
+        var options = RuntimeBenchOptions()
+        options.redisURL = redisURL
+        options.tiny = tiny
+        options.program = Bundle.main.executablePath
+        return options
+    }
+
+    private func jobs() async throws -> [BenchRow] {
         var crash = JobCrash()
         crash.seed = seed
         if tiny { (crash.jobs, crash.kills) = (300, 2) }
