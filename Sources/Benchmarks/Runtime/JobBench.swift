@@ -110,6 +110,7 @@ private struct JobLoad {
     var place = Place.sqlite
 
     private static let kind = JobKind("bench.empty")
+    private static let callers = 8
     private static let schemas = Atomic<Int>(0)
 
     private struct Site {
@@ -195,7 +196,8 @@ private struct JobLoad {
         return Double(jobs) / (ContinuousClock.now - started).seconds
     }
 
-    /// How long jobs wait that come one by one, in seconds.
+    /// How long jobs wait that come one by one, in seconds; from several callers, as requests come: one alone would be
+    /// held up by its own commits.
     func waits(perSecond: Int) async throws -> [Double] {
         let registry = MetricRegistry()
         let site = try await open(registry)
@@ -208,19 +210,30 @@ private struct JobLoad {
         }
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await queue.run() }
-            let (started, first) = (ContinuousClock.now, clock.now)
-            for number in 0..<jobs {
-                let after = Duration.microseconds(1_000_000 / perSecond * number)
-                try await ContinuousClock().sleep(until: started + after)
-                // It is due when it was meant to come, not when a slow enqueue got to it.
-                var one = job(number)
-                one.due = first + after
-                _ = try await site.store.enqueue([one])
-            }
+            try await arrive(site.store, perSecond: perSecond, from: clock.now)
             while found.withLock({ $0.count }) < jobs { try await Task.sleep(for: .milliseconds(5)) }
             group.cancelAll()
         }
         return found.withLock { $0 }
+    }
+
+    private func arrive(_ store: any JobStore, perSecond: Int, from first: Timestamp) async throws {
+        let started = ContinuousClock.now
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for caller in 0..<Self.callers {
+                group.addTask {
+                    for number in stride(from: caller, to: jobs, by: Self.callers) {
+                        let after = Duration.microseconds(1_000_000 / perSecond * number)
+                        try await ContinuousClock().sleep(until: started + after)
+                        // It is due when it was meant to come, not when a slow enqueue got to it.
+                        var one = job(number)
+                        one.due = first + after
+                        _ = try await store.enqueue([one])
+                    }
+                }
+            }
+            try await group.waitForAll()
+        }
     }
 
     /// The median time of one small write and its `fdatasync` here.
