@@ -10,11 +10,11 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns and
-            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own), runtime (the
-            Redis client, caches, locks, limits and jobs; starts a redis-server unless --redis-url is given, and a
+            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns and \
+            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own), runtime (the \
+            Redis client, caches, locks, limits and jobs; starts a redis-server unless --redis-url is given, and a \
             PostgreSQL), all (of these), questions (fills a server of its own and asks it the dashboard's questions).
-            Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the
+            Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the \
             baseline of the repository. docs/benchmarks.md and docs/runtime.md explain the rows.
             """)
 

@@ -10,9 +10,9 @@ extension DatabaseCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write the tables of record to a folder, to move them to another database.",
             discussion: """
-                For a server that is stopped: event log, keys and exports stay in the data folder and are no part of it.
-                The files are those of a backup, sealed with backup.key of the data folder, which is made where it is
-                missing. Then give AURUM_DATABASE_URL the new database and run aurum database import.
+                For a server that is stopped: event log, keys and exports stay in the data folder and are no part of \
+                it. The files are those of a backup, sealed with backup.key of the data folder, which is made where it \
+                is missing. Then give AURUM_DATABASE_URL the new database and run aurum database import.
                 Example: aurum database export /mnt/move
                 """)
 
@@ -61,8 +61,8 @@ extension DatabaseCommand {
         static let configuration = CommandConfiguration(
             abstract: "Put an export into an empty database, of either engine, and compare the two.",
             discussion: """
-                Into the database of AURUM_DATABASE_URL, while no server runs. Rows and hash of every table must be
-                those of the export. Whatever stops it leaves a database that no server opens; the same command begins
+                Into the database of AURUM_DATABASE_URL, while no server runs. Rows and hash of every table must be \
+                those of the export. Whatever stops it leaves a database that no server opens; the same command begins \
                 again.
                 Example: AURUM_DATABASE_URL=postgres:///aurum aurum database import /mnt/move
                 """)

@@ -14,9 +14,9 @@ struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo", abstract: "Run a server with sample visitors and buyers, and print its URL.",
         discussion: """
-            Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two
-            buyers on loopback bid for them, and two advertising networks on loopback are told of the sales. An app
-            has installs, and a publisher who cheats. Everything goes through the doors that real visitors and users
+            Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two \
+            buyers on loopback bid for them, and two advertising networks on loopback are told of the sales. An app \
+            has installs, and a publisher who cheats. Everything goes through the doors that real visitors and users \
             take. Ctrl-C ends it.
             """)
 
