@@ -200,9 +200,13 @@ struct GrowthRouteTests {
         let open = try await gateway.get("advice/decisions?state=open").json["decisions"]?.array ?? []
         #expect(open.count == 1 && open[0]["action"] == "pause" && open[0]["actor"] == "auto")
         let path = "advice/decisions/\(open[0]["id"]?.string ?? "")/acknowledge"
-        for id in ["none", UID(high: 1, low: 1).hex] {
-            let unknown = try await gateway.send(.post, "advice/decisions/\(id)/acknowledge", "")
-            #expect(unknown.status == 404 && unknown.code == "decision_unknown", "\(unknown.text)")
+        let nobodys = UID(high: 1, low: 1).hex
+        let unknown = try await gateway.send(.post, "advice/decisions/\(nobodys)/acknowledge", "")
+        #expect(unknown.status == 404 && unknown.code == "decision_unknown", "\(unknown.text)")
+        for id in ["none", nobodys + "0", String(nobodys.dropLast())] {
+            let malformed = try await gateway.send(.post, "advice/decisions/\(id)/acknowledge", "")
+            #expect(malformed.status == 400 && malformed.code == "malformed_id", "\(id): \(malformed.text)")
+            #expect(malformed.text.contains("The id in the path is malformed"), "\(malformed.text)")
         }
         let refused = try await gateway.harness.call(.post, "/v1/attribution/" + path, key: gateway.reader)
         #expect(refused.status == 403)
