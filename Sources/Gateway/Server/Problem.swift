@@ -157,10 +157,8 @@ package enum Problem: Error, Sendable, Equatable {
         case .query(let error): error.logLevel
         case .unavailable: .warning
         case .malformedBody, .unreadableBody, .invalid, .badQuery, .malformedID, .unknownKey, .notSignedIn,
-            .scopeMissing,
-            .originNotAllowed, .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion, .methodNotAllowed,
-            .conflict, .gone,
-            .bodyTooLarge, .tooManyEvents, .inflateRatio,
+            .scopeMissing, .originNotAllowed, .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion,
+            .methodNotAllowed, .conflict, .gone, .bodyTooLarge, .tooManyEvents, .inflateRatio,
             .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired, .malformedRequest,
             .addressTooLong, .headersTooLarge, .spend:
             .debug

@@ -22,17 +22,30 @@ extension DatabaseCommand {
         @Flag(name: .long, help: "Print JSON.")
         var json = false
 
+        /// What keeps the tables from being exported, and the command that helps; nil for a whole database.
+        private static func refusal(_ schema: Schema, _ location: DatabaseLocation) -> String? {
+            if schema.unfinished != nil {
+                return "\(location.shown) is half filled: a restore or an import into it did not finish, so there is "
+                    + "nothing whole to export. If it was an import, run the same `aurum database import` again; if it "
+                    + "was a restore, make the database empty and run `aurum restore` again"
+            }
+            guard let newest = schema.applied.map(\.version).max() else {
+                return "\(location.shown) holds no tables of Aurum: there is nothing to export. Say with "
+                    + "AURUM_DATABASE_URL or --data-dir where the records are; `aurum database status` shows what is "
+                    + "found there"
+            }
+            guard let last = schema.pending.map(\.version).max() else { return nil }
+            let command = "aurum database migrate" + (location.dialect == .postgres ? " --backup-done" : "")
+            let backup = location.dialect == .postgres ? "make a backup of it, " : ""
+            return "\(location.shown) has schema \(newest), and an export needs that of this release, \(last) "
+                + "(missing: \(schema.pending.count)): \(backup)run `\(command)`, then export again"
+        }
+
         func run() async throws {
             let configuration = try await options.read()
             let location = try configuration.databaseLocation()
             let schema = try await Openings.databaseErrors(location) { try await Schema.look(at: location) }
-            guard !schema.applied.isEmpty else {
-                throw CommandFailure("\(location.shown) holds no tables: there is nothing to export")
-            }
-            guard schema.pending.isEmpty else {
-                throw CommandFailure(
-                    "\(location.shown) lacks migrations of this release: run aurum database migrate first, then export")
-            }
+            if let reason = Self.refusal(schema, location) { throw CommandFailure(reason) }
             let data = try DatabaseCommand.hold(configuration)
             let target = URL(fileURLWithPath: folder).standardizedFileURL.path
             // Before a key is made, of which only an export that was written tells.
