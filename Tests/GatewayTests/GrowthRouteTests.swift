@@ -118,6 +118,16 @@ struct GrowthRouteTests {
             let answer = try await gateway.send(.put, "budgets", body)
             #expect(answer.status == 422, "\(body): \(answer.text)")
         }
+        for (body, field, detail) in [
+            (#""target_roas":0"#, "target_roas", "must be from 0.01 to 1000"),
+            (#""cap_minor":1,"floor_minor":2"#, "cap_minor", "must not be below floor_minor"),
+            (#""cap_minor":-1"#, "cap_minor", "must be from 0 to 1000000000000 minor units"),
+            (#""floor_minor":1000000000001"#, "floor_minor", "must be from 0 to 1000000000000 minor units"),
+        ] {
+            let answer = try await gateway.send(.put, "budgets", #"{"campaign":"c","currency":"USD",\#(body)}"#)
+            let problem = answer.json["problems"]?.array?.first
+            #expect(problem?["field"] == .string(field) && problem?["detail"] == .string(detail), "\(answer.text)")
+        }
         #expect(try await gateway.send(.put, "budgets", "{").status == 400)
         let dry = try await gateway.send(
             .post, "advice/decisions",
