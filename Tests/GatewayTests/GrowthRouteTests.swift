@@ -216,7 +216,7 @@ struct GrowthRouteTests {
         for id in ["none", nobodys + "0", String(nobodys.dropLast())] {
             let malformed = try await gateway.send(.post, "advice/decisions/\(id)/acknowledge", "")
             #expect(malformed.status == 400 && malformed.code == "malformed_id", "\(id): \(malformed.text)")
-            #expect(malformed.text.contains("The id in the path is malformed"), "\(malformed.text)")
+            #expect(malformed.text.contains("The id is malformed"), "\(malformed.text)")
         }
         let refused = try await gateway.harness.call(.post, "/v1/attribution/" + path, key: gateway.reader)
         #expect(refused.status == 403)

@@ -121,7 +121,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .malformedBody(nil): "The body is not valid JSON of the expected shape."
         case .invalid(let problems): "\(problems.count) field(s) are wrong; see `problems`."
         case .badQuery(let name, let detail): "Query parameter \(name): \(detail)"
-        case .malformedID(let name): "The \(name) in the path is malformed: it must be 32 hex digits or a UUID."
+        case .malformedID(let name): "The \(name) is malformed: it must be 32 hex digits or a UUID."
         case .unknownKey: "The key is missing, unknown or revoked. Send it as `Authorization: Bearer KEY`."
         case .notSignedIn: "Sign in first."
         case .scopeMissing(let scope): "The key lacks the scope \(scope.rawValue)."
