@@ -179,6 +179,9 @@ static const unsigned char web_installs_js[] = {
 static const unsigned char web_cohorts[] = {
 #embed "files/web/cohorts.mustache"
 };
+static const unsigned char web_budgets_js[] = {
+#embed "files/web/budgets.js"
+};
 static const unsigned char web_cohorts_js[] = {
 #embed "files/web/cohorts.js"
 };
@@ -345,6 +348,7 @@ static const aurum_asset table[] = {
     ROW("web/campaigns.js", web_campaigns_js),
     ROW("web/installs.js", web_installs_js),
     ROW("web/cohorts.mustache", web_cohorts),
+    ROW("web/budgets.js", web_budgets_js),
     ROW("web/cohorts.js", web_cohorts_js),
     ROW("web/uploads.mustache", web_uploads),
     ROW("web/uploads.js", web_uploads_js),

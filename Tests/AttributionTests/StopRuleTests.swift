@@ -233,6 +233,102 @@ struct StopRuleTests {
         await world.log.close()
     }
 
+    // MARK: what is kept
+
+    private struct OldRow {
+        var campaign: String
+        var at: Timestamp
+        var end: Timestamp?
+        var verdict = "approved"
+        var withdrawn: Timestamp?
+        var org = "o"
+    }
+
+    private static func plant(
+        _ world: World, alerts: [OldRow] = [], decisions: [OldRow] = [], automatic: [OldRow] = []
+    ) async throws {
+        try await world.open.database.write("test.old") { transaction in
+            func id(_ place: Int, _ kind: UInt64) -> UID { UID(high: kind, low: UInt64(place)) }
+            for (place, row) in alerts.enumerated() {
+                try transaction.run(
+                    """
+                    INSERT INTO stop_alerts (org, id, campaign, currency, rule, day, timezone, spend_minor,
+                        limit_minor, inputs, raised_at, cleared_at, created_at)
+                    VALUES (\(row.org), \(id(place, 1)), \(row.campaign), 'USD', 'over_cap', 1, 'UTC', 2, 1, '{}',
+                            \(row.at), \(row.end), \(row.at))
+                    """)
+            }
+            for (place, row) in decisions.enumerated() {
+                try transaction.run(
+                    """
+                    INSERT INTO advice_decisions (org, id, campaign, currency, day, action, from_minor, to_minor,
+                        decision, actor, inputs, decided_at, acknowledged_at, acknowledged_by, created_at)
+                    VALUES (\(row.org), \(id(place, 2)), \(row.campaign), 'USD', 1, 'lower', 2, 1, \(row.verdict), 'k',
+                            '{}', \(row.at), \(row.end), 'k', \(row.at))
+                    """)
+            }
+            for (place, row) in automatic.enumerated() {
+                try transaction.run(
+                    """
+                    INSERT INTO automatic_decisions (org, id, campaign, currency, day, action, from_minor, to_minor,
+                        decision, actor, inputs, decided_at, acknowledged_at, acknowledged_by, withdrawn_at,
+                        created_at)
+                    VALUES (\(row.org), \(id(place, 3)), \(row.campaign), 'USD', 1, 'pause', 2, 0, \(row.verdict),
+                            'auto', '{}', \(row.at), \(row.end), 'k', \(row.withdrawn), \(row.at))
+                    """)
+            }
+        }
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `what was over 400 days ago is removed, and what is open or was never acknowledged stays`(
+        engine: Dialect
+    ) async throws {
+        let world = try World(on: engine)
+        let now = world.open.clock.now
+        let (old, young) = (now - .seconds(401 * 86_400), now - .seconds(399 * 86_400))
+        let many = (0..<600).map { OldRow(campaign: "many-\($0)", at: old, end: old) }
+        try await Self.plant(
+            world,
+            alerts: many + [
+                OldRow(campaign: "other", at: old, end: old, org: "p"), OldRow(campaign: "late", at: old, end: young),
+                OldRow(campaign: "open", at: old, end: nil), OldRow(campaign: "young", at: young, end: young),
+            ],
+            decisions: [
+                OldRow(campaign: "rejected", at: old, end: nil, verdict: "rejected"),
+                OldRow(campaign: "done", at: old, end: old), OldRow(campaign: "late", at: old, end: young),
+                OldRow(campaign: "waits", at: old, end: nil),
+                OldRow(campaign: "young", at: young, end: nil, verdict: "rejected"),
+            ],
+            automatic: [
+                OldRow(campaign: "tried", at: old, end: nil, verdict: "dry_run"),
+                OldRow(campaign: "done", at: old, end: old),
+                OldRow(campaign: "withdrawn", at: old, end: nil, withdrawn: old),
+                OldRow(campaign: "late", at: old, end: nil, withdrawn: young),
+                OldRow(campaign: "waits", at: old, end: nil),
+            ])
+        func left() async throws -> [[String]] {
+            try await world.open.database.read("test.left") { transaction in
+                [
+                    try transaction.values(String.self, "SELECT campaign FROM stop_alerts ORDER BY campaign"),
+                    try transaction.values(String.self, "SELECT campaign FROM advice_decisions ORDER BY campaign"),
+                    try transaction.values(String.self, "SELECT campaign FROM automatic_decisions ORDER BY campaign"),
+                ]
+            }
+        }
+        #expect(try await world.watch.purge() == 601 + 2 + 3)
+        #expect(try await left() == [["late", "open", "young"], ["late", "waits", "young"], ["late", "waits"]])
+        #expect(world.open.registry.counter(.budgetHistoryPurged, "alert").value == 601)
+        #expect(world.open.registry.counter(.budgetHistoryPurged, "decision").value == 5)
+        #expect(try await world.watch.purge() == 0)
+        #expect(try await world.growth.decisions(org: "o", isOpen: true).map(\.campaign) == ["waits"])
+        #expect(try await world.alerts().map(\.campaign) == ["open"])
+        world.open.clock.advance(by: .seconds(2 * 86_400))
+        #expect(try await world.watch.purge() == 2 + 2 + 1)
+        #expect(try await left() == [["open"], ["waits"], ["waits"]])
+        await world.log.close()
+    }
+
     private struct Killed: Error {}
 
     @Test(arguments: Dialect.allCases)

@@ -118,6 +118,16 @@ struct GrowthRouteTests {
             let answer = try await gateway.send(.put, "budgets", body)
             #expect(answer.status == 422, "\(body): \(answer.text)")
         }
+        for (body, field, detail) in [
+            (#""target_roas":0"#, "target_roas", "must be from 0.01 to 1000"),
+            (#""cap_minor":1,"floor_minor":2"#, "cap_minor", "must not be below floor_minor"),
+            (#""cap_minor":-1"#, "cap_minor", "must be from 0 to 1000000000000 minor units"),
+            (#""floor_minor":1000000000001"#, "floor_minor", "must be from 0 to 1000000000000 minor units"),
+        ] {
+            let answer = try await gateway.send(.put, "budgets", #"{"campaign":"c","currency":"USD",\#(body)}"#)
+            let problem = answer.json["problems"]?.array?.first
+            #expect(problem?["field"] == .string(field) && problem?["detail"] == .string(detail), "\(answer.text)")
+        }
         #expect(try await gateway.send(.put, "budgets", "{").status == 400)
         let dry = try await gateway.send(
             .post, "advice/decisions",
@@ -200,9 +210,13 @@ struct GrowthRouteTests {
         let open = try await gateway.get("advice/decisions?state=open").json["decisions"]?.array ?? []
         #expect(open.count == 1 && open[0]["action"] == "pause" && open[0]["actor"] == "auto")
         let path = "advice/decisions/\(open[0]["id"]?.string ?? "")/acknowledge"
-        for id in ["none", UID(high: 1, low: 1).hex] {
-            let unknown = try await gateway.send(.post, "advice/decisions/\(id)/acknowledge", "")
-            #expect(unknown.status == 404 && unknown.code == "decision_unknown", "\(unknown.text)")
+        let nobodys = UID(high: 1, low: 1).hex
+        let unknown = try await gateway.send(.post, "advice/decisions/\(nobodys)/acknowledge", "")
+        #expect(unknown.status == 404 && unknown.code == "decision_unknown", "\(unknown.text)")
+        for id in ["none", nobodys + "0", String(nobodys.dropLast())] {
+            let malformed = try await gateway.send(.post, "advice/decisions/\(id)/acknowledge", "")
+            #expect(malformed.status == 400 && malformed.code == "malformed_id", "\(id): \(malformed.text)")
+            #expect(malformed.text.contains("The id is malformed"), "\(malformed.text)")
         }
         let refused = try await gateway.harness.call(.post, "/v1/attribution/" + path, key: gateway.reader)
         #expect(refused.status == 403)

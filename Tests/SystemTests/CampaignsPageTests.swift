@@ -181,4 +181,32 @@ import Validation
         let tomorrow = DemoSpend.csv(today: try #require(CivilDate("2026-11-23")), seed: 7).split(separator: "\n")
         #expect(Array(lines.dropFirst(5)) == Array(tomorrow.dropFirst().dropLast(4)))
     }
+
+    @Test func `networks of the demo claim no more sales than clicks, and one campaign alone is above its cap`() throws
+    {
+        let caps = Dictionary(
+            uniqueKeysWithValues: DemoTour.budgets.map { ($0["campaign"]?.string ?? "", $0["cap_minor"]?.integer ?? 0) }
+        )
+        #expect(caps.count == 3)
+        for (seed, date) in [(7, "2026-11-22"), (2026, "2026-07-01"), (1, "2027-03-14"), (99, "2028-02-29")] {
+            let text = DemoSpend.csv(today: try #require(CivilDate(date)), seed: UInt64(seed))
+            var networks = Set<Substring>()
+            for line in text.split(separator: "\n").dropFirst() {
+                let cells = line.split(separator: ",", omittingEmptySubsequences: false)
+                #expect(cells.count == 10, "\(line)")
+                guard cells.count == 10, let spend = Double(cells[5]), let clicks = Double(cells[7]) else { continue }
+                if let cap = caps[String(cells[2])].map(Double.init) {
+                    let isOver = cells[2] == "homeowners-queens-video"
+                    #expect(isOver ? spend * 100 > 1.1 * cap : spend * 100 <= cap, "\(line)")
+                }
+                guard let claimed = Double(cells[8]) else {
+                    #expect(cells[1] == "newsletter" && cells[9].isEmpty, "\(line)")
+                    continue
+                }
+                networks.insert(cells[1])
+                #expect(claimed > 0 && claimed <= clicks && (Double(cells[9]) ?? 0) > 0, "\(line)")
+            }
+            #expect(networks == ["google", "meta"])
+        }
+    }
 }

@@ -69,6 +69,11 @@ import Validation
         try await fraud(running)
         try await uploads(running)
         try await credits(running)
+        try await budgets(running)
+        let brand: JSONValue = ["campaign": "nyc-solar-brand", "currency": "USD", "cap_minor": 900]
+        let set = try await running.client.call(
+            "PUT", "/v1/attribution/budgets", Array(brand.canonical.utf8), ["content-type": "application/json"])
+        #expect(set.status == 200, "\(set.text)")
         let url = "/v1/attribution/installs/campaigns?app=solar-home"
         let counted = try await running.shows(url) {
             $0["totals"]?["installs"]?.integer == Int64(Self.installs)
@@ -92,12 +97,15 @@ import Validation
         #expect(again.body["totals"]?["installs"] == counted["totals"]?["installs"], "\(again.text)")
         let made = [
             ("/v1/uploads/destinations", "destinations", 2), ("/v1/links", "links", 1),
-            ("/v1/attribution/conversions/advisor_opened", "versions", 1),
+            ("/v1/attribution/conversions/advisor_opened", "versions", 1), ("/v1/attribution/budgets", "budgets", 3),
         ]
         for (path, member, count) in made {
             let answer = try await running.client.get(path)
             #expect(answer.body[member]?.array?.count == count, "\(path): \(answer.text.prefix(1000))")
         }
+        let kept = try await running.client.get("/v1/attribution/budgets").body["budgets"]?.array ?? []
+        let caps = kept.first { $0["campaign"] == "nyc-solar-brand" }?["cap_minor"]
+        #expect(caps == 900, "what somebody set stays: \(kept)")
         try await running.stop()
     }
 
@@ -124,6 +132,36 @@ import Validation
                 }
         }
         #expect(!found.canonical.contains(FakeNetwork.token))
+    }
+
+    /// Claims that are more than what happened, sales that two networks may claim, and a campaign above its cap.
+    private func budgets(_ running: Running) async throws {
+        try await running.shows("/v1/attribution/budgets") { $0["budgets"]?.array?.count == 3 }
+        let alerts = try await running.shows("/v1/attribution/stops", within: .seconds(60), Self.isFilled("alerts"))
+        #expect(alerts["alerts"]?.array?.count == 1, "\(alerts)")
+        let alert = alerts["alerts"]?.array?.first
+        #expect(alert?["campaign"] == "homeowners-queens-video" && alert?["rule"] == "over_cap", "\(alerts)")
+        try await running.shows("/v1/attribution/advice/decisions?state=open") { answer in
+            answer["decisions"]?.array?.contains { $0["action"] == "pause" && $0["actor"] == "auto" } == true
+        }
+        try await running.shows("/v1/attribution/advice") { answer in
+            answer["rows"]?.array?.contains {
+                $0["campaign"] == "nyc-solar-nonbrand" && $0["auto"] == true && $0["dry_run"] == true
+            } == true
+        }
+        let claims = try await running.shows("/v1/attribution/claims") { answer in
+            let totals = answer["totals"]?.array ?? []
+            return ["google", "meta"].allSatisfy { network in
+                totals.contains { $0["network"] == .string(network) && $0["claimed"]?.double ?? 0 > 0 }
+            }
+        }
+        let beyond = claims["overlaps"]?.array?.contains { $0["impossible"]?.double ?? 0 > 0 }
+        #expect(beyond == true, "both claim more than was sold: \(claims)")
+        try await running.shows("/v1/attribution/claims/shared") { answer in
+            answer["conversions"]?.array?.contains {
+                $0["networks"]?.array?.compactMap { $0["network"]?.string } == ["google", "meta"]
+            } == true
+        }
     }
 
     /// Every conversion of the log, under a model that looks at one journey and one that is fitted to all.

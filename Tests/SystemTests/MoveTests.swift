@@ -244,8 +244,9 @@ import Validation
 
         let old = "sqlite://" + folder.file("old.db")
         #expect(try await run(["database", "migrate", "--to", "100"], data, old).status == 0)
-        try await expect("run aurum database migrate first", ["database", "export", out + "-2"], data, old)
-        try await expect("nothing to export", ["database", "export", out + "-2"], data, target)
+        try await expect("has schema 100, and an export needs", ["database", "export", out + "-2"], data, old)
+        try await expect("run `aurum database migrate`, then", ["database", "export", out + "-2"], data, old)
+        try await expect("holds no tables of Aurum", ["database", "export", out + "-2"], data, target)
         for (schema, sentence) in [(1, "then export it again"), (9999, "or a newer one")] {
             try forge(out, schema: schema, key: data + "/backup.key")
             try await expect(sentence, ["database", "import", out], data, target)
@@ -269,6 +270,27 @@ import Validation
         try Data(text.utf8).write(to: list)
         try Data((Hex.encode(try signer.signature(for: Data(text.utf8))) + "\n").utf8)
             .write(to: URL(fileURLWithPath: folder + "/manifest.sig"))
+    }
+
+    @Test func `an export says what a database of PostgreSQL lacks, and which command helps`() async throws {
+        let folder = TemporaryFolder()
+        let server = try PostgresServer.shared()
+        let schema = "lacking" + UID(high: .random(in: 1 ... .max), low: 1).hex
+        try server.psql("CREATE SCHEMA \(schema)")
+        let (url, data, out) = (server.url(schema: schema), folder.file("data"), folder.file("out"))
+        try await expect("holds no tables of Aurum", ["database", "export", out], data, url)
+        #expect(try await run(["database", "migrate", "--to", "100"], data, url).status == 0)
+        try await expect(
+            "make a backup of it, run `aurum database migrate --backup-done`, then", ["database", "export", out], data,
+            url)
+        // Half filled and behind: migrations would not make it whole.
+        try server.psql("CREATE TABLE \(schema).database_restore (run BIGINT PRIMARY KEY)")
+        let half = try await run(["database", "export", out], data, url)
+        #expect(half.status != 0 && half.output.contains("is half filled"), "\(half.output)")
+        #expect(half.output.contains("`aurum database import`") && !half.output.contains("migrate"), "\(half.output)")
+        try server.psql("DROP TABLE \(schema).database_restore")
+        #expect(try await run(["database", "migrate", "--backup-done"], data, url).status == 0)
+        #expect(try await run(["database", "export", out], data, url).status == 0)
     }
 
     @Test func `a database on which a server of another folder works is not exported`() async throws {

@@ -85,6 +85,27 @@ struct TidyTests {
         }
     }
 
+    @Test func `texts of commands leave the breaking of lines to whoever shows them`() throws {
+        let opening = ["abstract: \"\"\"", "discussion: \"\"\"", "help: \"\"\""]
+        var looked = 0
+        for file in try Source.all(under: "Sources/aurum") where file.path.hasSuffix(".swift") {
+            let lines = file.lines
+            for (first, line) in lines.enumerated() where opening.contains(where: line.hasSuffix) {
+                let end = lines[(first + 1)...].firstIndex { $0.contains("\"\"\"") } ?? lines.endIndex
+                looked += 1
+                for index in (first + 1)..<max(first + 1, end - 1) {
+                    let text = lines[index].trimmingCharacters(in: .whitespaces)
+                    // What a paragraph's end looks like, or a line of its own: an example, a list that is put in.
+                    let isWhole =
+                        text.isEmpty || text.hasSuffix(".") || text.hasSuffix("\\") || text.hasPrefix("Example:")
+                        || text.hasPrefix("\\(")
+                    #expect(isWhole, "\(file.path):\(index + 1) breaks a sentence: end it with a backslash")
+                }
+            }
+        }
+        #expect(looked > 20)
+    }
+
     @Test func `statement names are unique`() throws {
         var seen: [String: String] = [:]
         let pattern = try Regex(#"\.(?:read|write)\(\s*"([a-zA-Z.]+)""#)

@@ -12,8 +12,8 @@ internal import Telemetry
 /// What a look changes of one organisation is one transaction, so that one that ended in the middle has changed
 /// nothing, and one that is repeated changes nothing more.
 package struct BudgetWatch: Sendable {
-    private let reports: GrowthReports
-    private let logger: Logger
+    let reports: GrowthReports
+    let logger: Logger
     private let memory = SightingMemory()
     private let lastLook = LastLook()
 

@@ -50,13 +50,15 @@ extension GrowthReports {
     @discardableResult
     package func set(_ wanted: CampaignBudget, org: String) async throws -> CampaignBudget {
         guard CampaignBudget.targetsAllowed.contains(wanted.targetMillionths) else {
-            throw GrowthError.badBudget("target_roas must be from 0.01 to 1000.")
+            throw GrowthError.badBudget(field: "target_roas", detail: "must be from 0.01 to 1000")
         }
-        guard (0...CampaignBudget.minorMax).contains(wanted.floorMinor),
-            (0...CampaignBudget.minorMax).contains(wanted.capMinor ?? 0)
-        else { throw GrowthError.badBudget("cap_minor and floor_minor must be from 0 to \(CampaignBudget.minorMax).") }
+        for (name, minor) in [("cap_minor", wanted.capMinor ?? 0), ("floor_minor", wanted.floorMinor)]
+        where !(0...CampaignBudget.minorMax).contains(minor) {
+            throw GrowthError.badBudget(
+                field: name, detail: "must be from 0 to \(CampaignBudget.minorMax) minor units")
+        }
         if let cap = wanted.capMinor, cap < wanted.floorMinor {
-            throw GrowthError.badBudget("cap_minor must not be below floor_minor.")
+            throw GrowthError.badBudget(field: "cap_minor", detail: "must not be below floor_minor")
         }
         let book = try await campaigns.book(org: org, .campaign)
         var resolved = wanted
@@ -85,7 +87,9 @@ extension GrowthReports {
                 """)
             guard count ?? 0 < CampaignBudget.budgetsMax else {
                 throw GrowthError.badBudget(
-                    "There are \(CampaignBudget.budgetsMax) budgets already, which is the most.")
+                    field: "campaign",
+                    detail: "is one too many: there are \(CampaignBudget.budgetsMax) budgets already, which is the most"
+                )
             }
             try transaction.run(
                 """

@@ -18,8 +18,8 @@ package enum GrowthError: Error, Sendable, Equatable {
     case notApproved
     /// A pause whose stop rule holds no longer.
     case withdrawn
-    /// Settings of a budget that contradict each other, in words.
-    case badBudget(String)
+    /// A setting of a budget that may not be, or contradicts another: which, and what it must be.
+    case badBudget(field: String, detail: String)
     /// What a day earned may still be returned after the maturity that was asked for; the least that may be.
     case immature(leastDays: Int)
     /// A range of dates that is none or too long: the parameter and what it must be.
@@ -34,7 +34,7 @@ package enum GrowthError: Error, Sendable, Equatable {
         case .unknownDecision: "There is no such decision."
         case .notApproved: "This decision was not approved, so there is nothing to carry out."
         case .withdrawn: "This pause was withdrawn: no stop rule that allows it holds for the campaign any longer."
-        case .badBudget(let detail): detail
+        case .badBudget(let field, let detail): "\(field) \(detail)"
         case .immature(let days):
             "Sales may come back for \(days) days here, the longest return window of a buyer: maturity_days must be at "
                 + "least \(days)."

@@ -77,9 +77,7 @@ struct AdviceRoutes: Sendable {
                 tag: "attribution", scope: .campaignsWrite)
         ) { request, context in
             let principal = try access.require(.campaignsWrite, request)
-            let missing = GrowthError.unknownDecision
-            let id = try RequestInput.uid(
-                "id", context, missing: .notFound(code: "decision_unknown", detail: missing.sentence))
+            let id = try RequestInput.uid("id", context)
             let decision = try await GrowthRoutes.mapped {
                 try await reports.acknowledge(id, org: principal.org, actor: principal.keyID)
             }

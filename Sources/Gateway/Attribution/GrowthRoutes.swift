@@ -188,7 +188,8 @@ package struct GrowthRoutes: Sendable {
             case .unknownDecision: throw Problem.notFound(code: "decision_unknown", detail: error.sentence)
             case .notApproved: throw Problem.conflict(code: "decision_not_approved", detail: error.sentence)
             case .withdrawn: throw Problem.conflict(code: "decision_withdrawn", detail: error.sentence)
-            case .badBudget: throw Problem.invalid([FieldProblem(field: "", detail: error.sentence)])
+            case .badBudget(let field, let detail):
+                throw Problem.invalid([FieldProblem(field: field, detail: detail)])
             case .immature: throw Problem.invalid([FieldProblem(field: "maturity_days", detail: error.sentence)])
             case .badRange(let name, let detail): throw Problem.badQuery(name: name, detail: detail)
             }

@@ -33,8 +33,12 @@ struct PageRoutes: Sendable {
         }
         for (name, summary) in Self.boards {
             book.get("/" + name, RouteDescription(summary, tag: "pages", success: 200)) { request, _ in
-                guard signedIn(request) else { return redirect("/login?next=" + Self.escaped(request.uri.string)) }
-                return try withForm(name, ["on-" + name: "true"])
+                guard let reader = reader(request) else {
+                    return redirect("/login?next=" + Self.escaped(request.uri.string))
+                }
+                var values = ["on-" + name: "true"]
+                if reader.has(.campaignsWrite) { values["sets-campaigns"] = "true" }
+                return try withForm(name, values)
             }
         }
         book.get("/explain/{leg}", RouteDescription("The path that earned one dollar.", tag: "pages")) {
@@ -68,17 +72,17 @@ struct PageRoutes: Sendable {
             ?? "/dashboard"
     }
 
-    private func signedIn(_ request: Request) -> Bool {
-        sessions.principal(cookies: request.headers[.cookie])?.has(.analyticsRead) ?? false
+    /// Who is signed in, if that person may see figures.
+    private func reader(_ request: Request) -> Principal? {
+        guard let principal = sessions.principal(cookies: request.headers[.cookie]), principal.has(.analyticsRead)
+        else { return nil }
+        return principal
     }
 
     private func explain(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let missing = Problem.notFound(code: "leg_unknown", detail: "There is no such sale.")
         let id = try RequestInput.uid("leg", context, missing: missing)
-        guard let principal = sessions.principal(cookies: request.headers[.cookie]), principal.has(.analyticsRead)
-        else {
-            return redirect("/login?next=/explain/\(id.hex)")
-        }
+        guard let principal = reader(request) else { return redirect("/login?next=/explain/\(id.hex)") }
         guard let leg = try await leads.explain(org: principal.org, leg: id)?["leg"] else { throw missing }
         let currency = leg["currency"]?.string.flatMap { Currency($0) } ?? .usd
         let price = Money(minorUnits: leg["price_minor"]?.integer ?? 0, currency: currency)

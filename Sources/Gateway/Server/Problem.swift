@@ -27,6 +27,8 @@ package enum Problem: Error, Sendable, Equatable {
     case unreadableBody(offset: Int, detail: String)
     case invalid([FieldProblem])
     case badQuery(name: String, detail: String)
+    /// A part of the path that has to be an id and is none.
+    case malformedID(name: String)
     case unknownKey
     case notSignedIn
     case scopeMissing(Scope)
@@ -58,7 +60,8 @@ package enum Problem: Error, Sendable, Equatable {
 
     package var status: HTTPResponse.Status {
         switch self {
-        case .malformedBody, .unreadableBody, .badQuery, .redirectNotAllowed, .malformedRequest: .badRequest
+        case .malformedBody, .unreadableBody, .badQuery, .malformedID, .redirectNotAllowed, .malformedRequest:
+            .badRequest
         case .invalid: .unprocessableContent
         case .unknownKey, .notSignedIn: .unauthorized
         case .scopeMissing, .originNotAllowed, .serverKeyNeeded: .forbidden
@@ -85,6 +88,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .malformedBody, .unreadableBody: "malformed_body"
         case .invalid: "invalid_fields"
         case .badQuery: "bad_query"
+        case .malformedID: "malformed_id"
         case .unknownKey: "unknown_key"
         case .notSignedIn: "not_signed_in"
         case .scopeMissing, .serverKeyNeeded: "scope_missing"
@@ -117,6 +121,7 @@ package enum Problem: Error, Sendable, Equatable {
         case .malformedBody(nil): "The body is not valid JSON of the expected shape."
         case .invalid(let problems): "\(problems.count) field(s) are wrong; see `problems`."
         case .badQuery(let name, let detail): "Query parameter \(name): \(detail)"
+        case .malformedID(let name): "The \(name) is malformed: it must be 32 hex digits or a UUID."
         case .unknownKey: "The key is missing, unknown or revoked. Send it as `Authorization: Bearer KEY`."
         case .notSignedIn: "Sign in first."
         case .scopeMissing(let scope): "The key lacks the scope \(scope.rawValue)."
@@ -151,10 +156,9 @@ package enum Problem: Error, Sendable, Equatable {
         case .internalError: .error
         case .query(let error): error.logLevel
         case .unavailable: .warning
-        case .malformedBody, .unreadableBody, .invalid, .badQuery, .unknownKey, .notSignedIn, .scopeMissing,
-            .originNotAllowed,
-            .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion, .methodNotAllowed, .conflict, .gone,
-            .bodyTooLarge, .tooManyEvents, .inflateRatio,
+        case .malformedBody, .unreadableBody, .invalid, .badQuery, .malformedID, .unknownKey, .notSignedIn,
+            .scopeMissing, .originNotAllowed, .serverKeyNeeded, .redirectNotAllowed, .notFound, .unknownVersion,
+            .methodNotAllowed, .conflict, .gone, .bodyTooLarge, .tooManyEvents, .inflateRatio,
             .unsupportedEncoding, .unsupportedMediaType, .rateLimited, .upgradeRequired, .malformedRequest,
             .addressTooLong, .headersTooLarge, .spend:
             .debug

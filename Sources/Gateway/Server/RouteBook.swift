@@ -208,6 +208,11 @@ enum RequestInput {
         request.uri.queryParameters[Substring(name)].map(String.init)
     }
 
+    /// A 16-byte id of the path; what is no id at all is refused as that.
+    static func uid(_ name: String, _ context: GatewayContext) throws(Problem) -> UID {
+        try uid(name, context, missing: .malformedID(name: name))
+    }
+
     /// A 16-byte id of the path.
     static func uid(_ name: String, _ context: GatewayContext, missing: Problem) throws(Problem) -> UID {
         guard let text = context.parameters.get(name), let id = UID(text) else { throw missing }

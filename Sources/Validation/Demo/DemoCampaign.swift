@@ -15,20 +15,22 @@ struct DemoCampaign: Sendable {
     var appetite: Double
     /// What a click costs about; nil where nobody is paid.
     var clickPriceCents: Int64?
+    /// Of a hundred clicks, how many its network claims to have led to a sale; nil for one that claims nothing.
+    var claimedPercent: ClosedRange<Int>?
 
     static let all: [DemoCampaign] = [
         DemoCampaign(
             weight: 26, source: "google", medium: "cpc", campaign: "nyc-solar-nonbrand", term: "solar panels brooklyn",
             clickParameter: "gclid", network: "google", referrer: "https://www.google.com/", appetite: 1.1,
-            clickPriceCents: 640),
+            clickPriceCents: 640, claimedPercent: 25...55),
         DemoCampaign(
             weight: 12, source: "google", medium: "cpc", campaign: "nyc-solar-brand", term: "aurum solar",
             clickParameter: "gclid", network: "google", referrer: "https://www.google.com/", appetite: 1.5,
-            clickPriceCents: 210),
+            clickPriceCents: 210, claimedPercent: 40...75),
         DemoCampaign(
             weight: 24, source: "facebook", medium: "paid_social", campaign: "homeowners-queens-video",
             clickParameter: "fbclid", network: "meta", referrer: "https://l.facebook.com/", appetite: 0.8,
-            clickPriceCents: 330),
+            clickPriceCents: 330, claimedPercent: 80...100),
         DemoCampaign(
             weight: 10, source: "newsletter", medium: "email", campaign: "november-tax-credit", appetite: 1.3,
             clickPriceCents: 25),
@@ -43,6 +45,13 @@ struct DemoCampaign: Sendable {
             if left < 0 { return campaign }
         }
         return all[0]
+    }
+
+    /// Another network's campaign whose advertisement the same person may have followed before; nil where this one is
+    /// of no network that knows its clicks.
+    func rival(_ random: inout SeededRandom) -> DemoCampaign? {
+        guard clickParameter != nil else { return nil }
+        return Self.all.filter { $0.clickParameter != nil && $0.network != network }.randomElement(using: &random)
     }
 
     /// The paid campaigns in turn: who comes first shows more than one.

@@ -1,10 +1,10 @@
-internal import AurumCore
+package import AurumCore
 internal import Foundation
 package import Logging
 
 /// What somebody sets up who tries Aurum out beside a website: an app with installs, a short link, a conversion of
-/// their own, and advertising networks that are told of sales. Everything goes through the public API, at most once for
-/// a data folder and seed: what is there already stays as it is.
+/// their own, advertising networks that are told of sales, and budgets. Everything goes through the public API, at most
+/// once for a data folder and seed: what is there already stays as it is.
 package struct DemoTour: Sendable {
     private let client: APIClient
     private let visitor: APIClient
@@ -15,6 +15,7 @@ package struct DemoTour: Sendable {
     private static let patience: Duration = .seconds(120)
     /// For the first lead of a demo with few visitors.
     private static let patienceForLeads: Duration = .seconds(3600)
+    private static let triesMax = 20
     /// The app of the demo; the key is one of it.
     package static let app = DemoPhones.app
     /// A conversion that nobody built in: who opened the chat.
@@ -36,6 +37,7 @@ package struct DemoTour: Sendable {
         await withDiscardingTaskGroup { group in
             group.addTask { await attempt("installs") { try await installs() } }
             group.addTask { await attempt("uploads") { try await uploads() } }
+            group.addTask { await attempt("budgets") { try await budgets() } }
         }
     }
 
@@ -195,11 +197,45 @@ package struct DemoTour: Sendable {
         return (id, answer["dry_run"] == true)
     }
 
+    // MARK: budgets
+
+    /// What somebody set for a campaign stays as it is.
+    private func budgets() async throws {
+        let listed = try await ask("GET", "/v1/attribution/budgets")["budgets"]?.array ?? []
+        let known = Set(listed.compactMap { $0["campaign"]?.string })
+        for budget in Self.budgets where !known.contains(budget["campaign"]?.string ?? "") {
+            _ = try await ask("PUT", "/v1/attribution/budgets", budget)
+        }
+    }
+
+    /// Every day of the first costs more than 1.1 times its cap, and somebody allowed to pause it; of the second,
+    /// advice is decided as a dry run; the third has bounds and nothing else.
+    package static let budgets: [JSONValue] = [
+        [
+            "campaign": "homeowners-queens-video", "currency": "USD", "target_roas": 1.5, "cap_minor": 400,
+            "may_pause": true, "dry_run": false,
+        ],
+        [
+            "campaign": "nyc-solar-nonbrand", "currency": "USD", "target_roas": 2, "cap_minor": 4000,
+            "floor_minor": 500, "auto": true, "dry_run": true,
+        ],
+        [
+            "campaign": "nyc-solar-brand", "currency": "USD", "target_roas": 3, "cap_minor": 800, "floor_minor": 100,
+        ],
+    ]
+
     // MARK: asking
 
     /// - Throws: `DemoError.refused`, and when the server cannot be reached.
     private func ask(_ method: String, _ path: String, _ body: JSONValue? = nil) async throws -> JSONValue {
-        let answer = try await client.send(method, path, body: body.map { Array($0.canonical.utf8) })
+        let bytes = body.map { Array($0.canonical.utf8) }
+        var answer = try await client.send(method, path, body: bytes)
+        // Whoever looks at the pages meanwhile asks too, and the server answers so many at a time.
+        for _ in 0..<Self.triesMax where answer.status == 429 {
+            let seconds = min(answer.header("retry-after").flatMap { Int($0) } ?? 1, 10)
+            try await Task.sleep(for: .seconds(max(1, seconds)))
+            answer = try await client.send(method, path, body: bytes)
+        }
         guard (200..<300).contains(answer.status) else {
             throw DemoError.refused(status: answer.status, code: answer.code)
         }

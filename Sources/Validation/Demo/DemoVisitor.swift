@@ -4,12 +4,16 @@ internal import AurumCore
 struct DemoVisitor: Sendable {
     var configuration: DemoTraffic.Configuration
     var campaign: DemoCampaign
+    /// Whose advertisement this person had followed before, so that two networks may claim the sale.
+    var earlier: DemoCampaign?
     var persona: Persona
     var chats: Bool
     /// Answers come at once and the first says much: so that the first sale is there within seconds.
     var hurries: Bool
     /// How long this person takes over things: 1 is thoughtful.
     private let tempo: Double
+    /// Share of those who come by an advertisement who had followed one of another network before.
+    private static let comparing = 0.25
     /// The browser that all of them have.
     static let desk = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     private var random: SeededRandom
@@ -31,20 +35,24 @@ struct DemoVisitor: Sendable {
         anonymousID = ChatTalk.newID()
         sessionID = ChatTalk.newID()
         traceID = UID(now: SystemWallClock().now).hex
-        clickID = campaign.clickParameter.map { "\($0)-\(UID(now: SystemWallClock().now).hex.suffix(20))" }
+        clickID = Self.newClickID(campaign)
         client = APIClient(configuration.baseURL, key: configuration.publishableKey)
+        let comparesOffers = hurries || Double.random(in: 0..<1, using: &random) < Self.comparing
+        earlier = comparesOffers ? campaign.rival(&random) : nil
     }
 
     /// Throws only when the server cannot be reached or refuses.
     mutating func visit() async throws {
         let base = configuration.baseURL
-        let landing = campaign.landing(base: base, clickID: clickID)
-        try await view(
-            url: landing, title: "Solar advice for New York City", referrer: campaign.referrer, isLanding: true)
+        if let earlier {
+            _ = try await land(earlier, clickID: Self.newClickID(earlier))
+            try await pause(0.5...2)
+        }
+        let landing = try await land(campaign, clickID: clickID)
         var last = landing
         for page in pages() {
             try await pause(0.8...3.5)
-            try await view(url: base + page.path, title: page.title, referrer: last, isLanding: false)
+            try await send(view(url: base + page.path, title: page.title, referrer: last))
             last = base + page.path
         }
         guard chats else { return }
@@ -97,11 +105,12 @@ struct DemoVisitor: Sendable {
         try await Task.sleep(for: .seconds(drawn * tempo))
     }
 
-    private func view(url: String, title: String, referrer: String?, isLanding: Bool) async throws {
-        var event = common(type: "page", url: url)
-        event["title"] = .string(title)
-        event["referrer"] = referrer.map { .string($0) }
-        if isLanding, campaign.source != nil {
+    /// The first page of a visit, with what brought this person there.
+    /// - Returns: its address.
+    private func land(_ campaign: DemoCampaign, clickID: String?) async throws -> String {
+        let url = campaign.landing(base: configuration.baseURL, clickID: clickID)
+        var event = view(url: url, title: "Solar advice for New York City", referrer: campaign.referrer)
+        if campaign.source != nil {
             var facts = campaign.utm.mapValues { JSONValue.string($0) }
             facts["name"] = facts.removeValue(forKey: "campaign")
             facts["network"] = campaign.network.map { .string($0) }
@@ -109,6 +118,18 @@ struct DemoVisitor: Sendable {
             event["click_id"] = clickID.map { .string($0) }
         }
         try await send(event)
+        return url
+    }
+
+    private func view(url: String, title: String, referrer: String?) -> [String: JSONValue] {
+        var event = common(type: "page", url: url)
+        event["title"] = .string(title)
+        event["referrer"] = referrer.map { .string($0) }
+        return event
+    }
+
+    private static func newClickID(_ campaign: DemoCampaign) -> String? {
+        campaign.clickParameter.map { "\($0)-\(UID(now: SystemWallClock().now).hex.suffix(20))" }
     }
 
     private func track(_ name: String, url: String) async throws {

@@ -80,7 +80,7 @@ extension AttributionCommand.Advice {
         static let configuration = CommandConfiguration(
             abstract: "Set what a campaign's budget may do; what is left out goes back to its default.",
             discussion: """
-                Amounts are a day's, as 500 or 182.40. Without --for-real, --auto and --may-pause only note what would
+                Amounts are a day's, as 500 or 182.40. Without --for-real, --auto and --may-pause only note what would \
                 have been decided. Aurum changes no campaign at a network: carry decisions out and acknowledge them.
                 Example: aurum attribution advice budget nyc-solar-brand --cap 500 --auto --for-real
                 """)

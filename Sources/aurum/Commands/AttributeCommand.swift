@@ -15,7 +15,7 @@ struct AttributeCommand: ParsableCommand {
         discussion: """
             Paths: path,total_conversions,total_conversion_value,total_null in any order, the last two optional.
             Touches: person_id,timestamp,channel,conversion[,value[,milestone]]. FILE may be - for standard input.
-            Models: all, first, last, lastNonDirect, linear, timeDecay, position, wShaped, wShaped30303010, custom,
+            Models: all, first, last, lastNonDirect, linear, timeDecay, position, wShaped, wShaped30303010, custom, \
             markov1, markov2, markov3, shapley, shapleyRate. Exit 0 done, 2 bad input, 3 no conversions.
             Example: aurum attribute paths.csv --models all --half-life-steps 3 --format json
             """)

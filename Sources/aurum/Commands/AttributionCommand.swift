@@ -23,8 +23,8 @@ struct AttributionCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "verify", abstract: "Check the signature of one postback body, offline.",
             discussion: """
-                Takes SKAdNetwork 2.1, 2.2, 3.0 and 4.0 and AdAttributionKit, as a device or a network posted it. Exit 0
-                valid, 1 invalid or unverifiable, 2 no postback at all.
+                Takes SKAdNetwork 2.1, 2.2, 3.0 and 4.0 and AdAttributionKit, as a device or a network posted it. Exit \
+                0 valid, 1 invalid or unverifiable, 2 no postback at all.
                 Example: aurum attribution postback verify body.json --json
                 """)
 

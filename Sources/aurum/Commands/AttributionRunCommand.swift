@@ -41,7 +41,7 @@ extension AttributionCommand {
         static let configuration = CommandConfiguration(
             abstract: "Credit every conversion of the event log under all models.",
             discussion: """
-                With a running server the run is a job, see aurum jobs; without one it runs here and prints what it
+                With a running server the run is a job, see aurum jobs; without one it runs here and prints what it \
                 found. The result before it answers until all is done.
                 Example: aurum attribution run --conversion purchase --from 2026-10-01
                 """)

@@ -8,8 +8,8 @@ extension AttributionCommand {
         static let configuration = CommandConfiguration(
             abstract: "Why a run over the event log credited one conversion as it did.",
             discussion: """
-                Every touch of the person with the reason why it counts or not, and what each model gives to those that
-                count. GET /v1/attribution/log-conversions and the page Journeys list events to ask about.
+                Every touch of the person with the reason why it counts or not, and what each model gives to those \
+                that count. GET /v1/attribution/log-conversions and the page Journeys list events to ask about.
                 Example: aurum attribution why 7d0b7c9a-5b1e-4c11-9d0e-0c6b3f6a2f10 --model time_decay
                 """)
 

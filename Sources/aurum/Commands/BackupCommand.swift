@@ -17,8 +17,8 @@ struct BackupCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write a backup while the server runs, or of its folder when it does not.",
             discussion: """
-                The folder must not exist; it appears once the backup is whole. Files are sealed with AES-256-GCM and
-                their list is signed, with keys derived from backup.key of the data folder, which the first backup
+                The folder must not exist; it appears once the backup is whole. Files are sealed with AES-256-GCM and \
+                their list is signed, with keys derived from backup.key of the data folder, which the first backup \
                 makes. Keep a copy of that file elsewhere: without it no backup can be read.
                 Example: aurum backup create --to /mnt/backups/2026-11-21
                 """)
@@ -48,7 +48,7 @@ struct BackupCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Check every byte of a backup; exit 1 when something is wrong.",
             discussion: """
-                With --deep the backup is put back into a temporary folder as well, its log read to the end and its
+                With --deep the backup is put back into a temporary folder as well, its log read to the end and its \
                 ledger added up. That takes as much space as the site, in --work.
                 Example: aurum backup verify /mnt/backups/2026-11-21 --deep
                 """)
@@ -98,9 +98,9 @@ struct RestoreCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "restore", abstract: "Put a backup back into an empty data folder and an empty database.",
         discussion: """
-            The tables go where AURUM_DATABASE_URL says, whichever engine they came from. Everything is checked on the
-            way; a restore that does not finish leaves a folder that no server opens. With --erasures-from, the events
-            folder of the site as it was last, persons who were erased after the backup stay erased; exit 1 when some
+            The tables go where AURUM_DATABASE_URL says, whichever engine they came from. Everything is checked on the \
+            way; a restore that does not finish leaves a folder that no server opens. With --erasures-from, the events \
+            folder of the site as it was last, persons who were erased after the backup stay erased; exit 1 when some \
             were erased too long ago for that.
             Example: aurum restore --from /mnt/backups/2026-11-21 --key-file backup.key --data-dir /var/lib/aurum
             """)

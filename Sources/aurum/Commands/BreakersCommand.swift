@@ -7,8 +7,8 @@ struct BreakersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "breakers", abstract: "Show the breakers before outside systems; isolate or release one.",
         discussion: """
-            A breaker opens by itself when a system fails half of its calls, and tries again after a while. isolate
-            holds it open until release: on every server of the database, and through restarts. Names are those of
+            A breaker opens by itself when a system fails half of its calls, and tries again after a while. isolate \
+            holds it open until release: on every server of the database, and through restarts. Names are those of \
             `aurum breakers list`, for example buyer:acme.
             """,
         subcommands: [List.self, Isolate.self, Release.self], defaultSubcommand: List.self)

@@ -53,7 +53,7 @@ struct DatabaseCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Apply missing migrations. On SQLite only while no server runs.",
             discussion: """
-                There is no way back but a backup. SQLite is copied before, to a file next to it with .schema-NNNN; on
+                There is no way back but a backup. SQLite is copied before, to a file next to it with .schema-NNNN; on \
                 PostgreSQL make a backup yourself and say so with --backup-done, unless there is nothing in it yet.
                 """)
 

@@ -10,9 +10,9 @@ extension DatabaseCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write the tables of record to a folder, to move them to another database.",
             discussion: """
-                For a server that is stopped: event log, keys and exports stay in the data folder and are no part of it.
-                The files are those of a backup, sealed with backup.key of the data folder, which is made where it is
-                missing. Then give AURUM_DATABASE_URL the new database and run aurum database import.
+                For a server that is stopped: event log, keys and exports stay in the data folder and are no part of \
+                it. The files are those of a backup, sealed with backup.key of the data folder, which is made where it \
+                is missing. Then give AURUM_DATABASE_URL the new database and run aurum database import.
                 Example: aurum database export /mnt/move
                 """)
 
@@ -22,17 +22,30 @@ extension DatabaseCommand {
         @Flag(name: .long, help: "Print JSON.")
         var json = false
 
+        /// What keeps the tables from being exported, and the command that helps; nil for a whole database.
+        private static func refusal(_ schema: Schema, _ location: DatabaseLocation) -> String? {
+            if schema.unfinished != nil {
+                return "\(location.shown) is half filled: a restore or an import into it did not finish, so there is "
+                    + "nothing whole to export. If it was an import, run the same `aurum database import` again; if it "
+                    + "was a restore, make the database empty and run `aurum restore` again"
+            }
+            guard let newest = schema.applied.map(\.version).max() else {
+                return "\(location.shown) holds no tables of Aurum: there is nothing to export. Say with "
+                    + "AURUM_DATABASE_URL or --data-dir where the records are; `aurum database status` shows what is "
+                    + "found there"
+            }
+            guard let last = schema.pending.map(\.version).max() else { return nil }
+            let command = "aurum database migrate" + (location.dialect == .postgres ? " --backup-done" : "")
+            let backup = location.dialect == .postgres ? "make a backup of it, " : ""
+            return "\(location.shown) has schema \(newest), and an export needs that of this release, \(last) "
+                + "(missing: \(schema.pending.count)): \(backup)run `\(command)`, then export again"
+        }
+
         func run() async throws {
             let configuration = try await options.read()
             let location = try configuration.databaseLocation()
             let schema = try await Openings.databaseErrors(location) { try await Schema.look(at: location) }
-            guard !schema.applied.isEmpty else {
-                throw CommandFailure("\(location.shown) holds no tables: there is nothing to export")
-            }
-            guard schema.pending.isEmpty else {
-                throw CommandFailure(
-                    "\(location.shown) lacks migrations of this release: run aurum database migrate first, then export")
-            }
+            if let reason = Self.refusal(schema, location) { throw CommandFailure(reason) }
             let data = try DatabaseCommand.hold(configuration)
             let target = URL(fileURLWithPath: folder).standardizedFileURL.path
             // Before a key is made, of which only an export that was written tells.
@@ -61,8 +74,8 @@ extension DatabaseCommand {
         static let configuration = CommandConfiguration(
             abstract: "Put an export into an empty database, of either engine, and compare the two.",
             discussion: """
-                Into the database of AURUM_DATABASE_URL, while no server runs. Rows and hash of every table must be
-                those of the export. Whatever stops it leaves a database that no server opens; the same command begins
+                Into the database of AURUM_DATABASE_URL, while no server runs. Rows and hash of every table must be \
+                those of the export. Whatever stops it leaves a database that no server opens; the same command begins \
                 again.
                 Example: AURUM_DATABASE_URL=postgres:///aurum aurum database import /mnt/move
                 """)

@@ -9,7 +9,7 @@ extension DatabaseCommand {
             abstract:
                 "Statements of the running server by total time, its slow calls, or what requests ask repeatedly.",
             discussion: """
-                p50 and p95 are upper edges of a histogram. AURUM_DATABASE_SLOW_MS says what is slow. No value of a
+                p50 and p95 are upper edges of a histogram. AURUM_DATABASE_SLOW_MS says what is slow. No value of a \
                 parameter is kept anywhere: slow calls show types and lengths.
                 """)
 

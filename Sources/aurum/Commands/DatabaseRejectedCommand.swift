@@ -7,8 +7,8 @@ extension DatabaseCommand {
         static let configuration = CommandConfiguration(
             abstract: "Events of leads, sales and the ledger that the event log refused.",
             discussion: """
-                They keep no other event from the log, and health says outbox_rejected until none is left. --retry gives
-                them to the log again, --discard removes one for good.
+                They keep no other event from the log, and health says outbox_rejected until none is left. --retry \
+                gives them to the log again, --discard removes one for good.
                 """)
 
         @OptionGroup var options: ConfigurationOptions

@@ -14,9 +14,10 @@ struct DemoCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "demo", abstract: "Run a server with sample visitors and buyers, and print its URL.",
         discussion: """
-            Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two
-            buyers on loopback bid for them, and two advertising networks on loopback are told of the sales. An app
-            has installs, and a publisher who cheats. Everything goes through the doors that real visitors and users
+            Visitors arrive from several campaigns, chat with the solar advisor over WebSocket and become leads; two \
+            buyers on loopback bid for them, and two advertising networks on loopback are told of the sales. An app \
+            has installs, and a publisher who cheats. The networks claim sales, some of them both; a campaign that \
+            spends more than its cap is to be paused. Everything goes through the doors that real visitors and users \
             take. Ctrl-C ends it.
             """)
 
@@ -124,7 +125,7 @@ final class DemoVisitors: Service {
         }
     }
 
-    /// What the campaigns cost this month.
+    /// What the campaigns cost this month, and how many sales their networks claim.
     private func sendSpend(_ url: String, _ keys: KeyStore) async {
         let today = CivilDate(daysSince1970: Int(SystemWallClock().now.microseconds / 86_400_000_000))
         do {

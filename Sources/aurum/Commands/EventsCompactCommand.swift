@@ -10,7 +10,7 @@ extension EventsCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write sealed segments again as archives, and take out what has expired or was erased.",
             discussion: """
-                A running server does so by itself; this asks it to do so now. Without one the folder's log is opened.
+                A running server does so by itself; this asks it to do so now. Without one the folder's log is opened. \
                 Prints what was done. A stop at any moment leaves the log as it was before or as it is after.
                 Example: aurum events compact --data-dir aurum-data
                 """)

@@ -9,7 +9,7 @@ extension EventsCommand {
         static let configuration = CommandConfiguration(
             abstract: "Check every byte of a log's segment files; exit 1 when something is damaged.",
             discussion: """
-                Reads only, so it may run beside the server. With --rebuild the text of every event is put together as
+                Reads only, so it may run beside the server. With --rebuild the text of every event is put together as \
                 well, which is slower.
                 Example: aurum events verify aurum-data/events
                 """)

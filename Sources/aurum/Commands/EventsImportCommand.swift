@@ -11,8 +11,8 @@ extension EventsCommand {
         static let configuration = CommandConfiguration(
             abstract: "Send a file of events, one JSON object a line, to the running server.",
             discussion: """
-                Events keep their ids, so that importing a file again stores nothing twice. Prints what became of them,
-                and the first refused lines with their numbers; exit 1 when some were quarantined.
+                Events keep their ids, so that importing a file again stores nothing twice. Prints what became of \
+                them, and the first refused lines with their numbers; exit 1 when some were quarantined.
                 Example: aurum events import events.ndjson --key $KEY
                 """)
 

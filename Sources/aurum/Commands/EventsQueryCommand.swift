@@ -10,7 +10,7 @@ struct EventsQueryCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "query", abstract: "Count, sum and compare events by groups and time.",
         discussion: """
-            The query is text, a file with its JSON form (FILE.json), or - for standard input. Beside a running server
+            The query is text, a file with its JSON form (FILE.json), or - for standard input. Beside a running server \
             the command asks the server; without one it reads the data folder itself.
             Example: aurum events query 'count, unique(person) where type = page by channel per day last 7d'
             """)

@@ -12,7 +12,7 @@ extension EventsCommand {
         static let configuration = CommandConfiguration(
             abstract: "Write events to a file as NDJSON or CSV.",
             discussion: """
-                The name of the file says how it is written: .csv, .ndjson or .jsonl, then .gz or .zst where it is
+                The name of the file says how it is written: .csv, .ndjson or .jsonl, then .gz or .zst where it is \
                 compressed. It is written whole or not at all; its SHA-256 is printed.
                 Example: aurum events export --last 7d --where "name = purchase" --out week.csv.gz
                 """)

@@ -13,7 +13,7 @@ struct FakesCommand: AsyncParsableCommand {
         discussion: """
             Paths: POST /{code}/ping, POST /{code}/post, GET /{code}/book, PUT /{code}/behaviour {"behaviour":"slow"}.
             Behaviours: \(BuyerBehaviour.allCases.map(\.rawValue).joined(separator: ", ")).
-            Advertising networks take conversions as endpoints of `aurum uploads add`, with the access token
+            Advertising networks take conversions as endpoints of `aurum uploads add`, with the access token \
             \(FakeNetwork.token); GET /networks tells what each counted.
             """)
 

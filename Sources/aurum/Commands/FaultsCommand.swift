@@ -7,12 +7,12 @@ struct FaultsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "faults", abstract: "Strike calls of outside systems on purpose, in a server for tests.",
         discussion: """
-            The server must run with AURUM_FAULTS_ENABLED=true and AURUM_PROFILE=test or development. A plan is a list
-            of rules NAME KIND RATE [MILLISECONDS] separated by semicolons, and seed=N: names are those of
-            `aurum breakers list` and redis, * at the end stands for all that begin so. Kinds: latency, error, drop,
+            The server must run with AURUM_FAULTS_ENABLED=true and AURUM_PROFILE=test or development. A plan is a list \
+            of rules NAME KIND RATE [MILLISECONDS] separated by semicolons, and seed=N: names are those of `aurum \
+            breakers list` and redis, * at the end stands for all that begin so. Kinds: latency, error, drop, \
             duplicate, and for a share of the time, in stretches, partition and pause.
 
-              aurum faults set "seed=7; buyer:* latency 0.2 300; network:* partition 0.1 5000"
+              aurum faults set "seed=7; buyer:* latency 0.2 300; network:* drop 0.1"
             """,
         subcommands: [Show.self, Set.self, Off.self], defaultSubcommand: Show.self)
 

@@ -161,7 +161,7 @@ struct FraudCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Show the rules, or save a new version from a file.",
             discussion: """
-                A file holds {"limits": {"ctit_fast_seconds": 12}, "off": ["emulator"], "overrides": [{"network": …}],
+                A file holds {"limits": {"ctit_fast_seconds": 12}, "off": ["emulator"], "overrides": [{"network": …}], \
                 "starts_at": "2026-11-01"}; what is left out is as the standard says.
                 Example: aurum fraud rules --set rules.json
                 """)

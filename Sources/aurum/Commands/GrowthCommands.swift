@@ -240,8 +240,9 @@ extension AttributionCommand {
             commandName: "shared-claims",
             abstract: "Our conversions that two or more networks may have claimed.",
             discussion: """
-                Networks tell sums, never single conversions: listed is what holds evidence of two or more networks that
-                claim conversions of that day. Example: aurum attribution shared-claims --days 7
+                Networks tell sums, never single conversions: listed is what holds evidence of two or more networks \
+                that claim conversions of that day.
+                Example: aurum attribution shared-claims --days 7
                 """)
 
         @OptionGroup var target: ServerTarget

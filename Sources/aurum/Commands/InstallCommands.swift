@@ -109,8 +109,9 @@ extension AttributionCommand.Installs {
         static let configuration = CommandConfiguration(
             abstract: "Read the log again and decide installs anew, as a job of the server.",
             discussion: """
-                Touches that came after their install are found, and a window that was changed counts. What changes is a
-                new version; the old one stays. Example: aurum attribution installs recompute --from 2026-11-01
+                Touches that came after their install are found, and a window that was changed counts. What changes is \
+                a new version; the old one stays.
+                Example: aurum attribution installs recompute --from 2026-11-01
                 """)
 
         @OptionGroup var target: ServerTarget

@@ -7,8 +7,9 @@ struct LinksCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "links", abstract: "Make, list and remove short links to apps and the web.",
         discussion: """
-            Example: aurum links create --web https://www.shop.example/spring --ios 525463029 \\
-                --android com.example.shop --campaign spring --payload '{"coupon":"SPRING"}'
+            Example: aurum links create --web https://www.shop.example/spring \\
+                --ios 525463029 --android com.example.shop \\
+                --campaign spring --payload '{"coupon":"SPRING"}'
             """,
         subcommands: [Create.self, List.self, Delete.self])
 

@@ -10,8 +10,8 @@ struct LoadCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "load", abstract: "Send a load of events to a server and measure it honestly.",
         discussion: """
-            Bodies are rendered once and get fresh ids and times before every send, so nothing is a duplicate. With
-            --rate arrivals are scheduled before the run and latency counts from the intended start; a generator that
+            Bodies are rendered once and get fresh ids and times before every send, so nothing is a duplicate. With \
+            --rate arrivals are scheduled before the run and latency counts from the intended start; a generator that \
             could not keep up voids the run (exit 2).
             """)
 

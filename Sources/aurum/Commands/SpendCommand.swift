@@ -16,9 +16,10 @@ struct SpendCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Import a file of spend: CSV, or JSON when its name ends in .json.",
             discussion: """
-                Columns: date, network, account_id, campaign_id, campaign, ad_group_id, creative_id, country, currency,
-                spend, impressions, clicks, conversions, value. A row replaces the one of the same date and dimensions;
-                the same file twice changes nothing. One bad row stores nothing, unless --on-error skip is given.
+                Columns: date, network, account_id, campaign_id, campaign, ad_group_id, creative_id, country, \
+                currency, spend, impressions, clicks, conversions, value. A row replaces the one of the same date and \
+                dimensions; the same file twice changes nothing. One bad row stores nothing, unless --on-error skip is \
+                given.
                 Example: aurum spend import google.csv --timezone America/New_York
                 """)
 

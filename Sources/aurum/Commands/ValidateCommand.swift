@@ -10,7 +10,7 @@ struct ValidateCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "validate", abstract: "Check a server from outside and report what was measured.",
         discussion: """
-            --spawn starts this binary as a server of its own with fakes and a temporary folder; --target checks
+            --spawn starts this binary as a server of its own with fakes and a temporary folder; --target checks \
             another one.
             Exit 0 all passed, 1 a failure, 2 void, 3 wrong use, 4 target unreachable.
             """,

@@ -23,6 +23,7 @@ enum JobWiring {
     private static let tendUploads = JobKind("uploads.tend", priority: .idle)
     private static let stopRules = JobKind("attribution.stopRules", keepsDone: .seconds(3600))
     private static let autoAdvice = JobKind("attribution.autoAdvice", priority: .low)
+    private static let tendBudgets = JobKind("attribution.tendBudgets", priority: .idle)
     private static let hourly: Duration = .seconds(3600)
 
     /// What the owners of jobs are told when one is cancelled, by type; it may refuse.
@@ -79,6 +80,7 @@ enum JobWiring {
                 JobHandler(autoAdvice, stopping: .interrupt) { job in
                     try await budgets.decideForAll { try job.hold(in: $0) }
                 },
+                JobHandler(tendBudgets) { _ in _ = try await budgets.purge() },
                 JobTrial.handler,
             ]
         let queue = JobQueue(
@@ -108,6 +110,7 @@ enum JobWiring {
             ("uploads.tend", tendUploads, hourly), ("quarantine.tend", tendQuarantine, hourly),
             ("attribution.stopRules", stopRules, .seconds(30)),
             ("attribution.autoAdvice", autoAdvice, .seconds(900)),
+            ("attribution.tendBudgets", tendBudgets, hourly),
         ]
         return try plans.map { plan in
             try JobSchedule(plan.name, plan.kind, org: org, .every(plan.every), missed: .runOnce, now: now)

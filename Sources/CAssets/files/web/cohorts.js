@@ -1,7 +1,8 @@
-// Cohorts: what people are worth over time, who comes back, saturation, budget advice and networks' claims.
+// Cohorts: what people are worth over time, who comes back, saturation, budget advice and networks' claims. Budgets
+// are in budgets.js.
 (() => {
   'use strict';
-  const { $, element, answer, refuse, remember, token } = window.aurumQuestions;
+  const { $, element, answer, refuse, remember, token, minorDigits, amount: money } = window.aurumQuestions;
   const FIELDS = { on: 'leads', period: 'week', by: 'campaign', model: 'last', range: '90', figure: 'ltv',
     campaign: '', result: 'conversions' };
   const STATES = {
@@ -28,10 +29,6 @@
 
   const count = new Intl.NumberFormat('en-US', { maximumFractionDigits: 2 });
   const share = new Intl.NumberFormat('en-US', { style: 'percent', maximumFractionDigits: 1 });
-  const digits = (currency) => new Intl.NumberFormat('en-US', { style: 'currency', currency })
-    .resolvedOptions().maximumFractionDigits;
-  const money = (minor, currency) => (minor === null || minor === undefined ? '—'
-    : new Intl.NumberFormat('en-US', { style: 'currency', currency }).format(minor / 10 ** digits(currency)));
   const number = (value) => (value === null || value === undefined ? '—' : count.format(value));
   const times = (value) => (value === null || value === undefined ? '—' : `${count.format(value)}×`);
   const cell = (text, note) => {
@@ -119,7 +116,7 @@
     const points = curve ? curve.points : [];
     $('chart-box').hidden = !points.length || !window.Chart;
     if ($('chart-box').hidden) return;
-    const scale = 10 ** digits(curve.currency);
+    const scale = 10 ** minorDigits(curve.currency);
     const line = (part) => curve.curve.map((one) => ({ x: one.spend_minor / scale, y: one[part] / scale }));
     if (chart) chart.destroy();
     const edge = { showLine: true, pointRadius: 0, borderWidth: 1, borderColor: token('--c3'), borderDash: [4, 4] };
@@ -308,6 +305,7 @@
       return made;
     }));
     if (names.includes(wanted)) $('campaign').value = wanted;
+    window.aurumBudgets.suggest(names);
   }
   async function load() {
     await guarded($('refusal'), async () => {
@@ -315,6 +313,7 @@
       await Promise.all([loadCohorts(), loadNames()]);
       await loadCampaign();
       await loadAdvice();
+      await window.aurumBudgets.load();
       await Promise.all([loadStops(), loadOpen()]);
       claims(await ask(`claims?model=${$('model').value}`));
       await loadShared(null);
@@ -342,6 +341,7 @@
   }
   for (const form of ['wish', 'choice']) $(form).addEventListener('submit', (submit) => submit.preventDefault());
   for (const id of Object.keys(FIELDS)) $(id).addEventListener('change', changed);
+  document.addEventListener('aurum-budget-set', () => guarded($('refusal'), loadAdvice));
   $('more-shared').addEventListener('click', () => { if (nextShared !== null) loadShared(nextShared); });
   window.addEventListener('popstate', () => {
     restore();

@@ -258,6 +258,18 @@ window.aurumQuestions = (() => {
       return new Intl.NumberFormat('en-US', { style: 'currency', currency, maximumFractionDigits: 6 }).format(amount);
     } catch { return `${amount} ${currency}`; }
   };
+  // Minor units are what the server counts in: digits of ISO 4217, which a browser may know differently.
+  const ZERO_DIGITS = ['JPY', 'KRW', 'CLP', 'ISK', 'VND', 'XAF', 'XOF', 'XPF', 'BIF', 'DJF', 'GNF', 'KMF', 'PYG', 'RWF',
+    'UGX', 'UYI', 'VUV'];
+  const THREE_DIGITS = ['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'];
+  const minorDigits = (currency) => (ZERO_DIGITS.includes(currency) ? 0 : THREE_DIGITS.includes(currency) ? 3 : 2);
+  function amount(minor, currency) {
+    if (minor === null || minor === undefined) return '—';
+    const digits = minorDigits(currency);
+    return new Intl.NumberFormat('en-US', {
+      style: 'currency', currency, minimumFractionDigits: digits, maximumFractionDigits: digits,
+    }).format(minor / 10 ** digits);
+  }
   function seconds(value) {
     if (value === null || value === undefined) return '—';
     if (value < 90) return `${count.format(Math.round(value * 10) / 10)} s`;
@@ -299,7 +311,7 @@ window.aurumQuestions = (() => {
   }
   return {
     $, element, zone, RANGES, answer, post, asker, refuse, quote, column, test, event, labelled, choice, entry,
-    typeChoice, filterRows, range, suggestColumns, suggestNames, count, percent, money, seconds, time, plural, facts,
-    token, colour, remember,
+    typeChoice, filterRows, range, suggestColumns, suggestNames, count, percent, money, minorDigits, amount, seconds,
+    time, plural, facts, token, colour, remember,
   };
 })();

@@ -1,17 +1,14 @@
 // Uploads: destinations with counts every five seconds; conversions with a filter and every attempt.
 (() => {
   'use strict';
-  const { $, element, answer, refuse, count, plural, remember } = window.aurumQuestions;
+  const { $, element, answer, refuse, count, minorDigits, plural, remember } = window.aurumQuestions;
   const EVERY_MILLISECONDS = 5000;
   const PAGE = 50;
-  const ZERO_DIGITS = ['JPY', 'KRW', 'CLP', 'ISK', 'VND', 'XAF', 'XOF', 'XPF', 'BIF', 'DJF', 'GNF', 'KMF', 'PYG', 'RWF',
-    'UGX', 'UYI', 'VUV'];
-  const THREE_DIGITS = ['BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND'];
   let names = new Map();
   let listed = [];
 
   const money = (minor, currency) => {
-    const digits = ZERO_DIGITS.includes(currency) ? 0 : THREE_DIGITS.includes(currency) ? 3 : 2;
+    const digits = minorDigits(currency);
     return `${(minor / 10 ** digits).toFixed(digits)} ${currency}`;
   };
   const number = (value) => element('td', 'num', value ? count.format(value) : '0');
