@@ -32,7 +32,8 @@ struct AdvertisingFacts {
         var campaign = explicit
         var clickID = explicitClick
         var clickMedium: AdvertisingLink.Medium?
-        for (name, value) in Self.parameters(url) where !value.isEmpty {
+        let parameters = Self.parameters(url).filter { !$0.1.isEmpty }
+        for (name, value) in parameters {
             switch name {
             case "utm_source": campaign.source = campaign.source ?? value
             case "utm_medium": campaign.medium = campaign.medium ?? value
@@ -48,6 +49,9 @@ struct AdvertisingFacts {
                     campaign.network = campaign.network ?? known.network
                 }
             }
+        }
+        for parameter in AdParameter.allCases {
+            if let value = parameter.value(ofPage: parameters) { campaign.fill(parameter, value) }
         }
         let from = Self.host(referrer)
         let to = Self.host(url)
