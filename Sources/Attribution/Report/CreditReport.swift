@@ -88,6 +88,11 @@ package struct UnrecordedCredit: Sendable, Equatable {
     package var leadsMillionths: Int64 = 0
     package var returnedMinor: Int64 = 0
 
+    package init(salesMillionths: Int64 = 0, leadsMillionths: Int64 = 0, returnedMinor: Int64 = 0) {
+        (self.salesMillionths, self.leadsMillionths) = (salesMillionths, leadsMillionths)
+        self.returnedMinor = returnedMinor
+    }
+
     mutating func add(_ other: UnrecordedCredit) throws(SpendError) {
         try Figures.add(other.salesMillionths, to: &salesMillionths)
         try Figures.add(other.leadsMillionths, to: &leadsMillionths)

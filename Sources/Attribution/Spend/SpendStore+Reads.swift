@@ -74,11 +74,11 @@ extension SpendStore {
                         AND until_import > head
                     GROUP BY line, bucket
                 ) AS sums JOIN (
-                    SELECT org, line, campaign_id, campaign, network, currency,
+                    SELECT line, campaign_id, campaign, network, currency,
                         CASE \(part) WHEN 'ad_group_id' THEN ad_group_id WHEN 'creative_id' THEN creative_id
                             ELSE '' END AS part
-                    FROM spend_lines
-                ) AS lines ON lines.org = \(org) AND lines.line = sums.line
+                    FROM spend_lines WHERE org = \(org)
+                ) AS lines ON lines.line = sums.line
                 GROUP BY lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket
                 ORDER BY lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket
                 """)

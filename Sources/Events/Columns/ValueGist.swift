@@ -68,7 +68,8 @@ struct ValueGist {
         func first(_ name: String) -> String { parameters.first { $0.0 == name }?.1 ?? "" }
         switch wanted {
         case .campaign(let parameter?): return first(parameter)
-        case .ad(let parameter): return parameter.value(ofPage: parameters) ?? ""
+        case .ad(let parameter):
+            return AdParameter.belongToAnAd(parameters) ? parameter.value(in: parameters) ?? "" : ""
         case .network: return clicks(parameters)
         case .click: return clicks(parameters)
         case .channel:

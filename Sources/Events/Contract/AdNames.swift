@@ -73,13 +73,19 @@ enum AdParameter: String, CaseIterable {
     /// `{AdGroupId}` and `{AdId}`, Adjust's `adgroup` and `creative`, HubSpot's `hsa_`, AppsFlyer's `af_`.
     var names: [String] {
         switch self {
-        case .adGroup:
-            [rawValue, "adgroup_id", "adgroupid", "adset_id", "hsa_grp", "af_adset_id", "af_adset", "adgroup"]
-        case .creative: [rawValue, "ad_id", "hsa_ad", "af_ad_id", "af_ad", "creative"]
-        case .keyword: [rawValue, "hsa_kw", "af_keywords"]
-        case .publisher: [rawValue, "site_id", "siteid", "af_siteid"]
+        case .adGroup: Self.adGroupNames
+        case .creative: Self.creativeNames
+        case .keyword: Self.keywordNames
+        case .publisher: Self.publisherNames
         }
     }
+
+    private static let adGroupNames = [
+        "ad_group_id", "adgroup_id", "adgroupid", "adset_id", "hsa_grp", "af_adset_id", "af_adset", "adgroup",
+    ]
+    private static let creativeNames = ["creative_id", "ad_id", "hsa_ad", "af_ad_id", "af_ad", "creative"]
+    private static let keywordNames = ["keyword", "hsa_kw", "af_keywords"]
+    private static let publisherNames = ["publisher_id", "site_id", "siteid", "af_siteid"]
 
     /// nil when no parameter has a value.
     func value(in parameters: [(String, String)]) -> String? {
@@ -89,17 +95,10 @@ enum AdParameter: String, CaseIterable {
         return nil
     }
 
-    /// The value that a page's own URL gives: only beside a click id or a campaign, for a page may use such names for
+    /// Whether a page's own URL speaks of an ad: only beside a click id or a campaign, for a page may use such names for
     /// something else.
     /// - Parameter parameters: those of the URL that have a value.
-    func value(ofPage parameters: [(String, String)]) -> String? {
-        guard let value = value(in: parameters), Self.belongToAnAd(parameters) else { return nil }
-        return value
-    }
-
-    private static func belongToAnAd(_ parameters: [(String, String)]) -> Bool {
-        parameters.contains { pair in
-            pair.0.hasPrefix("utm_") || AdvertisingLink.clickIDs.contains { "\($0.parameter)" == pair.0 }
-        }
+    static func belongToAnAd(_ parameters: [(String, String)]) -> Bool {
+        parameters.contains { $0.0.hasPrefix("utm_") || AdvertisingLink.clickIDNames.contains($0.0) }
     }
 }

@@ -50,8 +50,10 @@ struct AdvertisingFacts {
                 }
             }
         }
-        for parameter in AdParameter.allCases {
-            if let value = parameter.value(ofPage: parameters) { campaign.fill(parameter, value) }
+        if AdParameter.belongToAnAd(parameters) {
+            for parameter in AdParameter.allCases {
+                if let value = parameter.value(in: parameters) { campaign.fill(parameter, value) }
+            }
         }
         let from = Self.host(referrer)
         let to = Self.host(url)

@@ -110,8 +110,8 @@ struct SpendCommand: AsyncParsableCommand {
         @Option(
             name: [.customLong("by"), .customLong("group-by")],
             help: """
-                campaign, source, medium, channel, network, ad_group, creative, keyword, publisher, day, week, month or \
-                buyer.
+                campaign, source, medium, channel, network, ad_group, creative, keyword, publisher, day, week, month \
+                or buyer.
                 """)
         var by = "campaign"
         @Option(name: .long, help: "Today and the days before it; everything unless told.")
