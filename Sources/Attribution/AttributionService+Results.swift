@@ -24,6 +24,8 @@ extension AttributionService {
         let marks = PathEvidence.marks(journey)
         try await database.write("attribution.creditLead", isolation: .readCommitted) { transaction in
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: lead.org, in: transaction)
+            let ads = CreditedAds.keys(of: models.lazy.flatMap(\.1))
+            try CreditedAds.note(ads, org: lead.org, in: transaction)
             try CohortPeople.note(
                 .lead, lead.lead, org: lead.org, traceID: lead.traceID, visitorID: lead.visitorID, at: lead.at,
                 in: transaction)
@@ -34,10 +36,10 @@ extension AttributionService {
                         """
                         INSERT INTO attribution_leads
                             (org, lead, model, position, campaign, source, medium, channel, share_ppm, lead_at,
-                             created_at)
+                             created_at, ad)
                         VALUES (\(lead.org), \(lead.lead), \(model.rawValue), \(position), \(credit.campaign),
                                 \(credit.source), \(credit.medium), \(credit.channel), \(credit.sharePPM), \(lead.at),
-                                \(transaction.now))
+                                \(transaction.now), \(ads[credit.ad]))
                         ON CONFLICT (org, lead, model, position) DO NOTHING
                         """)
                 }
@@ -54,12 +56,12 @@ extension AttributionService {
                 """
                 INSERT INTO attribution_returns
                     (org, leg, model, position, campaign, source, medium, channel, share_ppm, is_estimated,
-                     amount_minor, currency, sold_at, credited_at, recognised_at, returned_at)
+                     amount_minor, currency, sold_at, credited_at, recognised_at, returned_at, ad)
                 SELECT org, leg, model, position, campaign, source, medium, channel, share_ppm, 0, amount_minor,
                        currency, sold_at, created_at, (
                            SELECT done.created_at FROM attribution_recognised AS done
                            WHERE done.org = \(org) AND done.leg = \(leg)),
-                       \(transaction.now)
+                       \(transaction.now), ad
                 FROM attribution_credits WHERE org = \(org) AND leg = \(leg)
                 ON CONFLICT (org, leg, model, position) DO NOTHING
                 """)

@@ -82,6 +82,8 @@ package struct AttributionService: Sendable {
                     "SELECT DISTINCT model FROM attribution_credits WHERE org = \(sale.org) AND leg = \(sale.leg)"))
             if onlyIfCredited, stored.isEmpty { return }
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: sale.org, in: transaction)
+            let ads = CreditedAds.keys(of: models.lazy.flatMap(\.1))
+            try CreditedAds.note(ads, org: sale.org, in: transaction)
             try CohortPeople.note(
                 .sale, sale.leg, org: sale.org, traceID: sale.traceID, visitorID: sale.visitorID, at: sale.at,
                 in: transaction)
@@ -92,11 +94,11 @@ package struct AttributionService: Sendable {
                         """
                         INSERT INTO attribution_credits
                             (org, leg, model, position, event_id, campaign, source, medium, channel, touched_at,
-                             share_ppm, amount_minor, currency, sold_at, created_at)
+                             share_ppm, amount_minor, currency, sold_at, created_at, ad)
                         VALUES (\(sale.org), \(sale.leg), \(model.rawValue), \(position), \(credit.eventID),
                                 \(credit.campaign), \(credit.source), \(credit.medium), \(credit.channel), \(credit.at),
                                 \(credit.sharePPM), \(credit.amount.minorUnits), \(credit.amount.currency),
-                                \(sale.at), \(transaction.now))
+                                \(sale.at), \(transaction.now), \(ads[credit.ad]))
                         ON CONFLICT (org, leg, model, position) DO NOTHING
                         """)
                 }
@@ -164,8 +166,11 @@ package struct AttributionService: Sendable {
             try transaction.all(
                 ModelCredit.self,
                 """
-                SELECT model, event_id, campaign, source, medium, channel, touched_at, share_ppm, amount_minor, currency
-                FROM attribution_credits WHERE org = \(org) AND leg = \(leg)
+                SELECT model, event_id, campaign, source, medium, channel, touched_at, share_ppm, amount_minor,
+                    currency, ad_group, creative, keyword, publisher
+                FROM attribution_credits AS known LEFT JOIN attribution_ads AS ads
+                    ON ads.org = \(org) AND ads.ad = known.ad
+                WHERE known.org = \(org) AND leg = \(leg)
                 ORDER BY model, position
                 """)
         }
@@ -232,8 +237,8 @@ extension Credit: RowDecodable {
     package init(row: Row) throws {
         self.init(
             eventID: try row.optional("event_id"), campaign: try row.get("campaign"), source: try row.get("source"),
-            medium: try row.get("medium"), channel: try row.get("channel"), at: try row.get("touched_at"),
-            sharePPM: try row.get("share_ppm"),
+            medium: try row.get("medium"), channel: try row.get("channel"), ad: try AdNames(row: row),
+            at: try row.get("touched_at"), sharePPM: try row.get("share_ppm"),
             amount: Money(minorUnits: try row.get("amount_minor"), currency: try row.get("currency")))
     }
 }

@@ -2,83 +2,13 @@ import Attribution
 import AurumCore
 import Database
 import Events
-import Logging
 import Telemetry
 import TestSupport
 import Testing
 
 /// What campaigns cost and earned, over a real log and real tables, against arithmetic by hand.
 struct CampaignReportTests {
-    private struct World {
-        let open: OpenDatabase
-        let log: EventLog
-        let reports: CampaignReports
-        var attribution: AttributionService { reports.attribution }
-
-        init(on engine: Dialect) throws {
-            open = try OpenDatabase(clock: ManualWallClock(), on: engine)
-            let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-            log = try EventLog.open(
-                directory: open.folder.file("events"), registry: open.registry,
-                health: HealthRegistry(clock: open.clock), clock: open.clock, logger: quiet)
-            let attribution = AttributionService(
-                database: open.database, events: log.store, registry: open.registry)
-            reports = CampaignReports(
-                attribution: attribution,
-                spend: SpendStore(
-                    database: open.database, clock: open.clock, registry: open.registry,
-                    revision: attribution.revision),
-                engine: QueryEngine(source: log.store, registry: open.registry, clock: open.clock, logger: quiet),
-                clock: open.clock, registry: open.registry)
-        }
-
-        func send(_ members: String, by person: String) async throws {
-            let line = """
-                {"id":"\(UID(now: open.clock.now).hex)","anonymous_id":"\(person)","session_id":"s-\(person)",\(members)}
-                """
-            let receipt = try await log.capture.submit(
-                Array((line + "\n").utf8), format: .ndjson, source: CaptureSource(org: "o", app: "site"),
-                receivedAt: open.clock.now)
-            #expect(receipt.stored == 1)
-        }
-
-        func visit(_ query: String, by person: String) async throws {
-            try await send("\"type\":\"page\",\"url\":\"https://a.example/?\(query)\"", by: person)
-            open.clock.advance(by: .seconds(60))
-        }
-
-        func spend(_ rows: String) async throws {
-            let text = "date,network,campaign_id,campaign,currency,spend,impressions,clicks\n" + rows
-            let file = try SpendReader.csv(Array(text.utf8), latest: reports.spend.latestDay)
-            _ = try await reports.spend.store(file, org: "o")
-        }
-
-        @discardableResult
-        func sell(_ low: UInt64, _ cents: Int64, to person: String, currency: Currency = .usd) async throws -> UID {
-            let leg = UID(high: 9, low: low)
-            try await attribution.credit(
-                NewLead(org: "o", lead: UID(high: 8, low: low), traceID: nil, visitorID: person, at: open.clock.now))
-            try await attribution.credit(
-                Sale(
-                    org: "o", leg: leg, traceID: nil, visitorID: person,
-                    price: Money(minorUnits: cents, currency: currency), at: open.clock.now))
-            return leg
-        }
-
-        func report(
-            _ model: CreditModel, _ change: (inout CampaignQuestion) -> Void = { _ in }
-        ) async throws -> CampaignReport {
-            var question = CampaignQuestion(models: [model])
-            change(&question)
-            return try await reports.report(org: "o", question)
-        }
-
-        /// The line of a key in a currency.
-        func line(_ report: CampaignReport, _ key: String, _ currency: Currency = .usd) throws -> CampaignLine {
-            try #require(
-                report.models[0].lines.first { $0.key == key && $0.currency == currency }, "\(key) in \(report.models)")
-        }
-    }
+    private typealias World = CampaignWorld
 
     private static let spring = "utm_source=google&utm_medium=cpc&utm_campaign=Spring&utm_id=c-1"
     private static let video = "utm_source=facebook&utm_medium=paid_social&utm_campaign=video"
@@ -188,10 +118,11 @@ struct CampaignReportTests {
                 let lines = report.models[0].lines
                 let name = Comment(rawValue: "\(model) by \(dimension)")
                 #expect(lines.reduce(0) { $0 + $1.bookedMinor } == revenue, name)
-                // Nothing but a sale has a buyer.
+                // Nothing but a sale has a buyer, and no spend a keyword or a publisher.
                 let (hasAll, one) = (dimension != .buyer, lines.first)
-                #expect(lines.reduce(0) { $0 + $1.spendMinor } == (hasAll ? spend : 0), name)
-                #expect(one?.isSpendKnown == hasAll && (one?.clicks != nil) == hasAll, name)
+                let hasSpend = ![.buyer, .keyword, .publisher].contains(dimension)
+                #expect(lines.reduce(0) { $0 + $1.spendMinor } == (hasSpend ? spend : 0), name)
+                #expect(one?.isSpendKnown == hasSpend && (one?.clicks != nil) == hasAll, name)
                 #expect(lines.reduce(0) { $0 + $1.salesMillionths } == 9_000_000, name)
                 #expect(lines.reduce(0) { $0 + $1.leadsMillionths } == (hasAll ? 12_000_000 : 0), name)
                 #expect(report.models[0].totals.map(\.sales) == [9], name)

@@ -16,7 +16,8 @@ struct ColumnModel {
         "id", "type", "name", "user_id", "anonymous_id", "device_id", "session_id", "click_id", "order_id", "lead_id",
         "advertising_id", "vendor_id", "install_referrer", "url", "referrer", "title", "screen", "group_id",
         "previous_id", "currency", "quantity", "value", "channel", "outcome", "trace_id", "ts", "campaign.source",
-        "campaign.name", "campaign.network", "context.ip", "context.os", "context.locale", "consent.ads",
+        "campaign.name", "campaign.network", "campaign.ad_group_id", "campaign.creative_id", "campaign.keyword",
+        "campaign.publisher_id", "context.ip", "context.os", "context.locale", "consent.ads",
         "traits.plan", "props.a", "props.a.b", "props.revenue", "extra.mine", "app", "source_format",
     ]
 

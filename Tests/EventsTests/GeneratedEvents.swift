@@ -146,7 +146,11 @@ struct GeneratedEvents {
         if type != "page" || random.chance(3) {
             members.append("\"name\":\(random.pick(["\"n1\"", "\"n2\"", text()]))")
         }
-        if type == "page" { members.append("\"url\":\"https://a.example/\(random.below(50))?utm_source=s&gclid=g\"") }
+        if type == "page" {
+            let number = random.below(50)
+            let ad = number.isMultiple(of: 3) ? "&adgroupid=g\(number % 5)&creative=c\(number % 7)" : ""
+            members.append("\"url\":\"https://a.example/\(number)?utm_source=s&gclid=g\(ad)\"")
+        }
         if type == "screen" { members.append("\"screen\":\"s\(random.below(3))\"") }
         if !random.chance(4) { members.append("\"\(random.pick(["ts", "timestamp"]))\":\(time())") }
         if random.chance(4) { members += money() }

@@ -159,6 +159,32 @@ struct SpendRouteTests {
         await gateway.harness.log.close()
     }
 
+    @Test func `a report by ads says what an earlier release did not keep, and its groups are named`() async throws {
+        let gateway = try await Gateway()
+        try await Self.fill(gateway.open, .last, 3)
+        let file =
+            "date,network,campaign,ad_group_id,currency,spend\n2026-11-19,google,spring,g1,USD,2.00\n"
+            + "2026-11-19,google,spring,,USD,1.00\n"
+        let sent = try await gateway.harness.post("/v1/spend", file, Self.csv, key: gateway.writer)
+        #expect(sent.json["inserted"]?.integer == 2, "\(sent.text)")
+        let report = try await gateway.get("/v1/attribution/report?group_by=ad_group")
+        let rows = report.json["rows"]?.array ?? []
+        #expect(rows.map { $0["key"]?.string } == ["(not set)", "g1"], "\(report.text)")
+        #expect(rows.map { $0["spend_minor"]?.integer } == [100, 200])
+        #expect(rows.map { $0["not_recorded"]?["conversions"]?.integer } == [3, nil])
+        for name in ["creative", "keyword", "publisher"] {
+            let answer = try await gateway.get("/v1/attribution/report?group_by=\(name)")
+            #expect(answer.status == 200 && answer.json["group_by"]?.string == name, "\(answer.text)")
+            #expect(answer.json["totals"]?.array?.first?["revenue_minor"] == 300, "\(answer.text)")
+            let compared = try await gateway.get("/v1/attribution/models/compare?group_by=\(name)")
+            #expect(compared.json["totals"]?.array?.first?["not_recorded"]?["conversions"] == 3, "\(compared.text)")
+        }
+        let csv = try await gateway.get("/v1/attribution/report?group_by=keyword&format=csv")
+        #expect(csv.text.hasPrefix("keyword,currency,") && csv.text.hasSuffix(",3\r\n"), "\(csv.text)")
+        #expect(try await gateway.get("/v1/attribution/report?group_by=adgroup").status == 400)
+        await gateway.harness.log.close()
+    }
+
     @Test func `a report of an earlier moment says what was imported then, and what there is now`() async throws {
         let gateway = try await Gateway()
         _ = try await gateway.send("2026-11-19,google,spring,USD,12.34,100,10\n")

@@ -23,7 +23,7 @@ struct Pieces {
         _ counts: [String: TouchCounts], _ lines: [CreditLine]
     ) throws(SpendError) {
         self.dimension = dimension
-        isSpendKnown = sums != nil && !dimension.isOfSalesOnly
+        isSpendKnown = sums != nil && dimension.isSpentOn
         for sum in sums ?? [] where isSpendKnown {
             let place = Place(key: Self.key(sum, dimension, book), currency: sum.currency)
             var line = CampaignLine(key: place.key, currency: place.currency)
@@ -52,17 +52,20 @@ struct Pieces {
         case .source, .medium, .channel:
             guard let name = book.name(of: sum.campaign) else { return CampaignBook.unmatched }
             return book.value(of: name, dimension) ?? Credit.none
-        case .buyer: return Credit.none
+        case .adGroup, .creative: return AdNames.label(sum.part)
+        case .keyword, .publisher, .buyer: return Credit.none
         }
     }
 
     func lines(_ model: CreditModel, _ basis: RevenueBasis) throws(SpendError) -> ModelLines {
         var lines = spent
         var leads: [String: Int64] = [:]
+        var unrecorded: [String: UnrecordedCredit] = [:]
         for credit in credits[model] ?? [] {
             guard let currency = credit.currency else {
                 if dimension.isOfSalesOnly { continue }
                 try Figures.add(credit.leadsMillionths, to: &leads[credit.key, default: 0])
+                try unrecorded[credit.key, default: UnrecordedCredit()].add(credit.unrecorded)
                 continue
             }
             let place = Place(key: credit.key, currency: currency)
@@ -73,6 +76,7 @@ struct Pieces {
             try Figures.add(credit.recognisedMinor, to: &line.recognisedMinor)
             try Figures.add(credit.returnedMinor, to: &line.returnedMinor)
             line.isEstimated = line.isEstimated || credit.isEstimated
+            try line.unrecorded.add(credit.unrecorded)
             lines[place] = line
         }
         // What has no currency stands on every line of its key, and on one of its own where there is no other.
@@ -82,6 +86,7 @@ struct Pieces {
                 let place = Place(key: key, currency: currency)
                 var line = lines[place] ?? CampaignLine(key: key, currency: currency)
                 line.leadsMillionths = leads[key] ?? 0
+                if let missing = unrecorded[key] { try line.unrecorded.add(missing) }
                 if let count = counts[key] {
                     (line.loggedClicks, line.loggedImpressions) = (count.clicks, count.impressions)
                     (line.visits, line.installs) = (count.visits, count.installs)
@@ -92,6 +97,7 @@ struct Pieces {
         for place in lines.keys {
             lines[place]?.isSpendKnown = isSpendKnown
             lines[place]?.areTouchesKnown = !dimension.isOfSalesOnly
+            lines[place]?.isSpentOn = dimension.isSpentOn
         }
         return try sorted(lines, model, basis)
     }
@@ -118,6 +124,7 @@ struct Pieces {
             },
             totals: sums.sorted { $0.currency.code < $1.currency.code })
         (answer.isSpendKnown, answer.areTouchesKnown) = (isSpendKnown, !dimension.isOfSalesOnly)
+        answer.isSpentOn = dimension.isSpentOn
         return answer
     }
 }

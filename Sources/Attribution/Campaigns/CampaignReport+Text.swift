@@ -17,6 +17,7 @@ extension CampaignReport {
                     ]
                 }),
         ]
+        if areTouchesCut { members["touches_truncated"] = .bool(true) }
         if let comparedAt {
             members["compared_at"] = .string(comparedAt.rfc3339)
             members["spend_known_since"] = spendKnownSince.map { .string($0.rfc3339) } ?? .null
@@ -105,6 +106,7 @@ extension CampaignReport {
             "key": .string(line.key), "currency": .string(line.currency.code),
             "spend_minor": .whole(line.knownSpendMinor),
         ]
+        members["not_recorded"] = line.unrecorded.json
         let then = figures(line, sides.map { ($0.model, $0.then[line.place]) }, base)
         guard comparedAt != nil else {
             members["models"] = .object(then)
@@ -155,6 +157,7 @@ extension CampaignReport {
         if comparedAt != nil {
             text += ",spend_now,leads_now,sales_now,conversions_now,revenue_now,booked_now,recognised_now,returned_now"
         }
+        if question.dimension.isOfAds { text += ",conversions_not_recorded" }
         text += "\r\n"
         for (index, line) in (models.first?.lines ?? []).enumerated() {
             func money(_ minor: Int64?) -> String {
@@ -180,6 +183,7 @@ extension CampaignReport {
                     money(one.recognisedMinor), money(one.returnedMinor),
                 ]
             }
+            if question.dimension.isOfAds { cells.append(decimal(line.unrecorded.salesMillionths)) }
             text += cells.joined(separator: ",") + "\r\n"
         }
         return text
@@ -211,7 +215,19 @@ extension CampaignLine {
             "cpa_minor": .whole(costPerConversionMinor), "roas": .millionths(returnOnSpend(basis)),
         ]
         if isEstimated { members["conversions_estimated"] = .bool(true) }
+        members["not_recorded"] = unrecorded.json
         return .object(members)
+    }
+}
+
+extension UnrecordedCredit {
+    /// nil when there is none.
+    fileprivate var json: JSONValue? {
+        guard self != UnrecordedCredit() else { return nil }
+        return [
+            "conversions": .millionths(salesMillionths), "leads": .millionths(leadsMillionths),
+            "returned_minor": .integer(returnedMinor),
+        ]
     }
 }
 

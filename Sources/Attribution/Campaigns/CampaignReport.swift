@@ -61,8 +61,12 @@ package struct CampaignLine: Sendable, Equatable {
     package var isSpendKnown = true
     /// False where touches and leads cannot have the key.
     package var areTouchesKnown = true
+    /// False where no spend can have the key, so that touches are counted by the log alone.
+    package var isSpentOn = true
     /// Shares of conversions were worked out from money in part: those of sales that an earlier release took back.
     package var isEstimated = false
+    /// What of its credit is on this line because an earlier release did not keep ads.
+    package var unrecorded = UnrecordedCredit()
 
     package init(key: String, currency: Currency) { (self.key, self.currency) = (key, currency) }
 
@@ -86,7 +90,9 @@ package struct CampaignLine: Sendable, Equatable {
         try Figures.add(other.returnedMinor, to: &returnedMinor)
         isSpendKnown = isSpendKnown && other.isSpendKnown
         areTouchesKnown = areTouchesKnown && other.areTouchesKnown
+        isSpentOn = isSpentOn && other.isSpentOn
         isEstimated = isEstimated || other.isEstimated
+        try unrecorded.add(other.unrecorded)
     }
 
     /// What was sold before anything came back; nil when 64 bits do not hold it.
@@ -99,18 +105,21 @@ package struct CampaignLine: Sendable, Equatable {
 /// The formulas of docs/attribution.md. Each is nil when its divisor is 0; money is whole minor units, rounded to the
 /// nearest, ratios are millionths.
 extension CampaignLine {
+    /// Whether what the network does not count may be taken from the log.
+    private var areCountsKnown: Bool { isSpendKnown || (!isSpentOn && areTouchesKnown) }
+
     /// What the network says, else what the log knows.
     package var impressions: Int64? {
-        isSpendKnown ? networkImpressions ?? (loggedImpressions > 0 ? loggedImpressions : nil) : nil
+        areCountsKnown ? networkImpressions ?? (loggedImpressions > 0 ? loggedImpressions : nil) : nil
     }
 
     /// What the network says; else clicks of the log; else visits, which follow a click.
     package var clicks: Int64? {
-        isSpendKnown ? networkClicks ?? (loggedClicks > 0 ? loggedClicks : visits) : nil
+        areCountsKnown ? networkClicks ?? (loggedClicks > 0 ? loggedClicks : visits) : nil
     }
 
     package var clicksFrom: String? {
-        guard isSpendKnown else { return nil }
+        guard areCountsKnown else { return nil }
         return networkClicks != nil ? "network" : loggedClicks > 0 ? "log" : "visits"
     }
 
@@ -172,6 +181,7 @@ package struct ModelLines: Sendable, Equatable {
     /// What its lines know, those that it has not among them.
     package var isSpendKnown = true
     package var areTouchesKnown = true
+    package var isSpentOn = true
 }
 
 extension ModelLines {
@@ -195,7 +205,7 @@ extension ModelLines {
     /// A line as it is here where nothing was spent, brought or earned.
     private func nothing(_ line: CampaignLine) -> CampaignLine {
         var empty = CampaignLine(key: line.key, currency: line.currency)
-        (empty.isSpendKnown, empty.areTouchesKnown) = (isSpendKnown, areTouchesKnown)
+        (empty.isSpendKnown, empty.areTouchesKnown, empty.isSpentOn) = (isSpendKnown, areTouchesKnown, isSpentOn)
         return empty
     }
 }
@@ -221,6 +231,8 @@ package struct CampaignReport: Sendable {
     package var comparedAt: Timestamp?
     /// Before this moment spend is not known as it stood; nil when every moment's is, or none was asked for.
     package var spendKnownSince: Timestamp?
+    /// The log has touches under more keys than a report counts: those of the least frequent are on no line.
+    package var areTouchesCut = false
 
     /// Lines of one model in an answer; totals are of all.
     package static let linesMax = 1000

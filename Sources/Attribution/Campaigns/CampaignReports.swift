@@ -31,6 +31,7 @@ package struct CampaignReports: Sendable {
         var report = CampaignReport(
             question: question, models: now.models, unmatched: now.unmatched, from: range.from, to: range.to,
             timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
+        report.areTouchesCut = now.areTouchesCut
         guard let asOf = question.asOf else { return report }
         let earlier = try await self.sums(org: org, question, range, asOf: asOf)
         // Where nobody knows what was spent, campaigns keep the networks that they have now.
@@ -39,12 +40,14 @@ package struct CampaignReports: Sendable {
         report.spendKnownSince = try await spend.knownSince(org: org)
         report.models = zip(then.models, now.models).map { $0.beside($1) }
         report.unmatched = then.unmatched
+        report.areTouchesCut = now.areTouchesCut || then.areTouchesCut
         return report
     }
 
     private struct View {
         let models: [ModelLines]
         let unmatched: [UnmatchedSpend]
+        let areTouchesCut: Bool
     }
 
     /// The figures as they were at `asOf`, or as they are.
@@ -62,10 +65,10 @@ package struct CampaignReports: Sendable {
             models: question.models, dimension: question.dimension, from: range.from, to: range.to)
         (credits.zone, credits.networks, credits.asOf) = (range.zone, networks.names, asOf)
         let lines = try await attribution.report(org: org, credits)
-        let pieces = try Pieces(question.dimension, sums, networks.book, counts, lines)
+        let pieces = try Pieces(question.dimension, sums, networks.book, counts.byKey, lines)
         return View(
             models: try question.models.map { try pieces.lines($0, question.basis) },
-            unmatched: try Self.unmatched(sums ?? [], book))
+            unmatched: try Self.unmatched(sums ?? [], book), areTouchesCut: counts.isCut)
     }
 
     /// Campaigns that were seen in events or credited, by name, at most `limit`: the rows of a template.
@@ -124,7 +127,8 @@ package struct CampaignReports: Sendable {
     func sums(org: String, _ question: CampaignQuestion, _ range: Range) async throws -> [SpendSum] {
         let days = Self.days(range)
         return try await spend.sums(
-            org: org, from: days.from, to: days.to, byDay: question.dimension.bucket != nil)
+            org: org, from: days.from, to: days.to, byDay: question.dimension.bucket != nil,
+            part: question.dimension.spendPart)
     }
 
     /// The same as they stood at a moment; nil when nobody knows.
@@ -133,7 +137,8 @@ package struct CampaignReports: Sendable {
     ) async throws -> [SpendSum]? {
         let days = Self.days(range)
         return try await spend.sums(
-            org: org, from: days.from, to: days.to, byDay: question.dimension.bucket != nil, asOf: asOf)
+            org: org, from: days.from, to: days.to, byDay: question.dimension.bucket != nil,
+            part: question.dimension.spendPart, asOf: asOf)
     }
 
     private static func days(_ range: Range) -> (from: Int, to: Int) {

@@ -51,12 +51,12 @@ struct CampaignTouches: Sendable {
         }
     }
 
-    /// Clicks, impressions, installs and visits by key.
+    /// Clicks, impressions, installs and visits by key, and whether the log has more keys than were counted.
     func counts(
         org: String, _ dimension: CreditQuestion.Dimension, from: Timestamp?, to: Timestamp?, timezone: String,
         _ book: CampaignBook, asOf: Timestamp? = nil
-    ) async throws(QueryError) -> [String: TouchCounts] {
-        if dimension.isOfSalesOnly { return [:] }
+    ) async throws(QueryError) -> (byKey: [String: TouchCounts], isCut: Bool) {
+        if dimension.isOfSalesOnly { return ([:], false) }
         var query = EventQuery()
         query.receivedUntil = asOf
         (query.from, query.to, query.timezone, query.limit) = (from, to, timezone, Self.rowsMax)
@@ -64,6 +64,7 @@ struct CampaignTouches: Sendable {
         case .campaign, .network: query.groupBy = [Self.name, Self.id]
         case .day, .week, .month: query.bucket = dimension.bucket
         case .source, .medium, .channel, .buyer: query.groupBy = Self.column(of: dimension).map { [$0] } ?? []
+        case .adGroup, .creative, .keyword, .publisher: query.groupBy = Self.adColumns(of: dimension)
         }
         var visits = query
         query.groupBy.append(Self.type)
@@ -71,7 +72,8 @@ struct CampaignTouches: Sendable {
         visits.filter = .and([Self.types(.page, .screen, .open), Self.cameFromSomewhere])
         visits.measures = [QueryMeasure(.unique(.session))]
         var answer: [String: TouchCounts] = [:]
-        for row in try await engine.answer(query, org: org).rows {
+        let touches = try await engine.answer(query, org: org)
+        for row in touches.rows {
             let key = Self.key(row, dimension, book)
             let count = row.last?.whole ?? 0
             switch row.dropLast().last?.text.flatMap({ EventType(name: $0) }) {
@@ -81,10 +83,11 @@ struct CampaignTouches: Sendable {
             default: continue
             }
         }
-        for row in try await engine.answer(visits, org: org).rows {
+        let sessions = try await engine.answer(visits, org: org)
+        for row in sessions.rows {
             answer[Self.key(row, dimension, book), default: TouchCounts()].visits += row.last?.whole ?? 0
         }
-        return answer
+        return (answer, touches.isTruncated || sessions.isTruncated)
     }
 
     private static func key(
@@ -94,15 +97,30 @@ struct CampaignTouches: Sendable {
         case .campaign: row[0].text ?? row[1].text ?? Credit.none
         case .network: (row[0].text ?? row[1].text).flatMap { book.value(of: $0, .network) } ?? Credit.none
         case .source, .medium, .channel, .day, .week, .month, .buyer: row[0].text ?? Credit.none
+        case .adGroup, .publisher: AdNames.label(row[0].text)
+        case .creative, .keyword: AdNames.label(row[0].text ?? row[1].text)
         }
     }
 
     private static func column(of dimension: CreditQuestion.Dimension) -> ColumnName? {
         switch dimension {
-        case .campaign, .day, .week, .month, .buyer: nil
+        case .campaign, .adGroup, .creative, .keyword, .publisher, .day, .week, .month, .buyer: nil
         case .channel: .channel
         case .source, .medium, .network: ColumnName("campaign.\(dimension.rawValue)")
         }
+    }
+
+    /// Where events say what `Campaign.ad` says, what counts first first.
+    private static func adColumns(of dimension: CreditQuestion.Dimension) -> [ColumnName] {
+        let names: [String] =
+            switch dimension {
+            case .adGroup: ["ad_group_id"]
+            case .creative: ["creative_id", "content"]
+            case .keyword: ["keyword", "term"]
+            case .publisher: ["publisher_id"]
+            case .campaign, .source, .medium, .channel, .network, .day, .week, .month, .buyer: []
+            }
+        return names.map { ColumnName("campaign.\($0)") }
     }
 }
 

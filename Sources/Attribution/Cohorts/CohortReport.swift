@@ -17,7 +17,8 @@ extension GrowthReports {
                 switch question.dimension {
                 case .campaign: book.name(ofLabel: label) ?? label
                 case .network: networks.names[book.name(ofLabel: label) ?? label] ?? Credit.none
-                case .source, .medium, .channel, .day, .week, .month, .buyer: label
+                case .source, .medium, .channel, .adGroup, .creative, .keyword, .publisher, .day, .week, .month, .buyer:
+                    label
                 }
             }
             for sum in sums { try desk.add(sum, Pieces.key(sum, question.dimension, networks.book)) }

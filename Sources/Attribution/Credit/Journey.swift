@@ -59,9 +59,16 @@ package struct Journey: Sendable {
         return facts
     }
 
-    /// Time and event stay the earlier one's; a click says more than a view, and a view more than a visit.
+    /// Time and event stay the earlier one's; a click says more than a view, and a view more than a visit. What the
+    /// stronger does not say of its ad, the weaker may: one click id is one ad.
     private static func strengthen(_ earlier: inout Touch, by later: Touch) {
-        guard later.kind.rawValue < earlier.kind.rawValue else { return }
+        guard later.kind.rawValue < earlier.kind.rawValue else {
+            earlier.ad.fill(from: later.ad)
+            return
+        }
+        var ad = later.ad
+        ad.fill(from: earlier.ad)
+        earlier.ad = ad
         (earlier.kind, earlier.channel, earlier.network) = (later.kind, later.channel, later.network)
         (earlier.campaign, earlier.campaignID) = (later.campaign, later.campaignID)
         (earlier.source, earlier.medium) = (later.source, later.medium)
@@ -82,6 +89,8 @@ package struct Credit: Sendable, Equatable, Codable {
     package var source: String
     package var medium: String
     package var channel: String
+    /// Says nothing where an earlier release stored the credit.
+    package var ad = AdNames()
     package var at: Timestamp
     /// Millionths of the conversion.
     package var sharePPM: Int64
@@ -91,6 +100,8 @@ package struct Credit: Sendable, Equatable, Codable {
     package static let organic = "(organic)"
     /// The label of a touch without the fact in question.
     package static let none = "(none)"
+    /// The label of a touch whose ad does not say what a report is about.
+    package static let notSet = "(not set)"
 
     /// Divides `value` under `model`: amounts and millionths by largest remainder, ties to the later touchpoint, so
     /// that both add up exactly. Touches that earn nothing are left out.
@@ -114,7 +125,7 @@ package struct Credit: Sendable, Equatable, Codable {
             return Credit(
                 eventID: touch.eventID.storable, campaign: (touch.campaign ?? touch.campaignID)?.storable ?? none,
                 source: touch.source?.storable ?? none, medium: touch.medium?.storable ?? none,
-                channel: touch.channel.rawValue, at: touch.at, sharePPM: shares[index],
+                channel: touch.channel.rawValue, ad: touch.ad.storable, at: touch.at, sharePPM: shares[index],
                 amount: Money(minorUnits: amounts[index], currency: value.currency))
         }
     }

@@ -6,7 +6,10 @@ package import Events
 package struct CreditQuestion: Sendable {
     /// What revenue is added up by.
     package enum Dimension: String, Sendable, CaseIterable {
-        case campaign, source, medium, channel, network, day, week, month, buyer
+        case campaign, source, medium, channel, network
+        case adGroup = "ad_group"
+        case creative, keyword, publisher
+        case day, week, month, buyer
 
         /// The stretch of time that is a key, if one is.
         var bucket: TimeBucket? {
@@ -14,12 +17,22 @@ package struct CreditQuestion: Sendable {
             case .day: .day
             case .week: .week
             case .month: .month
-            case .campaign, .source, .medium, .channel, .network, .buyer: nil
+            case .campaign, .source, .medium, .channel, .network, .adGroup, .creative, .keyword, .publisher, .buyer:
+                nil
             }
         }
 
         /// Whether spend, touches and leads can have a key: only sales have a buyer.
         var isOfSalesOnly: Bool { self == .buyer }
+
+        /// Whether the ad of a touch says the key.
+        var isOfAds: Bool { [.adGroup, .creative, .keyword, .publisher].contains(self) }
+
+        /// Whether spend can have a key: files of spend name no keywords and publishers.
+        var isSpentOn: Bool { ![.buyer, .keyword, .publisher].contains(self) }
+
+        /// What spend is divided by below the campaign, if it is.
+        var spendPart: SpendPart? { self == .adGroup ? .adGroup : self == .creative ? .creative : nil }
     }
 
     package var models: [CreditModel]
@@ -43,7 +56,7 @@ package struct CreditQuestion: Sendable {
 /// One line of a report: what sales and leads of one key came to under one model.
 package struct CreditLine: Sendable, Equatable {
     package let model: CreditModel
-    /// The campaign, source, medium, channel, network, buyer, or first day of a stretch of time.
+    /// The campaign, source, medium, channel, network, name of the ad, buyer, or first day of a stretch of time.
     package let key: String
     /// nil for what has no currency: leads.
     package let currency: Currency?
@@ -60,9 +73,30 @@ package struct CreditLine: Sendable, Equatable {
     package var leadsMillionths: Int64 = 0
     /// Some of the shares were worked out from money: those of sales that an earlier release took back.
     package var isEstimated = false
+    /// The part of it that an earlier release stored, which kept no ads; nothing where the report is not by these.
+    package var unrecorded = UnrecordedCredit()
 
     init(model: CreditModel, key: String, currency: Currency?) {
         (self.model, self.key, self.currency) = (model, key, currency)
+    }
+}
+
+/// Credit that an earlier release stored: what its touches said of their ads was not kept.
+package struct UnrecordedCredit: Sendable, Equatable {
+    /// Shares of sales and of leads, in millionths of one.
+    package var salesMillionths: Int64 = 0
+    package var leadsMillionths: Int64 = 0
+    package var returnedMinor: Int64 = 0
+
+    package init(salesMillionths: Int64 = 0, leadsMillionths: Int64 = 0, returnedMinor: Int64 = 0) {
+        (self.salesMillionths, self.leadsMillionths) = (salesMillionths, leadsMillionths)
+        self.returnedMinor = returnedMinor
+    }
+
+    mutating func add(_ other: UnrecordedCredit) throws(SpendError) {
+        try Figures.add(other.salesMillionths, to: &salesMillionths)
+        try Figures.add(other.leadsMillionths, to: &leadsMillionths)
+        try Figures.add(other.returnedMinor, to: &returnedMinor)
     }
 }
 
@@ -80,6 +114,7 @@ extension AttributionService {
             let label = Self.label(row, question, zone)
             let key = LineKey(model: model, label: label, currency: row.currency)
             var line = lines[key] ?? CreditLine(model: model, key: label, currency: Currency(row.currency))
+            if question.dimension.isOfAds, row.label == nil { try line.unrecorded.add(row.unrecorded) }
             switch row.kind {
             case "sale":
                 try Figures.add(row.share, to: &line.salesMillionths)
@@ -111,8 +146,9 @@ extension AttributionService {
             let moment = row.quarter * quarterMicroseconds
             let day = zone?.key(question.dimension.bucket ?? .day, at: moment) ?? moment / (96 * quarterMicroseconds)
             return CivilDate(daysSince1970: Int(day)).description
-        case .network: return question.networks[row.label] ?? Credit.none
-        case .campaign, .source, .medium, .channel, .buyer: return row.label
+        case .network: return row.label.flatMap { question.networks[$0] } ?? Credit.none
+        case .campaign, .source, .medium, .channel, .buyer: return row.label ?? Credit.none
+        case .adGroup, .creative, .keyword, .publisher: return AdNames.label(row.label)
         }
     }
 
@@ -124,6 +160,7 @@ extension AttributionService {
         let models = question.models.map(\.rawValue)
         let asOf = question.asOf ?? Timestamp(microseconds: .max)
         let dimension = question.dimension.rawValue
+        let isOfAds = question.dimension.isOfAds ? 1 : 0
         return try await database.read("attribution.report", limit: .report) { transaction in
             try transaction.all(
                 ReportRow.self,
@@ -131,35 +168,48 @@ extension AttributionService {
                 WITH facts AS (
                     SELECT 'sale' AS kind, model, known.leg AS id, campaign, source, medium, channel, currency,
                         amount_minor, share_ppm, sold_at AS moment,
-                        CASE WHEN done.leg IS NULL THEN 0 ELSE amount_minor END AS recognised_minor, 0 AS is_estimated
+                        CASE WHEN done.leg IS NULL THEN 0 ELSE amount_minor END AS recognised_minor,
+                        0 AS is_estimated, ad
                     FROM attribution_credits AS known LEFT JOIN attribution_recognised AS done
                         ON done.org = \(org) AND done.leg = known.leg AND done.created_at <= \(asOf)
                     WHERE known.org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from)
                         AND sold_at < \(to) AND known.created_at <= \(asOf)
                     UNION ALL
                     SELECT 'sale', model, leg, campaign, source, medium, channel, currency, amount_minor, share_ppm,
-                        sold_at, CASE WHEN recognised_at <= \(asOf) THEN amount_minor ELSE 0 END, is_estimated
+                        sold_at, CASE WHEN recognised_at <= \(asOf) THEN amount_minor ELSE 0 END, is_estimated, ad
                     FROM attribution_returns
                     WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
                         AND COALESCE(credited_at, sold_at) <= \(asOf) AND returned_at > \(asOf)
                     UNION ALL
                     SELECT 'return', model, leg, campaign, source, medium, channel, currency, amount_minor, 0, sold_at,
-                        0, 0
+                        0, 0, ad
                     FROM attribution_returns
                     WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
                         AND returned_at <= \(asOf)
                     UNION ALL
-                    SELECT 'lead', model, lead, campaign, source, medium, channel, '', 0, share_ppm, lead_at, 0, 0
+                    SELECT 'lead', model, lead, campaign, source, medium, channel, '', 0, share_ppm, lead_at, 0, 0,
+                        ad
                     FROM attribution_leads
                     WHERE org = \(org) AND model IN (\(list: models)) AND lead_at >= \(from) AND lead_at < \(to)
                         AND created_at <= \(asOf)
                 ), labelled AS (
                     SELECT kind, model, currency, id, amount_minor, share_ppm, recognised_minor, is_estimated,
-                        CASE \(dimension) WHEN 'campaign' THEN campaign WHEN 'network' THEN campaign
-                            WHEN 'source' THEN source WHEN 'medium' THEN medium WHEN 'channel' THEN channel
-                            WHEN 'buyer' THEN COALESCE(
-                                (SELECT buyer FROM legs WHERE legs.org = \(org) AND legs.id = facts.id), '(none)')
-                            ELSE '' END AS label,
+                        CASE WHEN \(isOfAds) = 1 THEN
+                            CASE WHEN campaign = \(Credit.organic) THEN campaign
+                                WHEN ad = \(CreditedAds.noKey) THEN ''
+                                ELSE (
+                                    SELECT CASE \(dimension) WHEN 'ad_group' THEN ad_group
+                                        WHEN 'creative' THEN creative WHEN 'keyword' THEN keyword
+                                        ELSE publisher END
+                                    FROM attribution_ads AS ads WHERE ads.org = \(org) AND ads.ad = facts.ad)
+                            END
+                        ELSE
+                            CASE \(dimension) WHEN 'campaign' THEN campaign WHEN 'network' THEN campaign
+                                WHEN 'source' THEN source WHEN 'medium' THEN medium WHEN 'channel' THEN channel
+                                WHEN 'buyer' THEN COALESCE(
+                                    (SELECT buyer FROM legs WHERE legs.org = \(org) AND legs.id = facts.id), '(none)')
+                                ELSE '' END
+                        END AS label,
                         CASE WHEN \(dimension) IN ('day', 'week', 'month') THEN moment / 900000000 ELSE 0 END
                             AS quarter,
                         CASE WHEN \(dimension) = 'network' THEN id ELSE NULL END AS unit
@@ -184,7 +234,8 @@ private struct ReportRow: RowDecodable {
     let kind: String
     let model: String
     let currency: String
-    let label: String
+    /// nil where an earlier release did not keep it.
+    let label: String?
     let quarter: Int64
     let unit: UID?
     let units: Int
@@ -197,7 +248,7 @@ private struct ReportRow: RowDecodable {
         kind = try row.get("kind")
         model = try row.get("model")
         currency = try row.get("currency")
-        label = try row.get("label")
+        label = try row.optional("label")
         quarter = try row.get("quarter")
         unit = try row.optional("unit")
         units = try row.get("units")
@@ -205,5 +256,14 @@ private struct ReportRow: RowDecodable {
         share = try row.get("share")
         recognised = try row.get("recognised")
         estimated = try row.get("estimated")
+    }
+
+    /// The row as credit whose ads nobody kept.
+    var unrecorded: UnrecordedCredit {
+        switch kind {
+        case "sale": UnrecordedCredit(salesMillionths: share)
+        case "return": UnrecordedCredit(returnedMinor: amount)
+        default: UnrecordedCredit(leadsMillionths: share)
+        }
     }
 }

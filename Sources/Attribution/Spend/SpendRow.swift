@@ -1,6 +1,4 @@
 package import AurumCore
-internal import Crypto
-internal import Foundation
 
 /// The columns of a file of spend, in the order of the template. Those through `currency` are the key of a row.
 package enum SpendColumn: String, Sendable, CaseIterable {
@@ -39,16 +37,7 @@ package struct SpendLine: Hashable, Sendable {
 
     /// 32 hex digits that stand for the line in tables.
     var id: String {
-        var hash = SHA256()
-        for part in [network, accountID, campaignID, campaign, adGroupID, creativeID, country, currency.code] {
-            hash.update(data: Data(part.utf8))
-            hash.update(data: Data([0]))
-        }
-        return hash.finalize().prefix(16).map { byte in
-            let digits = String(byte, radix: 16)
-            return byte < 16 ? "0" + digits : digits
-        }
-        .joined()
+        PartsDigest.hex([network, accountID, campaignID, campaign, adGroupID, creativeID, country, currency.code])
     }
 }
 

@@ -17,10 +17,13 @@ extension SpendStore {
         return since.flatMap { $0.microseconds > 0 ? $0 : nil }
     }
 
-    /// Sums as `sums(org:from:to:byDay:)` gave them at a moment; nil when what was replaced since is not known.
+    /// Sums as `sums(org:from:to:byDay:part:)` gave them at a moment; nil when what was replaced since is not known.
     /// - Throws: `SpendError.figuresTooLarge`; database errors.
-    package func sums(org: String, from: Int, to: Int, byDay: Bool, asOf: Timestamp) async throws -> [SpendSum]? {
+    package func sums(
+        org: String, from: Int, to: Int, byDay: Bool, part: SpendPart? = nil, asOf: Timestamp
+    ) async throws -> [SpendSum]? {
         let flag = byDay ? 1 : 0
+        let part = part?.rawValue ?? ""
         return try await database.read("spend.sumsAsOf", limit: .report) { transaction in
             let head =
                 try transaction.value(
@@ -32,7 +35,7 @@ extension SpendStore {
             let sums = try transaction.all(
                 SpendSum.self,
                 """
-                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket,
+                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket,
                     SUM(spend_high) AS spend_high, SUM(spend_low) AS spend_low,
                     SUM(impressions_high) AS impressions_high, SUM(impressions_low) AS impressions_low,
                     SUM(clicks_high) AS clicks_high, SUM(clicks_low) AS clicks_low,
@@ -58,9 +61,14 @@ extension SpendStore {
                             AND until_import > \(head)
                     ) AS held
                     GROUP BY line, bucket
-                ) AS sums JOIN spend_lines AS lines ON lines.org = \(org) AND lines.line = sums.line
-                GROUP BY lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket
-                ORDER BY lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket
+                ) AS sums JOIN (
+                    SELECT line, campaign_id, campaign, network, currency,
+                        CASE \(part) WHEN 'ad_group_id' THEN ad_group_id WHEN 'creative_id' THEN creative_id
+                            ELSE '' END AS part
+                    FROM spend_lines WHERE org = \(org)
+                ) AS lines ON lines.line = sums.line
+                GROUP BY lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket
+                ORDER BY lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket
                 """)
             // Looked at last: whoever forgets rows says so first.
             if let since = try Self.knownSince(org, transaction), asOf < since { return nil }

@@ -2,10 +2,18 @@ package import AurumCore
 package import Database
 internal import Events
 
+/// What sums of spend are divided by below the campaign: columns of `spend_lines`.
+package enum SpendPart: String, Sendable {
+    case adGroup = "ad_group_id"
+    case creative = "creative_id"
+}
+
 /// Sums of imported spend of one campaign.
 package struct SpendSum: Sendable, Equatable {
     package var campaign: SpendCampaign
     package var network: String
+    /// The ad group or creative, as the file writes it; empty where it does not, and unless asked for.
+    package var part: String
     package var currency: Currency
     /// Days since 1970-01-01; nil unless asked for by day.
     package var day: Int?
@@ -36,15 +44,18 @@ extension SpendStore {
     // Sums are made of millions and of what is below a million: the sum of a column as it stands may be more than 64
     // bits hold, which one engine answers with an error and the other with another number.
 
-    /// Sums by campaign, network and currency, for days with `from` ≤ day < `to`.
+    /// Sums by campaign, network, currency and `part`, for days with `from` ≤ day < `to`.
     /// - Throws: `SpendError.figuresTooLarge`; database errors.
-    package func sums(org: String, from: Int, to: Int, byDay: Bool) async throws -> [SpendSum] {
+    package func sums(
+        org: String, from: Int, to: Int, byDay: Bool, part: SpendPart? = nil
+    ) async throws -> [SpendSum] {
         let flag = byDay ? 1 : 0
+        let part = part?.rawValue ?? ""
         return try await database.read("spend.sums", limit: .report) { transaction in
             try transaction.all(
                 SpendSum.self,
                 """
-                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket,
+                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket,
                     SUM(spend_high) AS spend_high, SUM(spend_low) AS spend_low,
                     SUM(impressions_high) AS impressions_high, SUM(impressions_low) AS impressions_low,
                     SUM(clicks_high) AS clicks_high, SUM(clicks_low) AS clicks_low,
@@ -62,9 +73,14 @@ extension SpendStore {
                     WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
                         AND until_import > head
                     GROUP BY line, bucket
-                ) AS sums JOIN spend_lines AS lines ON lines.org = \(org) AND lines.line = sums.line
-                GROUP BY lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket
-                ORDER BY lines.campaign_id, lines.campaign, lines.network, lines.currency, sums.bucket
+                ) AS sums JOIN (
+                    SELECT line, campaign_id, campaign, network, currency,
+                        CASE \(part) WHEN 'ad_group_id' THEN ad_group_id WHEN 'creative_id' THEN creative_id
+                            ELSE '' END AS part
+                    FROM spend_lines WHERE org = \(org)
+                ) AS lines ON lines.line = sums.line
+                GROUP BY lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket
+                ORDER BY lines.campaign_id, lines.campaign, lines.network, lines.currency, lines.part, sums.bucket
                 """)
         }
     }
@@ -85,7 +101,7 @@ extension SpendStore {
             try transaction.all(
                 SpendSum.self,
                 """
-                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, day AS bucket,
+                SELECT lines.campaign_id, lines.campaign, lines.network, lines.currency, '' AS part, day AS bucket,
                     SUM(spend_minor / 1000000) AS spend_high, SUM(spend_minor % 1000000) AS spend_low,
                     SUM(impressions / 1000000) AS impressions_high, SUM(impressions % 1000000) AS impressions_low,
                     SUM(clicks / 1000000) AS clicks_high, SUM(clicks % 1000000) AS clicks_low,
@@ -162,8 +178,8 @@ extension SpendSum: RowDecodable {
     package init(row: Row) throws {
         self.init(
             campaign: SpendCampaign(id: try row.get("campaign_id"), name: try row.get("campaign")),
-            network: try row.get("network"), currency: try row.get("currency"), day: try row.optional("bucket"),
-            figures: try SpendFigures(sums: row))
+            network: try row.get("network"), part: try row.get("part"), currency: try row.get("currency"),
+            day: try row.optional("bucket"), figures: try SpendFigures(sums: row))
     }
 }
 

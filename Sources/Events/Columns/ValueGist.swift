@@ -7,6 +7,8 @@ struct ValueGist {
         case channel, click, network
         /// A campaign's field that a URL brings under this parameter; nil when no URL brings it.
         case campaign(parameter: String?)
+        /// A campaign's field that says more of the ad.
+        case ad(AdParameter)
     }
 
     private let name: ColumnName
@@ -25,7 +27,9 @@ struct ValueGist {
             case "campaign.name": .campaign(parameter: "utm_campaign")
             case "campaign.source", "campaign.medium", "campaign.term", "campaign.content", "campaign.id":
                 .campaign(parameter: "utm_" + name.path.dropFirst("campaign.".count))
-            case _ where name.path.hasPrefix("campaign."): .campaign(parameter: nil)
+            case _ where name.path.hasPrefix("campaign."):
+                AdParameter(rawValue: String(name.path.dropFirst("campaign.".count))).map { .ad($0) }
+                    ?? .campaign(parameter: nil)
             default: nil
             }
     }
@@ -40,7 +44,12 @@ struct ValueGist {
         }
     }
 
-    private var isCampaign: Bool { if case .campaign? = wanted { true } else { false } }
+    private var isCampaign: Bool {
+        switch wanted {
+        case .campaign?, .ad?: true
+        default: false
+        }
+    }
 
     /// nil when the value says nothing about the name.
     func callAsFunction(_ raw: [UInt8], _ field: EventField) -> String? {
@@ -59,6 +68,8 @@ struct ValueGist {
         func first(_ name: String) -> String { parameters.first { $0.0 == name }?.1 ?? "" }
         switch wanted {
         case .campaign(let parameter?): return first(parameter)
+        case .ad(let parameter):
+            return AdParameter.belongToAnAd(parameters) ? parameter.value(in: parameters) ?? "" : ""
         case .network: return clicks(parameters)
         case .click: return clicks(parameters)
         case .channel:
@@ -98,7 +109,7 @@ struct ValueGist {
                     : Self.joined([
                         campaign.source, campaign.medium, campaign.name != nil || campaign.id != nil ? "1" : nil,
                     ])
-            case .campaign: campaign.json?[String(name.path.dropFirst("campaign.".count))]?.string
+            case .campaign, .ad: campaign.json?[String(name.path.dropFirst("campaign.".count))]?.string
             default: nil
             }
         let url = facts.url.map { ofURL($0) }

@@ -32,7 +32,8 @@ struct AdvertisingFacts {
         var campaign = explicit
         var clickID = explicitClick
         var clickMedium: AdvertisingLink.Medium?
-        for (name, value) in Self.parameters(url) where !value.isEmpty {
+        let parameters = Self.parameters(url).filter { !$0.1.isEmpty }
+        for (name, value) in parameters {
             switch name {
             case "utm_source": campaign.source = campaign.source ?? value
             case "utm_medium": campaign.medium = campaign.medium ?? value
@@ -47,6 +48,11 @@ struct AdvertisingFacts {
                     clickMedium = clickMedium ?? known.medium
                     campaign.network = campaign.network ?? known.network
                 }
+            }
+        }
+        if AdParameter.belongToAnAd(parameters) {
+            for parameter in AdParameter.allCases {
+                if let value = parameter.value(in: parameters) { campaign.fill(parameter, value) }
             }
         }
         let from = Self.host(referrer)

@@ -457,7 +457,7 @@ extension Touch {
         (eventID, position, at, traceID, app) = (event.id, event.position, event.at, event.traceID, event.app)
         (campaign, campaignID) = (event.campaign.name, event.campaign.id)
         (source, medium, network) = (event.campaign.source, event.campaign.medium, event.campaign.network)
-        (channel, clickID) = (event.channel, event.clickID)
+        (ad, channel, clickID) = (event.campaign.ad, event.channel, event.clickID)
         cost = kind == .visit ? nil : event.value
         currency = kind == .visit ? nil : event.currency
         (referrer, landing) = (event.referrer, event.url)

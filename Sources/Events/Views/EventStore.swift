@@ -52,6 +52,7 @@ package struct Touch: Sendable, Equatable {
     package var source: String?
     package var medium: String?
     package var network: String?
+    package var ad: AdNames
     package var channel: Channel
     package var clickID: String?
     package var cost: Millionths?

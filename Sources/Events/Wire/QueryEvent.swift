@@ -33,14 +33,14 @@ package struct QueryEvent: Sendable {
         ("id", ["campaign_id", "utm_id"]), ("name", ["campaign", "utm_campaign"]),
         ("source", ["source", "utm_source"]),
         ("medium", ["medium", "utm_medium"]), ("term", ["term", "utm_term"]), ("content", ["content", "utm_content"]),
-        ("network", ["network"]), ("ad_group_id", ["ad_group_id"]), ("creative_id", ["creative_id"]),
-        ("placement_id", ["placement_id"]), ("keyword", ["keyword"]), ("publisher_id", ["publisher_id"]),
+        ("network", ["network"]), ("placement_id", ["placement_id"]),
     ]
     /// Parameters of the route itself, and those read below.
     private static let own: Set<String> = [
         "k", "t", "to", "ts", "sent_at", "url", "u", "referrer", "r", "click_id", "gpc",
     ]
-    private static let known = own.union((texts + campaign).flatMap(\.1))
+    /// Names of the contract. What others call the same stays in `props` as well, as it always did.
+    private static let known = own.union((texts + campaign).flatMap(\.1)).union(AdParameter.allCases.map(\.rawValue))
 
     /// One line of the log.
     package var line: [UInt8] {
@@ -54,6 +54,7 @@ package struct QueryEvent: Sendable {
         if let referrer = self["referrer"] ?? self["r"] ?? referrer { out.member("referrer", string: referrer) }
         let campaign = out.open("campaign")
         for (name, sources) in Self.campaign { write(name, sources, &out) }
+        for parameter in AdParameter.allCases { write(parameter, &out) }
         out.close(campaign)
         if privacyControl || self["gpc"] == "1" {
             let consent = out.open("consent")
@@ -77,6 +78,15 @@ package struct QueryEvent: Sendable {
     private func write(_ name: StaticString, _ sources: [String], _ out: inout LineWriter) {
         for source in sources {
             if let value = self[source] { return out.member(name, string: value) }
+        }
+    }
+
+    /// A name of the contract stands as it came, too long or not; what others call so is cut.
+    private func write(_ parameter: AdParameter, _ out: inout LineWriter) {
+        if let value = self[parameter.rawValue] {
+            out.member(own: parameter.rawValue, string: value)
+        } else if let value = parameter.value(in: parameters.map { ($0.name, $0.value) }) {
+            out.member(own: parameter.rawValue, string: AdNames.cut(value))
         }
     }
 

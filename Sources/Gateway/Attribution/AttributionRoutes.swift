@@ -13,7 +13,8 @@ package struct AttributionRoutes: Sendable {
     static let models = CreditModel.allCases.map(\.rawValue).joined(separator: ", ")
     private static let dimensions = CreditQuestion.Dimension.allCases.map(\.rawValue).joined(separator: ", ")
     private static let range = [
-        "group_by": "\(dimensions).", "basis": "booked (default) or recognised.",
+        "group_by": "\(dimensions); what touches do not say of their ads is \(Credit.notSet).",
+        "basis": "booked (default) or recognised.",
         "from": "Sales, leads and spend at or after this date or RFC 3339 time.",
         "to": "Those before this date or RFC 3339 time.", "days": "Today and the days before it, in place of both.",
         "timezone": "Whose days are meant; unless told, that of the accounts.",

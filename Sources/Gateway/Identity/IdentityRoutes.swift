@@ -177,7 +177,8 @@ extension Touch {
         let texts: [(String, String?)] = [
             ("event_id", eventID), ("at", at.rfc3339), ("kind", "\(kind)"), ("app", app), ("trace_id", traceID.hex),
             ("channel", channel.rawValue), ("campaign", campaign), ("source", source), ("medium", medium),
-            ("network", network), ("click_id", clickID), ("cost", cost?.decimal), ("currency", currency),
+            ("network", network), ("ad_group", ad.adGroup), ("creative", ad.creative), ("keyword", ad.keyword),
+            ("publisher", ad.publisher), ("click_id", clickID), ("cost", cost?.decimal), ("currency", currency),
             ("landing", landing), ("referrer", referrer),
         ]
         return .object(

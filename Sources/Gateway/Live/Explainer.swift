@@ -38,12 +38,17 @@ struct Explainer: Sendable {
     }
 
     private static func credit(_ credit: Credit) -> JSONValue {
-        [
+        var members: [String: JSONValue] = [
             "event_id": credit.eventID.map(JSONValue.string) ?? .null, "campaign": .string(credit.campaign),
             "source": .string(credit.source), "medium": .string(credit.medium), "channel": .string(credit.channel),
             "at": .string(credit.at.rfc3339), "share_ppm": .integer(credit.sharePPM),
             "amount_minor": .integer(credit.amount.minorUnits),
         ]
+        let ad = credit.ad
+        for (name, text) in [
+            ("ad_group", ad.adGroup), ("creative", ad.creative), ("keyword", ad.keyword), ("publisher", ad.publisher),
+        ] { if let text { members[name] = .string(text) } }
+        return .object(members)
     }
 }
 

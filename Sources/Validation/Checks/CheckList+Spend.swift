@@ -73,7 +73,8 @@ extension CheckList {
         let traceID = UID(now: SystemWallClock().now).hex
         let event: JSONValue = [
             "id": .string("a03-\(context.runID)"), "type": "page", "ts": .string(SystemWallClock().now.rfc3339),
-            "url": .string("https://example.com/?utm_source=google&utm_medium=cpc&utm_campaign=\(campaign)"),
+            "url": .string(
+                "https://example.com/?utm_source=google&utm_medium=cpc&utm_campaign=\(campaign)&adgroupid=one"),
             "anonymous_id": .string("validate-visitor-\(number)"), "trace_id": .string(traceID),
         ]
         let sent = try await context.call { try await org.write.events([event]) }
@@ -128,6 +129,22 @@ extension CheckList {
         findings.expect(
             line(buyers, "alpha")["revenue_minor"]?.integer == price && line(buyers, "alpha")["roas"] == .null,
             "the buyer's line is \(line(buyers, "alpha").canonical.prefix(300))")
+        try await adGroupsAgree(context, findings, org, price: price)
         try await ledgerAgrees(context, findings, org, price: price)
+    }
+
+    /// The ad group of the link has the sale, and each ad group the spend that the file gives it.
+    private static func adGroupsAgree(
+        _ context: CheckContext, _ findings: Findings, _ org: Organisation, price: Int64
+    ) async throws {
+        let answer = try await context.call {
+            try await org.read.get("/v1/attribution/report?model=linear&days=2&group_by=ad_group")
+        }
+        let found = (answer.json["rows"]?.array ?? []).map { row in
+            "\(row["key"]?.string ?? "") \(row["spend_minor"]?.integer ?? -1) \(row["revenue_minor"]?.integer ?? -1)"
+        }
+        findings.expect(
+            Set(found) == ["one 7321 \(price)", "two 1234 0", "(not set) 500 0"],
+            "ad groups with spend and revenue are \(found)")
     }
 }

@@ -100,13 +100,20 @@ struct SpendCommand: AsyncParsableCommand {
             abstract: "Print spend, revenue and ROAS as CSV.",
             discussion: """
                 With --as-of the figures are those of that moment, and columns ending in _now say what they are today.
+                Under ad_group, creative, keyword and publisher the last column says how many conversions an earlier
+                release credited, which did not keep ads; they are in the row "(not set)".
                 Example: aurum spend report --model linear --by channel --days 30
                 """)
 
         @OptionGroup var target: ServerTarget
         @Option(name: .long, help: "Credit model.")
         var model = "last"
-        @Option(name: .long, help: "campaign, source, medium, channel, network, day, week, month or buyer.")
+        @Option(
+            name: [.customLong("by"), .customLong("group-by")],
+            help: """
+                campaign, source, medium, channel, network, ad_group, creative, keyword, publisher, day, week, month \
+                or buyer.
+                """)
         var by = "campaign"
         @Option(name: .long, help: "Today and the days before it; everything unless told.")
         var days: Int?

@@ -33,6 +33,7 @@
   const cost = (line, minor) => (line.spend_minor ? money(minor, line.currency) : '—');
   const words = (key) => {
     if (key === '(none)') return $('by').value === 'campaign' ? 'No campaign' : 'Not named';
+    if (key === '(not set)') return 'Not set';
     if (key === '(organic)' || key === 'organic') return 'No touch known';
     if (key === 'unmatched') return 'Unmatched spend';
     if (['channel', 'medium', 'network'].includes($('by').value)) {
@@ -166,6 +167,23 @@
       ...report.rows.map((one) => line(one)), ...report.totals.map((one) => line(one, 'Total')));
   }
 
+  // What the rows leave out or could not divide.
+  function gaps(report) {
+    const lost = report.totals.map((one) => one.not_recorded).filter(Boolean);
+    const sales = lost.reduce((sum, one) => sum + one.conversions, 0);
+    // Leads have no currency and stand on the line of each.
+    const leads = lost.reduce((most, one) => Math.max(most, one.leads), 0);
+    const texts = [];
+    if (lost.length) {
+      texts.push(`${number(sales)} sales and ${number(leads)} leads were credited by an earlier release, which did not `
+        + 'keep ads. They stand under Not set.');
+    }
+    if (report.touches_truncated) {
+      texts.push('There are more of these than are counted: clicks of the rarest are left out.');
+    }
+    $('gaps').textContent = texts.join(' ');
+    $('gaps').hidden = !texts.length;
+  }
   function unmatched(list) {
     $('unmatched').hidden = !list.length;
     $('unmatched-rows').replaceChildren(...list.map((one) => {
@@ -198,6 +216,7 @@
     $('compare').hidden = !compares;
     totals(report);
     unmatched(report.unmatched);
+    gaps(report);
     if (compares) {
       comparison(report);
       return;
