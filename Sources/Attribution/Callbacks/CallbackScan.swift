@@ -1,5 +1,5 @@
 internal import AurumCore
-internal import Events
+package import Events
 
 /// A conversion that templates tell of, as events of the log are compared with it.
 struct CallbackWatch: Sendable {
@@ -87,7 +87,7 @@ struct SeenConversion: Sendable {
 
 extension UploadRefusal {
     /// nil where advertising is not refused.
-    init?(_ consent: AdvertisingConsent) {
+    package init?(_ consent: AdvertisingConsent) {
         guard consent.isRefused else { return nil }
         self = consent.hasGPC ? .globalPrivacyControl : .noConsent
     }

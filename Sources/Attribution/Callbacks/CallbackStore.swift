@@ -148,6 +148,21 @@ package struct CallbackStore: Sendable {
 
     // MARK: what is told
 
+    /// Which of these organisations tell of sales.
+    package func organisations(tellingSalesAmong orgs: Set<String>) async throws -> Set<String> {
+        guard !orgs.isEmpty else { return [] }
+        let known = orgs.sorted()
+        return Set(
+            try await database.read("callbacks.organisations") { tx in
+                try tx.values(
+                    String.self,
+                    """
+                    SELECT DISTINCT org FROM callbacks
+                    WHERE event = 'sale' AND state = 'enabled' AND org IN (\(list: known))
+                    """)
+            })
+    }
+
     /// The enabled templates of an organisation for one event, of what was received at a moment.
     static func enabled(
         _ event: String, _ org: String, receivedAt: Timestamp, in tx: Transaction

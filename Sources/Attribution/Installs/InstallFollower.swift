@@ -58,7 +58,11 @@ package actor InstallFollower {
             if batch.position != nil { unwritten = 0 }
         }
         self.place = scan.place
-        try await decideWaiting()
+        do { try await decideWaiting() } catch {
+            // What one organisation has wrong keeps the conversions of no other waiting.
+            if !Task.isCancelled { try? await installs.store.callbacks?.settle() }
+            throw error
+        }
         try await installs.store.callbacks?.settle()
     }
 
