@@ -1,4 +1,4 @@
-package import AurumCore
+internal import AurumCore
 internal import Foundation
 
 /// What is wrong with a member of a body.

@@ -1,5 +1,5 @@
-internal import Crypto
 package import AurumCore
+internal import Crypto
 package import Database
 package import Events
 internal import Foundation

@@ -187,7 +187,8 @@ package struct CallbackTemplate: Sendable, Equatable {
 
     package func request(_ facts: CallbackFacts) -> CallbackRequest {
         CallbackRequest(
-            method: method, url: address.filled(facts, \.percentEncoded), body: body.map { Self.filled($0, facts).canonical })
+            method: method, url: address.filled(facts, \.percentEncoded),
+            body: body.map { Self.filled($0, facts).canonical })
     }
 
     // MARK: address
@@ -201,7 +202,8 @@ package struct CallbackTemplate: Sendable, Equatable {
         if url.contains("#") { return ["must have no fragment"] }
         let example = address.filled(
             .sample(event: "install", network: "n", now: Timestamp(microseconds: 0)), \.percentEncoded)
-        guard let parts = URLComponents(string: example), let scheme = parts.scheme?.lowercased(), let host = parts.host,
+        guard let parts = URLComponents(string: example), let scheme = parts.scheme?.lowercased(),
+            let host = parts.host,
             !host.isEmpty, parts.user == nil, parts.password == nil, URL(string: example) != nil
         else { return ["must be an absolute URL without user and password"] }
         let isLocal = host == "localhost" || host.hasPrefix("127.") || host == "::1" || host == "[::1]"

@@ -7,7 +7,8 @@ internal import Foundation
 struct CallbacksCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "callbacks",
-        abstract: "Tell networks of installs, conversions and sales by their own addresses, and see what became of each.",
+        abstract:
+            "Tell networks of installs, conversions and sales by their own addresses, and see what became of each.",
         subcommands: [
             List.self, Add.self, Change.self, Remove.self, Test.self, Deliveries.self, Show.self, Redrive.self,
         ])

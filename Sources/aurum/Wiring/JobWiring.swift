@@ -42,7 +42,8 @@ enum JobWiring {
         _ jobs: SQLJobStore, _ database: Database, redis: RedisClient?, market: Marketplace, exports: ExportService,
         quarantine: QuarantineDesk, attribution: LogAttribution, installs: InstallAttribution,
         links: LinkStore, fraud: FraudDesk, uploader: Uploader, callbacks: CallbackDesk,
-        budgets: BudgetWatch, budget: RetryBudget, clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
+        budgets: BudgetWatch, budget: RetryBudget, clock: any WallClock, registry: MetricRegistry,
+        health: HealthRegistry
     ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
