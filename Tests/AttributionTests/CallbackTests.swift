@@ -76,7 +76,8 @@ import Validation
             var pauses: [Int64] = []
             try await world.withDesk { desk in
                 try await world.work(desk)
-                while let due = try await world.deliveries().first?["due_at"]?.string.flatMap({ Timestamp(rfc3339: $0) }),
+                while let due = try await world.deliveries().first?["due_at"]?.string.flatMap({ Timestamp(rfc3339: $0) }
+                ),
                     pauses.count < 40
                 {
                     let pause = due - world.clock.now
