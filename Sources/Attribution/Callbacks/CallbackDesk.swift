@@ -206,6 +206,7 @@ package struct CallbackDesk: Sendable {
         guard let install = open.install else { return "erased" }
         if let why = install.suppression { return why }
         guard install.network == delivery.network else { return "restated" }
+        if delivery.kind == .install, install.isReinstall { return CallbackInstall.reinstall }
         if let refusal = refusal(delivery.org, Self.identifiers(install.facts)) { return refusal.rawValue }
         return needsClick && install.clickID?.isEmpty ?? true ? "no_click_id" : nil
     }

@@ -153,6 +153,9 @@ struct CallbackInstall: RowDecodable, Sendable {
 
     /// In small letters; nil where no touch led to it.
     var network: String? { touch == nil ? nil : decision?["network"]?.string?.lowercased() }
+    /// Why nobody is told of an install whose device had one before.
+    static let reinstall = "reinstall"
+    var isReinstall: Bool { decision?["is_reinstall"] == true }
     var clickID: String? { touch?["click_id"]?.string }
     var campaign: String? { decision?["campaign"]?.string }
     private var touch: JSONValue? { decision?["touch"].flatMap { $0 == .null ? nil : $0 } }

@@ -36,7 +36,8 @@ extension CallbackStore {
             if decision.verdict.outcome == .rejected {
                 told.suppression = "fraud:" + (decision.verdict.codes.first ?? "rejected")
             } else {
-                told.suppression = facts.refusal?.rawValue
+                // The network was told of the device's first install, or had no part in it.
+                told.suppression = facts.refusal?.rawValue ?? (decision.isReinstall ? CallbackInstall.reinstall : nil)
             }
             return (network, told)
         }

@@ -200,6 +200,10 @@ package struct CallbackTemplate: Sendable, Equatable {
         let fixed = url.prefix { $0 != "?" }
         if fixed.contains("{") { return ["may have macros in its query only, after the question mark"] }
         if url.contains("#") { return ["must have no fragment"] }
+        // What is sent is what is written here: nothing is left to be escaped on the way.
+        if !isEscaped(url) {
+            return ["must have \" < > \\ ^ ` | [ ] and % percent-encoded; [ and ] may stand around an address"]
+        }
         let example = address.filled(
             .sample(event: "install", network: "n", now: Timestamp(microseconds: 0)), \.percentEncoded)
         guard let parts = URLComponents(string: example), let scheme = parts.scheme?.lowercased(),
@@ -211,6 +215,15 @@ package struct CallbackTemplate: Sendable, Equatable {
             return ["must be https: click ids are personal data"]
         }
         return []
+    }
+
+    private static func isEscaped(_ url: String) -> Bool {
+        if url.contains(where: { #""<>\^`|"#.contains($0) }) { return false }
+        let query = url.drop { $0 != "?" }
+        if query.contains("[") || query.contains("]") { return false }
+        return url.split(separator: "%", omittingEmptySubsequences: false).dropFirst().allSatisfy { part in
+            part.count >= 2 && part.prefix(2).allSatisfy { $0.isASCII && $0.isHexDigit }
+        }
     }
 
     // MARK: body

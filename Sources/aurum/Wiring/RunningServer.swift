@@ -190,15 +190,18 @@ struct RunningServer {
         made.fraud = FraudParts(fraud) { [jobs = stores.jobs] org in
             try await JobWiring.enqueueFraudReview(org: org, jobs)?.id
         }
-        let apps = stores.policies.apps
-        made.captureSettings = { org, app in
+        made.captureSettings = captureSettings(stores.policies.apps)
+        return made
+    }
+
+    private static func captureSettings(_ apps: AppBook) -> CaptureRoutes.Settings {
+        { org, app in
             let settings = apps.state(org: org, app: app).settings
             return AppCaptureSettings(
                 defaultCurrency: settings.defaultCurrency ?? "USD",
                 allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }),
                 linkResolveHours: settings.linkResolveHours)
         }
-        return made
     }
 
     /// What tells advertising networks of conversions.
