@@ -276,3 +276,22 @@ import Validation
         await open.log.close()
     }
 }
+
+/// The schedule of one delivery, without a network.
+@Suite struct CallbackMachineTests {
+    private static let start = Timestamp(milliseconds: 1_760_000_000_000)
+
+    @Test(
+        arguments: [
+            (Duration.zero, Duration.seconds(1)), (.seconds(77), .seconds(77)), (.seconds(90_000), .seconds(90_000)),
+            (.seconds(90_001), nil), (.seconds(Int64.max / 2_000_000), nil),
+        ] as [(Duration, Duration?)])
+    func `a receiver's wish is obeyed within the day`(wish: Duration, pause: Duration?) {
+        var machine = CallbackMachine(now: Self.start)
+        machine.begin(now: Self.start)
+        machine.answer(.failed(reason: "http_503", status: 503, retryAfter: wish), now: Self.start)
+        #expect(machine.dueAt == pause.map { Self.start + $0 })
+        #expect(machine.state == (pause == nil ? .dead : .waiting))
+        #expect(machine.redrive(now: Self.start) == (pause == nil))
+    }
+}
