@@ -94,7 +94,8 @@ import Validation
             }
             #expect(pauses == [1, 5, 25, 125] + Array(repeating: 3600, count: 24))
             #expect(Set(receiver.callbacks.map(\.delivery)).count == 1 && receiver.callbacks.count == 29)
-            #expect(receiver.callbacks.allSatisfy(\.isSigned))
+            let isSigned = receiver.callbacks.allSatisfy { $0.isSigned }
+            #expect(isSigned)
             #expect(try await world.only() == "dead http_503")
             let id = try #require(try await world.deliveries().first?["id"]?.string.flatMap { UID($0) })
             receiver.plan([])
@@ -290,8 +291,9 @@ import Validation
         var machine = CallbackMachine(now: Self.start)
         machine.begin(now: Self.start)
         machine.answer(.failed(reason: "http_503", status: 503, retryAfter: wish), now: Self.start)
-        #expect(machine.dueAt == pause.map { Self.start + $0 })
-        #expect(machine.state == (pause == nil ? .dead : .waiting))
-        #expect(machine.redrive(now: Self.start) == (pause == nil))
+        let due = pause.map { Self.start + $0 }
+        #expect(machine.dueAt == due && machine.state == (pause == nil ? .dead : .waiting))
+        let isRedriven = machine.redrive(now: Self.start)
+        #expect(isRedriven == (pause == nil))
     }
 }
