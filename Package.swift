@@ -97,8 +97,8 @@ var targets: [Target] = [
     .target(
         name: "Validation",
         dependencies: [
-            "AurumCore", asyncHTTPClient, histogram, hummingbird, httpTypes, logging, lifecycle, nioCore, nioPosix,
-            nioHTTP1, nioWebSocket,
+            "AurumCore", asyncHTTPClient, crypto, histogram, hummingbird, httpTypes, logging, lifecycle, nioCore,
+            nioPosix, nioHTTP1, nioWebSocket,
         ]),
     // Floor 6: the bodies behind `aurum bench`.
     .target(

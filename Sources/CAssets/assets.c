@@ -110,6 +110,9 @@ static const unsigned char migration_0210_attribution_as_of[] = {
 static const unsigned char migration_0211_spend_history[] = {
 #embed "files/migrations/0211_spend_history.sql"
 };
+static const unsigned char migration_0250_callbacks[] = {
+#embed "files/migrations/0250_callbacks.sql"
+};
 static const unsigned char migration_0230_attribution_evidence[] = {
 #embed "files/migrations/0230_attribution_evidence.sql"
 };
@@ -187,6 +190,9 @@ static const unsigned char web_cohorts_js[] = {
 };
 static const unsigned char web_uploads[] = {
 #embed "files/web/uploads.mustache"
+};
+static const unsigned char web_callbacks_js[] = {
+#embed "files/web/callbacks.js"
 };
 static const unsigned char web_uploads_js[] = {
 #embed "files/web/uploads.js"
@@ -326,6 +332,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0201_outbox_rejected.sql", migration_0201_outbox_rejected),
     ROW("migrations/0210_attribution_as_of.sql", migration_0210_attribution_as_of),
     ROW("migrations/0211_spend_history.sql", migration_0211_spend_history),
+    ROW("migrations/0250_callbacks.sql", migration_0250_callbacks),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),
     ROW("migrations/0190_uploads.sql", migration_0190_uploads),
@@ -351,6 +358,7 @@ static const aurum_asset table[] = {
     ROW("web/budgets.js", web_budgets_js),
     ROW("web/cohorts.js", web_cohorts_js),
     ROW("web/uploads.mustache", web_uploads),
+    ROW("web/callbacks.js", web_callbacks_js),
     ROW("web/uploads.js", web_uploads_js),
     ROW("migrations/0180_fraud.sql", migration_0180_fraud),
     ROW("web/journeys.mustache", web_journeys),

@@ -35,6 +35,12 @@ extension MetricDefinition {
     package static let uploadRequests = MetricDefinition(
         "aurum_upload_batch_seconds", .histogram, labels: ["network", "action"],
         "One batch of conversions at a network, every request of it.")
+    package static let callbackDeliveries = MetricDefinition(
+        "aurum_callback_deliveries_total", .counter, labels: ["kind", "outcome"],
+        "Attempts to tell networks by callbacks, by what came of each: delivered, refused, failed or dead; suppressed "
+            + "ones were not sent.")
+    package static let callbackRequests = MetricDefinition(
+        "aurum_callback_request_seconds", .histogram, labels: ["kind"], "One request of a callback.")
     package static let attributionMatches = MetricDefinition(
         "aurum_attribution_match_total", .counter, labels: ["method", "outcome"],
         "Decisions about installs, by how they were matched and what the fraud rules said; `restated` for a later one.")

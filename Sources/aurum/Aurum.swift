@@ -17,8 +17,8 @@ struct Aurum: AsyncParsableCommand {
             ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, AppsCommand.self,
             DatabaseCommand.self, EventsCommand.self, QuarantineCommand.self, JobsCommand.self, IdentityCommand.self,
             SolarCommand.self, LoadCommand.self, AttributeCommand.self, AttributionCommand.self, SpendCommand.self,
-            UploadsCommand.self, LinksCommand.self, FraudCommand.self, BackupCommand.self, RestoreCommand.self,
-            BenchCommand.self, ValidateCommand.self, BreakersCommand.self, FaultsCommand.self,
+            UploadsCommand.self, CallbacksCommand.self, LinksCommand.self, FraudCommand.self, BackupCommand.self,
+            RestoreCommand.self, BenchCommand.self, ValidateCommand.self, BreakersCommand.self, FaultsCommand.self,
             VersionCommand.self,
         ])
 

@@ -14,8 +14,8 @@ struct CommandTests {
 
     @Test(arguments: [
         "serve", "demo", "fakes", "keys", "apps", "database", "events", "quarantine", "jobs", "identity", "solar",
-        "load", "attribute", "attribution", "spend", "uploads", "links", "fraud", "backup", "restore", "bench",
-        "validate", "breakers", "faults", "version",
+        "load", "attribute", "attribution", "spend", "uploads", "callbacks", "links", "fraud", "backup", "restore",
+        "bench", "validate", "breakers", "faults", "version",
     ])
     func `every command explains itself`(command: String) async throws {
         let answer = try await AurumBinary.run([command, "--help"])

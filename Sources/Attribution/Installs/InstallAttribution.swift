@@ -19,11 +19,12 @@ package struct InstallAttribution: Sendable {
     /// - Parameters:
     ///   - log: the same for one log at every start, another for another log.
     ///   - judge: says before credit which touches and installs are to be believed.
+    ///   - callbacks: who is told of installs and what follows them.
     package init(
         database: Database, source: any ColumnSource, log: Int64, judge: any TouchJudge = TrustingJudge(),
-        clock: any WallClock, registry: MetricRegistry, logger: Logger
+        callbacks: CallbackStore? = nil, clock: any WallClock, registry: MetricRegistry, logger: Logger
     ) {
-        store = InstallStore(database: database)
+        store = InstallStore(database: database, callbacks: callbacks)
         definitions = DefinitionStore(database: database)
         (self.source, self.log, self.judge) = (source, log, judge)
         (self.clock, self.registry, self.logger) = (clock, registry, logger)
@@ -91,6 +92,22 @@ package struct InstallAttribution: Sendable {
         let (touches, isKnown) = try await store.candidates(of: install, reach: window.longest)
         let verdicts = try await judge.verdicts(of: install.facts, touches.map(\.touch))
         return InstallMatcher.decide(install.facts, touches, window: window, verdicts: verdicts, isReinstall: isKnown)
+    }
+
+    /// Conversions that templates tell of. One whose definition was ended, or cannot be read, is left out.
+    func watches() async throws -> [CallbackWatch] {
+        guard let callbacks = store.callbacks else { return [] }
+        let now = clock.now
+        var found: [CallbackWatch] = []
+        for one in try await callbacks.watched() {
+            let since = max(one.since, now - CallbackStore.takenUpWithin)
+            do {
+                found += try await definitions.inForce(org: one.org, names: [one.event]).map {
+                    try CallbackWatch($0, org: one.org, since: since, now: now)
+                }
+            } catch is LogAttributionError { continue }
+        }
+        return found
     }
 
     // MARK: answers

@@ -30,6 +30,8 @@ package struct InstallFacts: Sendable, Equatable {
     package var system: String?
     package var isEmulator = false
     package var isFromDataCentre = false
+    /// What the event says against advertising; nil where it says nothing against it.
+    package var refusal: UploadRefusal?
 
     package init(org: String, app: String, id: UID, at: Timestamp) {
         (self.org, self.app, self.id, self.at) = (org, app, id, at)

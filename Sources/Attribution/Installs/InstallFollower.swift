@@ -42,6 +42,8 @@ package actor InstallFollower {
             let isAhead = try LogCursor.lastPosition(of: segments).map { $0 < position } ?? true
             return InstallScan(segments, after: isAhead ? nil : position)
         }
+        // After the snapshot was taken: whatever was received after a template was made is compared with it.
+        scan.watch(try await installs.watches())
         while let batch = try await BlockingWork.value({ try scan.next() }) {
             try Task.checkCancellation()
             if let read = batch.position { self.position = read }
@@ -56,7 +58,12 @@ package actor InstallFollower {
             if batch.position != nil { unwritten = 0 }
         }
         self.place = scan.place
-        try await decideWaiting()
+        do { try await decideWaiting() } catch {
+            // What one organisation has wrong keeps the conversions of no other waiting.
+            if !Task.isCancelled { try? await installs.store.callbacks?.settle() }
+            throw error
+        }
+        try await installs.store.callbacks?.settle()
     }
 
     private func decideWaiting() async throws {

@@ -205,6 +205,7 @@ extension InstallFacts {
         if let installBeganAt { members["install_began_at"] = .integer(installBeganAt.microseconds) }
         if isEmulator { members["emulator"] = true }
         if isFromDataCentre { members["data_centre"] = true }
+        if let refusal { members["ads_refused"] = .string(refusal.rawValue) }
         return .object(members)
     }
 
@@ -217,6 +218,7 @@ extension InstallFacts {
         (system, addressNetwork) = (body["system"]?.string, body["address_network"]?.string)
         installBeganAt = body["install_began_at"]?.integer.map { Timestamp(microseconds: $0) }
         (isEmulator, isFromDataCentre) = (body["emulator"] == true, body["data_centre"] == true)
+        refusal = body["ads_refused"]?.string.flatMap { UploadRefusal(rawValue: $0) }
     }
 
     /// The device as answers name it.

@@ -21,6 +21,8 @@ struct SeenInstall: Sendable {
 struct InstallBatch: Sendable {
     var touches: [SeenTouch] = []
     var installs: [SeenInstall] = []
+    /// What templates of callbacks tell of.
+    var conversions: [SeenConversion] = []
     /// Everything up to here was read; nil where that was so before.
     var position: LogPosition?
     /// When the newest request that was read came.
@@ -28,7 +30,7 @@ struct InstallBatch: Sendable {
     /// Rows that were looked at.
     var rows = 0
 
-    var isEmpty: Bool { touches.isEmpty && installs.isEmpty }
+    var isEmpty: Bool { touches.isEmpty && installs.isEmpty && conversions.isEmpty }
 }
 
 /// What a scan keeps.
@@ -64,6 +66,7 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
     private let segments: [ColumnSegment]
     private let after: LogPosition?
     private let bounds: InstallScanBounds
+    private var scanners: [CallbackScanner] = []
     private var segment = 0
     private var block = 0
     private var isPlaced = false
@@ -82,6 +85,9 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         }
     }
 
+    /// Hands out, from now on, the events of these as well.
+    func watch(_ watches: [CallbackWatch]) { scanners = watches.map { CallbackScanner($0) } }
+
     /// After the last block that was handed out, where blocks stand in the order of the log.
     var place: InstallScanPlace? {
         guard let last = segments.indices.last, segment >= last, segments[last].newest == nil else { return nil }
@@ -94,8 +100,8 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         guard segment < segments.count else { return nil }
         var batch = InstallBatch()
         var rows = 0
-        while segment < segments.count, batch.touches.count + batch.installs.count < Self.itemsMax,
-            rows < Self.rowsMax
+        while segment < segments.count, rows < Self.rowsMax,
+            batch.touches.count + batch.installs.count + batch.conversions.count < Self.itemsMax
         {
             let current = segments[segment]
             if block == 0, try isDone(current) {
@@ -142,19 +148,25 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         if isWanted {
             let received = block.requests.map(\.receivedAt).max() ?? 0
             batch.receivedAt = max(batch.receivedAt, Timestamp(microseconds: received))
-            let kept = (batch.touches.count, batch.installs.count)
+            let kept = (batch.touches.count, batch.installs.count, batch.conversions.count)
             // What is damaged gives nothing, and what stands behind it goes on.
             if try block.readable({ try take(block, &batch) }) == nil {
                 damaged += 1
                 batch.touches.removeLast(batch.touches.count - kept.0)
                 batch.installs.removeLast(batch.installs.count - kept.1)
+                batch.conversions.removeLast(batch.conversions.count - kept.2)
             }
         }
         if isOrdered { batch.position = last }
         return block.rowCount
     }
 
-    private func take(_ block: any ColumnBlock, _ batch: inout InstallBatch) throws -> Bool {
+    private func take(_ bare: any ColumnBlock, _ batch: inout InstallBatch) throws -> Bool {
+        // Each watch looks at the same columns.
+        let block: any ColumnBlock = scanners.isEmpty ? bare : MemoBlock(bare)
+        if let memo = block as? MemoBlock {
+            for scanner in scanners { batch.conversions += try scanner.find(in: memo) }
+        }
         let (types, outcomes) = (try block.types(), try block.outcomes())
         let (click, view, install) = (
             EventType.click.rawValue, EventType.impression.rawValue, EventType.install.rawValue
@@ -232,6 +244,7 @@ extension SeenInstall {
         (facts.addressHash, facts.userAgent, facts.system) = (origin.addressHash, origin.userAgent, origin.system)
         facts.addressNetwork = origin.addressNetwork
         facts.isEmulator = event.says("emulator") || event.says("is_emulator")
+        facts.refusal = UploadRefusal(event.advertisingConsent)
         facts.isFromDataCentre = event.json["bot_reasons"]?.array?.contains(.string("datacentre_ip")) ?? false
         let keys = InstallKeys(
             org: event.org, device: event.deviceID, advertising: event.advertisingID, vendor: event.vendorID,

@@ -247,6 +247,7 @@ extension InstallStore {
             try FraudStore.forget(
                 org, installs: installs.map { UID.ofEvent($0) }, touches: touches.map { UID.ofEvent($0) },
                 device: digest, in: transaction)
+            try CallbackStore.forget(org: org, keys: keys, persons: persons, in: transaction)
             try transaction.run(
                 """
                 DELETE FROM link_clicks WHERE org = \(org) AND (device_key = \(device) OR click_id IN (

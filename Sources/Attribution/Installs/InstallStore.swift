@@ -23,6 +23,8 @@ struct NewDecision: Sendable {
 /// Clicks, views, installs and decisions in the tables of record. Every write may be repeated.
 struct InstallStore: Sendable {
     let database: Database
+    /// nil where nobody is told.
+    var callbacks: CallbackStore?
     /// Newest touches of one identifier and kind that are looked at.
     static let candidatesMax = 64
     /// Decisions of one install that are kept.
@@ -56,11 +58,13 @@ struct InstallStore: Sendable {
     private func write(_ batch: InstallBatch, log: Int64?) async throws {
         let touches = batch.touches.isEmpty ? nil : InstallRows.json(batch.touches)
         let installs = batch.installs.isEmpty ? nil : InstallRows.json(batch.installs)
-        guard touches != nil || installs != nil || batch.position != nil else { return }
+        let conversions = batch.conversions
+        guard touches != nil || installs != nil || !conversions.isEmpty || batch.position != nil else { return }
         let (position, received) = (batch.position?.description, batch.receivedAt)
         try await database.write("installs.keep") { transaction in
             if let touches { try transaction.run(InstallRows.insertTouches(touches)) }
             if let installs { try transaction.run(InstallRows.insertInstalls(installs)) }
+            try CallbackStore.keep(conversions, in: transaction)
             guard let log, let position else { return }
             try transaction.run(
                 """
@@ -176,12 +180,14 @@ struct InstallStore: Sendable {
 
     // MARK: decisions
 
-    /// Writes decisions of installs that nobody has decided since they were read; the same decision once more makes no
-    /// version.
+    /// Writes decisions of installs that nobody has decided since they were read, with what templates of callbacks tell
+    /// of them; the same decision once more makes no version.
     /// - Returns: those that were written.
     func decide(_ all: [NewDecision]) async throws -> [NewDecision] {
         try await database.write("installs.decide") { transaction in
-            try all.filter { try Self.write($0, in: transaction) }
+            let written = try all.filter { try Self.write($0, in: transaction) }
+            try callbacks?.note(written, in: transaction)
+            return written
         }
     }
 

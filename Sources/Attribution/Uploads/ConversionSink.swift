@@ -56,6 +56,18 @@ package struct NetworkClick: Sendable, Equatable {
     package init(_ kind: Kind, _ value: String, at: Timestamp) { (self.kind, self.value, self.at) = (kind, value, at) }
 }
 
+/// A touch by which a network knows a person.
+package struct NetworkTouch: Sendable, Equatable {
+    /// In small letters.
+    package var network: String
+    package var clickID: String
+    package var campaign: String?
+
+    package init(network: String, clickID: String, campaign: String?) {
+        (self.network, self.clickID, self.campaign) = (network.lowercased(), clickID, campaign)
+    }
+}
+
 /// Whose a conversion is, as far as it helps a network to find the click. Looked up when it is sent, never stored.
 package struct UploadPerson: Sendable, Equatable {
     package var email: EmailAddress?
@@ -64,6 +76,8 @@ package struct UploadPerson: Sendable, Equatable {
     package var externalID: String?
     /// Newest first.
     package var clicks: [NetworkClick] = []
+    /// Those of any network that have a click id, newest first.
+    package var touches: [NetworkTouch] = []
     /// The cookie `_fbp` of Meta's pixel.
     package var browserID: String?
     package var userAgent: String?
@@ -73,6 +87,9 @@ package struct UploadPerson: Sendable, Equatable {
     package var isConsentGiven = false
 
     package init() {}
+
+    /// The newest one of a network.
+    func touch(of network: String) -> NetworkTouch? { touches.first { $0.network == network } }
 
     package func click(_ kind: NetworkClick.Kind) -> NetworkClick? { clicks.first { $0.kind == kind } }
 }

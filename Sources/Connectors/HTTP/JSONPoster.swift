@@ -64,12 +64,12 @@ package struct JSONPoster: Sendable {
                 status: Int(response.status.code), body: parsed,
                 hasRetryAfter: response.headers.contains(name: "Retry-After"))
         } catch {
-            return hasBegun() ? .broken(reason(error)) : .notSent(reason(error))
+            return hasBegun() ? .broken(Self.reason(error)) : .notSent(Self.reason(error))
         }
     }
 
     /// A stable code; never an address or a partner's own words.
-    private func reason(_ error: any Error) -> String {
+    static func reason(_ error: any Error) -> String {
         if let refused = error as? EgressGuard.Refused { return refused.reason }
         if error is CancellationError { return "cancelled" }
         guard let known = error as? HTTPClientError else {

@@ -40,6 +40,7 @@ package struct GatewayParts: Sendable {
     package var growth: GrowthReports
     /// nil where no connectors are wired.
     package var uploads: Uploader?
+    package var callbacks: CallbackDesk?
     package var fraud: FraudParts
     package var behaviour: BehaviourParts
     package var jobs: JobPlaces
@@ -245,6 +246,9 @@ package struct GatewayServer: Service {
         PostbackRoutes(access: access, store: parts.postbacks, limiter: parts.runtime.limiter).register(in: book)
         if let uploads = parts.uploads {
             UploadRoutes(access: access, uploader: uploads, logger: parts.logger).register(in: book)
+        }
+        if let callbacks = parts.callbacks {
+            CallbackRoutes(access: access, desk: callbacks, logger: parts.logger).register(in: book)
         }
     }
 

@@ -40,6 +40,11 @@ extension CheckList {
             threshold:
                 "none at 1.1 caps, one alert and one pause a minor unit above within 60 s, cleared when put right",
             source: "attribution specification", body: stops),
+        Check(
+            id: "A08", title: "a network is told of an install, a purchase and a sale by its own address, signed",
+            phase: "integration", suites: ["attribution", "leads"],
+            threshold: "each of the three once, click id and value as known; nothing of denied advertising",
+            source: "attribution specification", body: callbacks),
     ]
 
     private static let golden: [String: JSONValue] = [

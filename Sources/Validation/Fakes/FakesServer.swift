@@ -9,10 +9,11 @@ internal import Synchronization
 
 /// Fake lead buyers as one real HTTP server: `POST /{code}/ping`, `POST /{code}/post`, `GET /{code}/book`, `GET /book`,
 /// `PUT /{code}/behaviour`. Beside them fake advertising networks under `/meta` and `/google`; `GET /networks` tells
-/// what they counted.
+/// what they counted. Callbacks are taken at `/callbacks/{anything}`; `GET /callbacks` tells which came.
 package struct FakesServer: Service {
     package let buyers: [FakeBuyer]
     package let networks: [FakeNetwork]
+    package let receiver: FakeReceiver
     private let host: String
     private let requestedPort: Int
     private let logger: Logger
@@ -24,10 +25,10 @@ package struct FakesServer: Service {
     /// - Parameter port: 0 takes a free one; `port()` tells which.
     package init(
         buyers: [FakeBuyerConfiguration], networks: [FakeNetwork] = FakeNetwork.Kind.allCases.map { FakeNetwork($0) },
-        host: String = "127.0.0.1", port: Int = 0, logger: Logger
+        receiver: FakeReceiver = FakeReceiver(), host: String = "127.0.0.1", port: Int = 0, logger: Logger
     ) {
         self.buyers = buyers.map { FakeBuyer($0) }
-        self.networks = networks
+        (self.networks, self.receiver) = (networks, receiver)
         self.host = host
         requestedPort = port
         self.logger = logger
@@ -52,6 +53,7 @@ package struct FakesServer: Service {
         let router = Router()
         addRoutes(to: router)
         addNetworks(to: router)
+        addReceiver(to: router)
         let app = Application(
             router: router,
             configuration: .init(address: .hostname(host, port: requestedPort), serverName: "aurum-fakes"),
@@ -69,11 +71,12 @@ package struct FakesServer: Service {
     package static func withRunning<Result: Sendable>(
         buyers: [FakeBuyerConfiguration],
         networks: [FakeNetwork] = FakeNetwork.Kind.allCases.map { FakeNetwork($0) },
+        receiver: FakeReceiver = FakeReceiver(),
         _ body: (_ server: FakesServer, _ baseURL: String) async throws -> Result
     ) async throws -> Result {
         var logger = Logger(label: "aurum.fakes")
         logger.logLevel = .critical
-        let server = FakesServer(buyers: buyers, networks: networks, logger: logger)
+        let server = FakesServer(buyers: buyers, networks: networks, receiver: receiver, logger: logger)
         var configuration = ServiceGroupConfiguration(services: [server], logger: logger)
         configuration.maximumGracefulShutdownDuration = .seconds(2)
         let group = ServiceGroup(configuration: configuration)
@@ -144,6 +147,23 @@ package struct FakesServer: Service {
                 return try await send(google.googleToken(String(buffer: form)))
             }
         }
+    }
+
+    private func addReceiver(to router: Router<BasicRequestContext>) {
+        router.get("/callbacks") { _, _ in jsonResponse(200, receiver.document) }
+        router.get("/callbacks/:name") { request, _ in try await take(request) }
+        router.post("/callbacks/:name") { request, _ in try await take(request) }
+    }
+
+    private func take(_ request: Request) async throws -> Response {
+        func header(_ name: String) -> String? { HTTPField.Name(name).flatMap { request.headers[$0] } }
+        let body = try await request.body.collect(upTo: FakesServer.bodyBytesMax)
+        let answer = receiver.take(
+            method: request.method.rawValue, target: request.head.path ?? "", body: String(buffer: body),
+            signature: header("Aurum-Signature"), delivery: header("Aurum-Delivery"))
+        var response = Response(status: .init(code: answer.status))
+        if let wait = answer.retryAfter, let field = HTTPField.Name("Retry-After") { response.headers[field] = wait }
+        return response
     }
 
     private func send(_ answer: FakeAnswer) async throws -> Response {

@@ -14,7 +14,8 @@ struct FakesCommand: AsyncParsableCommand {
             Paths: POST /{code}/ping, POST /{code}/post, GET /{code}/book, PUT /{code}/behaviour {"behaviour":"slow"}.
             Behaviours: \(BuyerBehaviour.allCases.map(\.rawValue).joined(separator: ", ")).
             Advertising networks take conversions as endpoints of `aurum uploads add`, with the access token \
-            \(FakeNetwork.token); GET /networks tells what each counted.
+            \(FakeNetwork.token); GET /networks tells what each counted. /callbacks/NAME takes callbacks of \
+            `aurum callbacks add`, signed with \(FakeReceiver.secret); GET /callbacks tells what came.
             """)
 
     @Option(name: .long, help: "Port to listen on; 0 takes a free one.")
@@ -32,6 +33,7 @@ struct FakesCommand: AsyncParsableCommand {
         for buyer in server.buyers { Output.line("buyer \(buyer.code) at http://127.0.0.1:\(bound)/\(buyer.code)") }
         Output.line("network meta at http://127.0.0.1:\(bound)/meta/v21.0")
         Output.line("network google at http://127.0.0.1:\(bound)/google")
+        Output.line("callbacks at http://127.0.0.1:\(bound)/callbacks/NAME")
         try await running
     }
 }

@@ -29,14 +29,15 @@ enum AttributionWiring {
 
     /// Installs of one log and what led to them.
     static func installs(
-        _ events: EventLog, _ database: Database, registry: MetricRegistry, logLevel: Logger.Level? = nil
+        _ events: EventLog, _ database: Database, callbacks: CallbackStore? = nil, registry: MetricRegistry,
+        logLevel: Logger.Level? = nil
     ) -> InstallAttribution {
         var logger = Logger(label: "attribution")
         if let logLevel { logger.logLevel = logLevel }
         return InstallAttribution(
             database: database, source: events.store, log: events.store.logIdentity,
-            judge: FraudJudge(database: database, registry: registry), clock: SystemWallClock(),
-            registry: registry, logger: logger)
+            judge: FraudJudge(database: database, registry: registry), callbacks: callbacks,
+            clock: SystemWallClock(), registry: registry, logger: logger)
     }
 
     /// The fraud rules of one log; what they change after the fact is credited anew.

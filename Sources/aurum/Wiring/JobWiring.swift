@@ -21,6 +21,7 @@ enum JobWiring {
     private static let tendQuarantine = JobKind("events.tendQuarantine", priority: .idle)
     private static let purgeKeys = JobKind("database.purgeIdempotency", priority: .idle)
     private static let tendUploads = JobKind("uploads.tend", priority: .idle)
+    private static let tendCallbacks = JobKind("callbacks.tend", priority: .idle)
     private static let stopRules = JobKind("attribution.stopRules", keepsDone: .seconds(3600))
     private static let autoAdvice = JobKind("attribution.autoAdvice", priority: .low)
     private static let tendBudgets = JobKind("attribution.tendBudgets", priority: .idle)
@@ -41,15 +42,16 @@ enum JobWiring {
     static func places(
         _ jobs: SQLJobStore, _ database: Database, redis: RedisClient?, market: Marketplace, exports: ExportService,
         quarantine: QuarantineDesk, attribution: LogAttribution, installs: InstallAttribution,
-        links: LinkStore, fraud: FraudDesk, uploader: Uploader, budgets: BudgetWatch, budget: RetryBudget,
-        clock: any WallClock, registry: MetricRegistry, health: HealthRegistry
+        links: LinkStore, fraud: FraudDesk, uploader: Uploader, callbacks: CallbackDesk,
+        budgets: BudgetWatch, budget: RetryBudget, clock: any WallClock, registry: MetricRegistry,
+        health: HealthRegistry
     ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
         let (reads, gauges) = (JobReads(database: database), JobGauges())
         // All of them: jobs of kinds that live on Redis are here from the time before there was one.
         let handlers =
-            market.handlers + uploader.handlers + [
+            market.handlers + uploader.handlers + callbacks.handlers + [
                 // It keeps its place in the file, so that a stop never waits for it.
                 JobHandler(export, stopping: .interrupt, onCancel: onCancel[export.name]) { job in
                     try await exports.work(try job.uid("export"), org: job.org) { rows in
@@ -73,6 +75,7 @@ enum JobWiring {
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
                 JobHandler(tendUploads) { _ in try await uploader.tend() },
+                JobHandler(tendCallbacks) { _ in try await callbacks.tend() },
                 // What one has changed is whole, and the next tick does what it left.
                 JobHandler(stopRules, stopping: .interrupt) { job in
                     try await budgets.lookAtAll(due: job.record.dueAt) { try job.hold(in: $0) }
@@ -94,6 +97,7 @@ enum JobWiring {
         try await exports.adopt()
         try await uploader.store.adopt()
         await uploader.report()
+        try await callbacks.store.adopt()
         let here = JobPlaces.Place(.database, store: jobs, reads: reads, queue: queue)
         guard let redis else { return JobPlaces(database: here) }
         let store = RedisJobStore(client: redis, clock: clock, registry: registry)
@@ -107,7 +111,8 @@ enum JobWiring {
         let plans: [(name: String, kind: JobKind, every: Duration)] = [
             ("fraud.reviewAll", fraudReviews, hourly), ("exports.expire", expireExports, hourly),
             ("idempotency.purge", purgeKeys, hourly), ("attribution.purgeTouches", purgeTouches, hourly),
-            ("uploads.tend", tendUploads, hourly), ("quarantine.tend", tendQuarantine, hourly),
+            ("uploads.tend", tendUploads, hourly), ("callbacks.tend", tendCallbacks, hourly),
+            ("quarantine.tend", tendQuarantine, hourly),
             ("attribution.stopRules", stopRules, .seconds(30)),
             ("attribution.autoAdvice", autoAdvice, .seconds(900)),
             ("attribution.tendBudgets", tendBudgets, hourly),

@@ -40,7 +40,7 @@ struct RunningServer {
         let trade = try Trade.open(configuration, stores)
         var parts = try await parts(configuration, stores, trade)
         let (attribution, leads, capture) = (parts.attribution, parts.leads, stores.events.capture)
-        let uploads = parts.uploads?.store
+        let (uploads, callbacks) = (parts.uploads?.store, parts.callbacks)
         let relay = OutboxRelay(
             database: stores.database, health: stores.health, registry: stores.registry,
             logger: Logger(label: "outbox"),
@@ -51,6 +51,7 @@ struct RunningServer {
             { throw OutboxRefused(reasons: refused.reasons) }
             try await Credits.follow(batch, attribution, leads)
             if let uploads { try await UploadWiring.follow(batch, uploads, leads) }
+            if let callbacks { try await CallbackWiring.follow(batch, callbacks) }
         }
         let backups = Backups(
             database: stores.database, log: stores.events, gate: relay.gate, dataPath: stores.folder.path,
@@ -145,8 +146,11 @@ struct RunningServer {
             stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
             freeBytesMin: stores.eventLimits.freeBytesMin)
         logAttribution.clean()
-        let uploader = uploader(configuration, stores, trade, queries)
-        let installs = AttributionWiring.installs(stores.events, database, registry: registry)
+        let people = UploadPeople(stores, queries)
+        let uploader = uploader(configuration, stores, trade, people)
+        let callbacks = callbacks(configuration, stores, trade, people)
+        let installs = AttributionWiring.installs(
+            stores.events, database, callbacks: callbacks.store, registry: registry)
         let links = LinkStore(database: database, clock: clock)
         let fraud = AttributionWiring.fraud(stores.events, database, stores.jobs, registry: registry)
         let buyers = BuyerRegistry(
@@ -158,7 +162,7 @@ struct RunningServer {
         let jobs = try await JobWiring.places(
             stores.jobs, database, redis: stores.runtime.redis, market: trade.market, exports: behaviour.exports,
             quarantine: stores.quarantine, attribution: logAttribution, installs: installs, links: links,
-            fraud: fraud, uploader: uploader,
+            fraud: fraud, uploader: uploader, callbacks: callbacks,
             budgets: BudgetWatch(reports: growth, logger: Logger(label: "attribution")),
             budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry, health: stores.health)
         var made = GatewayParts(
@@ -182,35 +186,46 @@ struct RunningServer {
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),
             runtime: stores.runtime.roles)
         (made.campaigns, made.growth) = (growth.campaigns, growth)
-        made.uploads = uploader
+        (made.uploads, made.callbacks) = (uploader, callbacks)
         made.fraud = FraudParts(fraud) { [jobs = stores.jobs] org in
             try await JobWiring.enqueueFraudReview(org: org, jobs)?.id
         }
-        let apps = stores.policies.apps
-        made.captureSettings = { org, app in
+        made.captureSettings = captureSettings(stores.policies.apps)
+        return made
+    }
+
+    private static func captureSettings(_ apps: AppBook) -> CaptureRoutes.Settings {
+        { org, app in
             let settings = apps.state(org: org, app: app).settings
             return AppCaptureSettings(
                 defaultCurrency: settings.defaultCurrency ?? "USD",
                 allowedHosts: Set(settings.redirectHosts.flatMap { [$0, "*." + $0] }),
                 linkResolveHours: settings.linkResolveHours)
         }
-        return made
     }
 
     /// What tells advertising networks of conversions.
     private static func uploader(
-        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade, _ queries: QueryEngine
+        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade, _ people: UploadPeople
     ) -> Uploader {
-        let people = UploadPeople(
-            leads: LeadReads(database: stores.database), events: stores.events,
-            store: PolicyEventStore(base: stores.events.store, desk: stores.quarantine), queries: queries,
-            policies: stores.policies, clock: stores.clock)
-        return UploadWiring.uploader(
+        UploadWiring.uploader(
             UploadStore(
                 database: stores.database, jobs: stores.jobs, sealer: stores.policies.sealer,
                 allowLoopback: configuration.egressAllowLoopback, countsKeptFor: .seconds(15)),
             client: trade.client, guards: stores.runtime.roles.guards, people: people, clock: stores.clock,
             registry: stores.registry, health: stores.health)
+    }
+
+    /// What tells networks of installs, conversions and sales by addresses of their own.
+    private static func callbacks(
+        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade, _ people: UploadPeople
+    ) -> CallbackDesk {
+        CallbackWiring.desk(
+            CallbackStore(
+                database: stores.database, jobs: stores.jobs, sealer: stores.policies.sealer,
+                allowLoopback: configuration.egressAllowLoopback, registry: stores.registry),
+            client: trade.client, guards: stores.runtime.roles.guards, people: people, clock: stores.clock,
+            registry: stores.registry)
     }
 
     /// The metrics listener, unless it is off.
@@ -240,6 +255,15 @@ struct RunningServer {
             throw error
         }
         await close()
+    }
+}
+
+extension UploadPeople {
+    fileprivate init(_ stores: Stores, _ queries: QueryEngine) {
+        self.init(
+            leads: LeadReads(database: stores.database), events: stores.events,
+            store: PolicyEventStore(base: stores.events.store, desk: stores.quarantine), queries: queries,
+            policies: stores.policies, clock: stores.clock)
     }
 }
 

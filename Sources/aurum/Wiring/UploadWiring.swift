@@ -129,7 +129,14 @@ struct UploadPeople: Sendable {
             for case (let namespace, let value?) in named where !value.isEmpty {
                 known.identifiers.insert(PersonIdentifier(namespace, value))
             }
-            if let click = Self.click(touch) { known.person.clicks.append(click) }
+            let click = Self.click(touch)
+            if let click { known.person.clicks.append(click) }
+            if let network = touch.network ?? touch.source,
+                let value = touch.clickID.flatMap({ $0.isEmpty ? nil : $0 }) ?? click?.value
+            {
+                known.person.touches.append(
+                    NetworkTouch(network: network, clickID: value, campaign: touch.campaign ?? touch.campaignID))
+            }
         }
         if known.person.clicks.isEmpty, let landing = conversion.source.landing {
             known.person.clicks = Self.clicks(in: landing, at: at)
