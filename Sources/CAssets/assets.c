@@ -110,6 +110,9 @@ static const unsigned char migration_0210_attribution_as_of[] = {
 static const unsigned char migration_0211_spend_history[] = {
 #embed "files/migrations/0211_spend_history.sql"
 };
+static const unsigned char migration_0240_attribution_ads[] = {
+#embed "files/migrations/0240_attribution_ads.sql"
+};
 static const unsigned char migration_0250_callbacks[] = {
 #embed "files/migrations/0250_callbacks.sql"
 };
@@ -332,6 +335,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0201_outbox_rejected.sql", migration_0201_outbox_rejected),
     ROW("migrations/0210_attribution_as_of.sql", migration_0210_attribution_as_of),
     ROW("migrations/0211_spend_history.sql", migration_0211_spend_history),
+    ROW("migrations/0240_attribution_ads.sql", migration_0240_attribution_ads),
     ROW("migrations/0250_callbacks.sql", migration_0250_callbacks),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),

@@ -85,6 +85,16 @@ struct TidyTests {
         }
     }
 
+    @Test func `every file of the assets is in the binary`() throws {
+        let list = try #require(Source.all(under: "Sources/CAssets").first { $0.path.hasSuffix("/assets.c") }).text
+        let files = try Source.all(under: "Sources/CAssets/files").filter { !$0.path.hasSuffix(".md") }
+        #expect(files.count > 50)
+        for file in files {
+            let name = file.path.replacing("Sources/CAssets/", with: "")
+            #expect(list.contains("\"\(name)\""), "\(name) is not in assets.c")
+        }
+    }
+
     @Test func `texts of commands leave the breaking of lines to whoever shows them`() throws {
         let opening = ["abstract: \"\"\"", "discussion: \"\"\"", "help: \"\"\""]
         var looked = 0
