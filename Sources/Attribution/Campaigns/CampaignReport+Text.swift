@@ -106,7 +106,9 @@ extension CampaignReport {
             "key": .string(line.key), "currency": .string(line.currency.code),
             "spend_minor": .whole(line.knownSpendMinor),
         ]
-        members["not_recorded"] = line.unrecorded.json
+        // The same under every model, but for one that has no credit of that time.
+        let missing = sides.compactMap { $0.then[line.place]?.unrecorded }
+        members["not_recorded"] = missing.max { $0.salesMillionths < $1.salesMillionths }?.json
         let then = figures(line, sides.map { ($0.model, $0.then[line.place]) }, base)
         guard comparedAt != nil else {
             members["models"] = .object(then)

@@ -95,8 +95,8 @@ enum AdParameter: String, CaseIterable {
         return nil
     }
 
-    /// Whether a page's own URL speaks of an ad: only beside a click id or a campaign, for a page may use such names for
-    /// something else.
+    /// Whether a page's own URL speaks of an ad: only beside a click id or a campaign, for a page may use such names
+    /// for something else.
     /// - Parameter parameters: those of the URL that have a value.
     static func belongToAnAd(_ parameters: [(String, String)]) -> Bool {
         parameters.contains { $0.0.hasPrefix("utm_") || AdvertisingLink.clickIDNames.contains($0.0) }

@@ -64,7 +64,7 @@ struct CallbacksCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Make a callback; what comes in from now on is told.",
             discussion: """
-                Macros, in the query of the address and in texts of the body: \(CallbacksCommand.macros)
+                Macros, in the query of the address and in texts of the body: \(CallbacksCommand.macros).
                 Example: aurum callbacks add everflow install 'https://postback.example/?tid={click_id}' --secret FILE
                 """)
 

@@ -100,7 +100,7 @@ struct SpendCommand: AsyncParsableCommand {
             abstract: "Print spend, revenue and ROAS as CSV.",
             discussion: """
                 With --as-of the figures are those of that moment, and columns ending in _now say what they are today.
-                Under ad_group, creative, keyword and publisher the last column says how many conversions an earlier
+                Under ad_group, creative, keyword and publisher the last column says how many conversions an earlier \
                 release credited, which did not keep ads; they are in the row "(not set)".
                 Example: aurum spend report --model linear --by channel --days 30
                 """)
