@@ -79,7 +79,8 @@ struct JobRoutes: Sendable {
             "/v1/jobs/trial",
             RouteDescription(
                 "Enqueues jobs that do nothing, to see the queue work: on Redis where there is one.", tag: "jobs",
-                scope: .policiesWrite, body: ["count": 100])
+                scope: .policiesWrite, body: ["count": 100]
+            ).bulk
         ) { try await trial($0, $1) }
     }
 
