@@ -75,14 +75,15 @@ struct JobRoutes: Sendable {
                 body: ["type": "leads.route", "since": "2026-11-20T00:00:00Z", "rate": 10]
             ).bulk
         ) { try await redrive($0, $1) }
-        book.post(
-            "/v1/jobs/trial",
-            RouteDescription(
-                "Enqueues jobs that do nothing, to see the queue work: on Redis where there is one.", tag: "jobs",
-                scope: .policiesWrite, body: ["count": 100]
-            ).bulk
-        ) { try await trial($0, $1) }
+        book.post("/v1/jobs/trial", Self.trialDescription) { try await trial($0, $1) }
     }
+
+    /// Many jobs by its nature.
+    private static let trialDescription =
+        RouteDescription(
+            "Enqueues jobs that do nothing, to see the queue work: on Redis where there is one.", tag: "jobs",
+            scope: .policiesWrite, body: ["count": 100]
+        ).bulk
 
     private func trial(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try access.require(.policiesWrite, request)
