@@ -194,6 +194,9 @@ static const unsigned char web_cohorts_js[] = {
 static const unsigned char web_uploads[] = {
 #embed "files/web/uploads.mustache"
 };
+static const unsigned char web_lists_js[] = {
+#embed "files/web/lists.js"
+};
 static const unsigned char web_callbacks_js[] = {
 #embed "files/web/callbacks.js"
 };
@@ -362,6 +365,7 @@ static const aurum_asset table[] = {
     ROW("web/budgets.js", web_budgets_js),
     ROW("web/cohorts.js", web_cohorts_js),
     ROW("web/uploads.mustache", web_uploads),
+    ROW("web/lists.js", web_lists_js),
     ROW("web/callbacks.js", web_callbacks_js),
     ROW("web/uploads.js", web_uploads_js),
     ROW("migrations/0180_fraud.sql", migration_0180_fraud),

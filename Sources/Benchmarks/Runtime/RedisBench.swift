@@ -83,11 +83,8 @@ struct RedisBench: Sendable {
         let batched = Figures(
             rate: middle.rate, mean: middle.mean, p95: middle.p95, count: all.reduce(0) { $0 + $1.count },
             disturbance: middle.disturbance)
-        return (batched, Self.median(peers), Self.median(ratios))
-    }
-
-    private static func median(_ values: [Double]) -> Double? {
-        values.isEmpty ? nil : values.sorted()[values.count / 2]
+        guard !peers.isEmpty else { return (batched, nil, nil) }
+        return (batched, Percentile.of(peers, 0.5), Percentile.of(ratios, 0.5))
     }
 
     private func tooFew(_ count: Int, _ needed: Int = Self.operationsToJudge) -> String? {

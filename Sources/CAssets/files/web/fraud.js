@@ -1,62 +1,21 @@
 // Fraud: proposals to decide on, publishers, verdicts with a filter, and the lists.
 (() => {
   'use strict';
-  const { $, element, answer, refuse, count, plural, remember } = window.aurumQuestions;
+  const { $, element, answer, plural, remember } = window.aurumQuestions;
+  const { line, fill, number, badge, moment, desk } = window.aurumLists;
+  const { attempt, button } = desk('refusal');
   const PAGE = 50;
   let listed = [];
   let next = null;
   let applied = new URLSearchParams();
 
-  const time = (text) => {
-    const cell = element('td');
-    if (!text) return cell;
-    const made = element('time', '', new Date(text).toLocaleString('en-US', { dateStyle: 'medium', timeStyle: 'short' }));
-    made.dateTime = text;
-    cell.append(made);
-    return cell;
-  };
-  const number = (value) => element('td', 'num', count.format(value || 0));
   const share = (value) => element('td', 'num', `${(100 * (value || 0)).toFixed(1)} %`);
-  const word = (text) => {
-    const cell = element('td');
-    cell.append(element('span', 'state', text));
-    return cell;
-  };
   const name = (row) => [row.network, row.publisher].filter(Boolean).join(' / ');
-  const line = (...cells) => {
-    const row = element('tr');
-    row.append(...cells);
-    return row;
-  };
-  const fill = (id, rows) => {
-    $(id).replaceChildren(...rows);
-    $(`no-${id}`).hidden = rows.length > 0;
-  };
   const ask = async (path) => (await answer(`/v1/fraud/${path}`)).json();
-  async function attempt(work) {
-    try {
-      await work();
-      $('refusal').hidden = true;
-    } catch (refusal) {
-      if (refusal.name === 'AbortError') return;
-      refuse($('refusal'), refusal);
-    }
-  }
-  function button(label, about, work) {
-    const made = element('button', 'ghost', label);
-    made.type = 'button';
-    made.setAttribute('aria-label', `${label} ${about}`);
-    made.addEventListener('click', () => attempt(async () => {
-      made.disabled = true;
-      try {
-        await work();
-        await overview();
-      } finally {
-        made.disabled = false;
-      }
-    }));
-    return made;
-  }
+  const changing = (label, about, work) => button(label, about, async () => {
+    await work();
+    await overview();
+  });
 
   // ---- proposals, publishers, lists
 
@@ -68,11 +27,11 @@
     const offered = { open: ['confirm', 'dismiss'], confirmed: ['undo'], dismissed: ['undo'] }[row.state] || [];
     for (const decision of offered) {
       const label = decision[0].toUpperCase() + decision.slice(1);
-      actions.append(button(label, `${row.action} ${name(row)}`, () => decide(row.id, decision)));
+      actions.append(changing(label, `${row.action} ${name(row)}`, () => decide(row.id, decision)));
     }
     return line(
       element('th', '', name(row)), element('td', '', row.action === 'deny' ? 'Deny list' : 'Suspension'),
-      word(row.state), number(row.installs), number(row.rejected), share(row.share), time(row.created_at), actions,
+      badge(row.state), number(row.installs), number(row.rejected), share(row.share), moment(row.created_at), actions,
     );
   }
   function patterns(row) {
@@ -95,17 +54,17 @@
     fill('proposals', proposals.proposals.map(proposal));
     fill('publishers', publishers.publishers.map((row) => line(
       element('th', '', name(row)), element('td', '', row.app), number(row.installs), number(row.suspect),
-      number(row.rejected), share(row.share), word(row.grade), patterns(row),
+      number(row.rejected), share(row.share), badge(row.grade), patterns(row),
     )));
     fill('entries', lists.entries.map((row) => {
       const actions = element('td');
-      actions.append(button('Remove', `${row.list} ${row.value}`, () => answer(`/v1/fraud/lists/${row.id}`, {
+      actions.append(changing('Remove', `${row.list} ${row.value}`, () => answer(`/v1/fraud/lists/${row.id}`, {
         method: 'DELETE',
       })));
       return line(
         element('th', '', row.list), element('td', '', row.kind),
         element('td', '', row.network ? `${row.network} / ${row.value}` : row.value), element('td', '', row.note),
-        time(row.added_at), actions,
+        moment(row.added_at), actions,
       );
     }));
     $('as-of').textContent = `As of ${new Date().toLocaleTimeString('en-US', { hour12: false })}`;
@@ -121,8 +80,8 @@
     return made;
   };
   const verdict = (row) => line(
-    time(row.at), element('td', '', row.subject === 'install' ? 'The install' : `A touch${row.claims_install ? ' that claims it' : ''}`),
-    element('th', '', (row.touch || row.install).slice(-8)), element('td', '', name(row)), word(row.outcome),
+    moment(row.at), element('td', '', row.subject === 'install' ? 'The install' : `A touch${row.claims_install ? ' that claims it' : ''}`),
+    element('th', '', (row.touch || row.install).slice(-8)), element('td', '', name(row)), badge(row.outcome),
     element('td', '', row.codes.join(', ')), element('td', '', row.reason || ''),
     element('td', '', row.stage === 'after' ? 'After the fact' : 'With the install'),
   );

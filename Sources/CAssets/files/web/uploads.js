@@ -1,7 +1,9 @@
 // Uploads: destinations with counts every five seconds; conversions with a filter and every attempt.
 (() => {
   'use strict';
-  const { $, element, answer, refuse, count, minorDigits, plural, remember } = window.aurumQuestions;
+  const { $, element, answer, minorDigits, plural, remember } = window.aurumQuestions;
+  const { line, fill, number, badge, moment, desk } = window.aurumLists;
+  const { attempt, button, story } = desk('refusal');
   const EVERY_MILLISECONDS = 5000;
   const PAGE = 50;
   let names = new Map();
@@ -11,33 +13,9 @@
     const digits = minorDigits(currency);
     return `${(minor / 10 ** digits).toFixed(digits)} ${currency}`;
   };
-  const number = (value) => element('td', 'num', value ? count.format(value) : '0');
-  const line = (...cells) => {
-    const row = element('tr');
-    row.append(...cells);
-    return row;
-  };
-  const fill = (id, rows) => {
-    $(id).replaceChildren(...rows);
-    $(`no-${id}`).hidden = rows.length > 0;
-  };
 
   // ---- destinations
 
-  function button(label, name, work) {
-    const made = element('button', 'ghost', label);
-    made.type = 'button';
-    made.setAttribute('aria-label', `${label} ${name}`);
-    made.addEventListener('click', () => attempt(async () => {
-      made.disabled = true;
-      try {
-        await work(made);
-      } finally {
-        made.disabled = false;
-      }
-    }));
-    return made;
-  }
   async function change(id, body) {
     await answer(`/v1/uploads/destinations/${id}`, {
       method: 'PATCH', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body),
@@ -46,8 +24,6 @@
   }
   function row(one) {
     const items = one.items;
-    const state = element('td');
-    state.append(element('span', 'state', one.state === 'paused' ? 'paused' : one.dry_run ? 'dry run' : 'live'));
     const told = Object.entries(one.told_minor).filter(([, minor]) => minor).map(([currency, minor]) => money(minor, currency));
     const actions = element('td');
     actions.append(
@@ -60,7 +36,8 @@
       })),
     );
     return line(
-      element('th', '', one.name), element('td', '', one.network), state, number((items.waiting || 0) + (items.sent || 0)),
+      element('th', '', one.name), element('td', '', one.network),
+      badge(one.state === 'paused' ? 'paused' : one.dry_run ? 'dry run' : 'live'), number((items.waiting || 0) + (items.sent || 0)),
       number((items.accepted || 0) + (items.restated || 0)), number(items.retracted), number(items.unknown),
       number(items.rejected), number((items.too_old || 0) + (items.suppressed || 0) + (items.dry_run || 0)),
       element('td', 'num', told.join(', ') || '0'), element('td', '', one.failing ? one.failure : ''), actions,
@@ -90,34 +67,16 @@
     if ($('destination').value) made.set('destination', $('destination').value);
     return made;
   };
-  function story(item) {
-    const cell = element('td');
-    const whole = element('details');
-    whole.append(element('summary', '', [item.reason, item.returned && 'given back'].filter(Boolean).join(' · ') || 'Attempts'));
-    whole.addEventListener('toggle', () => attempt(async () => {
-      if (!whole.open || whole.querySelector('pre')) return;
-      const all = await (await answer(`/v1/uploads/items/${item.id}`)).json();
-      const json = element('pre', 'json', JSON.stringify(all.history, null, 2));
-      json.tabIndex = 0;
-      json.setAttribute('aria-label', 'Every attempt as JSON');
-      whole.append(json);
-    }));
-    cell.append(whole);
-    return cell;
-  }
   function itemRow(item) {
-    const state = element('td');
-    state.append(element('span', 'state', item.state.replace('_', ' ')));
-    const time = element('td');
-    const made = element('time', '', new Date(item.occurred_at).toLocaleString('en-US', { dateStyle: 'medium', timeStyle: 'short' }));
-    made.dateTime = item.occurred_at;
-    time.append(made);
     return line(
       element('th', '', item.subject.slice(-8)), element('td', '', item.kind),
-      element('td', '', names.get(item.destination) || 'removed'), state, time,
+      element('td', '', names.get(item.destination) || 'removed'),
+      badge(item.state.replace('_', ' ')), moment(item.occurred_at),
       element('td', 'num', item.kind === 'sale' ? money(item.wanted_minor, item.currency) : ''),
       element('td', 'num', item.told_minor === undefined ? '' : money(item.told_minor, item.currency)),
-      number(item.attempts), story(item),
+      number(item.attempts),
+      story([item.reason, item.returned && 'given back'].filter(Boolean).join(' · ') || 'Attempts',
+        `/v1/uploads/items/${item.id}`, (all) => all.history, 'Every attempt as JSON'),
     );
   }
   async function load(older = false) {
@@ -129,15 +88,6 @@
     fill('items', listed.map(itemRow));
     $('more').hidden = items.length < PAGE;
     $('shown').textContent = plural(listed.length, 'conversion', 'conversions');
-  }
-  async function attempt(work) {
-    try {
-      await work();
-      $('refusal').hidden = true;
-    } catch (refusal) {
-      if (refusal.name === 'AbortError') return;
-      refuse($('refusal'), refusal);
-    }
   }
 
   for (const id of ['state', 'destination']) {
