@@ -1,3 +1,4 @@
+internal import AurumCore
 internal import Crypto
 internal import Foundation
 
@@ -10,10 +11,6 @@ enum PartsDigest {
             hash.update(data: Data(part.utf8))
             hash.update(data: Data([0]))
         }
-        return hash.finalize().prefix(16).map { byte in
-            let digits = String(byte, radix: 16)
-            return byte < 16 ? "0" + digits : digits
-        }
-        .joined()
+        return Hex.encode(hash.finalize().prefix(16))
     }
 }

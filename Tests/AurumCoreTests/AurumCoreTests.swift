@@ -118,3 +118,22 @@ struct JSONValueTests {
         #expect(value.canonical == text)
     }
 }
+
+struct PlainAddressTests {
+    @Test(arguments: ["localhost", "LocalHost", "127.0.0.1", "127.255.0.9", "::1", "[::1]"])
+    func `without TLS only this machine is asked, and only where that is allowed`(host: String) {
+        #expect(PlainAddress.isAllowed(scheme: "http", host: host, allowLoopback: true))
+        #expect(!PlainAddress.isAllowed(scheme: "http", host: host, allowLoopback: false))
+        #expect(PlainAddress.isAllowed(scheme: "HTTPS", host: host, allowLoopback: false))
+    }
+
+    @Test(arguments: [
+        "127.example.com", "127.0.0.1.example.com", "127.0.0", "127.0.0.256", "127.0.0.+1", "127.0.0.", "10.0.0.1",
+        "localhost.example.com", "128.0.0.1", "",
+    ])
+    func `a name that only looks like this machine needs TLS`(host: String) {
+        #expect(!PlainAddress.isAllowed(scheme: "http", host: host, allowLoopback: true))
+        #expect(PlainAddress.isAllowed(scheme: "https", host: host, allowLoopback: true))
+        #expect(!PlainAddress.isAllowed(scheme: "ftp", host: host, allowLoopback: true))
+    }
+}

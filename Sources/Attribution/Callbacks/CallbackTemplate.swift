@@ -206,12 +206,10 @@ package struct CallbackTemplate: Sendable, Equatable {
         }
         let example = address.filled(
             .sample(event: "install", network: "n", now: Timestamp(microseconds: 0)), \.percentEncoded)
-        guard let parts = URLComponents(string: example), let scheme = parts.scheme?.lowercased(),
-            let host = parts.host,
+        guard let parts = URLComponents(string: example), let scheme = parts.scheme, let host = parts.host,
             !host.isEmpty, parts.user == nil, parts.password == nil, URL(string: example) != nil
         else { return ["must be an absolute URL without user and password"] }
-        let isLocal = host == "localhost" || host.hasPrefix("127.") || host == "::1" || host == "[::1]"
-        if scheme != "https", !(scheme == "http" && isLocal && allowLoopback) {
+        if !PlainAddress.isAllowed(scheme: scheme, host: host, allowLoopback: allowLoopback) {
             return ["must be https: click ids are personal data"]
         }
         return []

@@ -323,8 +323,7 @@ private struct UploadReader {
             report("endpoint", "must be an absolute URL without user, password and query")
             return standard
         }
-        let isLocal = host == "localhost" || host.hasPrefix("127.") || host == "::1" || host == "[::1]"
-        if scheme != "https", !(scheme == "http" && isLocal && allowLoopback) {
+        if !PlainAddress.isAllowed(scheme: scheme, host: host, allowLoopback: allowLoopback) {
             report("endpoint", "must be https: conversions are personal data")
         }
         return text

@@ -186,8 +186,7 @@ private struct BuyerReader {
             report(name, "format", "must be an absolute URL without user or password")
             return text
         }
-        let local = host == "localhost" || host.hasPrefix("127.") || host == "::1" || host == "[::1]"
-        if scheme != "https", !(scheme == "http" && local && allowLoopback) {
+        if !PlainAddress.isAllowed(scheme: scheme, host: host, allowLoopback: allowLoopback) {
             report(name, "choice", "must be https: leads are personal data")
         }
         return text
