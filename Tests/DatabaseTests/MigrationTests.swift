@@ -53,9 +53,21 @@ import Testing
         150: ["de319faccc4a57a1e0e0605ee73fea4d9da81064221fbad80480d967e179fa66"],
         160: ["fbb4d828c8387733d5af38620ebf4f0b451cd82f8b23019c5c5987517ffdec8f"],
         161: ["7b7569377f3aa23562020713899661868e5dd300853e2e72697eb210b631c3d3"],
+        170: ["4ec9b7aecf2ca5391dc5452867fdedcc298d96e88b618f8c58901004a5e02536"],
+        171: ["ca7e14f38bf3ef2094d242e51ee9f153ea00e16810987f0f598d934b0d18f220"],
+        180: ["f65af5ac5c538bf3afe3dd31045bbee96fd1977d975bacf74f4fe842875487b2"],
+        190: ["0cb18f84d678b126a99999a7b1e17b07bb1431f3f58c91968da222fdd99d7c51"],
+        200: ["174924680e6e6022c689565b2e392439cacdd4c44f61fa5473d621bee8e26b74"],
+        201: ["947c13c1372aaa0a4e8fbc81a3ace123f1d549c9426996855da8003eff6f6f2d"],
+        210: ["3d8a1f24a80a6ecdcdd0a32beb4915150fe6bb598b21e3af18c447305e472499"],
+        211: ["8b04c47260f3c4f2e257e50e13deae607e25f01704d55acdd359327b9e1f1751"],
+        220: ["3cb5a15c7d3e91d1123223c5326a51c9da50976ac59901cb621227148b1c99b9"],
+        230: ["5ce828455e8c06d920f687a7a73c0a511d7d169b6d9680de5166eeccb6344e4f"],
+        240: ["8f803066076a3aa6cc140344a7490b2535c8c39e153a9804bfd418b3c8aabbfb"],
+        250: ["784c5f9ca5c00b00b6d82ac5c016eda724750f0ac46ad643e50992ec8928c221"],
     ]
     /// In the sources, in no release yet.
-    private static let unreleased: Set = [170, 171, 180, 190, 200, 201, 210, 211, 220, 230, 240, 250]
+    private static let unreleased: Set<Int> = []
 
     private struct Applied: RowDecodable, Sendable {
         let version: Int
