@@ -73,7 +73,7 @@ package final class MemoryRateLimiter: RateLimiter {
 
 extension RateVerdict {
     fileprivate static let nothingAsked = RateVerdict(
-        isAllowed: true, limit: 0, remaining: 0, retryAfter: .zero, resetAfter: .zero)
+        isAllowed: true, limit: 0, remaining: 0, retryMicroseconds: 0, resetMicroseconds: 0)
 }
 
 extension MemoryRateLimiter.Tables {

@@ -12,7 +12,7 @@ package struct RateFallback: Sendable {
     package func decide(all requests: [RateRequest], nodes: Int) -> RateVerdict {
         if requests.contains(where: { $0.limit.degradedMode == .closed }) {
             return RateVerdict(
-                isAllowed: false, limit: 0, remaining: 0, retryAfter: .seconds(1), resetAfter: .seconds(1),
+                isAllowed: false, limit: 0, remaining: 0, retryMicroseconds: 1_000_000, resetMicroseconds: 1_000_000,
                 mode: .closed)
         }
         var verdict = alone.decide(requests.map { ($0, Self.own($0.limit, of: nodes)) })

@@ -33,6 +33,8 @@ package struct RateLimit: Sendable, Equatable {
     /// Units in `window`.
     package let limit: Int
     package let window: Duration
+    /// `window` as the arithmetic wants it: a division of 128 bits for every decision is most of what one costs.
+    let windowMicroseconds: Int64
     /// Units at once after a rest; the other algorithms know no other than `limit`.
     package let burst: Int
     package let degradedMode: DegradedMode
@@ -41,9 +43,9 @@ package struct RateLimit: Sendable, Equatable {
         _ name: String, _ algorithm: Algorithm, limit: Int, window: Duration, burst: Int, degradedMode: DegradedMode
     ) {
         precondition(limit > 0 && burst > 0 && window > .zero, "\(name) lets nothing pass")
-        precondition(
-            window.microseconds.multipliedReportingOverflow(by: Int64(max(limit, burst))).overflow == false
-                && window.microseconds * Int64(max(limit, burst)) <= Self.exactMax, "\(name) is too large")
+        windowMicroseconds = window.microseconds
+        let (product, isTooLarge) = windowMicroseconds.multipliedReportingOverflow(by: Int64(max(limit, burst)))
+        precondition(!isTooLarge && product <= Self.exactMax, "\(name) is too large")
         self.name = name
         self.algorithm = algorithm
         self.limit = limit
@@ -89,8 +91,6 @@ package struct RateLimit: Sendable, Equatable {
         return RateLimit(
             name, algorithm, limit: part(limit), window: window, burst: part(burst), degradedMode: degradedMode)
     }
-
-    var windowMicroseconds: Int64 { window.microseconds }
 }
 
 /// Whose count it is: limits of one organisation are decided together; those of the network stand alone.
@@ -127,16 +127,19 @@ package struct RateVerdict: Sendable, Equatable {
     package var limit: Int
     /// Units that would pass now, after this call.
     package var remaining: Int
-    /// How long to wait before the same call passes if nobody else comes; zero when it passed.
-    package var retryAfter: Duration
-    /// How long until everything has been forgotten.
-    package var resetAfter: Duration
+    var retryMicroseconds: Int64
+    var resetMicroseconds: Int64
     package var mode: Mode = .memory
+
+    /// How long to wait before the same call passes if nobody else comes; zero when it passed.
+    package var retryAfter: Duration { .microseconds(retryMicroseconds) }
+    /// How long until everything has been forgotten.
+    package var resetAfter: Duration { .microseconds(resetMicroseconds) }
 
     /// Of two verdicts the one that binds: the later to come back, or the one with less left.
     static func binding(_ one: RateVerdict, _ other: RateVerdict) -> RateVerdict {
         if one.isAllowed != other.isAllowed { return one.isAllowed ? other : one }
-        if !one.isAllowed { return one.retryAfter >= other.retryAfter ? one : other }
+        if !one.isAllowed { return one.retryMicroseconds >= other.retryMicroseconds ? one : other }
         return one.remaining <= other.remaining ? one : other
     }
 }

@@ -48,15 +48,16 @@ struct GCRA: RateMachine {
     func verdict(_ limit: RateLimit, cost: Int64, now: Int64) -> RateVerdict {
         let base = base(now)
         // What costs more than the burst passes when nothing is owed, and is owed afterwards.
-        let needed = base.plus(min(cost, Int64(limit.burst)), limit)
+        let costNow = min(cost, Int64(limit.burst))
+        let needed = base.plus(costNow, limit)
         let rest = GCRA(whole: now, part: 0).plus(Int64(limit.burst), limit)
         let late = (needed.whole - rest.whole, needed.part - rest.part)
         let isAllowed = late <= (0, 0)
-        let then = isAllowed ? base.plus(cost, limit) : base
+        let then = !isAllowed ? base : cost == costNow ? needed : base.plus(cost, limit)
         return RateVerdict(
             isAllowed: isAllowed, limit: limit.burst, remaining: then.left(limit, now),
-            retryAfter: .microseconds(isAllowed ? 0 : late.0 + (late.1 > 0 ? 1 : 0)),
-            resetAfter: .microseconds(then.whole - now + (then.part > 0 ? 1 : 0)))
+            retryMicroseconds: isAllowed ? 0 : late.0 + (late.1 > 0 ? 1 : 0),
+            resetMicroseconds: then.whole - now + (then.part > 0 ? 1 : 0))
     }
 
     mutating func book(_ limit: RateLimit, cost: Int64, now: Int64) { self = base(now).plus(cost, limit) }
@@ -85,15 +86,14 @@ struct SlidingLog: RateMachine {
         let window = limit.windowMicroseconds
         guard over > 0 else {
             return RateVerdict(
-                isAllowed: true, limit: limit.limit, remaining: -over, retryAfter: .zero,
-                resetAfter: .microseconds(window))
+                isAllowed: true, limit: limit.limit, remaining: -over, retryMicroseconds: 0, resetMicroseconds: window)
         }
         let last = times.last ?? now
         // More than the limit never passes: the window is as good an answer as any.
         let retry = over > count ? window : times[start + over - 1] + window - now
         return RateVerdict(
             isAllowed: false, limit: limit.limit, remaining: max(0, limit.limit - count),
-            retryAfter: .microseconds(retry), resetAfter: .microseconds(count == 0 ? 0 : last + window - now))
+            retryMicroseconds: retry, resetMicroseconds: count == 0 ? 0 : last + window - now)
     }
 
     mutating func book(_ limit: RateLimit, cost: Int64, now: Int64) {
@@ -138,8 +138,8 @@ struct SlidingCounter: RateMachine {
         let after = isAllowed ? used + cost * window : used
         return RateVerdict(
             isAllowed: isAllowed, limit: limit.limit, remaining: Int(max(0, (units * window - after) / window)),
-            retryAfter: .microseconds(isAllowed ? 0 : counts.wait(units, cost, window, elapsed)),
-            resetAfter: .microseconds(isAllowed || counts.current > 0 ? 2 * window - elapsed : window - elapsed))
+            retryMicroseconds: isAllowed ? 0 : counts.wait(units, cost, window, elapsed),
+            resetMicroseconds: isAllowed || counts.current > 0 ? 2 * window - elapsed : window - elapsed)
     }
 
     /// Microseconds until `cost` fits: in this window by what the one before loses, or in the next.

@@ -91,8 +91,7 @@ package final class RedisRateLimiter: RateLimiter {
             let verdict = RateVerdict(
                 isAllowed: numbers[0] == 1,
                 limit: request.limit.algorithm == .gcra ? request.limit.burst : request.limit.limit,
-                remaining: Int(numbers[1]), retryAfter: .microseconds(numbers[2]),
-                resetAfter: .microseconds(numbers[3]), mode: .shared)
+                remaining: Int(numbers[1]), retryMicroseconds: numbers[2], resetMicroseconds: numbers[3], mode: .shared)
             binding = binding.map { .binding($0, verdict) } ?? verdict
         }
         guard let binding else { throw .protocolError("a limiter's script answered nothing") }
