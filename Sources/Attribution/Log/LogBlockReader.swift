@@ -136,7 +136,7 @@ final class LogBlockReader {
         let (times, apps) = (try block.times(), apps(rows, block))
         others.removeAll(keepingCapacity: true)
         if rows.count * Self.fewOthers < block.rowCount {
-            let facts = try block.touchRows(rows, org: plan.request.org)
+            let facts = try block.touchRows(rows, org: plan.request.org, isOrdered: false)
             for (index, row) in rows.enumerated() where facts.persons[index] != 0 {
                 others.append((person(facts.persons[index]), apps[index], times[Int(row)]))
             }

@@ -35,6 +35,7 @@ final class DecodedBlock: ColumnBlock {
         var values: [UInt16: Values] = [:]
         var ranks: [UInt16: [Int32]] = [:]
         var exceptions: [Int: (QuarantineReason, EventField)]?
+        var touches: TouchTable?
     }
 
     let view: BlockView
@@ -186,6 +187,14 @@ final class DecodedBlock: ColumnBlock {
         }
         state.withLock { $0.values[column] = values }
         return values
+    }
+
+    /// Touchpoint candidates of the block.
+    func touchTable() throws -> TouchTable {
+        if let known = state.withLock({ $0.touches }) { return known }
+        let table = TouchTable(bytes: try view.touches(), rowCount: rowCount)
+        state.withLock { $0.touches = table }
+        return table
     }
 
     /// Rows of each shape, shape 0 first.

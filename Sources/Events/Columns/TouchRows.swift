@@ -34,11 +34,32 @@ package struct TouchRows: Sendable {
     }
 }
 
+/// The touchpoint candidates of a block, and where each row's stands among them.
+struct TouchTable: Sendable {
+    let bytes: [UInt8]
+    /// By row; -1 for rows that are none. Empty where no row is.
+    let places: [Int32]
+
+    init(bytes: [UInt8], rowCount: Int) {
+        self.bytes = bytes
+        var places = [Int32](repeating: -1, count: bytes.isEmpty ? 0 : rowCount)
+        bytes.withUnsafeBytes { raw in
+            for place in 0..<raw.count / TouchLayout.byteCount {
+                let row = raw.loadUnaligned(fromByteOffset: place * TouchLayout.byteCount, as: UInt32.self)
+                if Int(row) < rowCount { places[Int(row)] = Int32(truncatingIfNeeded: place) }
+            }
+        }
+        self.places = places
+    }
+}
+
 extension ColumnBlock {
-    /// - Parameter rows: of this block, ascending, all of them of the organisation.
-    package func touchRows(_ rows: [UInt32], org: String) throws -> TouchRows {
+    /// - Parameters:
+    ///   - rows: of this block, ascending, all of them of the organisation.
+    ///   - isOrdered: whether `orders` and `tails` are wanted; without it they say nothing.
+    package func touchRows(_ rows: [UInt32], org: String, isOrdered: Bool = true) throws -> TouchRows {
         if let block = (self as? MemoBlock)?.inner as? DecodedBlock ?? self as? DecodedBlock {
-            return try block.storedTouchRows(rows, org: org)
+            return try block.storedTouchRows(rows, org: org, isOrdered: isOrdered)
         }
         return try columnTouchRows(rows, org: org)
     }
@@ -79,27 +100,22 @@ extension ColumnBlock {
 extension DecodedBlock {
     /// Touchpoints from the block's own table; persons and ids of these rows alone, so that the texts of all others are
     /// not looked at.
-    fileprivate func storedTouchRows(_ rows: [UInt32], org: String) throws -> TouchRows {
+    fileprivate func storedTouchRows(_ rows: [UInt32], org: String, isOrdered: Bool) throws -> TouchRows {
         var found = TouchRows(count: rows.count)
         guard !rows.isEmpty else { return found }
         try addTable(rows, &found)
         try addPersons(rows, org, &found)
         try addClicks(rows, org, &found)
-        try addOrders(rows, &found)
+        if isOrdered { try addOrders(rows, &found) }
         return found
     }
 
     private func addTable(_ rows: [UInt32], _ found: inout TouchRows) throws {
-        let bytes = try view.touches()
-        guard !bytes.isEmpty else { return }
-        let count = rowCount
-        var places = [Int32](repeating: -1, count: count)
-        bytes.withUnsafeBytes { raw in
-            for place in 0..<raw.count / TouchLayout.byteCount {
-                let row = raw.loadUnaligned(fromByteOffset: place * TouchLayout.byteCount, as: UInt32.self)
-                if Int(row) < count { places[Int(row)] = Int32(truncatingIfNeeded: place) }
-            }
-            for (index, row) in rows.enumerated() where Int(row) < count && places[Int(row)] >= 0 {
+        let table = try touchTable()
+        let places = table.places
+        guard !places.isEmpty else { return }
+        table.bytes.withUnsafeBytes { raw in
+            for (index, row) in rows.enumerated() where Int(row) < places.count && places[Int(row)] >= 0 {
                 guard let start = raw.baseAddress,
                     let touch = TouchView(start + Int(places[Int(row)]) * TouchLayout.byteCount)
                 else { continue }
