@@ -1,7 +1,6 @@
 import AurumCore
+import Events
 import Testing
-
-@testable import Events
 
 struct ChecksumTests {
     /// Vectors of RFC 3720, appendix B.4, and the check value of the CRC catalogue for "123456789".

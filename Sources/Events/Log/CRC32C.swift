@@ -2,7 +2,7 @@ internal import CProcessor
 
 /// CRC-32C (Castagnoli), eight bytes a step: by the processor's instruction where the engine is built for it, elsewhere
 /// through eight tables. Source: RFC 3720, appendix B.4; Intel's "slicing-by-8" (Kounavis and Berry, 2005).
-enum CRC32C {
+package enum CRC32C {
     private struct Tables: @unchecked Sendable {  // immutable after init
         let words: UnsafeMutablePointer<UInt32>
 
@@ -24,14 +24,14 @@ enum CRC32C {
 
     private static let tables = Tables()
 
-    static func of(_ bytes: UnsafeRawBufferPointer, continuing start: UInt32 = 0) -> UInt32 {
+    package static func of(_ bytes: UnsafeRawBufferPointer, continuing start: UInt32 = 0) -> UInt32 {
         guard let base = bytes.baseAddress else { return start }
         if aurum_has_crc32c() != 0 { return ~aurum_crc32c(~start, base, UInt(bytes.count)) }
         return byTables(bytes, continuing: start)
     }
 
     /// The same without the instruction.
-    static func byTables(_ bytes: UnsafeRawBufferPointer, continuing start: UInt32 = 0) -> UInt32 {
+    package static func byTables(_ bytes: UnsafeRawBufferPointer, continuing start: UInt32 = 0) -> UInt32 {
         guard let base = bytes.baseAddress else { return start }
         let words = tables.words
         var crc = ~start
@@ -52,5 +52,5 @@ enum CRC32C {
         return ~crc
     }
 
-    static func of(_ bytes: [UInt8]) -> UInt32 { bytes.withUnsafeBytes { of($0) } }
+    package static func of(_ bytes: [UInt8]) -> UInt32 { bytes.withUnsafeBytes { of($0) } }
 }
