@@ -129,7 +129,8 @@ package struct AttributionService: Sendable {
         let identifiers = visitorID.map { [PersonIdentifier(.anonymous, $0)] } ?? []
         let touches = try await events.journey(
             JourneyQuery(
-                org: org, traceID: traceID, identifiers: identifiers, until: until, lookback: window.click))
+                org: org, traceID: traceID, identifiers: identifiers, until: until, lookback: window.click,
+                viewLookback: window.view, limit: Journey.eventsMax))
         let barred = try await FraudStore(database: database).barred(among: touches.map(\.eventID), org: org)
         return Journey(touches.filter { !barred.contains($0.eventID) }, conversionAt: until, window: window)
     }

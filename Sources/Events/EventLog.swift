@@ -79,6 +79,7 @@ package final class EventLog: Sendable {
         let tail = try recovery.run()
         do throws(LogStorageError) {
             try LogUpkeep.clean(storage, manifest)
+            try OlderTouches.clean(storage)
             let secret = try loadSecret(storage)
             let visibility = LogVisibility(secret: secret, clock: clock, policies: policies)
             visibility.set(ledger.pending)
@@ -88,7 +89,8 @@ package final class EventLog: Sendable {
             let persons = try openPersons(
                 storage, directory, end, secret, configuration.limits, registry, health, logger)
             let views = LogViews(
-                directory: directory, limits: configuration.limits, persons: persons, visibility: visibility)
+                storage, directory: directory, identity: secret.identity, limits: configuration.limits,
+                persons: persons, visibility: visibility, registry: registry)
             let (index, replayed) = try openIndex(
                 storage, end ?? .start, views, secret, configuration.limits, now: clock.now,
                 corrections: manifest.corrections)

@@ -26,6 +26,12 @@ extension MetricDefinition {
         "aurum_log_lost_rows", .gauge, "Rows of archives that the last start found missing or damaged.")
     package static let quarantineBytes = MetricDefinition(
         "aurum_events_quarantine_bytes", .gauge, "Bytes of quarantined events that can still be read.")
+    package static let eventsOlderTouchLookups = MetricDefinition(
+        "aurum_events_older_touch_lookups_total", .counter,
+        "Journeys for which touchpoints were looked up in the log because memory no longer holds all of them.")
+    package static let eventsTouchFiles = MetricDefinition(
+        "aurum_events_touch_files_total", .counter,
+        "Sorted files of touchpoints made beside segments and archives for such journeys.")
     package static let dedupIdentifiers = MetricDefinition(
         "aurum_events_dedup_identifiers", .gauge, "Event ids remembered for de-duplication.")
     package static let dedupWindow = MetricDefinition(

@@ -23,6 +23,8 @@ package struct Journey: Sendable {
 
     /// Newest touchpoints that a journey keeps.
     package static let touchesMax = 200
+    /// Newest events that are looked at for them, as in runs over the log.
+    static let eventsMax = TouchFold.eventsMax
     static let sameTouchWithin: Duration = .seconds(10)
 
     /// Orders by time and event id, drops what lies outside the window, and folds what is one touchpoint: events of one

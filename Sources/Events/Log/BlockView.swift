@@ -100,6 +100,11 @@ struct TouchView {
     }
 }
 
+extension TouchView {
+    /// The hashes under which it is found; zero is none.
+    var keys: TouchKeys { [trace, persons.0, persons.1, persons.2, persons.3] }
+}
+
 /// The tables of a block, read and checked. Its parts stay on disk until asked for.
 final class BlockView: Sendable {
     enum Failure: Error, Equatable { case damaged, storage(LogStorageError) }

@@ -49,17 +49,15 @@ struct Replay {
         var found: [[KnownTouch]] = []
         var wanted = limits.touchesMax
         for catalog in try views.catalog.all().reversed() where wanted > 0 {
-            found.append(try newestTouches(catalog, views, wanted: wanted))
+            found.append(try newestTouches(catalog, wanted: wanted))
             wanted -= found.last?.count ?? 0
         }
-        for touches in found.reversed() { views.add(touches) }
+        views.restore(found.reversed().flatMap(\.self), isCut: wanted <= 0)
     }
 
     /// The newest touchpoints of a file, oldest first. The blocks of an archive stand app by app: all are looked at,
     /// and few more are held than are wanted.
-    private func newestTouches(
-        _ catalog: SegmentCatalog, _ views: LogViews, wanted: Int
-    ) throws -> [KnownTouch] {
+    private func newestTouches(_ catalog: SegmentCatalog, wanted: Int) throws -> [KnownTouch] {
         var found: [KnownTouch] = []
         var floor: LogPosition?
         func keepNewest() {
@@ -70,7 +68,7 @@ struct Replay {
         }
         for entry in catalog.entries.reversed() {
             guard let view = try catalog.view(entry.offset), view.part(.touches) != nil else { continue }
-            for touch in try whole({ try views.touches(of: view) }) ?? [] {
+            for touch in try whole({ try view.knownTouches() }) ?? [] {
                 if let floor, touch.entry.position < floor { continue }
                 found.append(touch)
             }

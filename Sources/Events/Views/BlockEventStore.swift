@@ -242,8 +242,9 @@ package final class BlockEventStore: EventStore {
                 org: query.org, of: query.identifiers.map { keys.person($0).high })
             let traces = query.traceID.map { [IdentityKeys.traceHash($0)] } ?? []
             let until = query.until.microseconds
-            var entries = views.touches(
-                keys: Array(persons) + traces, from: until - query.lookback.microseconds, to: until)
+            var entries = try views.touches(
+                keys: Array(persons) + traces, from: until - query.lookback.microseconds,
+                viewsFrom: until - query.viewLookback.microseconds, to: until)
             entries.sort { ($0.time, $0.position) < ($1.time, $1.position) }
             let decoder = EventDecoder(secret: secret)
             var touches: [Touch] = []

@@ -27,15 +27,19 @@ package struct JourneyQuery: Sendable {
     package var identifiers: [PersonIdentifier]
     package var until: Timestamp
     package var lookback: Duration
+    /// Of impressions; at most `lookback`.
+    package var viewLookback: Duration
     /// The newest are kept.
     package var limit: Int
 
+    /// - Parameter viewLookback: as `lookback` unless told.
     package init(
         org: String, traceID: UID?, identifiers: [PersonIdentifier] = [], until: Timestamp, lookback: Duration,
-        limit: Int = 200
+        viewLookback: Duration? = nil, limit: Int = 200
     ) {
         (self.org, self.traceID, self.identifiers) = (org, traceID, identifiers)
         (self.until, self.lookback, self.limit) = (until, lookback, limit)
+        self.viewLookback = viewLookback ?? lookback
     }
 }
 

@@ -1,4 +1,5 @@
 internal import Synchronization
+internal import Telemetry
 
 /// Everything that is kept up with each commit: totals, touchpoints, and who listens.
 final class LogViews: Sendable {
@@ -7,15 +8,22 @@ final class LogViews: Sendable {
     let totals = TotalsView()
     let persons: PersonDirectory
     private let touches: Mutex<TouchIndex>
+    private let older: OlderTouches
     private let hooks = Mutex<(next: Int, all: [Int: @Sendable (CommitNotice) -> Void])>((0, [:]))
 
+    /// - Parameters:
+    ///   - storage: of the log; sorted files of its touchpoints stand in it too.
+    ///   - identity: of the secret that hashes are made with.
     init(
-        directory: SegmentDirectory, limits: EventLimits, persons: PersonDirectory, visibility: LogVisibility? = nil
+        _ storage: any LogStorage, directory: SegmentDirectory, identity: UInt64, limits: EventLimits,
+        persons: PersonDirectory, visibility: LogVisibility? = nil, registry: MetricRegistry
     ) {
         self.directory = directory
         catalog = LogCatalog(directory: directory, visibility: visibility)
         self.persons = persons
         touches = Mutex(TouchIndex(touchesMax: limits.touchesMax))
+        older = OlderTouches(
+            storage, catalog: catalog, identity: identity, freeBytesMin: limits.freeBytesMin, registry: registry)
     }
 
     /// Takes the touchpoints of a block that has just become durable.
@@ -31,35 +39,31 @@ final class LogViews: Sendable {
         }
     }
 
-    /// The touchpoints of a block read back.
-    func touches(of block: BlockView) throws(BlockView.Failure) -> [KnownTouch] {
-        let bytes = try block.touches()
-        guard !bytes.isEmpty else { return [] }
-        let outcomes = try block.byteOfRows(.outcomes)
-        let times = try block.times()
-        return bytes.withUnsafeBytes { raw in
-            stride(from: 0, to: raw.count - TouchLayout.byteCount + 1, by: TouchLayout.byteCount).compactMap { place in
-                guard let start = raw.baseAddress, let touch = TouchView(start + place), touch.row < block.rowCount
-                else { return nil }
-                return KnownTouch(touch, outcomes[touch.row], times[touch.row], block.position(touch.row))
-            }
-        }
-    }
-
     /// Takes touchpoints in the order of the log.
-    func add(_ known: [KnownTouch]) {
+    /// - Parameter isCut: whether there may be older ones that are not given.
+    func restore(_ known: [KnownTouch], isCut: Bool) {
         touches.withLock { index in
             for touch in known { Self.add(touch, to: &index) }
+            if isCut { index.isCut(before: known.first?.entry.position) }
         }
     }
 
     private static func add(_ touch: KnownTouch, to index: inout TouchIndex) {
-        let keys = touch.keys
-        index.add(touch.entry, keys: [keys.0, keys.1, keys.2, keys.3, keys.4])
+        index.add(touch.entry, keys: touch.keys)
     }
 
-    func touches(keys: [UInt64], from: Int64, to: Int64) -> [TouchIndex.Entry] {
-        touches.withLock { $0.entries(keys: keys, from: from, to: to) }
+    /// Touchpoints under any of the keys with `from` ≤ time ≤ `to`, each once, in no order: from memory, and from the
+    /// log what memory no longer holds.
+    /// - Parameter viewsFrom: of views, the earliest time.
+    func touches(keys: [UInt64], from: Int64, viewsFrom: Int64, to: Int64) throws -> [TouchIndex.Entry] {
+        guard from <= to else { return [] }
+        let (newest, floor) = touches.withLock { index in
+            (index.entries(keys: keys, from: from, viewsFrom: viewsFrom, to: to), index.floor)
+        }
+        guard let floor else { return newest }
+        let wish = OlderTouches.Wish(
+            keys: Set(keys.filter { $0 != 0 }), times: from...to, viewsFrom: viewsFrom, floor: floor)
+        return try newest + older.touches(wish)
     }
 
     var touchCount: Int { touches.withLock { $0.count } }
@@ -82,12 +86,25 @@ final class LogViews: Sendable {
 /// A touchpoint that counts, with the hashes under which it is found.
 struct KnownTouch: Sendable {
     var entry: TouchIndex.Entry
-    var keys: (UInt64, UInt64, UInt64, UInt64, UInt64)
+    /// Zero is none.
+    var keys: TouchKeys
 
     /// nil for duplicates, quarantined events and bots: they make no touchpoint.
     init?(_ touch: TouchView, _ outcome: UInt8, _ time: Int64, _ position: LogPosition) {
-        guard outcome == EventOutcome.stored.rawValue || outcome == EventOutcome.late.rawValue else { return nil }
-        entry = TouchIndex.Entry(position: position, time: time)
-        keys = (touch.trace, touch.persons.0, touch.persons.1, touch.persons.2, touch.persons.3)
+        guard Self.counts(outcome) else { return nil }
+        entry = TouchIndex.Entry(position: position, time: time, isView: touch.kind == .impression)
+        keys = touch.keys
+    }
+
+    static func counts(_ outcome: UInt8) -> Bool {
+        outcome == EventOutcome.stored.rawValue || outcome == EventOutcome.late.rawValue
+    }
+
+    func isUnder(_ wanted: Set<UInt64>) -> Bool {
+        for index in keys.indices where wanted.contains(keys[index]) { return true }
+        return false
     }
 }
+
+/// The hashes under which a touchpoint is found.
+typealias TouchKeys = InlineArray<5, UInt64>

@@ -68,6 +68,8 @@ struct UploadPeople: Sendable {
 
     /// How long before a conversion a click may lie, and how long a refusal in an event counts at the least.
     private static let lookback: Duration = .seconds(90 * 86_400)
+    private static let viewLookback: Duration = .seconds(7 * 86_400)
+    private static let touchesMax = 1000
     /// Browsers are looked up in the newest events of a batch.
     private static let browserEventsMax = 5000
 
@@ -121,7 +123,7 @@ struct UploadPeople: Sendable {
         let touches = try await store.journey(
             JourneyQuery(
                 org: org, traceID: conversion.traceID, identifiers: Array(known.identifiers), until: at,
-                lookback: Self.lookback))
+                lookback: Self.lookback, viewLookback: Self.viewLookback, limit: Self.touchesMax))
         for touch in touches.reversed() {
             let named: [(PersonIdentifier.Namespace, String?)] = [
                 (.anonymous, touch.anonymousID), (.user, touch.userID), (.device, touch.deviceID),
