@@ -79,7 +79,7 @@ struct DatabaseCommand: AsyncParsableCommand {
                         + "--backup-done")
             }
             // A server that runs has the file open and believes in its schema.
-            let folder = try location.dialect == .sqlite ? DataFolder(path: configuration.dataDirectory) : nil
+            let folder = try location.dialect == .sqlite ? DataFolder(configuration) : nil
             try await Openings.databaseErrors(location) {
                 try await Schema.migrate(location, upTo: last, clock: SystemWallClock())
             }
