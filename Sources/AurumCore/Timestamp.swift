@@ -90,3 +90,20 @@ package struct SystemWallClock: WallClock {
         return Timestamp(microseconds: Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000)
     }
 }
+
+/// The machine's clock as it stood at a start, and from then on by a counter that nobody sets: for what is measured
+/// and forgotten within one process, as limits and breakers are. What is stored or shown has the machine's clock.
+package struct SteadyClock: WallClock {
+    /// When the counter was at zero, microseconds.
+    private let origin: Int64
+
+    package init(from start: Timestamp = SystemWallClock().now) { origin = start.microseconds - Self.counted }
+
+    package var now: Timestamp { Timestamp(microseconds: origin + Self.counted) }
+
+    private static var counted: Int64 {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Int64(time.tv_sec) * 1_000_000 + Int64(time.tv_nsec) / 1000
+    }
+}

@@ -89,6 +89,8 @@ package final class DatabaseProbe: Service {
             let reasons = history.judge.reasons(sample)
             return (history.failures, history.isFull, reasons, history.judge.numbers(sample))
         }
+        // Where nobody could ask, it stays what it was.
+        if let oldest = judged["outbox_oldest_s"] { registry.gauge(.outboxOldest).set(oldest) }
         report(sample.engine, took: took, failures: failures, isFull: isFull, reasons: reasons, judged: judged)
         return commit != nil
     }

@@ -1,6 +1,7 @@
 package import AurumCore
 package import Logging
 internal import ServiceLifecycle
+internal import Synchronization
 package import Telemetry
 
 /// An event written with the change that caused it; `id` becomes the event's id, so the log holds it once.
@@ -37,7 +38,8 @@ package struct OutboxRelay: Service {
     /// Batches under one lease; then others may have their turn, and a server that stops is not held up.
     static let leaseBatchesMax = 200
     static let pollInterval: Duration = .seconds(1)
-    /// How soon rows are looked for again that an older transaction still holds back.
+    /// How soon rows are looked for again that an older transaction still holds back; then twice as long each time, up
+    /// to `pollInterval`, as long as none moves.
     static let overtakenInterval: Duration = .milliseconds(25)
     /// Rows of another server that are given a new transaction id together.
     private static let stampBatch = 5000
@@ -90,9 +92,11 @@ package struct OutboxRelay: Service {
             for await _ in wakes.cancelOnGracefulShutdown() {
                 if !isStamped { isStamped = await stampAgain() }
                 await drain(endsAtShutdown: true)
+                var pause = Self.overtakenInterval
                 while await isHeldBack() {
-                    try? await Task.sleep(for: Self.overtakenInterval)
-                    await drain(endsAtShutdown: true)
+                    try? await cancelWhenGracefulShutdown { [pause] in try await Task.sleep(for: pause) }
+                    let hasMoved = await drain(endsAtShutdown: true)
+                    pause = hasMoved ? Self.overtakenInterval : min(pause * 2, Self.pollInterval)
                 }
             }
             group.cancelAll()
@@ -103,13 +107,17 @@ package struct OutboxRelay: Service {
     /// Delivers what is waiting, at most `leaseBatchesMax` batches; a refusal ends the round and shows in health.
     package func drain() async { await drain(endsAtShutdown: false) }
 
-    private func drain(endsAtShutdown: Bool) async {
+    /// - Returns: whether this process delivered anything.
+    @discardableResult
+    private func drain(endsAtShutdown: Bool) async -> Bool {
+        let hasMoved = Mutex(false)
         do {
             if try await hasWaiting() {
                 try await exclusive { fencing in
                     for _ in 0..<Self.leaseBatchesMax {
                         if endsAtShutdown, Task.isShuttingDownGracefully { return }
                         guard try await runOnce(fencing) > 0 else { return }
+                        hasMoved.withLock { $0 = true }
                     }
                 }
             }
@@ -121,6 +129,7 @@ package struct OutboxRelay: Service {
             logger.error("outbox relay failed", metadata: ["code": "outbox_failed", "error": "\(error)"])
             health.report("outbox", .degraded, reason: "outbox_failed")
         }
+        return hasMoved.withLock { $0 }
     }
 
     private func hasWaiting() async throws -> Bool {

@@ -15,11 +15,15 @@ package struct Schema: Sendable, Equatable {
     package var pending: [Step]
     /// Why nothing opens the database: a restore or an import into it did not finish. Nil for every other.
     package var unfinished: String?
+    /// The node that migrates just now, as far as the look was not to wait for it.
+    package var migrating: String?
 
     private init(
-        _ engine: String, _ migrator: Migrator, _ applied: [Int: String], isUnfinished: Bool = false
+        _ engine: String, _ migrator: Migrator, _ applied: [Int: String], isUnfinished: Bool = false,
+        migrating: String? = nil
     ) throws {
         self.engine = engine
+        self.migrating = migrating
         unfinished = isUnfinished ? RestoreMark.sentence : nil
         let missing = try migrator.missing(applied)
         pending = missing.map { Step(version: $0.version, name: $0.name) }
@@ -28,19 +32,25 @@ package struct Schema: Sendable, Equatable {
     }
 
     /// What is applied and what is missing; changes nothing.
+    /// - Parameter waits: whether a node that migrates is waited for, at most ten minutes.
     /// - Throws: `SQLError.schema` when a file was edited or the database is newer; `unavailable`, `corrupt`.
-    package static func look(at location: DatabaseLocation) async throws -> Schema {
+    package static func look(at location: DatabaseLocation, waits: Bool = true) async throws -> Schema {
         switch location {
         case .sqlite(let path): return try look(path)
         case .postgres(let address):
             return try await OwnThread.run {
-                try PostgresMigration.alone(address) { target in
-                    try Schema(
-                        "PostgreSQL \(target.version())", .embedded(for: .postgres), target.known(),
-                        isUnfinished: target.isHalfRestored())
+                guard waits else {
+                    return try PostgresMigration.beside(address) { try look($0, migrating: $0.holder()) }
                 }
+                return try PostgresMigration.alone(address) { try look($0, migrating: nil) }
             }
         }
+    }
+
+    private static func look(_ target: PostgresMigration, migrating: String?) throws -> Schema {
+        try Schema(
+            "PostgreSQL \(target.version())", .embedded(for: .postgres), target.known(),
+            isUnfinished: target.isHalfRestored(), migrating: migrating)
     }
 
     /// Applies what is missing, at most up to version `last`. A SQLite file that has a schema is copied before, unless

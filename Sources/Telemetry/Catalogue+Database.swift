@@ -61,4 +61,7 @@ extension MetricDefinition {
     package static let outboxRejected = MetricDefinition(
         "aurum_outbox_rejected_total", .counter, labels: ["name"],
         "Events of leads, sales and the ledger that the event log refused for good.")
+    package static let outboxOldest = MetricDefinition(
+        "aurum_outbox_oldest_seconds", .gauge,
+        "How long the oldest event of leads, sales and the ledger has waited for the event log.")
 }

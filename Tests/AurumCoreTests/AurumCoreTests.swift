@@ -47,6 +47,18 @@ struct TimestampTests {
     ])
     func `an impossible or sloppy moment is refused`(text: String) { #expect(Timestamp(rfc3339: text) == nil) }
 
+    @Test func `a steady clock begins where it is told and only goes forward`() {
+        let start = Timestamp(milliseconds: 1_795_262_400_000)
+        let clock = SteadyClock(from: start)
+        var last = start
+        for _ in 0..<1000 {
+            let now = clock.now
+            #expect(now >= last)
+            last = now
+        }
+        #expect(last - start < .seconds(60), "it counts, whatever the machine's clock says")
+    }
+
     @Test func `dates agree with Foundation over four centuries`() {
         var calendar = Calendar(identifier: .gregorian)
         calendar.timeZone = TimeZone(identifier: "UTC") ?? .gmt

@@ -146,8 +146,10 @@ import Testing
         let component = try await probed.look()
         probed.expect("outbox", "has waited 6.0 h", component)
         #expect(component.numbers["outbox_oldest_s"] ?? 0 >= 21_600)
+        #expect(probed.open.registry.gauge(.outboxOldest).value >= 21_600)
         try await probed.open.database.write("test.healthEmpty") { tx in _ = try tx.run("DELETE FROM outbox") }
         try await probed.expectRecovery()
+        #expect(probed.open.registry.gauge(.outboxOldest).value == 0)
     }
 
     @Test(arguments: engines) func `an outbox of a million rows is named`(_ engine: Dialect) async throws {

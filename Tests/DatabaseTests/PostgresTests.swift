@@ -344,6 +344,43 @@ import Testing
         #expect(naive == [2])
     }
 
+    @Test func `what an open transaction holds back is looked for less and less often`() async throws {
+        let server = try Server()
+        let database = server.database
+        @Sendable func event(_ number: UInt64) -> OutboxEvent {
+            OutboxEvent(
+                id: UID(high: 10, low: number), org: "o", key: "k", name: "test.happened", traceID: nil,
+                at: Timestamp(milliseconds: 1), props: [:])
+        }
+        let mayCommit = Shared(false)
+        let (started, start) = AsyncStream<Void>.makeStream()
+        async let slow: Void = database.write("test.slow", isolation: .readCommitted) { tx in
+            try tx.emit(event(1))
+            start.yield()
+            let deadline = ContinuousClock.now + .seconds(8)
+            while !mayCommit.withLock({ $0 }), ContinuousClock.now < deadline { usleep(1000) }
+        }
+        var signals = started.makeAsyncIterator()
+        _ = await signals.next()
+        try await database.write("test.fast", isolation: .readCommitted) { tx in try tx.emit(event(2)) }
+        let seen = Shared<[UInt64]>([])
+        let relay = OutboxRelay(
+            database: database, health: HealthRegistry(clock: server.clock), logger: Logger(label: "test")
+        ) { events in seen.withLock { $0 += events.map(\.id.low) } }
+        let began = ContinuousClock.now
+        let running = Task { try await relay.run() }
+        try await until("six looks") {
+            database.queries.statements.first { $0.name == "outbox.heldBack" }?.calls ?? 0 >= 6
+        }
+        #expect(ContinuousClock.now - began >= .milliseconds(25 + 50 + 100 + 200 + 400))
+        mayCommit.withLock { $0 = true }
+        try await slow
+        try await until("the rows are delivered") { seen.withLock { $0.count } >= 2 }
+        running.cancel()
+        _ = try? await running.value
+        #expect(seen.withLock { $0 } == [1, 2])
+    }
+
     @Test func `rows of a dump of another server are delivered, in their order`() async throws {
         let server = try Server()
         try await server.database.write("test.dumped") { tx in

@@ -467,4 +467,22 @@ struct JobConformance {
         test.clock.advance(by: .seconds(60))
         #expect(try await test.store.tend().fired == 0)
     }
+
+    @Test(arguments: JobStoreKind.allCases)
+    func `a clock that ran ahead and is set back leaves no schedule silent`(_ kind: JobStoreKind) async throws {
+        let test = try await JobHarness(kind)
+        try await test.store.keep(
+            JobSchedule("minute", JobHarness.kind, org: "acme", .every(.seconds(60)), now: test.clock.now))
+        test.clock.advance(by: .seconds(3600))
+        #expect(try await test.store.tend().fired == 1)
+        test.clock.advance(by: .seconds(-3600))
+        #expect(try await test.store.tend().broughtBack == ["minute"])
+        #expect(try await test.store.tend().broughtBack == [])
+        test.clock.advance(by: .seconds(60))
+        #expect(try await test.store.tend().fired == 1)
+        // By so little the clocks of nodes differ, and the tick has been.
+        test.clock.advance(by: .seconds(-30))
+        let upkeep = try await test.store.tend()
+        #expect(upkeep.broughtBack == [] && upkeep.fired == 0)
+    }
 }

@@ -66,6 +66,42 @@ import Validation
         for answer in [before, dry, part, all, after, printed] { #expect(!answer.output.contains("verysecret")) }
     }
 
+    @Test func `a node that waits for another's migrations says for whom, and status waits for nobody`() async throws {
+        let (server, folder) = (try PostgresServer.shared(), TemporaryFolder())
+        let schema = "held" + UID(high: .random(in: 1 ... .max), low: 1).hex
+        try server.psql("CREATE SCHEMA \(schema)")
+        let environment = environment(
+            server.url(schema: schema),
+            [
+                "AURUM_LOG_LEVEL": "notice", "AURUM_DATA_DIR": folder.file("data"), "AURUM_HTTP_PORT": "0",
+                "AURUM_METRICS_ADDRESS": "off",
+            ])
+        // Another node, as its session looks to the server.
+        let lock = "hashtextextended('aurum migrations \(schema)', 0)"
+        Thread.detachNewThread {
+            _ = try? server.psql("SELECT pg_advisory_lock(\(lock)); SELECT 'held \(schema)', pg_sleep(120)")
+        }
+        let holder = "FROM pg_stat_activity WHERE query LIKE '%held \(schema)%' AND pid <> pg_backend_pid()"
+        let deadline = ContinuousClock.now + .seconds(60)
+        var pid = ""
+        while pid.isEmpty, ContinuousClock.now < deadline {
+            pid = try server.psql("SELECT pid \(holder) AND wait_event = 'PgSleep'")
+        }
+        let status = try await AurumBinary.run(
+            ["database", "status"], environment: environment, within: .seconds(30))
+        #expect(status.status == 0 && status.output.contains("process \(pid) of PostgreSQL"), "\(status.output)")
+        let node = try ChildProcess(AurumBinary.path, ["serve"], environment: environment)
+        let line = try await node.line(containing: "schema_waiting", within: .seconds(30))
+        #expect(line.contains("process \(pid) of PostgreSQL"), "\(line)")
+        #expect(!node.output.contains("Aurum is ready at"))
+        try server.psql("SELECT pg_terminate_backend(pid) \(holder)")
+        _ = try await node.line(containing: "Aurum is ready at", within: .seconds(60))
+        node.terminate()
+        #expect(try await node.exit(within: .seconds(60)) == 0)
+        let after = try await AurumBinary.run(["database", "status"], environment: environment)
+        #expect(!after.output.contains("migrates"), "\(after.output)")
+    }
+
     @Test func `a database that cannot be reached or named is a sentence`() async throws {
         let folder = TemporaryFolder()
         let data = ["AURUM_DATA_DIR": folder.file("data"), "AURUM_HTTP_PORT": "0", "AURUM_METRICS_ADDRESS": "off"]

@@ -1,4 +1,5 @@
 internal import AurumCore
+internal import Logging
 
 /// Migrations on a PostgreSQL connection, under a lock that one node holds.
 struct PostgresMigration: MigrationTarget {
@@ -13,6 +14,18 @@ struct PostgresMigration: MigrationTarget {
     static func alone<Value>(
         _ address: PostgresAddress, _ body: (PostgresMigration) throws -> Value
     ) throws -> Value {
+        try beside(address) { target in
+            try target.takeLock()
+            let value = try body(target)
+            try target.connection.command("SELECT pg_advisory_unlock(\(lock))")
+            return value
+        }
+    }
+
+    /// Connects and runs `body`, whoever migrates meanwhile: for what only looks.
+    static func beside<Value>(
+        _ address: PostgresAddress, _ body: (PostgresMigration) throws -> Value
+    ) throws -> Value {
         do {
             let connection = try PostgresConnection(address)
             try connection.command("SET default_transaction_read_only = off")
@@ -23,17 +36,41 @@ struct PostgresMigration: MigrationTarget {
                     "its search_path names no schema that exists, or one this user may not use; make it with "
                         + "CREATE SCHEMA")
             }
-            let deadline = ContinuousClock.now + limit
-            while try connection.command("SELECT pg_try_advisory_lock(\(lock))").first?.first != "t" {
-                guard ContinuousClock.now < deadline else {
-                    throw SQLError.schema("another node has been migrating for ten minutes")
-                }
-                OwnThread.pause(lockPoll)
-            }
-            let value = try body(PostgresMigration(connection: connection))
-            try connection.command("SELECT pg_advisory_unlock(\(lock))")
-            return value
+            return try body(PostgresMigration(connection: connection))
         } catch is PostgresConnectionLost { throw SQLError.unavailable }
+    }
+
+    /// Waits for a node that migrates, and says once for whom.
+    private func takeLock() throws {
+        let deadline = ContinuousClock.now + Self.limit
+        var known: String?
+        while try connection.command("SELECT pg_try_advisory_lock(\(Self.lock))").first?.first != "t" {
+            if known == nil {
+                let holder = try holder() ?? "a node that has just ended"
+                Logger(label: "database").notice(
+                    "another node migrates the schema; this one waits for it, at most ten minutes",
+                    metadata: ["code": "schema_waiting", "holder": "\(holder)"])
+                known = holder
+            }
+            guard ContinuousClock.now < deadline else {
+                throw SQLError.schema("another node has been migrating for ten minutes: \(known ?? "")")
+            }
+            OwnThread.pause(Self.lockPoll)
+        }
+    }
+
+    /// Who migrates; nil when nobody does.
+    func holder() throws -> String? {
+        try connection.command(
+            """
+            SELECT 'process ' || l.pid || ' of PostgreSQL, for ' || COALESCE(host(a.client_addr), 'its own machine')
+                || COALESCE(to_char(a.backend_start AT TIME ZONE 'UTC', '", since "YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')
+            FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
+            WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+                AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+                AND (CAST(l.classid AS bigint) << 32 | CAST(l.objid AS bigint)) = \(Self.lock)
+            """
+        ).first?.first ?? nil
     }
 
     private init(connection: PostgresConnection) { self.connection = connection }

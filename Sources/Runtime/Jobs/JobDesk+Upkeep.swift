@@ -64,7 +64,9 @@ extension JobDesk {
             upkeep.count(job, "cancelled")
         }
         upkeep.purged = try table.purge(before: now, limit: JobLimits.purgeBatch)
-        for schedule in try table.schedules() where schedule.next <= now { try fire(schedule, &upkeep) }
+        for schedule in try table.schedules() {
+            if schedule.next <= now { try fire(schedule, &upkeep) } else { try bringBack(schedule, &upkeep) }
+        }
         return upkeep
     }
 
@@ -108,6 +110,13 @@ extension JobDesk {
         }
     }
 
+    /// A clock that ran ahead and was set back leaves a next tick behind that is far away: the one from now takes its
+    /// place. By less than the grace nodes' clocks may differ, and then that tick has been.
+    private func bringBack(_ schedule: JobSchedule, _ upkeep: inout JobUpkeep) throws {
+        guard schedule.next > schedule.tick(after: now + JobLimits.tickGrace) else { return }
+        if try table.move(schedule, to: schedule.tick(after: now)) { upkeep.broughtBack.append(schedule.name) }
+    }
+
     /// Removes the schedules that are not among `names`: no program declares them any more.
     package func keepOnly(_ names: Set<String>) throws {
         for schedule in try table.schedules() where !names.contains(schedule.name) {
@@ -115,7 +124,8 @@ extension JobDesk {
         }
     }
 
-    /// Adds or changes a schedule. The next tick stays where it is unless the times have changed.
+    /// Adds or changes a schedule. The next tick stays where it is unless the times have changed; one that a
+    /// wrong clock left too far away is for `tend()`.
     package func keep(_ schedule: JobSchedule) throws {
         if var old = try table.schedule(schedule.name) {
             let isSame = old.plan == schedule.plan

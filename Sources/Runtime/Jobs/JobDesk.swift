@@ -55,6 +55,8 @@ package struct JobUpkeep: Sendable, Equatable {
     package var purged = 0
     package var fired = 0
     package var missedTicks: [String: Int] = [:]
+    /// Schedules whose next tick was further away than their plan has it.
+    package var broughtBack: [String] = []
     /// By type, then by what happened: for the metrics.
     package var events: [String: [String: Int]] = [:]
 

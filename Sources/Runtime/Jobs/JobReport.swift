@@ -103,6 +103,13 @@ struct JobReport: Sendable {
         for (type, counts) in upkeep.events {
             for (event, count) in counts { registry.counter(.jobs, type, event).increment(by: count) }
         }
+        if !upkeep.broughtBack.isEmpty {
+            logger.warning(
+                "the clock was set back: schedules tick again from now on",
+                metadata: [
+                    "code": "schedules_brought_back", "schedules": "\(upkeep.broughtBack.joined(separator: ","))",
+                ])
+        }
         guard upkeep.rescued > 0 || upkeep.revoked > 0 else { return }
         logger.warning(
             "workers lost jobs",

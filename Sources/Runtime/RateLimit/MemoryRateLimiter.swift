@@ -23,7 +23,9 @@ package final class MemoryRateLimiter: RateLimiter {
     private let clock: any WallClock
     private let meters: RateMeters?
 
-    /// - Parameter meters: where decisions are counted; nil where somebody else counts them.
+    /// - Parameters:
+    ///   - clock: one that is set back refuses what was used meanwhile for as long: a server gives a `SteadyClock`.
+    ///   - meters: where decisions are counted; nil where somebody else counts them.
     package init(clock: any WallClock, meters: RateMeters? = nil) {
         self.clock = clock
         self.meters = meters

@@ -17,6 +17,7 @@ package final class RedisRateLimiter: RateLimiter {
     private let timeout: Duration
 
     /// - Parameters:
+    ///   - clock: counts while the server does not answer.
     ///   - nodes: how many nodes share the limits, as last seen.
     ///   - time: counts by this clock instead of the server's: for tests that compare arithmetic.
     package init(

@@ -25,7 +25,7 @@ struct RestoreJob: Sendable {
             throw CommandFailure(
                 "\(source) is an export of the tables alone; put it into an empty database with aurum database import")
         }
-        let found = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0 != "lock" }
+        let found = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { !DataFolder.isLock($0) }
         guard found.isEmpty else {
             throw CommandFailure(
                 "the data folder \(folder.path) is not empty (\(found.sorted().prefix(3).joined(separator: ", "))); "

@@ -108,7 +108,7 @@ struct AppsCommand: AsyncParsableCommand {
     static func withBook(
         _ configuration: AurumConfiguration, _ body: @Sendable (AppBook) async throws -> JSONValue
     ) async throws -> JSONValue {
-        let folder = try DataFolder(path: configuration.dataDirectory)
+        let folder = try DataFolder(configuration)
         defer { withExtendedLifetime(folder) {} }
         let database = try await Openings.database(configuration, registry: MetricRegistry(), clock: SystemWallClock())
         do {

@@ -116,7 +116,7 @@ struct RestoreCommand: AsyncParsableCommand {
     func run() async throws {
         let configuration = try await options.read()
         let key = try BackupKey.read(keyFile)
-        let folder = try DataFolder(path: configuration.dataDirectory)
+        let folder = try DataFolder(configuration)
         let location = try configuration.databaseLocation()
         let job = RestoreJob(source: from, key: key, clock: SystemWallClock())
         let outcome = try await Openings.databaseErrors(location) {

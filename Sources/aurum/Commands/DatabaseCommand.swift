@@ -20,10 +20,12 @@ struct DatabaseCommand: AsyncParsableCommand {
         let applied: [Schema.Step]
         let pending: [Schema.Step]
         let unfinished: String?
+        let migrating: String?
 
         init(_ location: DatabaseLocation, _ schema: Schema) {
             (place, engine) = (location.shown, schema.engine)
             (applied, pending, unfinished) = (schema.applied, schema.pending, schema.unfinished)
+            migrating = schema.migrating
             version = schema.applied.last?.version ?? 0
         }
     }
@@ -38,7 +40,9 @@ struct DatabaseCommand: AsyncParsableCommand {
 
         func run() async throws {
             let location = try await options.read().databaseLocation()
-            let schema = try await Openings.databaseErrors(location) { try await Schema.look(at: location) }
+            let schema = try await Openings.databaseErrors(location) {
+                try await Schema.look(at: location, waits: false)
+            }
             let report = Report(location, schema)
             if json { return try Output.json(report) }
             Output.line("place    \(report.place)")
@@ -46,6 +50,7 @@ struct DatabaseCommand: AsyncParsableCommand {
             Output.line("schema   \(report.version), \(report.applied.count) migrations applied")
             Output.line("pending  \(report.pending.isEmpty ? "none" : DatabaseCommand.names(report.pending))")
             if let unfinished = report.unfinished { Output.line("closed   \(unfinished)") }
+            if let node = report.migrating { Output.line("migrates \(node); others wait, at most ten minutes") }
         }
     }
 
@@ -79,7 +84,7 @@ struct DatabaseCommand: AsyncParsableCommand {
                         + "--backup-done")
             }
             // A server that runs has the file open and believes in its schema.
-            let folder = try location.dialect == .sqlite ? DataFolder(path: configuration.dataDirectory) : nil
+            let folder = try location.dialect == .sqlite ? DataFolder(configuration) : nil
             try await Openings.databaseErrors(location) {
                 try await Schema.migrate(location, upTo: last, clock: SystemWallClock())
             }

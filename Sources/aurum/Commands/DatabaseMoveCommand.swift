@@ -56,7 +56,7 @@ extension DatabaseCommand {
             let database = try await Openings.database(configuration, registry: MetricRegistry(), clock: clock)
             defer { try? database.close() }
             let job = RecordsExport(
-                database: database, key: key, clock: clock, isAlone: location == .sqlite(path: data.databasePath))
+                database: database, key: key, clock: clock, isAlone: location.dialect == .sqlite)
             let manifest = try await Openings.databaseErrors(location) { try await job.run(to: target) }
             withExtendedLifetime(data) {}
             var notes: [String] = []
@@ -109,13 +109,18 @@ extension DatabaseCommand {
         }
     }
 
-    /// Takes the data folder for this process: no server may write to the old database or the new one meanwhile.
+    /// Takes the data folder, and records that are a file, for this process: no server may write to the old database or
+    /// the new one meanwhile.
     private static func hold(_ configuration: AurumConfiguration) throws -> DataFolder {
-        do { return try DataFolder(path: configuration.dataDirectory) } catch DataFolderError.inUse(let path, let pid) {
-            throw CommandFailure(
-                "another aurum (process \(pid)) uses the data folder \(path): stop it first, for what it writes "
-                    + "meanwhile would not be moved")
-        }
+        do { return try DataFolder(configuration) } catch DataFolderError.inUse(let path, let pid) {
+            throw inUse(by: pid, "the data folder \(path)")
+        } catch DataFolderError.recordsInUse(let path, let pid) { throw inUse(by: pid, "the records in \(path)") }
+    }
+
+    private static func inUse(by pid: String, _ what: String) -> CommandFailure {
+        CommandFailure(
+            "another aurum (process \(pid)) uses \(what): stop it first, for what it writes meanwhile would not be "
+                + "moved")
     }
 
     private static func show(

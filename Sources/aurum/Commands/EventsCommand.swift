@@ -126,7 +126,7 @@ struct EventsCommand: AsyncParsableCommand {
         _ configuration: AurumConfiguration, logLevel: Logger.Level? = nil,
         _ body: (EventLog, EventPolicies, Database) async throws -> Void
     ) async throws {
-        let folder = try DataFolder(path: configuration.dataDirectory)
+        let folder = try DataFolder(configuration)
         let (clock, registry) = (SystemWallClock(), MetricRegistry())
         let database = try await Openings.database(configuration, registry: registry, clock: clock)
         let policies = try await Openings.policies(folder, database, registry: registry)

@@ -239,7 +239,7 @@ struct JobsCommand: AsyncParsableCommand {
             return try await ServerClient(contact: contact).call(method, path, body: body)
         }
         let registry = MetricRegistry()
-        let folder = try DataFolder(path: configuration.dataDirectory)
+        let folder = try DataFolder(configuration)
         let database = try await Openings.database(configuration, registry: registry, clock: SystemWallClock())
         defer {
             try? database.close()

@@ -162,7 +162,7 @@ struct KeysCommand: AsyncParsableCommand {
     static func withStore<Value: Sendable>(
         _ configuration: AurumConfiguration, _ body: (KeyStore) async throws -> Value
     ) async throws -> Value {
-        let folder = try DataFolder(path: configuration.dataDirectory)
+        let folder = try DataFolder(configuration)
         defer { withExtendedLifetime(folder) {} }
         let clock = SystemWallClock()
         let database = try await Openings.database(configuration, registry: MetricRegistry(), clock: clock)

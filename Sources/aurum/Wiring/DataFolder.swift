@@ -1,15 +1,18 @@
 internal import AurumCore
+internal import Database
 internal import Foundation
 
 #if canImport(Glibc)
     internal import Glibc
 #endif
 
-/// Why the data folder cannot be used. Each is a sentence that says what to do.
+/// Why the data folder, or the file of the records, cannot be used. Each is a sentence that says what to do.
 enum DataFolderError: Error, CustomStringConvertible {
     case cannotCreate(String, String)
     case notWritable(String)
     case inUse(String, pid: String)
+    case recordsInUse(String, pid: String)
+    case recordsNotWritable(String)
     case halfRestored(String)
 
     var description: String {
@@ -19,6 +22,11 @@ enum DataFolderError: Error, CustomStringConvertible {
         case .inUse(let path, let pid):
             "another aurum (process \(pid)) uses the data folder \(path); "
                 + "stop it, or set AURUM_DATA_DIR to another folder"
+        case .recordsInUse(let path, let pid):
+            "another aurum (process \(pid)) uses the records in \(path), which one process at a time may do; "
+                + "stop it, or name another file with AURUM_DATABASE_URL"
+        case .recordsNotWritable(let path):
+            "no lock can be made beside the records in \(path): make their folder, and let this user write there"
         case .halfRestored(let path):
             "a restore into the data folder \(path) did not finish; empty it, and its database where that is "
                 + "elsewhere, and restore again"
@@ -26,12 +34,12 @@ enum DataFolderError: Error, CustomStringConvertible {
     }
 }
 
-/// The folder of everything a server stores, held by one process at a time.
+/// The folder of everything a server stores, held by one process at a time; and with it the file of the records, which
+/// may be elsewhere, where the processes of two folders would meet.
 final class DataFolder: Sendable {
     let path: String
-    private let lockDescriptor: Int32
+    private let locks: [ProcessLock]
 
-    var databasePath: String { DataFolder.databasePath(in: path) }
     var logPath: String { path + "/events" }
     var signingKeyPath: String { path + "/" + Self.keyNames[0] }
     /// Networks of data centres, where the operator put a list.
@@ -52,28 +60,43 @@ final class DataFolder: Sendable {
     /// There while a restore is under way.
     static func unfinishedPath(in folder: String) -> String { folder + "/restore-unfinished" }
 
-    /// Makes the folder where it is missing and takes its lock, which the kernel frees when the process ends.
-    init(path: String) throws(DataFolderError) {
+    /// Whether a file of the folder is there for who holds it, and no part of a site.
+    static func isLock(_ name: String) -> Bool { name == "lock" || name.hasSuffix(".lock") }
+
+    /// Takes the folder of a configuration and, where they are a file, its records: for all that writes to them.
+    convenience init(_ configuration: AurumConfiguration) throws {
+        try self.init(path: configuration.dataDirectory, records: try configuration.databaseLocation())
+    }
+
+    /// Makes the folder where it is missing and takes its lock, and that of the records where they are a file.
+    init(path: String, records: DatabaseLocation? = nil) throws(DataFolderError) {
         self.path = path
         do {
             try FileManager.default.createDirectory(
                 atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         } catch { throw .cannotCreate(path, error.localizedDescription) }
         guard !FileManager.default.fileExists(atPath: Self.unfinishedPath(in: path)) else { throw .halfRestored(path) }
-        let descriptor = open(path + "/lock", O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw .notWritable(path) }
-        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            let pid = (try? String(contentsOfFile: path + "/lock", encoding: .utf8)) ?? ""
-            close(descriptor)
-            throw .inUse(path, pid: pid.isEmpty ? "unknown" : pid)
+        var locks: [ProcessLock] = []
+        do throws(ProcessLock.Failure) { locks.append(try ProcessLock(path + "/lock")) } catch {
+            switch error {
+            case .held(let pid): throw .inUse(path, pid: pid)
+            case .notMade: throw .notWritable(path)
+            }
         }
-        lockDescriptor = descriptor
-        ftruncate(descriptor, 0)
-        let pid = String(getpid())
-        guard write(descriptor, pid, pid.utf8.count) == pid.utf8.count else { throw .notWritable(path) }
+        if case .sqlite(let file)? = records { locks.append(try Self.lock(file)) }
+        self.locks = locks
     }
 
-    deinit { close(lockDescriptor) }
+    /// The lock lies beside the file itself: two names of one file are one lock.
+    private static func lock(_ file: String) throws(DataFolderError) -> ProcessLock {
+        let real = URL(fileURLWithPath: file).resolvingSymlinksInPath().path
+        do throws(ProcessLock.Failure) { return try ProcessLock(real + ".lock") } catch {
+            switch error {
+            case .held(let pid): throw .recordsInUse(file, pid: pid)
+            case .notMade: throw .recordsNotWritable(file)
+            }
+        }
+    }
 }
 
 /// How the data commands find a running server: its address and a token made for this run, readable by its owner only.

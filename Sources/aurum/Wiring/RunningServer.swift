@@ -288,7 +288,7 @@ private struct Stores: Sendable {
         let clock = SystemWallClock()
         let registry = MetricRegistry()
         let health = HealthRegistry(clock: clock)
-        let folder = try DataFolder(path: configuration.dataDirectory)
+        let folder = try DataFolder(configuration)
         let database = try await Openings.database(configuration, registry: registry, clock: clock)
         health.report("database", .ok, fallback: database.weakness, details: [database.dialect.rawValue])
         var settings = EventsConfiguration()

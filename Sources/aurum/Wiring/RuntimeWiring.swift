@@ -22,7 +22,9 @@ struct RuntimeWiring: Sendable {
         let isShared = database.dialect == .postgres
         let sessions = try await Sessions(database: database, clock: clock, isShared: isShared)
         let faults = try injector(configuration, registry: registry, health: health, clock: clock)
-        let guards = GuardBook(registry: registry, health: health, clock: clock, faults: faults)
+        // Limits and breakers of this process go on when the machine's clock is set back.
+        let steady = SteadyClock()
+        let guards = GuardBook(registry: registry, health: health, clock: steady, faults: faults)
         let holds = try await BreakerHolds(database: database, guards: guards, logger: Logger(label: "breakers"))
         guard let redis = try configuration.redis else {
             health.report(
@@ -30,7 +32,7 @@ struct RuntimeWiring: Sendable {
             let cache = MemoryCache(registry: registry)
             return RuntimeWiring(
                 roles: RuntimeRoles(
-                    limiter: MemoryRateLimiter(clock: clock, meters: RateMeters(registry: registry)), cache: cache,
+                    limiter: MemoryRateLimiter(clock: steady, meters: RateMeters(registry: registry)), cache: cache,
                     pubSub: MemoryPubSub(registry: registry), lock: MemoryLock(fences: fences, meters: meters),
                     sessions: sessions, guards: guards, holds: holds, metrics: MemorySharedMetrics(registry: registry)),
                 redis: nil, services: [cache, holds])
@@ -50,7 +52,7 @@ struct RuntimeWiring: Sendable {
         if let shared { services.append(shared) }
         return RuntimeWiring(
             roles: RuntimeRoles(
-                limiter: RedisRateLimiter(client: client, clock: clock, registry: registry) { nodes.count },
+                limiter: RedisRateLimiter(client: client, clock: steady, registry: registry) { nodes.count },
                 cache: cache, pubSub: pubSub, lock: lock, sessions: sessions, guards: guards, holds: holds,
                 metrics: metrics),
             redis: client, services: services)
