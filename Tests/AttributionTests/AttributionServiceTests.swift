@@ -119,6 +119,44 @@ struct AttributionServiceTests {
         await log.close()
     }
 
+    @Test(arguments: ["{\"ads\":\"denied\"}", "{\"gpc\":true}", "{\"ads\":\"granted\",\"gpc\":true}"])
+    func `a touch that refuses advertising earns nothing, whatever else there is`(refusal: String) async throws {
+        let open = try OpenDatabase(clock: ManualWallClock())
+        let log = try EventLog.open(
+            directory: open.folder.file("events"), registry: open.registry, health: HealthRegistry(clock: open.clock),
+            clock: open.clock, logger: Logger(label: "test"))
+        let service = AttributionService(database: open.database, events: log.store)
+        func credited(_ low: UInt64, _ model: CreditModel) async throws -> [String] {
+            let (sale, lead) = (UID(high: 6, low: low), UID(high: 7, low: low))
+            try await service.credit(
+                NewLead(org: "o", lead: lead, traceID: nil, visitorID: "visitor", at: open.clock.now))
+            try await service.credit(
+                Sale(
+                    org: "o", leg: sale, traceID: nil, visitorID: "visitor", price: .usd(cents: 100),
+                    at: open.clock.now))
+            return try await credits(service, sale, model).map(\.campaign)
+        }
+        try await visit("1", "utm_source=google&utm_medium=cpc&utm_campaign=refused", log, open.clock, consent: refusal)
+        open.clock.advance(by: .seconds(60))
+        #expect(try await credited(1, .last) == [Credit.organic])
+        try await visit(
+            "2", "utm_source=bing&utm_medium=cpc&utm_campaign=allowed", log, open.clock,
+            consent: "{\"ads\":\"granted\"}")
+        open.clock.advance(by: .seconds(60))
+        for (low, model) in CreditModel.allCases.enumerated() {
+            #expect(try await credited(UInt64(low + 2), model) == ["allowed"], "\(model)")
+        }
+        let leads = try await service.report(org: "o", CreditQuestion(models: [.first], dimension: .campaign))
+        #expect(Set(leads.map(\.key)) == [Credit.organic, "allowed"])
+        // Whoever asks for the person's touches sees both, and which of them earns nothing.
+        let touches = try await log.store.journey(
+            JourneyQuery(
+                org: "o", traceID: nil, identifiers: [PersonIdentifier(.anonymous, "visitor")], until: open.clock.now,
+                lookback: .seconds(86_400)))
+        #expect(touches.map(\.refusesAdvertising) == [true, false])
+        await log.close()
+    }
+
     @Test func `a sale that comes again after an earlier touch came in keeps its split`() async throws {
         let open = try OpenDatabase(clock: ManualWallClock())
         let log = try EventLog.open(
@@ -195,9 +233,11 @@ struct AttributionServiceTests {
         try await service.credits(org: "o", leg: leg)[model] ?? []
     }
 
-    private func visit(_ id: String, _ query: String, _ log: EventLog, _ clock: ManualWallClock) async throws {
+    private func visit(
+        _ id: String, _ query: String, _ log: EventLog, _ clock: ManualWallClock, consent: String = "{}"
+    ) async throws {
         let line = """
-            {"id":"\(id)","type":"page","anonymous_id":"visitor","url":"https://a.example/?\(query)"}
+            {"id":"\(id)","type":"page","anonymous_id":"visitor","url":"https://a.example/?\(query)","consent":\(consent)}
             """
         let receipt = try await log.capture.submit(
             Array((line + "\n").utf8), format: .ndjson, source: CaptureSource(org: "o", app: "site"),

@@ -22,8 +22,10 @@ struct CampaignReportTests {
         try await world.visit(Self.video, by: "cyd")
         try await world.visit(Self.spring, by: "cyd")
         try await world.send(
-            "\"type\":\"install\",\"device_id\":\"d-1\",\"campaign\":{\"name\":\"video\",\"network\":\"meta\"}",
+            "\"type\":\"impression\",\"device_id\":\"d-1\",\"campaign\":{\"name\":\"video\",\"network\":\"meta\"}",
             by: "dan")
+        try await world.send("\"type\":\"install\",\"device_id\":\"d-1\"", by: "dan")
+        try await world.follow()
         try await world.sell(1, 10_000, to: "ann")
         let second = try await world.sell(2, 5_001, to: "cyd")
         try await world.sell(3, 7_000, to: "bob", currency: try #require(Currency("EUR")))

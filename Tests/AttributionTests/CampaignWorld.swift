@@ -46,6 +46,17 @@ struct CampaignWorld {
         open.clock.advance(by: .seconds(60))
     }
 
+    func installs(_ judge: any TouchJudge = TrustingJudge()) -> InstallAttribution {
+        InstallAttribution(
+            database: open.database, source: log.store, log: log.store.logIdentity, judge: judge, clock: open.clock,
+            registry: open.registry, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    }
+
+    /// Reads the log and decides its installs.
+    func follow(_ judge: any TouchJudge = TrustingJudge()) async throws {
+        try await InstallFollower(installs(judge)).catchUp()
+    }
+
     static let spendColumns = "date,network,campaign_id,campaign,currency,spend,impressions,clicks"
 
     func spend(_ rows: String, columns: String = spendColumns) async throws {

@@ -279,13 +279,16 @@ struct BudgetRuleTests {
         }
         let days = [day(1, 90_000, 3), day(2, 50_000, 0), day(3, 49_999, 0)]
         func alerts(
-            _ days: [SpendDay], capMinor: Int64?, _ currency: Currency = .usd, today: Int = 4
+            _ days: [SpendDay], capMinor: Int64?, _ currency: Currency = .usd, today: Int = 4, sellsLeads: Bool = true
         ) -> [BudgetAlert] {
-            BudgetAlert.alerts(days, capMinor: capMinor, currency: currency, today: today)
+            BudgetAlert.alerts(days, sellsLeads: sellsLeads, capMinor: capMinor, currency: currency, today: today)
         }
         #expect(alerts(days, capMinor: 45_453) == [.overCap])
         #expect(alerts(days, capMinor: 45_454) == [])
         #expect(alerts(days + [day(4, 1, 0)], capMinor: nil) == [.noConversion])
+        let silent = [day(2, 50_000, 0), day(3, 49_999, 0), day(4, 1, 0)]
+        #expect(alerts(silent, capMinor: nil) == [.noConversion])
+        #expect(alerts(silent, capMinor: 0, sellsLeads: false) == [.overCap], "nobody sells leads there")
         // A day of sales alone is no day of spend, and what was spent long ago is nobody's matter now.
         #expect(alerts(days + [day(4, 0, 2)], capMinor: 45_453) == [.overCap])
         #expect(alerts(days, capMinor: 45_453, today: 6) == [.overCap])

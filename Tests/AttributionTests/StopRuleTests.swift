@@ -49,14 +49,21 @@ struct StopRuleTests {
             _ = try await growth.campaigns.spend.store(file, org: org, timezone: timezone)
         }
 
-        func sell(_ number: Int, at: Timestamp, campaign: String = "spring", cents: Int64 = 100) async throws {
+        /// A sale of another campaign: its organisation sells leads.
+        func sellElsewhere(org: String = "o") async throws {
+            try await sell(org == "o" ? 900 : 901, at: open.clock.now, campaign: "elsewhere", org: org)
+        }
+
+        func sell(
+            _ number: Int, at: Timestamp, campaign: String = "spring", cents: Int64 = 100, org: String = "o"
+        ) async throws {
             try await open.database.write("test.sale") { transaction in
                 try transaction.run(
                     """
                     INSERT INTO attribution_credits
                         (org, leg, model, position, event_id, campaign, source, medium, channel, touched_at,
                          share_ppm, amount_minor, currency, sold_at, created_at)
-                    VALUES ('o', \(UID(high: 3, low: UInt64(number))), 'last', 0, 'e', \(campaign), 'google', 'cpc',
+                    VALUES (\(org), \(UID(high: 3, low: UInt64(number))), 'last', 0, 'e', \(campaign), 'google', 'cpc',
                             'paid_search', \(at), 1000000, \(cents), 'USD', \(at), \(at))
                     """)
             }
@@ -145,6 +152,7 @@ struct StopRuleTests {
         engine: Dialect, sums: (currency: String, below: String, more: String)
     ) async throws {
         let world = try World(on: engine)
+        try await world.sellElsewhere()
         try await world.spend(2, sums.below, currency: sums.currency)
         try await world.watch.look(org: "o")
         #expect(try await world.alerts().isEmpty)
@@ -162,8 +170,43 @@ struct StopRuleTests {
     }
 
     @Test(arguments: Dialect.allCases)
+    func `an organisation that sold no lead has no campaign without a conversion, and nothing is paused for it`(
+        engine: Dialect
+    ) async throws {
+        let world = try World(on: engine)
+        try await world.set(pause: true, dryRun: false)
+        try await world.spend(0, "5000")
+        // What campaigns bring here is in the log alone.
+        let purchase =
+            "{\"id\":\"p1\",\"type\":\"track\",\"name\":\"purchase\",\"anonymous_id\":\"ann\",\"value\":99,"
+            + "\"currency\":\"USD\",\"campaign\":{\"name\":\"spring\"}}\n"
+        _ = try await world.log.capture.submit(
+            Array(purchase.utf8), format: .ndjson, source: CaptureSource(org: "o", app: "site"),
+            receivedAt: world.open.clock.now)
+        func advised() async throws -> [BudgetAlert] {
+            try await world.growth.advice(org: "o", AdviceQuestion()).rows.flatMap(\.alerts)
+        }
+        func seen() async throws -> [Int] {
+            try await world.watch.look(org: "o")
+            return try await [world.alerts().count, world.pauses(open: true).count, advised().count]
+        }
+        #expect(try await seen() == [0, 0, 0])
+        // Leads that another organisation sells, or that were sold before the days of the rule, change nothing.
+        try await world.sellElsewhere(org: "p")
+        try await world.sell(1, at: world.open.clock.now - .seconds(200 * 86_400), campaign: "elsewhere")
+        #expect(try await seen() == [0, 0, 0])
+        try await world.sellElsewhere()
+        #expect(try await seen() == [1, 1, 1])
+        // One that came back was sold all the same.
+        try await world.growth.campaigns.attribution.reverse(org: "o", leg: UID(high: 3, low: 900))
+        #expect(try await seen() == [1, 1, 1])
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
     func `days are those of the campaign's accounts, of UTC where they differ`(engine: Dialect) async throws {
         let world = try World(on: engine)
+        try await world.sellElsewhere()
         // 12:00 on the 21st in UTC is 02:00 on the 22nd on Kiritimati, and 01:00 on the 21st on Pago Pago.
         for (account, zone) in [("k", "Pacific/Kiritimati"), ("p", "Pacific/Pago_Pago")] {
             try await world.spend(0, "2000", campaign: account, account: account, timezone: zone)
@@ -192,6 +235,7 @@ struct StopRuleTests {
     ) async throws {
         let world = try World(on: engine)
         try await world.set(10_000, pause: true)
+        try await world.sellElsewhere()
         try await world.spend(0, "5000")
         try await world.watch.look(org: "o")
         // Two rules hold, and there is one campaign to pause; a dry run only says so.
@@ -337,12 +381,14 @@ struct StopRuleTests {
     ) async throws {
         let world = try World(on: engine)
         try await world.set(10_000, pause: true, dryRun: false)
+        try await world.sellElsewhere()
         try await world.spend(0, "5000")
         await #expect(throws: Killed.self) { try await world.watch.look(org: "o") { _ in throw Killed() } }
         #expect(try await [world.alerts(open: false).count, world.pauses().count] == [0, 0])
         for _ in 0..<2 { try await world.watch.look(org: "o") }
         #expect(try await [world.alerts(open: false).count, world.pauses().count] == [2, 1])
         // Campaigns of the same name are those of their organisation.
+        try await world.sellElsewhere(org: "p")
         try await world.spend(0, "5000", org: "p")
         try await world.watch.lookAtAll()
         #expect(try await world.alerts(org: "p").map(\.finding.rule) == [.noConversion])
@@ -354,6 +400,7 @@ struct StopRuleTests {
     func `spend that was imported while a look ran is for the next one`(engine: Dialect) async throws {
         let world = try World(on: engine)
         try await world.set(10_000, pause: true, dryRun: false)
+        try await world.sellElsewhere()
         try await world.spend(0, "5000")
         try await world.watch.look(org: "o") { transaction in
             try transaction.run("UPDATE spend_heads SET head = head + 1, newest = newest + 1 WHERE org = 'o'")

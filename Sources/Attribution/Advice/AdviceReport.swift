@@ -86,6 +86,7 @@ extension GrowthReports {
                 try await budgets(org: org, book).map { (CampaignPlace($0.campaign, $0.currency), $0) },
                 uniquingKeysWith: { $1 })
             let decided = try await decided(org: org, day: report.decisionDay, book)
+            let sellsLeads = try await sellsLeads(org: org, since: Self.start(calendar, matureTo: matureTo))
             let ledgers = all.filter { isWanted(budgets[$0.place]) }
             report.leftOut = max(0, ledgers.count - most)
             for ledger in ledgers.prefix(most) {
@@ -93,7 +94,7 @@ extension GrowthReports {
                 let own = budgets[ledger.place]
                 report.rows.append(
                     try await advice(
-                        ledger, own, matureTo: matureTo, today: calendar.today,
+                        ledger, own, sellsLeads: sellsLeads, matureTo: matureTo, today: calendar.today,
                         isDecided: decided.contains(ledger.place)))
             }
             return report
@@ -155,6 +156,11 @@ extension GrowthReports {
         let allSales: [SpendDay]
         let isCurrencyMixed: Bool
         let spendMinor: Int64
+    }
+
+    /// The first moment that is looked at.
+    private static func start(_ calendar: Calendar, matureTo: Int) -> Timestamp {
+        calendar.zone.start(ofDay: CivilDate(daysSince1970: matureTo - (SaturationModel.windows.last ?? 0)))
     }
 
     /// From 90 days before `matureTo` to today, of each campaign with spend; those with most spend first.
@@ -223,7 +229,7 @@ extension GrowthReports {
 
     /// - Parameter own: what somebody set; nil for what holds otherwise.
     private func advice(
-        _ ledger: Ledger, _ own: CampaignBudget?, matureTo: Int, today: Int, isDecided: Bool
+        _ ledger: Ledger, _ own: CampaignBudget?, sellsLeads: Bool, matureTo: Int, today: Int, isDecided: Bool
     ) async throws -> CampaignAdvice {
         let (place, days) = (ledger.place, ledger.days)
         let budget = own ?? CampaignBudget(campaign: place.campaign, currency: place.currency)
@@ -251,7 +257,8 @@ extension GrowthReports {
         return CampaignAdvice(
             campaign: place.campaign, currency: place.currency, state: state, decision: decision,
             alerts: BudgetAlert.alerts(
-                ledger.allSales, capMinor: budget.capMinor, currency: place.currency, today: today),
+                ledger.allSales, sellsLeads: sellsLeads, capMinor: budget.capMinor, currency: place.currency,
+                today: today),
             saturation: saturation, budget: own,
             countedFrom: mature.first.map { CivilDate(daysSince1970: $0.day) },
             countedTo: mature.last.map { CivilDate(daysSince1970: $0.day + 1) })

@@ -163,7 +163,7 @@ package enum BudgetRule {
 package enum BudgetAlert: String, Sendable, CaseIterable {
     /// More than 1.1 × the cap was spent on the newest day with spend, which is at most three days ago.
     case overCap = "over_cap"
-    /// At least 1,000 units of the currency were spent since the last conversion.
+    /// At least 1,000 units of the currency were spent since the last conversion, in an organisation that sells leads.
     case noConversion = "no_conversion"
 
     private static let unitsWithoutConversion: Int64 = 1000
@@ -172,20 +172,25 @@ package enum BudgetAlert: String, Sendable, CaseIterable {
 
     /// - Parameters:
     ///   - days: one a day, oldest first, today's as far as it is known; results whatever their currency.
+    ///   - sellsLeads: as of `findings`.
     ///   - today: the day that is not over, as days since 1970-01-01.
     package static func alerts(
-        _ days: [SpendDay], capMinor: Int64?, currency: Currency, today: Int
+        _ days: [SpendDay], sellsLeads: Bool, capMinor: Int64?, currency: Currency, today: Int
     ) -> [BudgetAlert] {
         let last = days.last { $0.results > 0 }?.day
-        return findings(days, lastConversion: last, capMinor: capMinor, currency: currency, today: today).map(\.rule)
+        return findings(
+            days, lastConversion: last, sellsLeads: sellsLeads, capMinor: capMinor, currency: currency, today: today
+        ).map(\.rule)
     }
 
     /// Which rules hold, and of what.
     /// - Parameters:
     ///   - days: one a day, oldest first; their spend alone is looked at.
     ///   - lastConversion: its day; what was spent on that day may have been before it, and is left out.
+    ///   - sellsLeads: whether the organisation sold any lead in these days, whatever became of it. Where none was sold,
+    ///     what campaigns bring is in the log alone, and that a campaign sold nothing says nothing of it.
     package static func findings(
-        _ days: [SpendDay], lastConversion: Int?, capMinor: Int64?, currency: Currency, today: Int
+        _ days: [SpendDay], lastConversion: Int?, sellsLeads: Bool, capMinor: Int64?, currency: Currency, today: Int
     ) -> [StopFinding] {
         guard let newest = days.last(where: { $0.spendMinor > 0 }) else { return [] }
         var findings: [StopFinding] = []
@@ -195,6 +200,7 @@ package enum BudgetAlert: String, Sendable, CaseIterable {
                     rule: .overCap, day: newest.day, spendMinor: newest.spendMinor,
                     limitMinor: Int64(clamping: Int128(capMinor) * 11 / 10)))
         }
+        guard sellsLeads else { return findings }
         let since = days.reversed().prefix { $0.day > lastConversion ?? .min }
             .reduce(Int128(0)) { $0 + Int128($1.spendMinor) }
         let unit = (0..<currency.fractionDigits).reduce(Int64(1)) { unit, _ in unit * 10 }

@@ -82,8 +82,8 @@ extension StopChanges {
     private static func holding(_ ledgers: StopLedgers, _ budgets: [CampaignPlace: CampaignBudget]) -> [Holding] {
         let all = ledgers.ledgers.flatMap { ledger in
             BudgetAlert.findings(
-                ledger.days, lastConversion: ledger.lastConversion, capMinor: budgets[ledger.place]?.capMinor,
-                currency: ledger.place.currency, today: ledger.today
+                ledger.days, lastConversion: ledger.lastConversion, sellsLeads: ledgers.sellsLeads,
+                capMinor: budgets[ledger.place]?.capMinor, currency: ledger.place.currency, today: ledger.today
             ).map { Holding(ledger: ledger, finding: $0, budget: budgets[ledger.place]) }
         }
         return all.sorted { one, other in

@@ -23,6 +23,8 @@ struct StopLedgers: Sendable {
     /// The import that was the newest when it was read; nil before the first.
     let head: Int64?
     let names: StopNames
+    /// Whether any lead was sold in these days, whatever became of it.
+    let sellsLeads: Bool
     let ledgers: [StopLedger]
 }
 
@@ -95,7 +97,8 @@ extension GrowthReports {
         let rows = try await campaigns.spend.zoneDays(org: org, from: utcDay - StopLedgers.days - 1, to: utcDay + 2)
         guard !rows.isEmpty else {
             return StopLedgers(
-                head: head, names: StopNames(CampaignBook([], .campaign, credited: []), []), ledgers: [])
+                head: head, names: StopNames(CampaignBook([], .campaign, credited: []), []), sellsLeads: false,
+                ledgers: [])
         }
         let names = StopNames(try await stopBook(org: org, memory, now: now), rows.map(\.campaign))
         let from = now - .seconds((StopLedgers.days + 2) * 86_400)
@@ -104,7 +107,10 @@ extension GrowthReports {
             let name = names.name(ofLabel: one.campaign)
             sold[name] = max(sold[name] ?? one.at, one.at)
         }
-        return StopLedgers(head: head, names: names, ledgers: Self.stopLedgers(rows, names, sold, now: now))
+        // What was sold and not returned is known by now.
+        let sellsLeads = sold.isEmpty ? try await self.sellsLeads(org: org, since: from) : true
+        return StopLedgers(
+            head: head, names: names, sellsLeads: sellsLeads, ledgers: Self.stopLedgers(rows, names, sold, now: now))
     }
 
     private static func stopLedgers(
@@ -159,6 +165,24 @@ extension GrowthReports {
         let at: Timestamp
 
         init(row: Row) throws { (campaign, at) = (try row.get("campaign"), try row.get("last_at")) }
+    }
+
+    /// Whether the organisation sold any lead since then, whatever became of it.
+    func sellsLeads(org: String, since: Timestamp) async throws -> Bool {
+        let model = AdviceQuestion().model
+        return try await database.read("growth.sellsLeads", limit: .report) { transaction in
+            try transaction.value(
+                Int.self,
+                """
+                SELECT 1 WHERE EXISTS (
+                    SELECT 1 FROM attribution_credits
+                    WHERE org = \(org) AND model = \(model.rawValue) AND sold_at >= \(since)
+                ) OR EXISTS (
+                    SELECT 1 FROM attribution_returns
+                    WHERE org = \(org) AND model = \(model.rawValue) AND sold_at >= \(since)
+                )
+                """) != nil
+        }
     }
 
     /// Under the model that advice is asked by unless told.

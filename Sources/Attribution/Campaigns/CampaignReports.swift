@@ -3,8 +3,8 @@ internal import Database
 package import Events
 package import Telemetry
 
-/// What campaigns cost and what they earned: joins imported spend, the log's touches and the credits of the running
-/// server. Currencies are never added to each other.
+/// What campaigns cost and what they earned: joins imported spend, the log's touches, what led to installs and the
+/// credits of the running server. Currencies are never added to each other.
 package struct CampaignReports: Sendable {
     package let attribution: AttributionService
     package let spend: SpendStore
@@ -58,9 +58,12 @@ package struct CampaignReports: Sendable {
     ) async throws -> View {
         let book = try await book(org: org, question.dimension, asOf: asOf)
         let networks = try Self.networks(networkSums, book)
-        let counts = try await touches.counts(
+        var counts = try await touches.counts(
             org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, networks.book,
             asOf: asOf)
+        let installs = try await CampaignInstalls(database: attribution.database).counts(
+            org: org, question.dimension, range, networks.book, asOf: asOf)
+        for (key, count) in installs.byKey { counts.byKey[key, default: TouchCounts()].installs += count }
         var credits = CreditQuestion(
             models: question.models, dimension: question.dimension, from: range.from, to: range.to)
         (credits.zone, credits.networks, credits.asOf) = (range.zone, networks.names, asOf)
@@ -68,7 +71,7 @@ package struct CampaignReports: Sendable {
         let pieces = try Pieces(question.dimension, sums, networks.book, counts.byKey, lines)
         return View(
             models: try question.models.map { try pieces.lines($0, question.basis) },
-            unmatched: try Self.unmatched(sums ?? [], book), areTouchesCut: counts.isCut)
+            unmatched: try Self.unmatched(sums ?? [], book), areTouchesCut: counts.isCut || installs.isCut)
     }
 
     /// Campaigns that were seen in events or credited, by name, at most `limit`: the rows of a template.

@@ -1,7 +1,7 @@
 internal import AurumCore
 internal import Events
 
-/// What the event log counts of one key.
+/// What the event log counts of one key, and how many installs were decided for it.
 struct TouchCounts: Sendable, Equatable {
     var clicks: Int64 = 0
     var impressions: Int64 = 0
@@ -51,7 +51,7 @@ struct CampaignTouches: Sendable {
         }
     }
 
-    /// Clicks, impressions, installs and visits by key, and whether the log has more keys than were counted.
+    /// Clicks, impressions and visits by key, and whether the log has more keys than were counted.
     func counts(
         org: String, _ dimension: CreditQuestion.Dimension, from: Timestamp?, to: Timestamp?, timezone: String,
         _ book: CampaignBook, asOf: Timestamp? = nil
@@ -68,7 +68,7 @@ struct CampaignTouches: Sendable {
         }
         var visits = query
         query.groupBy.append(Self.type)
-        query.filter = Self.types(.click, .impression, .install)
+        query.filter = Self.types(.click, .impression)
         visits.filter = .and([Self.types(.page, .screen, .open), Self.cameFromSomewhere])
         visits.measures = [QueryMeasure(.unique(.session))]
         var answer: [String: TouchCounts] = [:]
@@ -79,7 +79,6 @@ struct CampaignTouches: Sendable {
             switch row.dropLast().last?.text.flatMap({ EventType(name: $0) }) {
             case .click: answer[key, default: TouchCounts()].clicks += count
             case .impression: answer[key, default: TouchCounts()].impressions += count
-            case .install: answer[key, default: TouchCounts()].installs += count
             default: continue
             }
         }

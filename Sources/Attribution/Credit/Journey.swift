@@ -18,7 +18,7 @@ package struct LookbackWindow: Sendable, Equatable {
 /// The touchpoints of one person before one conversion, oldest first.
 package struct Journey: Sendable {
     package let touches: [Touch]
-    /// Everything within its window, oldest first, before what is one touchpoint was folded.
+    /// Everything that may earn credit within its window, oldest first, before what is one touchpoint was folded.
     let eligible: [Touch]
 
     /// Newest touchpoints that a journey keeps.
@@ -27,12 +27,14 @@ package struct Journey: Sendable {
     static let eventsMax = TouchFold.eventsMax
     static let sameTouchWithin: Duration = .seconds(10)
 
-    /// Orders by time and event id, drops what lies outside the window, and folds what is one touchpoint: events of one
-    /// click id (earliest time, strongest kind), and events of one campaign and kind within ten seconds.
+    /// Orders by time and event id, drops what refuses advertising or lies outside the window, and folds what is one
+    /// touchpoint: events of one click id (earliest time, strongest kind), and events of one campaign and kind within
+    /// ten seconds.
     package init(_ candidates: [Touch], conversionAt: Timestamp, window: LookbackWindow) {
         eligible = candidates.filter { touch in
             let age = conversionAt - touch.at
-            return age >= .zero && age <= (touch.kind == .impression ? window.view : window.click)
+            let reach = touch.kind == .impression ? window.view : window.click
+            return !touch.refusesAdvertising && age >= .zero && age <= reach
         }
         .sorted { ($0.at, $0.eventID) < ($1.at, $1.eventID) }
         var kept: [Touch] = []

@@ -9,8 +9,8 @@ final class LogBlockReader {
     private var campaigns: TextNumbers
     private var currencies: TextNumbers
     private var channels = TextNumbers { UInt32(TouchChannel.number($0)) + 1 }
-    private var refusals = TextNumbers { ["denied", "false"].contains($0) ? 2 : 1 }
-    private var signals = TextNumbers { $0 == "true" ? 2 : 1 }
+    private var refusals = TextNumbers { AdvertisingConsent.isDenial(ads: $0) ? 2 : 1 }
+    private var signals = TextNumbers { AdvertisingConsent.isControl(gpc: $0) ? 2 : 1 }
     private let isMerged: Bool
     /// Person, app and time of the events of a block that are no touchpoints.
     private var others: [(person: UInt64, app: UInt8, time: Int64)] = []

@@ -4,7 +4,7 @@ internal import Events
 
 /// What the results of a campaign are.
 package enum ResultKind: String, Sendable, CaseIterable {
-    /// Install events of the log.
+    /// Installs as they were decided: neither rejected as fraud nor on a device that had the app before.
     case installs
     /// Shares of sold legs that were not returned.
     case conversions
@@ -90,6 +90,26 @@ extension AttributionService {
         return try Self.days(rows, span)
     }
 
+    /// Installs that reports count (`CampaignInstalls`), by the campaign of their decision and day.
+    func installDays(org: String, _ span: ResultSpan) async throws -> [ResultDay] {
+        let (any, labels) = (span.asked.isEmpty ? 1 : 0, span.asked)
+        let rows = try await database.read("attribution.installDays", limit: .report) { transaction in
+            try transaction.all(
+                StretchRow.self,
+                """
+                SELECT found.campaign AS campaign, '' AS currency, installs.at / \(span.stretch) AS stretch,
+                    COUNT(*) * 1000000 AS share, 0 AS amount
+                FROM installs JOIN install_decisions AS found ON found.org = installs.org AND found.app = installs.app
+                    AND found.event_id = installs.event_id AND found.version = installs.version
+                WHERE installs.org = \(org) AND installs.at >= \(span.start) AND installs.at < \(span.end)
+                    AND found.verdict <> 'rejected' AND found.is_reinstall = 0 AND found.campaign <> ''
+                    AND (\(any) = 1 OR found.campaign IN (\(list: labels)))
+                GROUP BY found.campaign, stretch
+                """)
+        }
+        return try Self.days(rows, span)
+    }
+
     private static func days(_ rows: [StretchRow], _ span: ResultSpan) throws(SpendError) -> [ResultDay] {
         struct Place: Hashable {
             let campaign: String
@@ -107,30 +127,6 @@ extension AttributionService {
             ResultDay(
                 campaign: place.campaign, currency: Currency(place.currency), day: place.day, millionths: sum.share,
                 revenueMinor: sum.amount)
-        }
-    }
-}
-
-extension CampaignTouches {
-    /// Install events of the span's campaign by day, under the first 1,000 of its labels.
-    func installDays(org: String, _ span: ResultSpan) async throws(QueryError) -> [ResultDay] {
-        let labels = (span.labels ?? []).prefix(1000).map { QueryLiteral.text($0) }
-        let (name, id) = (ColumnName("campaign.name"), ColumnName("campaign.id"))
-        var query = EventQuery()
-        (query.from, query.to, query.timezone) = (span.start, span.end, span.timezone)
-        (query.bucket, query.limit) = (.day, 10_000)
-        query.filter = .and([
-            .compare(ColumnName("type"), .equal, .text(EventType.install.name)),
-            // A campaign without a name goes by its id, as in all reports.
-            .or([
-                .isIn(name, labels), .and([.not(.exists(name)), .isIn(id, labels)]),
-            ]),
-        ])
-        return try await engine.answer(query, org: org).rows.compactMap { row in
-            guard let date = row.first?.text.flatMap({ CivilDate($0) }), let count = row.last?.whole else { return nil }
-            return ResultDay(
-                campaign: span.labels?.first ?? "", currency: nil, day: date.daysSince1970,
-                millionths: count * 1_000_000, revenueMinor: 0)
         }
     }
 }

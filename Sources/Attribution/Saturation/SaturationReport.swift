@@ -87,7 +87,7 @@ extension GrowthReports {
     ) async throws -> (days: [Int: Int64], currencies: Set<Currency>) {
         let found =
             switch kind {
-            case .installs: try await campaigns.touches.installDays(org: org, span)
+            case .installs: try await attribution.installDays(org: org, span)
             case .conversions: try await attribution.soldDays(org: org, span)
             case .leads: try await attribution.leadDays(org: org, span)
             }

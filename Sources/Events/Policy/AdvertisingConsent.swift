@@ -34,10 +34,16 @@ package struct AdvertisingConsent: Sendable, Equatable {
 
     /// Adds what an event says, in the words of the contract.
     package mutating func add(ads: String?, gpc: String?) {
-        hasGPC = hasGPC || gpc == "true"
-        isDenied = isDenied || ads == "denied" || ads == "false"
+        hasGPC = hasGPC || gpc.map(Self.isControl) ?? false
+        isDenied = isDenied || ads.map(Self.isDenial) ?? false
         isGranted = isGranted || ads == "granted"
     }
+
+    /// Whether an event with this `consent.ads` refuses advertising.
+    package static func isDenial(ads: String) -> Bool { ads == "denied" || ads == "false" }
+
+    /// Whether an event with this `consent.gpc` refuses advertising.
+    package static func isControl(gpc: String) -> Bool { gpc == "true" }
 
     mutating func add(_ state: ConsentState) {
         hasGPC = hasGPC || state.gpc

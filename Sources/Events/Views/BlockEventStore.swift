@@ -463,5 +463,6 @@ extension Touch {
         currency = kind == .visit ? nil : event.currency
         (referrer, landing) = (event.referrer, event.url)
         (anonymousID, userID, deviceID) = (event.anonymousID, event.userID, event.deviceID)
+        refusesAdvertising = event.advertisingConsent.isRefused
     }
 }

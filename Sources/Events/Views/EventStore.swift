@@ -66,6 +66,8 @@ package struct Touch: Sendable, Equatable {
     package var anonymousID: String?
     package var userID: String?
     package var deviceID: String?
+    /// Its event refuses advertising: it earns no credit.
+    package var refusesAdvertising: Bool
 }
 
 /// A receipt looked up later: the counts and every event that was not plainly stored.

@@ -181,9 +181,10 @@ extension Touch {
             ("publisher", ad.publisher), ("click_id", clickID), ("cost", cost?.decimal), ("currency", currency),
             ("landing", landing), ("referrer", referrer),
         ]
-        return .object(
-            texts.reduce(into: [String: JSONValue]()) { members, pair in
-                if let text = pair.1 { members[pair.0] = .string(text) }
-            })
+        var members = texts.reduce(into: [String: JSONValue]()) { members, pair in
+            if let text = pair.1 { members[pair.0] = .string(text) }
+        }
+        if refusesAdvertising { members["refuses_advertising"] = .bool(true) }
+        return .object(members)
     }
 }
