@@ -48,8 +48,9 @@ struct CaptureHarness {
             directory: folder.file("events"), configuration: configuration, registry: registry,
             health: HealthRegistry(clock: clock), clock: clock, logger: quiet)
         let router = Router(context: GatewayContext.self)
-        router.add(middleware: EdgeMiddleware(registry: registry, clock: clock))
-        book = RouteBook(router: router)
+        let edge = EdgeMiddleware(registry: registry, clock: clock)
+        router.add(middleware: edge)
+        book = RouteBook(router: router, crossOrigin: edge.crossOrigin)
         let access = Access(
             keys: keys,
             sessions: SignIns(sessions: try await Sessions(database: store.database, clock: clock), keys: keys))

@@ -260,4 +260,37 @@ struct CaptureRouteTests {
         #expect(good.header("Access-Control-Expose-Headers")?.contains("Aurum-Receipt") == true)
         await capture.log.close()
     }
+
+    /// A browser hides what lacks the headers: the page would take it for a network that failed, and try for ever.
+    @Test func `pages of other origins may read what capture refuses`() async throws {
+        let capture = try await CaptureHarness(ratePerSecond: 2)
+        let key = try await capture.siteKey()
+        let origin = ["Origin": CaptureHarness.origin]
+        func expectReadable(_ answer: CaptureHarness.Answer, _ status: Int, _ place: String) {
+            #expect(answer.status == status, "\(place): \(answer.text)")
+            #expect(answer.header("Access-Control-Allow-Origin") == CaptureHarness.origin, "\(place)")
+            #expect(answer.header("Access-Control-Expose-Headers")?.contains("Retry-After") == true, "\(place)")
+            #expect(answer.header("Vary") == "Origin", "\(place)")
+        }
+        for path in ["/v1/events", "/v1/batch", "/batch/", "/mp/collect", "/v1/installs"] {
+            expectReadable(try await capture.post(path, "{}", origin, key: "wk_unknown"), 401, path)
+        }
+        let picture = try await capture.call(.get, "/v1/px.gif?k=wk_unknown", [], origin)
+        expectReadable(picture, 401, "/v1/px.gif")
+        let large = origin.merging(["Content-Length": "999999999"]) { $1 }
+        expectReadable(try await capture.post("/v1/events", "{}", large, key: key), 413, "too large")
+        var last: CaptureHarness.Answer?
+        for _ in 0..<50 where last?.status != 429 {
+            last = try await capture.post("/v1/events", "{}", origin, key: key)
+        }
+        let refused = try #require(last)
+        expectReadable(refused, 429, "over the rate")
+        #expect(refused.header("Retry-After") != nil)
+        // Other routes are for pages of this server alone, and so are other methods of the same path.
+        let links = try await capture.call(.get, "/v1/links", [], origin)
+        #expect(links.status == 401 && links.header("Access-Control-Allow-Origin") == nil)
+        let plain = try await capture.post("/v1/events", "{}", key: "wk_unknown")
+        #expect(plain.status == 401 && plain.header("Access-Control-Allow-Origin") == nil)
+        await capture.log.close()
+    }
 }

@@ -155,16 +155,8 @@ struct CaptureDesk: Sendable {
         var headers = HTTPFields()
         headers[.contentType] = type
         headers[.aurumReceipt] = receipt?.id
-        allowOrigin(request, &headers)
+        CrossOriginRoutes.allow(request, &headers)
         return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
-    }
-
-    /// The origin was checked against the key before; here the browser is told.
-    func allowOrigin(_ request: Request, _ headers: inout HTTPFields) {
-        guard let origin = request.headers[.origin] else { return }
-        headers[.accessControlAllowOrigin] = origin
-        headers[.vary] = "Origin"
-        headers[.accessControlExposeHeaders] = "Aurum-Receipt, Retry-After"
     }
 
     /// What a browser asks before it posts from another origin: allowed to origins that some key is bound to.

@@ -20,6 +20,7 @@ struct InstallRoutes: Sendable {
                 "Stores one install, sent by a server; never with a publishable key.", tag: "events",
                 scope: .eventsWrite, success: 202, body: Self.example)
         ) { try await install($0, $1) }
+        book.readableByPages(.post, "/v1/installs")
     }
 
     private func install(_ request: Request, _ context: GatewayContext) async throws -> Response {

@@ -27,6 +27,7 @@ struct PixelRoutes: Sendable {
                     "…": "Names of the contract, campaign fields and utm_*; anything else goes to props.",
                 ])
         ) { try await pixel($0, $1) }
+        book.readableByPages(.get, "/v1/px.gif")
     }
 
     private func pixel(_ request: Request, _ context: GatewayContext) async throws -> Response {
@@ -52,7 +53,7 @@ struct PixelRoutes: Sendable {
         headers[.cacheControl] = "no-store"
         headers[.aurumReceipt] = receipt?.id
         headers[.crossOriginResourcePolicy] = "cross-origin"
-        desk.allowOrigin(request, &headers)
+        CrossOriginRoutes.allow(request, &headers)
         return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(bytes: Self.picture)))
     }
 }

@@ -149,7 +149,7 @@ struct LinkRoutes: Sendable {
             let found = try await links.store.resolve(question, org: principal.org, hours: hours)
             links.resolutions("resolved")
             var answer = Response.json(found)
-            desk.allowOrigin(request, &answer.headers)
+            CrossOriginRoutes.allow(request, &answer.headers)
             return answer
         } catch let error as LinkError {
             links.resolutions(error.tag)

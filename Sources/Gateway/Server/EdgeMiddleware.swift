@@ -17,6 +17,8 @@ package struct EdgeMiddleware: RouterMiddleware {
     private let repeats: RepeatedStatements?
     /// Shows problems to people; without it everybody reads documents.
     private let pages: PageRenderer?
+    /// Where refusals may be read by pages of other origins; the book of the routes fills it.
+    package let crossOrigin = CrossOriginRoutes()
 
     package init(
         registry: MetricRegistry, clock: any WallClock, pages: PageRenderer? = nil, repeats: RepeatedStatements? = nil
@@ -53,6 +55,9 @@ package struct EdgeMiddleware: RouterMiddleware {
                     page.headers[name] = response.headers[name]
                 }
                 response = page
+            }
+            if crossOrigin.hold(request, endpoint: context.endpointPath) {
+                CrossOriginRoutes.allow(request, &response.headers)
             }
         }
         Self.finish(&response.headers, requestID: context.requestID)

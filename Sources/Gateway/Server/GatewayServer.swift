@@ -139,12 +139,12 @@ package struct GatewayServer: Service {
         let overview = OverviewFeed(parts)
         let router = Router(context: GatewayContext.self)
         let pages = try PageRenderer(version: settings.version)
-        router.add(
-            middleware: EdgeMiddleware(
-                registry: parts.registry, clock: parts.clock, pages: pages, repeats: parts.database.queries.repeats))
+        let edge = EdgeMiddleware(
+            registry: parts.registry, clock: parts.clock, pages: pages, repeats: parts.database.queries.repeats)
+        router.add(middleware: edge)
         router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
         router.add(middleware: SessionMiddleware(signIns: signIns))
-        let book = RouteBook(router: router)
+        let book = RouteBook(router: router, crossOrigin: edge.crossOrigin)
         try Self.register(parts, settings, access, overview, pages, in: book)
         book.refuseOtherMethods()
 

@@ -55,8 +55,13 @@ package final class RouteBook {
     let router: Router<GatewayContext>
     package private(set) var entries: [Entry] = []
     private var preflights: Set<String> = []
+    private let crossOrigin: CrossOriginRoutes
 
-    package init(router: Router<GatewayContext>) { self.router = router }
+    /// - Parameter crossOrigin: those of the edge, which answers refusals.
+    package init(router: Router<GatewayContext>, crossOrigin: CrossOriginRoutes) {
+        self.router = router
+        self.crossOrigin = crossOrigin
+    }
 
     func get(_ path: String, _ description: RouteDescription, use handler: @escaping Handler) {
         add(.get, path, description, handler)
@@ -78,11 +83,16 @@ package final class RouteBook {
         add(.delete, path, description, handler)
     }
 
-    /// What browsers ask before they send from another origin; no operation of its own in the document.
+    /// What browsers ask before they post from another origin; no operation of its own in the document. Pages may read
+    /// what the path refuses.
     func preflight(_ path: String, use handler: @escaping @Sendable (Request) -> Response) {
         preflights.insert(path)
+        readableByPages(.post, path)
         router.on(RouterPath(path), method: .options) { request, _ in handler(request) }
     }
+
+    /// Pages of other origins call this route: they may read what it refuses, as they may what it answers.
+    func readableByPages(_ method: HTTPRequest.Method, _ path: String) { crossOrigin.add(method, path) }
 
     /// Routes that the router knows and the document does not, and the other way round; preflights and the HEAD that
     /// every GET has aside.
