@@ -70,7 +70,7 @@ extension EventsCommand {
             try checkPlace()
             let configuration = try await options.read()
             let partial = out + ".part"
-            let written: (rows: Int, bytes: Int, sha256: String)
+            let written: (rows: Int, bytes: Int, sha256: String, damagedBlocks: Int)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 written = try await fetch(contact, to: partial)
             } else {
