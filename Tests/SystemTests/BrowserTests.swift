@@ -172,42 +172,6 @@ import Validation
         stranger.stop()
     }
 
-    /// Browsers refuse to keep bodies of more than 64 KB alive: the events before them must not wait for ever.
-    @Test func `the tracker sends every event of a page that has more of them than a browser keeps alive`()
-        async throws
-    {
-        let server = SpawnedServer(executable: AurumBinary.path, environment: Self.environment)
-        let target = try await server.start()
-        let admin = TestClient(url: target.url, key: target.adminToken)
-        let site = try StaticSite()
-        try await site.start()
-        let key = try await admin.makeKey(["events:write"], app: "shop", publishable: true, origins: [site.origin])
-        site.page = """
-            <!doctype html><html><head><title>Shop</title>
-            <script src="\(target.url)/aurum.js" data-key="\(key.key)" defer></script></head><body></body></html>
-            """
-        let browser = try await WebDriver.start()
-        try await browser.open(site.origin + "/")
-        try await browser.wait(for: "the tracker", "return !!(window.aurum && window.aurum.traceID)")
-        // 30 events of 6 kB, one that alone is more than is kept alive (and than capture stores), and one behind it.
-        try await browser.run(
-            """
-            for (let i = 0; i < 30; i++) window.aurum.track('large', {text: 'é'.repeat(3000)});
-            const parts = {};
-            for (let i = 0; i < 10; i++) parts['part' + i] = 'y'.repeat(7000);
-            window.aurum.track('alone', parts);
-            window.aurum.track('last', {});
-            """)
-        let events = try await arrived(32, admin, app: "shop")
-        let names = Dictionary(grouping: events.compactMap { $0["name"]?.string }) { $0 }.mapValues(\.count)
-        #expect(names == ["large": 30, "last": 1], "\(names)")
-        let refused = try await admin.get("/v1/quarantine?app=shop").body["events"]?.array ?? []
-        #expect(refused.map { $0["reason"]?.string } == ["event_too_large"])
-        await browser.stop()
-        await server.stop()
-        site.stop()
-    }
-
     private func arrived(_ count: Int, _ admin: TestClient, app: String) async throws -> [JSONValue] {
         for _ in 0..<200 {
             let events = try await admin.get("/v1/events?app=\(app)&limit=100").body["events"]?.array ?? []

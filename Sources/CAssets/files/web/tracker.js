@@ -1,4 +1,4 @@
-// Aurum: events stay queued until answered; one may arrive twice, with one id.
+// Aurum tracker. Events stay queued until answered; one may arrive twice, with one id.
 // GPC or analytics denied: only that choice is stored, ids last one page.
 ((w, d, nav) => {
 const me = d.currentScript, key = me?.dataset.key;
@@ -16,7 +16,7 @@ const read = k => attempt(s => JSON.parse(s[k]));
 const keep = (k, v) => attempt(s => v ? s[k] = JSON.stringify(v) : delete s[k]);
 const kept = f => attempt(s => Object.keys(s).forEach(k => /^aurum\.(id|q)/.test(k) && f(k)));
 const ID = 'aurum.id', CHOICE = 'aurum.consent', slot = 'aurum.q' + hex(8);
-let queue = [], busy = 0, body, wait, from = d.referrer, at = here(), self = {};
+let queue = [], busy = 0, wait, from = d.referrer, at = here(), self = {};
 let choice = {analytics: 'unknown', ads: 'unknown', ...read(CHOICE)};
 const may = () => !gpc && choice.analytics !== 'denied', save = () => keep(slot, may() && queue[0] && queue);
 
@@ -38,12 +38,11 @@ const person = () => {
   const t = Date.now(), p = self = may() && read(ID) || self;
   p.a ||= uuid();
   p.t ||= hex(16);
-  t - p.last < 18e5 || (p.s = uuid());
+  if (!(t - p.last < 18e5)) p.s = uuid();
   p.last = t;
   return p;
 };
 const add = (type, more) => {
-  JSON.stringify(more);
   const p = person(), s = type === 'page' && source(), ok = may();
   p.f ||= s.touch;
   if (ok) keep(ID, p);
@@ -57,16 +56,12 @@ const add = (type, more) => {
   save();
   wait || setTimeout(send, 30);
 };
-// Browsers keep at most 64 KB alive.
-const size = s => new Blob([s]).size;
-const pack = (n, left) => queue.slice(n, n + 20).map(e => JSON.stringify({...e, sent_at: now()}))
-  .filter((s, i) => (left -= size(s) + 1) >= 0 || !i).join('\n');
+const lines = list => list.map(e => JSON.stringify({...e, sent_at: now()})).join('\n');
 const send = () => {
   if (busy || !queue[0]) return;
-  body = pack(0, 6e4);
-  busy = body.split('\n').length;
-  fetch(to, {method: 'POST', keepalive: size(body) <= 6e4, credentials: 'omit', body,
-    headers: {Authorization: 'Bearer ' + key}}).then(r => {
+  busy = Math.min(queue.length, 20);
+  fetch(to, {method: 'POST', keepalive: true, credentials: 'omit', body: lines(queue.slice(0, busy)),
+    headers: {Authorization: 'Bearer ' + key, 'Content-Type': 'application/x-ndjson'}}).then(r => {
     if (/^5|408|429/.test(r.status)) throw 0;
     queue.splice(0, busy);
     busy = wait = 0;
@@ -74,8 +69,13 @@ const send = () => {
     send();
   }).catch(() => {
     busy = 0;
-    setTimeout(send, 1e3 * (wait = Math.min(wait * 2 || 1, 60)));
+    wait = Math.min(wait * 2 || 1, 60);
+    setTimeout(send, wait * 1e3);
   });
+};
+const leave = () => {
+  const rest = lines(queue.slice(busy, busy + 40));
+  if (rest) nav.sendBeacon(to + '?key=' + key, new Blob([rest], {type: 'text/plain'}));
 };
 const turn = () => here() !== at && (from = at, at = here(), add('page'));
 const api = w.aurum = {
@@ -94,11 +94,11 @@ const api = w.aurum = {
     return {gpc, ...choice};
   }
 };
-kept(may() ? k => {
+may() ? kept(k => {
   if (k === ID) return;
   queue.push(...read(k) || []);
   keep(k);
-} : keep);
+}) : kept(keep);
 add('page');
 d.addEventListener('click', e => {
   const el = e.target.closest('[data-aurum-event],a[href]');
@@ -106,10 +106,10 @@ d.addEventListener('click', e => {
   if (name) api.track(name, {href: el.href, text: cut(el.textContent)});
 }, true);
 const push = history.pushState;
-history.pushState = (...a) => turn(push.apply(history, a));
-addEventListener('popstate', turn);
-d.addEventListener('visibilitychange', () => {
-  const rest = d.hidden && pack(busy, 6e4 - (busy && size(body)));
-  rest && nav.sendBeacon(to + '?key=' + key, rest);
-});
+history.pushState = (...a) => {
+  push.apply(history, a);
+  turn();
+};
+w.addEventListener('popstate', turn);
+d.addEventListener('visibilitychange', () => d.hidden && leave());
 })(window, document, navigator);
