@@ -97,7 +97,11 @@ package final class KeyStore: Sendable {
     /// - Parameter failed: called when the keys could not be read; they are read again at the next word.
     package func follow(failed: @Sendable (any Error) -> Void) async {
         for await _ in database.announcements(.keys) {
-            do { try await reload() } catch { failed(error) }
+            do { try await reload() } catch {
+                // Whoever follows no longer is told nothing: that is no failure.
+                guard !Task.isCancelled else { return }
+                failed(error)
+            }
         }
     }
 
