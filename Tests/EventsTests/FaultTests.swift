@@ -294,12 +294,35 @@ struct FaultTests {
             #expect(found.isSuperset(of: ["after"]))
             #expect(rows == found.count, "lost \(lost): a query counts \(rows), the store answers \(found.count)")
             #expect(found.count <= 21 - 4 * lost.count && answer.damagedBlocks >= lost.count, "lost \(lost)")
+            try await Self.checkBehaviour(again, found, lost: lost.count, "lost \(lost)")
             var damaged = 0
             try LogReader(twin, named: "twin").verify(rebuilding: true) { damaged += $0.damaged.count }
             #expect(damaged >= 1, "lost \(lost): verify says nothing")
             try Self.checkColumns(again, "lost \(lost)")
             await again.close()
         }
+    }
+
+    /// Questions about behaviour and exports leave out what the store does, and say so.
+    private static func checkBehaviour(_ log: EventLog, _ found: Set<String>, lost: Int, _ run: String) async throws {
+        let service = BehaviourService(engine: QueryEngineTests.engine(log.store), clock: ManualWallClock(testNow))
+        let track: JSONValue = ["column": "type", "op": "=", "value": "track"]
+        let questions: [(BehaviourKind, JSONValue)] = [
+            (.funnel, ["steps": [track, track]]), (.retention, [:]), (.cohorts, [:]), (.paths, ["start": track]),
+            (.sessions, [:]),
+        ]
+        for (kind, body) in questions {
+            let answer = try await service.answer(kind, body, org: "acme")
+            #expect((answer["damaged_blocks"]?.integer ?? 0) >= Int64(lost), "\(run) \(kind): \(answer.canonical)")
+        }
+        let folder = TemporaryFolder()
+        let written = try await ExportService.write(
+            ["compression": "none"], org: "acme", from: log.store, now: testNow, to: folder.file("out"))
+        let ids = try String(contentsOfFile: folder.file("out"), encoding: .utf8).split(separator: "\n").map { line in
+            (try? JSONDecoder().decode(JSONValue.self, from: Data(line.utf8)))?["id"]?.string ?? ""
+        }
+        #expect(ids.count == found.count && Set(ids) == found, "\(run): an export has \(ids.sorted())")
+        #expect(written.rows == found.count && written.damagedBlocks >= lost, "\(run)")
     }
 
     @Test func `a touch in a damaged block is missing from a journey, and the others are not`() async throws {

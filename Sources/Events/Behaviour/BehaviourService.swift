@@ -108,7 +108,7 @@ struct BehaviourDesk {
     /// What the answer covers and what it cost.
     func facts(_ stats: SequenceStats, _ scope: BehaviourScope) -> [String: JSONValue] {
         let position = try? LogCursor.lastPosition(of: segments)
-        return [
+        var facts: [String: JSONValue] = [
             "as_of": .string(now.rfc3339), "position": position.map { .string($0.description) } ?? .null,
             "from": scope.from.map { .string($0.rfc3339) } ?? .null,
             "to": scope.to.map { .string($0.rfc3339) } ?? .null, "timezone": .string(scope.zone),
@@ -116,5 +116,7 @@ struct BehaviourDesk {
             "passes": .integer(Int64(stats.passes)), "memory_exceeded": .bool(stats.passes > 1),
             "elapsed_ms": Figure.rounded((ContinuousClock.now - began).seconds * 1000),
         ]
+        if stats.damagedBlocks > 0 { facts["damaged_blocks"] = .integer(Int64(stats.damagedBlocks)) }
+        return facts
     }
 }

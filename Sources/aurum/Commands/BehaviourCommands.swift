@@ -50,6 +50,9 @@ struct BehaviourOptions: ParsableArguments {
         let rows = answer["rows_scanned"]?.integer ?? 0
         let milliseconds = answer["elapsed_ms"]?.double ?? 0
         Output.line("as of \(answer["as_of"]?.string ?? ""), \(rows) rows scanned in \(Int(milliseconds)) ms")
+        if let damaged = answer["damaged_blocks"]?.integer {
+            Output.line("left out \(damaged) damaged blocks; see aurum events verify")
+        }
     }
 }
 

@@ -70,7 +70,7 @@ extension EventsCommand {
             try checkPlace()
             let configuration = try await options.read()
             let partial = out + ".part"
-            let written: (rows: Int, bytes: Int, sha256: String)
+            let written: (rows: Int, bytes: Int, sha256: String, damagedBlocks: Int)
             if let contact = ServerContact.read(folder: configuration.dataDirectory) {
                 written = try await fetch(contact, to: partial)
             } else {
@@ -78,6 +78,9 @@ extension EventsCommand {
             }
             guard rename(partial, out) == 0 else { throw CommandFailure("cannot write \(out)") }
             Output.line("\(written.rows) events, \(written.bytes) bytes, SHA-256 \(written.sha256)")
+            if written.damagedBlocks > 0 {
+                Output.line("left out what is damaged in \(written.damagedBlocks) blocks; see aurum events verify")
+            }
         }
 
         /// Before anything is read: whether there can be such a file.
@@ -97,8 +100,8 @@ extension EventsCommand {
 
         private func write(
             _ configuration: AurumConfiguration, to path: String
-        ) async throws -> (rows: Int, bytes: Int, sha256: String) {
-            var written = (rows: 0, bytes: 0, sha256: "")
+        ) async throws -> (rows: Int, bytes: Int, sha256: String, damagedBlocks: Int) {
+            var written = (rows: 0, bytes: 0, sha256: "", damagedBlocks: 0)
             let (body, org) = (body, org)
             try await EventsCommand.withLog(configuration) { log in
                 do {
@@ -113,7 +116,7 @@ extension EventsCommand {
 
         private func fetch(
             _ contact: ServerContact, to path: String
-        ) async throws -> (rows: Int, bytes: Int, sha256: String) {
+        ) async throws -> (rows: Int, bytes: Int, sha256: String, damagedBlocks: Int) {
             let client = ServerClient(contact: contact)
             var job = try await client.call("POST", "/v1/exports", body: body)
             let id = job["id"]?.string ?? ""
@@ -130,7 +133,8 @@ extension EventsCommand {
                 throw CommandFailure("the file that arrived is not the one that was written")
             }
             _ = try await client.call("DELETE", "/v1/exports/\(id)")
-            return (Int(job["rows"]?.integer ?? 0), Int(job["bytes"]?.integer ?? 0), hash)
+            func number(_ name: String) -> Int { Int(job[name]?.integer ?? 0) }
+            return (number("rows"), number("bytes"), hash, number("damaged_blocks"))
         }
 
         private func download(_ contact: ServerContact, _ id: String, to path: String) async throws {

@@ -79,7 +79,7 @@ package final class ExportService: Sendable {
     /// Writes the events that a body asks for straight to a file.
     package static func write(
         _ body: JSONValue, org: String, from source: any ColumnSource, now: Timestamp, to path: String
-    ) async throws -> (rows: Int, bytes: Int, sha256: String) {
+    ) async throws -> (rows: Int, bytes: Int, sha256: String, damagedBlocks: Int) {
         let request = try ExportRequest(body, org: org, now: now, hasDirectory: false)
         return try await BlockingWork.value {
             let writer = try ExportWriter(
@@ -87,7 +87,7 @@ package final class ExportService: Sendable {
                 checkpoint: ExportCheckpoint())
             while try writer.nextPart() != nil {}
             let last = writer.checkpoint
-            return (last.rows, last.bytes, try writer.finish())
+            return (last.rows, last.bytes, try writer.finish(), last.damagedBlocks ?? 0)
         }
     }
 
@@ -185,6 +185,7 @@ package final class ExportService: Sendable {
             do { try await onPart(checkpoint.rows) } catch { throw PartInterruption(error: error) }
         }
         let last = writer.1.checkpoint
+        reportDamage(last.damagedBlocks ?? 0, job)
         return (try writer.1.finish(), last.rows, last.bytes)
     }
 
@@ -195,11 +196,24 @@ package final class ExportService: Sendable {
         do throws(QueryError) { answer = try await engine.answer(try engine.query(query), org: job.org) } catch {
             throw ExportError.query(error.code)
         }
+        if answer.damagedBlocks > 0 {
+            var checkpoint = ExportCheckpoint()
+            checkpoint.damagedBlocks = answer.damagedBlocks
+            guard try await store.save(checkpoint, of: job) else { return nil }
+            reportDamage(answer.damagedBlocks, job)
+        }
         try checkRoom()
         let text = request.format == .csv ? answer.csv : answer.lines
         let file = try ExportFile(path, keep: 0)
         let bytes = try file.append(ExportPacker(compression: request.compression).pack(Array(text.utf8)))
         return (try file.finish(), answer.rows.count, bytes)
+    }
+
+    private func reportDamage(_ blocks: Int, _ job: ExportJob) {
+        guard blocks > 0 else { return }
+        logger.warning(
+            "damaged blocks are not in an export",
+            metadata: ["code": "export_damaged", "export": "\(job.id)", "damaged_blocks": "\(blocks)"])
     }
 
     private func checkRoom() throws {

@@ -66,6 +66,7 @@ package struct ExportJob: Sendable {
             ("finished_at", finishedAt?.rfc3339), ("file", state == .done ? "/v1/exports/\(id.hex)/file" : nil),
         ]
         for (name, text) in texts { members[name] = text.map { .string($0) } ?? .null }
+        if let damaged = knownCheckpoint?.damagedBlocks { members["damaged_blocks"] = .integer(Int64(damaged)) }
         return .object(members)
     }
 }
@@ -190,7 +191,7 @@ struct ExportStore: Sendable {
             try tx.run(
                 """
                 UPDATE exports SET state = 'done', sha256 = \(sha256), row_count = \(rows), byte_count = \(bytes),
-                    finished_at = \(tx.now), snapshot = NULL, checkpoint = NULL
+                    finished_at = \(tx.now), snapshot = NULL
                 WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
                 """)
         }

@@ -40,6 +40,18 @@ struct ExportCheckpoint: Codable, Equatable, Sendable {
     var parts = 0
     var first: String?
     var last: String?
+    /// Blocks behind it of which something could not be read because they are damaged; nil where there is none.
+    var damagedBlocks: Int?
+    /// The block of the next row is one of them.
+    var isDamaged: Bool?
+
+    /// Goes on with the next block of the segment.
+    mutating func leaveBlock(damaged: Bool) {
+        if damaged || isDamaged == true { damagedBlocks = (damagedBlocks ?? 0) + 1 }
+        isDamaged = nil
+        block += 1
+        row = 0
+    }
 }
 
 /// Writes the events of a snapshot to a file, part by part. Where a part ends depends on the events alone: a job that
@@ -81,11 +93,16 @@ final class ExportWriter: @unchecked Sendable {  // one call at a time, by the o
                 checkpoint.row = 0
                 continue
             }
-            if filter.mayHold(segment.blocks[checkpoint.block]), let block = try segment.read(checkpoint.block) {
-                guard try take(block, &text, &rows) else { break }
+            guard filter.mayHold(segment.blocks[checkpoint.block]) else {
+                checkpoint.leaveBlock(damaged: false)
+                continue
             }
-            checkpoint.block += 1
-            checkpoint.row = 0
+            let found = try BlockView.readable { () -> (block: any ColumnBlock, rows: [UInt32])? in
+                guard let block = try segment.read(checkpoint.block) else { return nil }
+                return (block, try scanner.select(block).rows(of: block.rowCount))
+            }
+            if let found { guard try take(found.rows, of: found.block, &text, &rows) else { break } }
+            checkpoint.leaveBlock(damaged: found == nil)
         }
         isOver = checkpoint.segment >= segments.count
         // An export of nothing is still a file.
@@ -97,12 +114,14 @@ final class ExportWriter: @unchecked Sendable {  // one call at a time, by the o
         return checkpoint
     }
 
-    /// False when the part was full before the block was over.
-    private func take(_ block: any ColumnBlock, _ text: inout [UInt8], _ rows: inout Int) throws -> Bool {
-        for row in try scanner.select(block).rows(of: block.rowCount) where Int(row) >= checkpoint.row {
+    /// Leaves out events that cannot be read. False when the part was full before the block was over.
+    private func take(
+        _ selected: [UInt32], of block: any ColumnBlock, _ text: inout [UInt8], _ rows: inout Int
+    ) throws -> Bool {
+        for row in selected where Int(row) >= checkpoint.row {
             guard rows < Self.partRows, text.count < Self.partBytes else { return false }
             checkpoint.row = Int(row) + 1
-            guard let event = try block.event(Int(row)) else { continue }
+            guard let event = try event(Int(row), of: block) else { continue }
             text.append(contentsOf: lines.line(event).utf8)
             rows += 1
             let position = block.position(Int(row)).description
@@ -110,6 +129,13 @@ final class ExportWriter: @unchecked Sendable {  // one call at a time, by the o
             checkpoint.last = position
         }
         return true
+    }
+
+    private func event(_ row: Int, of block: any ColumnBlock) throws -> StoredEvent? {
+        do { return try block.event(row) } catch BlockView.Failure.damaged {
+            checkpoint.isDamaged = true
+            return nil
+        }
     }
 
     /// SHA-256 of the whole file as hex.

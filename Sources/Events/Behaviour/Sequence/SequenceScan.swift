@@ -8,6 +8,8 @@ package struct SequenceStats: Sendable, Equatable {
     package var rowsSelected = 0
     /// Times that the log was read: more than one when the persons did not fit the memory of a query at once.
     package var passes = 0
+    /// Blocks that could not be read because they are damaged: their rows are missing from the answer.
+    package var damagedBlocks = 0
 }
 
 /// Collects the selected rows of every person, a part of all persons at a time so that memory is bounded, sorts them,
@@ -54,7 +56,7 @@ struct SequenceScan: Sendable {
         var first = 0
         while first < SequenceBuffer.partitionCount {
             let budget = SequenceBudget(bytes: memoryBytes, first: first)
-            let buffers = try collect(budget)
+            let (buffers, damaged) = try collect(budget)
             let end = budget.end
             let walker = try walk(buffers, first..<end, makeWalker)
             for buffer in buffers {
@@ -62,6 +64,8 @@ struct SequenceScan: Sendable {
             }
             if total == nil { total = walker } else { total?.add(walker) }
             stats.passes += 1
+            // Every pass meets the same ones.
+            stats.damagedBlocks = max(stats.damagedBlocks, damaged)
             first = end
         }
         stats.rowsScanned = context.rowsScanned
@@ -70,8 +74,10 @@ struct SequenceScan: Sendable {
 
     // MARK: reading
 
-    private func collect(_ budget: SequenceBudget) throws -> [SequenceBuffer] {
+    /// What every worker found, and how many blocks were left out because they are damaged.
+    private func collect(_ budget: SequenceBudget) throws -> (buffers: [SequenceBuffer], damaged: Int) {
         let next = Atomic(0)
+        let damaged = Atomic(0)
         let found = Mutex<[SequenceBuffer]>([])
         try share(among: min(workers, max(1, tasks.count))) { isOver in
             let reader = SequenceReader(plan, resolver)
@@ -80,14 +86,26 @@ struct SequenceScan: Sendable {
                 let index = next.add(1, ordering: .relaxed).oldValue
                 guard index < tasks.count else { break }
                 try context.check()
-                guard let block = try tasks[index].segment.read(tasks[index].block) else { continue }
-                try reader.read(block, ordinal: tasks[index].ordinal, into: &buffer)
-                context.addScanned(block.rowCount)
+                if let rows = try read(tasks[index], reader, &buffer) {
+                    context.addScanned(rows)
+                } else {
+                    damaged.add(1, ordering: .relaxed)
+                }
             }
             let mine = buffer
             found.withLock { $0.append(mine) }
         }
-        return found.withLock { $0 }
+        return (found.withLock { $0 }, damaged.load(ordering: .relaxed))
+    }
+
+    /// How many rows a block has; nil for one that is damaged. Of that nothing came into the buffer: all columns that
+    /// a question needs are read before its first row is added.
+    private func read(_ task: Task, _ reader: SequenceReader, _ buffer: inout SequenceBuffer) throws -> Int? {
+        try BlockView.readable {
+            guard let block = try task.segment.read(task.block) else { return nil }
+            try reader.read(block, ordinal: task.ordinal, into: &buffer)
+            return block.rowCount
+        }
     }
 
     // MARK: walking
