@@ -221,7 +221,23 @@ struct QuarantineTests {
         #expect(try await desk.events().isEmpty)
         #expect(try await desk.log.send(trackLine()).stored == 1)
         #expect(try await desk.desk.delete(QuarantineFilter(org: "acme")) == 10)
+        // What was deleted stays in the log for its time; upkeep and the next start must not count it again.
+        try await desk.desk.tend()
+        #expect(desk.policies.quota.bytes == 0)
         #expect(try await desk.log.send(bad).quarantined == 10)
+        let bytes = desk.policies.quota.bytes
+        let again = try await desk.reopened()
+        try await again.desk.tend()
+        #expect(again.policies.quota.bytes == bytes && bytes > 0)
+        await again.log.close()
+    }
+
+    @Test func `what was replayed takes no room in the quarantine`() async throws {
+        let (desk, _) = try await Self.broken()
+        _ = try await desk.policies.apps.putPlan(org: "acme", app: "shop", Self.mended)
+        #expect(try await desk.desk.replay(QuarantineFilter(org: "acme")).stored == 1000)
+        try await desk.desk.tend()
+        #expect(desk.policies.quota.bytes == 0)
         await desk.log.close()
     }
 
