@@ -187,7 +187,7 @@ package enum BudgetAlert: String, Sendable, CaseIterable {
     /// - Parameters:
     ///   - days: one a day, oldest first; their spend alone is looked at.
     ///   - lastConversion: its day; what was spent on that day may have been before it, and is left out.
-    ///   - sellsLeads: whether the organisation sold any lead in these days, whatever became of it. Where none was sold,
+    ///   - sellsLeads: whether the organisation sold any lead in these days, whatever became of it. Where none was,
     ///     what campaigns bring is in the log alone, and that a campaign sold nothing says nothing of it.
     package static func findings(
         _ days: [SpendDay], lastConversion: Int?, sellsLeads: Bool, capMinor: Int64?, currency: Currency, today: Int
