@@ -89,6 +89,48 @@ struct CampaignReportTests {
     }
 
     @Test(arguments: Dialect.allCases)
+    func `a campaign is one row, however its touches write it, and the row that its spend is on`(engine: Dialect)
+        async throws
+    {
+        let world = try World(on: engine)
+        let others = ["spring", "SPRING"].map { "utm_source=google&utm_medium=cpc&utm_campaign=\($0)" }
+        let bare = "utm_source=google&utm_medium=cpc&utm_id=c-1"
+        for query in [Self.spring, Self.spring, Self.spring, others[0], bare] {
+            try await world.visit(query, by: "ann")
+        }
+        try await world.visit(others[1], by: "bob")
+        // More events give the id alone than with the name.
+        for _ in 0..<4 { try await world.visit(bare, by: "cyd") }
+        let click = "\"campaign\":{\"name\":\"spring\",\"network\":\"adwords\"}"
+        try await world.send("\"type\":\"click\",\"device_id\":\"d-1\",\(click)", by: "dan")
+        try await world.send("\"type\":\"install\",\"device_id\":\"d-1\"", by: "dan")
+        try await world.follow()
+        try await world.spend("2026-11-20,google,c-1,Spring,USD,40.00,,\n2026-11-20,google,,sPrInG,USD,5.00,,\n")
+        for (number, person) in ["ann", "bob", "cyd"].enumerated() {
+            try await world.sell(UInt64(number), 3000, to: person)
+        }
+        let back = try await world.sell(9, 400, to: "ann")
+        try await world.attribution.reverse(org: "o", leg: back)
+        let now = world.open.clock.now
+        world.open.clock.advance(by: .seconds(60))
+        for model in CreditModel.allCases {
+            for asOf in [nil, now] {
+                let report = try await world.report(model) { $0.asOf = asOf }
+                #expect(report.models[0].lines.map(\.key) == ["Spring"], "\(model)")
+                let line = try world.line(report, "Spring")
+                #expect(line.spendMinor == 4500 && line.bookedMinor == 9000 && line.returnedMinor == 400, "\(model)")
+                // The sale of ann, whose touches are written in three ways, is one.
+                #expect(line.sales == 3 && line.salesMillionths == 3_000_000 && line.leadsMillionths == 4_000_000)
+                #expect(line.returnOnSpend(.booked) == 2_000_000 && line.loggedClicks == 1 && line.installs == 1)
+                let networks = try await world.report(model) { ($0.dimension, $0.asOf) = (.network, asOf) }
+                #expect(networks.models[0].lines.map(\.key) == ["google"], "\(model)")
+                #expect(networks.models[0].lines.map(\.sales) == [3], "\(model)")
+            }
+        }
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
     func `every model and every dimension adds up to the same money`(engine: Dialect) async throws {
         let world = try World(on: engine)
         let seed: UInt64 = 2026

@@ -189,13 +189,13 @@ struct SpendTests {
         let expected: Int64 = 21_500 - 525 + 999 + 100
         #expect(sums.map(\.figures.spendMinor) == [expected])
         #expect(sums.map(\.figures.impressions) == [1900] && sums.map(\.figures.clicks) == [200])
-        #expect(try await spend.rows(org: "o", SpendFilter()).count == 21)
+        #expect(try await spend.page(org: "o", SpendFilter()).rows.count == 21)
         #expect(try await spend.sums(org: "other", from: 0, to: 100_000, byDay: false).isEmpty)
 
         let bad = try csv(
             "2026-11-20,google,,,x,,,,USD,1,,,,\nx,google,,,x,,,,USD,1,,,,\n2026-11-19,,,,x,,,,USD,1,,,,\n")
         await #expect(throws: SpendError.badRows(bad.problems, count: 2)) { try await spend.store(bad, org: "o") }
-        #expect(try await spend.rows(org: "o", SpendFilter()).count == 21)
+        #expect(try await spend.page(org: "o", SpendFilter()).rows.count == 21)
         let skipped = try await spend.store(bad, org: "o", skipsBad: true)
         #expect(skipped.inserted == 1 && skipped.refused == 2 && skipped.problems.map(\.line) == [3, 4])
         let left = try await open.database.read("test.rows") { transaction in
@@ -310,7 +310,7 @@ struct SpendTests {
         let text =
             "2026-11-20,google,,,\"=cmd, \"\"x\"\"\",,,US,USD,1.50,7,,0.25,3.10\n2026-11-19,g,,,-minus,,,,JPY,5,,,,\n"
         _ = try await spend.store(try csv(text), org: "o")
-        let exported = SpendText.csv(try await spend.rows(org: "o", SpendFilter()))
+        let exported = SpendText.csv(try await spend.page(org: "o", SpendFilter()).rows)
         #expect(exported.contains("\"'=cmd, \"\"x\"\"\"") && exported.contains("'-minus"))
         let back = try SpendReader.csv(Array(exported.utf8), latest: Self.day)
         #expect(try await spend.store(back, org: "o").unchanged == 2)

@@ -236,4 +236,16 @@ struct BotTests {
         #expect(reasons == [["datacentre_ip"], nil, ["datacentre_ip"], ["datacentre_ip"], nil])
         await desk.log.close()
     }
+
+    @Test func `a listed range holds its addresses however many smaller ones lie in it`() async throws {
+        let inner = (0..<20).map { "10.0.\($0).0/24\n2001:db8:\($0)::/48\n" }.joined()
+        let desk = try await PolicyDesk.open(datacentres: AddressRanges("10.0.0.0/8\n2001:db8::/32\n" + inner))
+        let addresses = ["10.0.3.9", "10.200.0.1", "2001:db8:ffff::1", "11.0.0.0", "9.255.255.255", "2001:db9::"]
+        for (number, address) in addresses.enumerated() {
+            _ = try await desk.log.send(trackLine(["id": "\"\(number)\"", "context": "{\"ip\":\"\(address)\"}"]))
+        }
+        let reasons = try await desk.events().map { $0.extra["bot_reasons"] }
+        #expect(reasons == [["datacentre_ip"], ["datacentre_ip"], ["datacentre_ip"], nil, nil, nil])
+        await desk.log.close()
+    }
 }

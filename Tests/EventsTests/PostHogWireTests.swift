@@ -128,6 +128,28 @@ struct PostHogWireTests {
         await log.close()
     }
 
+    @Test func `a request that is sent again is a duplicate, also where an offset is all that events say of time`()
+        async throws
+    {
+        let body = Array(
+            #"[{"event":"O","distinct_id":"d","offset":90000},{"event":"O","distinct_id":"d","offset":90000}]"#.utf8)
+        func identifiers(at moment: Timestamp) throws -> [String?] {
+            let translated = try body.withUnsafeBytes {
+                try PostHogBody.translate($0, limits: EventLimits(), receivedAt: moment)
+            }
+            return try translated.lines.split(separator: 0x0a).map {
+                try JSONDecoder().decode(JSONValue.self, from: Data($0))["id"]?.string
+            }
+        }
+        let first = try identifiers(at: testNow)
+        #expect(Set(first).count == 2 && !first.contains(nil))
+        #expect(try identifiers(at: testNow + .seconds(3)) == first)
+        let log = try openEvents(VolatileLogStorage())
+        #expect(try await log.sendPostHog(body).stored == 2)
+        #expect(try await log.sendPostHog(body).duplicate == 2)
+        await log.close()
+    }
+
     /// What posthog-js sends: the key and the person among the properties, `$set` there as well.
     @Test func `the browser library's single events are taken, and its key stays out of the log`() async throws {
         let log = try openEvents(VolatileLogStorage())

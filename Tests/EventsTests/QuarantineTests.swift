@@ -221,7 +221,44 @@ struct QuarantineTests {
         #expect(try await desk.events().isEmpty)
         #expect(try await desk.log.send(trackLine()).stored == 1)
         #expect(try await desk.desk.delete(QuarantineFilter(org: "acme")) == 10)
+        // What was deleted stays in the log for its time; upkeep and the next start must not count it again.
+        try await desk.desk.tend()
+        #expect(desk.policies.quota.bytes == 0)
         #expect(try await desk.log.send(bad).quarantined == 10)
+        let bytes = desk.policies.quota.bytes
+        let again = try await desk.reopened()
+        try await again.desk.tend()
+        #expect(again.policies.quota.bytes == bytes && bytes > 0)
+        await again.log.close()
+    }
+
+    @Test func `a call goes on behind what an earlier one left refused`() async throws {
+        let desk = try await PolicyDesk.open()
+        _ = try await desk.log.send((0..<1500).map { "no event \($0)" }.joined(separator: "\n"))
+        _ = try await desk.policies.apps.putPlan(org: "acme", app: "shop", Self.strict)
+        _ = try await desk.policies.apps.put(org: "acme", app: "shop", ["plan_mode": "enforce"])
+        #expect(try await desk.log.send(trackLine(["id": "\"last\""])).quarantined == 1)
+        _ = try await desk.policies.apps.put(org: "acme", app: "shop", ["plan_mode": "off"])
+        let filter = QuarantineFilter(org: "acme")
+        var report = try await desk.desk.replay(filter, eventsMax: 1000)
+        #expect(report.refused == ["not_json": 1000] && report.stored == 0)
+        // From the oldest again it meets the same events and gets no further.
+        #expect(try await desk.desk.replay(filter, eventsMax: 1000) == report)
+        let next = try #require(report.next)
+        #expect(report.json["more"] == true && report.json["next"]?.string == next.description)
+        report = try await desk.desk.replay(filter, after: next, eventsMax: 1000)
+        #expect(report.refused == ["not_json": 500] && report.stored == 1 && report.next == nil)
+        #expect(report.json["more"] == false && report.json["next"] == .null)
+        #expect(try await desk.events().map(\.id) == ["last"])
+        await desk.log.close()
+    }
+
+    @Test func `what was replayed takes no room in the quarantine`() async throws {
+        let (desk, _) = try await Self.broken()
+        _ = try await desk.policies.apps.putPlan(org: "acme", app: "shop", Self.mended)
+        #expect(try await desk.desk.replay(QuarantineFilter(org: "acme")).stored == 1000)
+        try await desk.desk.tend()
+        #expect(desk.policies.quota.bytes == 0)
         await desk.log.close()
     }
 

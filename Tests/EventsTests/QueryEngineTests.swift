@@ -246,6 +246,32 @@ struct QueryEngineTests {
         }
     }
 
+    /// 20,000 persons of three keys each.
+    private struct ManyMerged: PersonResolver {
+        var version: Int { 7 }
+        func person(_ key: UInt64) -> UInt64 { key % 20_000 }
+    }
+
+    @Test func `an estimate counts persons after merges, also those whose keys come after it was begun`() async throws {
+        let blocks = (1...30).map { PersonsBlock(count: 2000, seed: UInt64($0)) }
+        var segment = blocks[0].segment
+        segment.blocks = blocks.flatMap(\.segment.blocks)
+        segment.read = { blocks[$0] }
+        var query = EventQuery()
+        query.measures = [QueryMeasure(.unique(.person))]
+        let keys = blocks.flatMap { $0.persons(org: "acme").keys.dropFirst() }
+        let persons = Set(keys.map(ManyMerged().person)).count
+        let exact = try await Self.engine(GrowingSource([segment]), resolver: ManyMerged()).answer(query, org: "acme")
+        #expect(exact.rows == [[.integer(Int64(persons))]] && !exact.isApproximate)
+        let engine = Self.engine(GrowingSource([segment]), resolver: ManyMerged()) {
+            $0.memoryBytesMax = 256 << 10
+            $0.threads = 1
+        }
+        let estimate = try await engine.answer(query, org: "acme")
+        guard case .integer(let count) = estimate.rows[0][0] else { throw CaptureError.overloaded }
+        #expect(estimate.isApproximate && abs(Int(count) - persons) < persons / 25, "\(count) for \(persons)")
+    }
+
     @Test func `persons that no two segments share are counted in a time that grows with them`() async throws {
         let segments = (1...3).map { PersonsBlock(count: 400_000, seed: $0).segment }
         var query = EventQuery()

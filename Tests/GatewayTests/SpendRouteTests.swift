@@ -3,6 +3,7 @@ internal import Attribution
 internal import AurumCore
 internal import Database
 internal import Events
+internal import Foundation
 internal import Gateway
 internal import HTTPTypes
 internal import Logging
@@ -89,6 +90,41 @@ struct SpendRouteTests {
         let table = try await gateway.get("/v1/attribution/report?group_by=network&format=csv")
         #expect(table.text.contains("\r\nmeta,USD,1.50,"), "\(table.text)")
         #expect(try await gateway.get("/v1/spend/template.csv").text.hasPrefix("date,network,account_id,"))
+        await gateway.harness.log.close()
+    }
+
+    @Test func `a list is read to its end page by page, and a file has every row`() async throws {
+        let gateway = try await Gateway()
+        let days = 1...12
+        let rows = days.map { day in
+            (0..<500).map { "2026-11-\(day < 10 ? "0" : "")\(day),google,c\($0),USD,1,,\n" }.joined()
+        }
+        #expect(try await gateway.send(rows.joined()).json["inserted"]?.integer == 6000)
+        let first = try await gateway.get("/v1/spend")
+        #expect(first.json["rows"]?.array?.count == 1000 && first.json["next"]?.string != nil)
+        // What is imported between two pages is on none of them, nor does it take a row from them.
+        var seen: [String] = []
+        var next: String?
+        repeat {
+            let mark = next?.addingPercentEncoding(withAllowedCharacters: .alphanumerics)
+            let page = try await gateway.get("/v1/spend?limit=700" + (mark.map { "&after=\($0)" } ?? ""))
+            #expect(page.status == 200, "\(page.text)")
+            seen += (page.json["rows"]?.array ?? []).map {
+                "\($0["date"]?.string ?? "") \($0["campaign"]?.string ?? "") \($0["spend_minor"]?.integer ?? 0)"
+            }
+            next = page.json["next"]?.string
+            if seen.count == 700 {
+                _ = try await gateway.send("2026-11-01,google,c0,USD,2,,\n2026-11-01,google,new,USD,1,,\n")
+            }
+        } while next != nil
+        #expect(seen.count == 6000 && Set(seen).count == 6000 && seen.allSatisfy { $0.hasSuffix(" 100") })
+        let file = try await gateway.get("/v1/spend?format=csv")
+        #expect(file.text.split(separator: "\r\n").count == 6002 && file.header("aurum-next") == nil)
+        let part = try await gateway.get("/v1/spend?format=csv&limit=10&network=google")
+        #expect(part.text.split(separator: "\r\n").count == 11 && part.header("aurum-next") != nil)
+        let end = try await gateway.get("/v1/spend?limit=6001")
+        #expect(end.json["rows"]?.array?.count == 6001 && end.json["next"] == .null)
+        #expect(try await gateway.get("/v1/spend?after=x").status == 400)
         await gateway.harness.log.close()
     }
 

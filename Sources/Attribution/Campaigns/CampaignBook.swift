@@ -9,12 +9,13 @@ struct CampaignBook: Sendable {
 
     /// By lower-case name, as touches spell it.
     private var names: [String: String] = [:]
+    /// The name that most events with the id give; none where no event names it.
     private var ids: [String: String] = [:]
     /// Lower-case names that events gave as names; other labels may be ids.
     private var given: Set<String> = []
     /// Every label of touches and credits, by the campaign it stands for.
     private var spellings: [String: Set<String>] = [:]
-    /// By name and column: the value that most events have.
+    /// By campaign and column: the value that most of its events have, however they write it.
     private var facts: [String: [CreditQuestion.Dimension: String]] = [:]
 
     /// Events of one campaign with one value of the column that a report is about.
@@ -28,22 +29,28 @@ struct CampaignBook: Sendable {
     /// - Parameter sightings: those with most events first.
     init(_ sightings: [Sighting], _ dimension: CreditQuestion.Dimension, credited: [CreditedCampaign]) {
         for one in sightings {
-            guard let name = one.name ?? one.id else { continue }
-            add(name)
-            if let name = one.name { given.insert(name.lowercased()) }
+            guard let label = one.name ?? one.id else { continue }
+            add(label)
+            guard let name = one.name else { continue }
+            given.insert(name.lowercased())
             if let id = one.id, ids[id] == nil { ids[id] = name }
-            if let value = one.value, facts[name]?[dimension] == nil { facts[name, default: [:]][dimension] = value }
+        }
+        for one in credited { add(one.campaign) }
+        // Only now is it known which campaign a label means.
+        for one in sightings {
+            guard let label = one.name ?? one.id else { continue }
+            note(label, [(dimension, one.value)])
         }
         for one in credited {
-            add(one.campaign)
-            for (dimension, value) in [
-                (CreditQuestion.Dimension.source, one.source), (.medium, one.medium), (.channel, one.channel),
-            ] where facts[one.campaign]?[dimension] == nil {
-                facts[one.campaign, default: [:]][dimension] = value
-            }
+            note(one.campaign, [(.source, one.source), (.medium, one.medium), (.channel, one.channel)])
         }
-        for label in sightings.compactMap({ $0.name ?? $0.id }) + credited.map(\.campaign) {
-            if let name = name(ofLabel: label) { spellings[name, default: []].insert(label) }
+    }
+
+    private mutating func note(_ label: String, _ values: [(CreditQuestion.Dimension, String?)]) {
+        guard let name = name(ofLabel: label) else { return }
+        spellings[name, default: []].insert(label)
+        for case (let dimension, let value?) in values where facts[name]?[dimension] == nil {
+            facts[name, default: [:]][dimension] = value
         }
     }
 
@@ -72,8 +79,23 @@ struct CampaignBook: Sendable {
     /// The source, medium, channel or network of a known campaign.
     func value(of campaign: String, _ dimension: CreditQuestion.Dimension) -> String? { facts[campaign]?[dimension] }
 
-    /// By campaign.
-    var networks: [String: String] { facts.compactMapValues { $0[.network] } }
+    /// The campaign that a report names for a label: `label` itself for what nobody ever came from.
+    func key(ofLabel label: String) -> String { name(ofLabel: label) ?? label }
+
+    /// The campaigns of labels that are other ways to write them.
+    var campaigns: [String: String] {
+        spellings.reduce(into: [:]) { campaigns, pair in
+            for label in pair.value where label != pair.key { campaigns[label] = pair.key }
+        }
+    }
+
+    /// By every label of a campaign.
+    var networks: [String: String] {
+        facts.reduce(into: [:]) { networks, pair in
+            guard let network = pair.value[.network] else { return }
+            for label in labels(of: pair.key) { networks[label] = network }
+        }
+    }
 
     mutating func setNetwork(_ network: String, of campaign: String) {
         facts[campaign, default: [:]][.network] = network

@@ -44,10 +44,10 @@ struct CampaignInstalls: Sendable {
         case .day, .week, .month:
             let day = zone.key(dimension.bucket ?? .day, at: row.quarter * quarterMicroseconds)
             return CivilDate(daysSince1970: Int(day)).description
-        case .campaign: return row.isOrganic ? Credit.organic : label ?? Credit.none
+        case .campaign: return row.isOrganic ? Credit.organic : label.map { book.key(ofLabel: $0) } ?? Credit.none
         // A decision keeps neither: an install goes where most events of its campaign belong, as spend does.
         case .source, .medium, .network:
-            return label.flatMap { book.value(of: $0, dimension) } ?? Credit.none
+            return label.flatMap { book.value(of: book.key(ofLabel: $0), dimension) } ?? Credit.none
         case .channel: return row.isOrganic ? "organic" : label ?? Credit.none
         case .adGroup, .creative, .keyword, .publisher:
             return row.isOrganic ? Credit.organic : AdNames.label(label)

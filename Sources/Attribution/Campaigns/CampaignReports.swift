@@ -67,6 +67,7 @@ package struct CampaignReports: Sendable {
         var credits = CreditQuestion(
             models: question.models, dimension: question.dimension, from: range.from, to: range.to)
         (credits.zone, credits.networks, credits.asOf) = (range.zone, networks.names, asOf)
+        credits.campaigns = networks.book.campaigns
         let lines = try await attribution.report(org: org, credits)
         let pieces = try Pieces(question.dimension, sums, networks.book, counts.byKey, lines)
         return View(

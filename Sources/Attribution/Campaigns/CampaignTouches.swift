@@ -93,8 +93,9 @@ struct CampaignTouches: Sendable {
         _ row: [QueryValue], _ dimension: CreditQuestion.Dimension, _ book: CampaignBook
     ) -> String {
         switch dimension {
-        case .campaign: row[0].text ?? row[1].text ?? Credit.none
-        case .network: (row[0].text ?? row[1].text).flatMap { book.value(of: $0, .network) } ?? Credit.none
+        case .campaign: (row[0].text ?? row[1].text).map { book.key(ofLabel: $0) } ?? Credit.none
+        case .network:
+            (row[0].text ?? row[1].text).flatMap { book.value(of: book.key(ofLabel: $0), .network) } ?? Credit.none
         case .source, .medium, .channel, .day, .week, .month, .buyer: row[0].text ?? Credit.none
         case .adGroup, .publisher: AdNames.label(row[0].text)
         case .creative, .keyword: AdNames.label(row[0].text ?? row[1].text)

@@ -45,6 +45,8 @@ package struct CreditQuestion: Sendable {
     package var zone: ZoneClock?
     /// The network of a campaign; `Credit.none` for those that are not named.
     package var networks: [String: String] = [:]
+    /// The campaigns of labels that are other ways to write them.
+    package var campaigns: [String: String] = [:]
     /// Only what was stored by this moment counts, and what was taken back later still counts; nil: now.
     package var asOf: Timestamp?
 
@@ -106,7 +108,8 @@ extension AttributionService {
     /// - Throws: `SpendError.figuresTooLarge`; database errors.
     package func report(org: String, _ question: CreditQuestion) async throws -> [CreditLine] {
         var lines: [LineKey: CreditLine] = [:]
-        // A sale counts once for each network, however many of its campaigns it touched.
+        // A sale counts once for each network, however many of its campaigns it touched, and once for each campaign, in
+        // however many ways its touches write it.
         var counted = Set<[String]>()
         let zone = question.zone ?? ZoneClock("UTC")
         for row in try await reportRows(org, question) {
@@ -147,7 +150,8 @@ extension AttributionService {
             let day = zone?.key(question.dimension.bucket ?? .day, at: moment) ?? moment / (96 * quarterMicroseconds)
             return CivilDate(daysSince1970: Int(day)).description
         case .network: return row.label.flatMap { question.networks[$0] } ?? Credit.none
-        case .campaign, .source, .medium, .channel, .buyer: return row.label ?? Credit.none
+        case .campaign: return row.label.map { question.campaigns[$0] ?? $0 } ?? Credit.none
+        case .source, .medium, .channel, .buyer: return row.label ?? Credit.none
         case .adGroup, .creative, .keyword, .publisher: return AdNames.label(row.label)
         }
     }
@@ -161,6 +165,8 @@ extension AttributionService {
         let asOf = question.asOf ?? Timestamp(microseconds: .max)
         let dimension = question.dimension.rawValue
         let isOfAds = question.dimension.isOfAds ? 1 : 0
+        let isJoined = question.dimension == .campaign && !question.campaigns.isEmpty
+        let hasUnits = isJoined || question.dimension == .network ? 1 : 0
         return try await database.read("attribution.report", limit: .report) { transaction in
             try transaction.all(
                 ReportRow.self,
@@ -212,7 +218,7 @@ extension AttributionService {
                         END AS label,
                         CASE WHEN \(dimension) IN ('day', 'week', 'month') THEN moment / 900000000 ELSE 0 END
                             AS quarter,
-                        CASE WHEN \(dimension) = 'network' THEN id ELSE NULL END AS unit
+                        CASE WHEN \(hasUnits) = 1 THEN id ELSE NULL END AS unit
                     FROM facts
                 )
                 SELECT kind, model, currency, label, quarter, unit, COUNT(DISTINCT id) AS units,

@@ -34,8 +34,37 @@ package struct SpendFilter: Sendable {
     package var to: CivilDate?
     package var network: String?
     package var limit = 1000
+    /// As an answer's `next` said.
+    package var after: SpendPageMark?
 
     package init() {}
+}
+
+/// The last row of a page, and the import that was the newest on the first one: all pages are of the same rows.
+package struct SpendPageMark: Sendable, Equatable {
+    var head: Int64
+    var day: Int
+    var line: String
+
+    init(head: Int64, day: Int, line: String) { (self.head, self.day, self.line) = (head, day, line) }
+
+    /// nil for a text that no answer gave.
+    package init?(_ text: String) {
+        guard let parts = JSONValue(sqlValue: .text(text))?.array, parts.count == 3, let head = parts[0].integer,
+            let day = parts[1].integer.flatMap({ Int32(exactly: $0) }), let line = parts[2].string,
+            !text.utf8.contains(0)
+        else { return nil }
+        self.init(head: head, day: Int(day), line: line.storable)
+    }
+
+    package var text: String { JSONValue.array([.integer(head), .integer(Int64(day)), .string(line)]).canonical }
+}
+
+/// Rows of a list of spend.
+package struct SpendPage: Sendable {
+    package var rows: [StoredSpend]
+    /// nil at the end.
+    package var next: SpendPageMark?
 }
 
 extension SpendStore {
@@ -118,24 +147,35 @@ extension SpendStore {
         }
     }
 
-    /// Imported rows, newest days first.
-    package func rows(org: String, _ filter: SpendFilter) async throws -> [StoredSpend] {
+    /// Imported rows, newest days first, a page at a time. What is imported meanwhile is on no later page.
+    package func page(org: String, _ filter: SpendFilter) async throws -> SpendPage {
         let from = filter.from?.daysSince1970 ?? Int(Int32.min)
         let to = filter.to?.daysSince1970 ?? Int(Int32.max)
         let network = filter.network?.lowercased() ?? ""
+        let (isFirst, mark) = (filter.after == nil ? 1 : 0, filter.after)
+        let (last, lastLine) = (mark?.day ?? 0, mark?.line ?? "")
         return try await database.read("spend.rows", limit: .report) { transaction in
-            try transaction.all(
-                StoredSpend.self,
+            guard let newest = try Self.head(org: org, in: transaction) else { return SpendPage(rows: []) }
+            // Nothing of an import that is not whole yet is ever shown.
+            let head = min(mark?.head ?? newest, newest)
+            let found = try transaction.all(
+                MarkedSpend.self,
                 """
-                SELECT day, lines.network, lines.account_id, lines.campaign_id, lines.campaign, lines.ad_group_id,
+                SELECT spend_rows.line AS line, day, lines.network, lines.account_id, lines.campaign_id, lines.campaign, lines.ad_group_id,
                     lines.creative_id, lines.country, lines.currency, spend_minor, impressions, clicks,
                     conversions_millionths, value_minor
-                FROM spend_rows JOIN spend_heads ON spend_heads.org = spend_rows.org
+                FROM spend_rows
                 JOIN spend_lines AS lines ON lines.org = spend_rows.org AND lines.line = spend_rows.line
-                WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= head
-                    AND until_import > head AND (\(network) = '' OR lines.network = \(network))
-                ORDER BY day DESC, spend_rows.line LIMIT \(filter.limit)
+                WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= \(head)
+                    AND until_import > \(head) AND (\(network) = '' OR lines.network = \(network))
+                    AND (\(isFirst) = 1 OR day < \(last) OR (day = \(last) AND spend_rows.line > \(lastLine)))
+                ORDER BY day DESC, spend_rows.line LIMIT \(filter.limit + 1)
                 """)
+            let rows = found.prefix(filter.limit)
+            let next = found.count > rows.count ? rows.last : nil
+            return SpendPage(
+                rows: rows.map(\.row),
+                next: next.map { SpendPageMark(head: head, day: $0.row.date.daysSince1970, line: $0.line) })
         }
     }
 
@@ -181,6 +221,13 @@ extension SpendSum: RowDecodable {
             network: try row.get("network"), part: try row.get("part"), currency: try row.get("currency"),
             day: try row.optional("bucket"), figures: try SpendFigures(sums: row))
     }
+}
+
+private struct MarkedSpend: RowDecodable {
+    let line: String
+    let row: StoredSpend
+
+    init(row: Row) throws { (line, self.row) = (try row.get("line"), try StoredSpend(row: row)) }
 }
 
 extension StoredSpend: RowDecodable {

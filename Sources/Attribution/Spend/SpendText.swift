@@ -4,9 +4,10 @@ package import AurumCore
 package enum SpendText {
     package static let header = SpendColumn.allCases.map(\.rawValue).joined(separator: ",") + "\r\n"
 
-    package static func csv(_ rows: [StoredSpend]) -> String {
-        header + rows.map { line($0) + "\r\n" }.joined()
-    }
+    package static func csv(_ rows: [StoredSpend]) -> String { header + lines(rows) }
+
+    /// Rows without the header.
+    package static func lines(_ rows: [StoredSpend]) -> String { rows.map { line($0) + "\r\n" }.joined() }
 
     private static func line(_ row: StoredSpend) -> String {
         func number(_ value: Int64?) -> String { value.map { String($0) } ?? "" }

@@ -39,7 +39,7 @@ package struct AddressRanges: Sendable {
         var high: [UInt8]
     }
 
-    /// Sorted by their first address, IPv4 apart from IPv6.
+    /// Sorted by their first address, IPv4 apart from IPv6; no two of one kind share an address.
     private let four: [Range]
     private let six: [Range]
 
@@ -62,8 +62,21 @@ package struct AddressRanges: Sendable {
             ranges.append(Range(low: low, high: high))
         }
         let sorted = ranges.sorted { $0.low.lexicographicallyPrecedes($1.low) }
-        four = sorted.filter { $0.low.count == 4 }
-        six = sorted.filter { $0.low.count == 16 }
+        four = Self.joined(sorted.filter { $0.low.count == 4 })
+        six = Self.joined(sorted.filter { $0.low.count == 16 })
+    }
+
+    /// Ranges that lie in others, or begin in them, become part of them.
+    private static func joined(_ sorted: [Range]) -> [Range] {
+        var joined: [Range] = []
+        for range in sorted {
+            guard let last = joined.last, !last.high.lexicographicallyPrecedes(range.low) else {
+                joined.append(range)
+                continue
+            }
+            if last.high.lexicographicallyPrecedes(range.high) { joined[joined.count - 1].high = range.high }
+        }
+        return joined
     }
 
     package var isEmpty: Bool { four.isEmpty && six.isEmpty }
@@ -76,9 +89,7 @@ package struct AddressRanges: Sendable {
             let middle = (low + high) / 2
             if address.lexicographicallyPrecedes(ranges[middle].low) { high = middle } else { low = middle + 1 }
         }
-        // Ranges may nest: a few before the place may still hold the address.
-        for range in ranges[..<low].suffix(8) where !range.high.lexicographicallyPrecedes(address) { return true }
-        return false
+        return low > 0 && !ranges[low - 1].high.lexicographicallyPrecedes(address)
     }
 }
 

@@ -108,8 +108,8 @@ package struct ReplayReport: Sendable, Equatable {
     /// Events that are still refused, by reason.
     package var refused: [String: Int] = [:]
     package var isDryRun = false
-    /// The bound of one call was reached: call again.
-    package var hasMore = false
+    /// The bound of one call was reached and others wait: call again with what stands behind this.
+    package var next: LogPosition?
 
     /// Events that left the quarantine.
     package var replayed: Int { stored + duplicate + bot + late }
@@ -120,7 +120,7 @@ package struct ReplayReport: Sendable, Equatable {
             "stored": .integer(Int64(stored)), "duplicate": .integer(Int64(duplicate)), "bot": .integer(Int64(bot)),
             "late": .integer(Int64(late)), "quarantined": .integer(Int64(refused.values.reduce(0, +))),
             "reasons": .object(refused.mapValues { .integer(Int64($0)) }), "dry_run": .bool(isDryRun),
-            "more": .bool(hasMore),
+            "more": .bool(next != nil), "next": next.map { .string($0.description) } ?? .null,
         ]
     }
 

@@ -29,13 +29,17 @@ extension QuarantineDesk {
 
     /// Sends the events of a filter again, under the plan in force or a named version of it.
     ///
+    /// - Parameters:
+    ///   - after: where an earlier call ended: events up to there are left alone, also those that were refused again.
+    ///   - eventsMax: after how many events the call ends; whole pages are done.
     /// - Throws: `unknownPlanVersion`, `replayRunning`; a `CaptureError` when capture refuses, with everything up to
     ///   there replayed.
     package func replay(
-        _ filter: QuarantineFilter, planVersion: Int? = nil, dryRun: Bool = false
+        _ filter: QuarantineFilter, planVersion: Int? = nil, dryRun: Bool = false, after: LogPosition? = nil,
+        eventsMax: Int = replayMax
     ) async throws -> ReplayReport {
         if let planVersion { try await check(planVersion, filter) }
-        return try await replayAlone { try await replayPages(filter, planVersion, dryRun) }
+        return try await replayAlone { try await replayPages(filter, planVersion, dryRun, after, eventsMax) }
     }
 
     /// Refuses a version that no app of the filter has, also where no event is waiting for it.
@@ -48,17 +52,17 @@ extension QuarantineDesk {
     }
 
     private func replayPages(
-        _ filter: QuarantineFilter, _ planVersion: Int?, _ dryRun: Bool
+        _ filter: QuarantineFilter, _ planVersion: Int?, _ dryRun: Bool, _ begin: LogPosition?, _ eventsMax: Int
     ) async throws -> ReplayReport {
         var report = ReplayReport()
         report.isDryRun = dryRun
         var plans: [String: CompiledPlan?] = [:]
-        var after: LogPosition?
+        var after = begin
         while true {
             let rows = try await rows(filter, newestFirst: false, limit: Self.pageRows, after: after)
             guard let last = rows.last else { return report }
-            guard report.matched < Self.replayMax else {
-                report.hasMore = true
+            guard report.matched < eventsMax else {
+                report.next = after
                 return report
             }
             after = last.position

@@ -134,11 +134,13 @@ package final class QuarantineDesk: Sendable {
 
     // MARK: upkeep
 
-    /// Counts the bytes in quarantine and forgets what is past its time. Call it at start and every hour.
+    /// Counts the bytes in quarantine, without what was replayed or deleted, and forgets what is past its time. Call it
+    /// at start and every hour.
     package func tend() async throws {
         let oldest = clock.now - Self.retention
+        let left = try await ledger.left()
         let bytes = try await BlockingWork.value { [self] in
-            try store.quarantinedBytes(from: oldest.microseconds)
+            try store.quarantinedBytes(from: oldest.microseconds, left: left)
         }
         policies.quota.measured(bytes)
         let days = policies.apps.longestRetentionDays + 1

@@ -40,6 +40,15 @@ struct QuarantineLedger: Sendable {
         return actions.reduce(into: [:]) { $0[$1.receipt, default: [:]][$1.place] = $1.state }
     }
 
+    /// Places by receipt of the events of all organisations that were replayed or deleted.
+    func left() async throws -> [String: Set<Int>] {
+        let found = try await database.read("quarantine.left") { transaction in
+            try transaction.all(
+                ReplayedPlace.self, "SELECT receipt, place FROM quarantine_actions WHERE state <> 'replaying'")
+        }
+        return found.reduce(into: [:]) { $0[$1.receipt, default: []].insert($1.place) }
+    }
+
     /// Every event of an organisation that was replayed: read once, and again after something was written.
     func replayed(org: String) async throws -> ReplayedRows {
         try await known.rows(org) {

@@ -104,13 +104,27 @@ extension BlockEventStore {
     }
 
     /// Bytes of the quarantined events received since `from`, of all organisations.
-    func quarantinedBytes(from: Int64) throws -> Int {
+    /// - Parameter left: the places by receipt of those that were replayed or deleted: they stay in the log and count
+    ///   no more.
+    func quarantinedBytes(from: Int64, left: [String: Set<Int>]) throws -> Int {
         var bytes = 0
         try eachRefusal(of: nil, newestFirst: true, from: from, to: .max) { block, row in
-            bytes += try BlockView.readable { try block.raw(row).count } ?? 0
+            bytes += try BlockView.readable { try quarantinedBytes(block, row, from, left) } ?? 0
             return true
         }
         return bytes
+    }
+
+    private func quarantinedBytes(
+        _ block: DecodedBlock, _ row: Int, _ from: Int64, _ left: [String: Set<Int>]
+    ) throws -> Int {
+        guard let number = block.view.request(of: row), block.view.requests[number].receivedAt >= from else { return 0 }
+        if !left.isEmpty, let places = left[receiptText(block.view, number)],
+            places.contains(row - block.view.requests[number].firstRow)
+        {
+            return 0
+        }
+        return try block.raw(row).count
     }
 
     /// The event at a place; nil when none stands there.

@@ -143,7 +143,7 @@ struct PostHogTranslator {
         }
         guard collect(&grammar) else { return false }
         let text = JSONText(start: start, count: grammar.cursor - start)
-        if text.count > limits.eventBytesMax { out.verbatim(text) } else { write() }
+        if text.count > limits.eventBytesMax { out.verbatim(text) } else { write(text) }
         return true
     }
 
@@ -185,10 +185,10 @@ struct PostHogTranslator {
     private subscript(member: PostHogKeys.Member) -> JSONText? { found[member.rawValue] }
     private subscript(property property: PostHogKeys.Property) -> JSONText? { properties[property.rawValue] }
 
-    private mutating func write() {
+    private mutating func write(_ text: JSONText) {
         let kind = PostHogKeys.Kind(self[.event])
         out.begin()
-        out.identifier("id", self[.uuid] ?? self[property: .insertID])
+        writeID(text)
         out.member("type", literal: kind.type)
         if let event = self[.event], kind == .other { out.member("name", event) }
         writeTime()
@@ -205,6 +205,19 @@ struct PostHogTranslator {
         out.end()
     }
 
+    private mutating func writeID(_ text: JSONText) {
+        let id = self[.uuid] ?? self[property: .insertID]
+        guard id == nil, self[.timestamp] == nil, offsetMilliseconds != nil else { return out.identifier("id", id) }
+        // Its time is counted back from the receipt: the line of a repeated request is another one, its text is not.
+        let event = UnsafeBufferPointer(start: text.start, count: text.count)
+        out.member("id", string: DerivedID.fromBytes(app: "", index: body.events - 1, event))
+    }
+
+    private var offsetMilliseconds: Int64? {
+        guard let offset = self[.offset], offset.isNumber else { return nil }
+        return DecimalText.integer(offset.start, offset.count, digitsMax: 12)
+    }
+
     private mutating func writeTime() {
         if let sent = self[.sentAt]?.string.map(ForeignTime.fixed), Timestamp(rfc3339: sent) != nil {
             out.member("sent_at", string: sent)
@@ -214,9 +227,7 @@ struct PostHogTranslator {
             return out.member("ts", string: ForeignTime.fixed(time.string ?? ""))
         }
         // How long before sending it happened: counted back from our own clock, which needs no correction.
-        guard let offset = self[.offset], offset.isNumber,
-            let milliseconds = DecimalText.integer(offset.start, offset.count, digitsMax: 12)
-        else { return }
+        guard let milliseconds = offsetMilliseconds else { return }
         out.member("ts", string: (receivedAt - .milliseconds(milliseconds)).rfc3339)
         if self[.sentAt] == nil { out.member("sent_at", string: receivedAt.rfc3339) }
     }

@@ -4,7 +4,6 @@ internal import AurumCore
 internal import Foundation
 internal import NIOCore
 internal import NIOHTTP1
-internal import Synchronization
 
 /// Campaign reports that are watched: each made once however many watch it.
 final class CampaignFeed: Sendable {
@@ -15,18 +14,12 @@ final class CampaignFeed: Sendable {
         var base: CreditModel?
     }
 
-    private struct Kept: Sendable {
-        let at: ContinuousClock.Instant
-        let revision: UInt64
-        let text: String
-    }
-
     /// Reports kept; with more, the oldest leave.
     private static let keptMax = 64
     /// Clicks and what other processes change are seen after this long at the latest.
     static let freshFor: Duration = .milliseconds(900)
     private let reports: CampaignReports
-    private let kept = Mutex<[Watch: Kept]>([:])
+    private let copies = ReportCopies<Watch>(freshFor: freshFor, copiesMax: keptMax)
 
     init(_ reports: CampaignReports) { self.reports = reports }
 
@@ -36,19 +29,10 @@ final class CampaignFeed: Sendable {
     var now: Timestamp { reports.clock.now }
 
     func document(_ watch: Watch) async throws -> String {
-        let (now, revision) = (ContinuousClock.now, revision)
-        if let known = kept.withLock({ $0[watch] }), known.revision == revision, now - known.at < Self.freshFor {
-            return known.text
+        try await copies.text(watch, revision: { revision }) {
+            let report = try await reports.report(org: watch.org, watch.question)
+            return (watch.base.map { report.comparison(base: $0) } ?? report.json).canonical
         }
-        let report = try await reports.report(org: watch.org, watch.question)
-        let text = (watch.base.map { report.comparison(base: $0) } ?? report.json).canonical
-        kept.withLock { kept in
-            if kept.count >= Self.keptMax, let oldest = kept.min(by: { $0.value.at < $1.value.at })?.key {
-                kept[oldest] = nil
-            }
-            kept[watch] = Kept(at: now, revision: revision, text: text)
-        }
-        return text
     }
 }
 
@@ -60,6 +44,8 @@ struct CampaignSocket: Sendable {
     static let makeEvery: Duration = .milliseconds(400)
     /// A report that takes long is rested from for so many times as long: who watches must not keep others waiting.
     static let restShare = 4
+    /// How often it is looked whether the key and the session still hold.
+    static let signInEvery: Duration = .seconds(1)
 
     let live: LiveSocket
     let feed: CampaignFeed
@@ -80,14 +66,27 @@ struct CampaignSocket: Sendable {
         guard let principal = try? live.principal(head), let watch = try? watch(head, principal) else {
             return await loop.turnAway(socket)
         }
+        let sessions = live.access.sessions
+        let session = sessions.session(cookies: head.headers.first(name: "cookie"))?.id
         let (outgoing, send) = AsyncStream<SocketLoop.Output>.makeStream(bufferingPolicy: .bufferingNewest(4))
         await withTaskGroup(of: Void.self) { group in
+            group.addTask {
+                while await sessions.keepsAlive(session, principal) {
+                    guard (try? await Task.sleep(for: Self.signInEvery)) != nil else { return }
+                }
+                send.yield(.close(code: 1008, reason: "signed out"))
+                // Nothing that comes later may push the goodbye out.
+                send.finish()
+            }
             group.addTask { await push(watch, send) }
             await loop.run(
                 socket,
                 SocketLoop.Peer(
                     receive: { _ in },
-                    shutDown: { send.yield(.close(code: 1012, reason: "server restarts")) },
+                    shutDown: {
+                        send.yield(.close(code: 1012, reason: "server restarts"))
+                        send.finish()
+                    },
                     disconnect: { send.finish() }),
                 outgoing: outgoing)
             group.cancelAll()

@@ -19,6 +19,8 @@ package struct SpendRoutes: Sendable {
     }
 
     private static let templateMax = 500
+    /// Rows that an export reads at a time.
+    private static let exportedEach = 5000
     private static let example: JSONValue = [
         "rows": [
             [
@@ -46,17 +48,29 @@ package struct SpendRoutes: Sendable {
         book.get(
             "/v1/spend",
             RouteDescription(
-                "Imported rows, newest days first.", tag: "attribution", scope: .analyticsRead,
+                "Imported rows, newest days first; CSV has all of them unless limit is told.", tag: "attribution",
+                scope: .analyticsRead,
                 query: [
                     "from": "A date.", "to": "A date, not included.", "network": "Only this network.",
-                    "limit": "1 to 100000.", "format": "json or csv.",
+                    "limit": "1 to 100000 a page; of JSON 1000 unless told.", "format": "json or csv.",
+                    "after": "The next of a page; of CSV its header Aurum-Next.",
                 ])
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
             let isCSV = try AttributionRoutes.isCSV(request)
-            let rows = try await reports.spend.rows(org: principal.org, try filter(request))
-            if isCSV { return .csv(SpendText.csv(rows), file: "spend.csv") }
-            return .json(["rows": .array(rows.map(\.json))])
+            let filter = try filter(request)
+            if isCSV, RequestInput.text("limit", request) == nil {
+                return try await export(org: principal.org, filter)
+            }
+            let page = try await reports.spend.page(org: principal.org, filter)
+            if isCSV {
+                var response = Response.csv(SpendText.csv(page.rows), file: "spend.csv")
+                response.headers[.aurumNext] = page.next?.text
+                return response
+            }
+            return .json([
+                "rows": .array(page.rows.map(\.json)), "next": page.next.map { .string($0.text) } ?? .null,
+            ])
         }
         book.get(
             "/v1/spend/template.csv",
@@ -110,9 +124,37 @@ package struct SpendRoutes: Sendable {
         return .json(.object(members))
     }
 
+    /// All rows, as many as there are, a page after another. The first is read before the answer begins, so that what
+    /// goes wrong at once is told as a problem; later the connection ends without the last chunk.
+    private func export(org: String, _ filter: SpendFilter) async throws -> Response {
+        let spend = reports.spend
+        var wanted = filter
+        wanted.limit = Self.exportedEach
+        let first = try await spend.page(org: org, wanted)
+        wanted.after = first.next
+        let rest = wanted
+        let body = ResponseBody { writer in
+            try await writer.write(ByteBuffer(string: SpendText.csv(first.rows)))
+            var filter = rest
+            while filter.after != nil {
+                let page = try await spend.page(org: org, filter)
+                try await writer.write(ByteBuffer(string: SpendText.lines(page.rows)))
+                filter.after = page.next
+            }
+            try await writer.finish(nil)
+        }
+        return .csv(body, file: "spend.csv")
+    }
+
     private func filter(_ request: Request) throws(Problem) -> SpendFilter {
         var filter = SpendFilter()
         filter.limit = try RequestInput.integer("limit", request, in: 1...SpendStore.listMax, standard: 1000)
+        if let text = RequestInput.text("after", request) {
+            guard let mark = SpendPageMark(text) else {
+                throw .badQuery(name: "after", detail: "must be the `next` of a page.")
+            }
+            filter.after = mark
+        }
         if let network = RequestInput.text("network", request) {
             guard !network.utf8.contains(0) else { throw .badQuery(name: "network", detail: "must be a text.") }
             filter.network = network
@@ -148,12 +190,21 @@ extension Problem {
         name: "Content-Type", detail: "must be application/json or text/csv.")
 }
 
+extension HTTPField.Name {
+    /// The `after` of the next page of a file; absent on the last.
+    static let aurumNext = HTTPField.Name("Aurum-Next")!
+}
+
 extension Response {
     /// A CSV file to be saved.
     static func csv(_ text: String, file: String) -> Response {
+        csv(ResponseBody(byteBuffer: ByteBuffer(string: text)), file: file)
+    }
+
+    static func csv(_ body: ResponseBody, file: String) -> Response {
         var headers: HTTPFields = [.contentType: "text/csv; charset=utf-8; header=present"]
         headers[.contentDisposition] = "attachment; filename=\"\(file)\""
-        return Response(status: .ok, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
+        return Response(status: .ok, headers: headers, body: body)
     }
 }
 

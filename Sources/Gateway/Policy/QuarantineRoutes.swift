@@ -15,6 +15,7 @@ struct QuarantineRoutes: Sendable {
         "app": "An app.", "reason": "A reason such as bad_ts or plan:required; plan for every rule of a plan.",
         "from": "Received at or after, RFC 3339.", "to": "Received at or before, RFC 3339.",
     ]
+    private static let replayFields: Set<String> = ["filter", "plan_version", "dry_run", "after"]
     private static let example: JSONValue = ["filter": ["app": "default", "reason": "plan"], "dry_run": true]
 
     func register(in book: RouteBook) {
@@ -79,7 +80,7 @@ struct QuarantineRoutes: Sendable {
         let principal = try access.require(.privacyManage, request)
         let body = try await RequestInput.json(request)
         var problems: [FieldProblem] = []
-        for name in (body.object ?? [:]).keys.sorted() where !["filter", "plan_version", "dry_run"].contains(name) {
+        for name in (body.object ?? [:]).keys.sorted() where !Self.replayFields.contains(name) {
             problems.append(FieldProblem(field: String(name.prefix(40)), detail: "unknown field"))
         }
         if body.object == nil { problems.append(FieldProblem(field: "", detail: "the body must be an object")) }
@@ -90,13 +91,21 @@ struct QuarantineRoutes: Sendable {
         if let dry = body["dry_run"], dry != .null, dry.bool == nil {
             problems.append(FieldProblem(field: "dry_run", detail: "must be true or false"))
         }
+        var after: LogPosition?
+        if let place = body["after"], place != .null {
+            after = place.string.flatMap { LogPosition($0) }
+            if after == nil {
+                problems.append(FieldProblem(field: "after", detail: "must be the `next` of an earlier answer"))
+            }
+        }
         guard problems.isEmpty else { throw Problem.invalid(problems) }
         if body["dry_run"]?.bool != true { try bulk.check() }
         return try await AppRoutes.answering {
             let filter = try QuarantineFilter(body["filter"], org: principal.org)
             do {
                 let report = try await desk.replay(
-                    filter, planVersion: version?.integer.map { Int($0) }, dryRun: body["dry_run"]?.bool ?? false)
+                    filter, planVersion: version?.integer.map { Int($0) }, dryRun: body["dry_run"]?.bool ?? false,
+                    after: after)
                 return .json(report.json)
             } catch let error as CaptureError { throw Problem(error, limits: limits) }
         }

@@ -98,13 +98,20 @@ struct QuarantineCommand: AsyncParsableCommand {
         var planVersion: Int?
         @Flag(name: .long, help: "Only say what would happen.")
         var dryRun = false
+        @Option(name: .long, help: "Go on where a call ended that said there is more: its next.")
+        var after: String?
 
         func run() async throws {
             let (document, org, version, isDry) = (filter.document, filter.org, planVersion, dryRun)
+            let begin = after.flatMap { LogPosition($0) }
+            if after != nil, begin == nil { throw ValidationError("--after is the next of an earlier answer") }
             var body: [String: JSONValue] = ["filter": document, "dry_run": .bool(isDry)]
             if let version { body["plan_version"] = .integer(Int64(version)) }
+            if let after { body["after"] = .string(after) }
             let answer = try await QuarantineCommand.ask(options, "POST", "/v1/quarantine/replay", .object(body)) {
-                try await $0.replay(try QuarantineFilter(document, org: org), planVersion: version, dryRun: isDry).json
+                try await $0.replay(
+                    try QuarantineFilter(document, org: org), planVersion: version, dryRun: isDry, after: begin
+                ).json
             }
             Output.line(answer.canonical)
         }

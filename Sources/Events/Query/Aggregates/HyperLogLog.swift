@@ -66,33 +66,33 @@ struct HyperLogLog: Sendable {
 
 /// Distinct keys of one group: all of them, or an estimate once memory ran out.
 struct DistinctKeys: Sendable {
+    /// Beside an estimate those that came since: they go into it as the persons that they are by then.
     private(set) var keys = KeySet()
     private(set) var estimated: HyperLogLog?
 
     /// Below this many keys a list is smaller than the registers.
     static let exactMax = 1024
 
-    var byteCount: Int { estimated == nil ? keys.byteCount : HyperLogLog.byteCount }
+    var byteCount: Int { keys.byteCount + (estimated == nil ? 0 : HyperLogLog.byteCount) }
 
-    mutating func insert(_ key: UInt64) {
-        if estimated == nil { keys.insert(key) } else { estimated?.insert(key) }
-    }
+    mutating func insert(_ key: UInt64) { keys.insert(key) }
 
     mutating func formUnion(_ other: DistinctKeys, resolved: (UInt64) -> UInt64) {
-        switch (estimated, other.estimated) {
-        case (nil, nil): keys.formUnion(other.keys)
-        case (_?, nil): other.keys.forEach { estimated?.insert(resolved($0)) }
-        case (nil, let theirs?):
+        if let theirs = other.estimated {
             estimate(resolved: resolved)
             estimated?.formUnion(theirs)
-        case (_?, let theirs?): estimated?.formUnion(theirs)
+        }
+        if estimated == nil {
+            keys.formUnion(other.keys)
+        } else {
+            other.keys.forEach { estimated?.insert(resolved($0)) }
         }
     }
 
     /// Gives up the keys for an estimate. Merges of persons are taken into account as they are known now.
     mutating func estimate(resolved: (UInt64) -> UInt64) {
-        guard estimated == nil else { return }
-        var sketch = HyperLogLog()
+        var sketch = estimated ?? HyperLogLog()
+        estimated = nil
         keys.forEach { sketch.insert(resolved($0)) }
         estimated = sketch
         keys = KeySet()
@@ -100,7 +100,10 @@ struct DistinctKeys: Sendable {
 
     /// How many there are after merges.
     func count(_ resolver: (any PersonResolver)?) -> Int {
-        if let estimated { return Int(estimated.estimate.rounded()) }
+        if var sketch = estimated {
+            keys.forEach { sketch.insert(resolver?.person($0) ?? $0) }
+            return Int(sketch.estimate.rounded())
+        }
         guard let resolver else { return keys.count }
         var count = 0
         var moved = KeySet()

@@ -68,10 +68,10 @@ struct DistinctCells: Sendable {
         }
     }
 
-    /// Gives up lists that are longer than an estimate is.
+    /// Gives up lists that are longer than an estimate is, and all that stand beside one.
     mutating func estimate(resolved: (UInt64) -> UInt64) {
         for group in cells.indices
-        where cells[group].estimated == nil && cells[group].keys.count > DistinctKeys.exactMax {
+        where cells[group].keys.count > (cells[group].estimated == nil ? DistinctKeys.exactMax : 0) {
             let before = cells[group].byteCount
             cells[group].estimate(resolved: resolved)
             byteCount += cells[group].byteCount - before
