@@ -78,6 +78,12 @@ package struct SQLStatement: ExpressibleByStringInterpolation, Sendable {
             values.append(value?.sqlValue ?? .null)
         }
 
+        /// A part of a statement with its own values, for what two dialects share. Its other dialect is not looked at.
+        package mutating func appendInterpolation(part: SQLStatement) {
+            text += part.text
+            values += part.values
+        }
+
         /// A comma-separated list for `IN (…)`; an empty list becomes `NULL`, which matches nothing.
         package mutating func appendInterpolation(list: [some SQLBindable]) {
             text += list.isEmpty ? "NULL" : Array(repeating: "?", count: list.count).joined(separator: ", ")

@@ -6,7 +6,7 @@ import Validation
 
 /// A machine whose clock ran a day ahead and is set right, as an interposed library makes it.
 @Suite struct ClockStepTests {
-    private static let library = #"""
+    private static let steppedClock = #"""
         #define _GNU_SOURCE
         #include <dlfcn.h>
         #include <stdlib.h>
@@ -25,7 +25,7 @@ import Validation
     /// Compiles the library.
     private func build(in folder: TemporaryFolder) async throws -> String {
         let (source, made) = (folder.file("clock.c"), folder.file("clock.so"))
-        try Self.library.write(toFile: source, atomically: true, encoding: .utf8)
+        try Self.steppedClock.write(toFile: source, atomically: true, encoding: .utf8)
         let compiler = try ChildProcess("/usr/bin/cc", ["-shared", "-fPIC", "-o", made, source, "-ldl"])
         let status = try await compiler.exit(within: .seconds(60))
         try #require(status == 0, "\(compiler.output)")

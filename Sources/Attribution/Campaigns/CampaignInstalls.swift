@@ -72,43 +72,27 @@ struct CampaignInstalls: Sendable {
         let (column, member) = part(dimension)
         let (isOfTime, isNow) = (dimension.bucket == nil ? 0 : 1, asOf == nil ? 1 : 0)
         let asOf = asOf ?? Timestamp(microseconds: .max)
+        let label: SQLStatement = """
+            SELECT CASE WHEN found.method = 'organic' THEN 1 ELSE 0 END AS is_organic,
+                CASE \(column) WHEN 'campaign' THEN found.campaign WHEN 'channel' THEN found.channel
+                    ELSE CASE WHEN \(member) = '' THEN '' ELSE COALESCE(
+            """
+        let rest: SQLStatement = """
+            , '') END END AS label,
+                CASE WHEN \(isOfTime) = 1 THEN installs.at / 900000000 ELSE 0 END AS quarter, COUNT(*) AS counted
+            FROM installs JOIN install_decisions AS found ON found.org = installs.org AND found.app = installs.app
+                AND found.event_id = installs.event_id AND found.version = CASE WHEN \(isNow) = 1
+                    THEN installs.version
+                    ELSE (SELECT MAX(held.version) FROM install_decisions AS held WHERE held.org = installs.org
+                        AND held.app = installs.app AND held.event_id = installs.event_id
+                        AND held.decided_at <= \(asOf)) END
+            WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
+                AND found.verdict <> 'rejected' AND found.is_reinstall = 0
+            GROUP BY is_organic, label, quarter ORDER BY counted DESC, label LIMIT \(most)
+            """
         return .dialect(
-            sqlite: """
-                SELECT CASE WHEN found.method = 'organic' THEN 1 ELSE 0 END AS is_organic,
-                    CASE \(column) WHEN 'campaign' THEN found.campaign WHEN 'channel' THEN found.channel
-                        ELSE CASE WHEN \(member) = '' THEN ''
-                            ELSE COALESCE(json_extract(found.body, '$.' || \(member)), '') END
-                        END AS label,
-                    CASE WHEN \(isOfTime) = 1 THEN installs.at / 900000000 ELSE 0 END AS quarter,
-                    COUNT(*) AS counted
-                FROM installs JOIN install_decisions AS found ON found.org = installs.org AND found.app = installs.app
-                    AND found.event_id = installs.event_id AND found.version = CASE WHEN \(isNow) = 1
-                        THEN installs.version
-                        ELSE (SELECT MAX(held.version) FROM install_decisions AS held WHERE held.org = installs.org
-                            AND held.app = installs.app AND held.event_id = installs.event_id
-                            AND held.decided_at <= \(asOf)) END
-                WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
-                    AND found.verdict <> 'rejected' AND found.is_reinstall = 0
-                GROUP BY is_organic, label, quarter ORDER BY counted DESC, label LIMIT \(most)
-                """,
-            postgres: """
-                SELECT CASE WHEN found.method = 'organic' THEN 1 ELSE 0 END AS is_organic,
-                    CASE \(column) WHEN 'campaign' THEN found.campaign WHEN 'channel' THEN found.channel
-                        ELSE CASE WHEN \(member) = '' THEN ''
-                            ELSE COALESCE(CAST(found.body AS JSONB) ->> CAST(\(member) AS TEXT), '') END
-                        END AS label,
-                    CASE WHEN \(isOfTime) = 1 THEN installs.at / 900000000 ELSE 0 END AS quarter,
-                    COUNT(*) AS counted
-                FROM installs JOIN install_decisions AS found ON found.org = installs.org AND found.app = installs.app
-                    AND found.event_id = installs.event_id AND found.version = CASE WHEN \(isNow) = 1
-                        THEN installs.version
-                        ELSE (SELECT MAX(held.version) FROM install_decisions AS held WHERE held.org = installs.org
-                            AND held.app = installs.app AND held.event_id = installs.event_id
-                            AND held.decided_at <= \(asOf)) END
-                WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
-                    AND found.verdict <> 'rejected' AND found.is_reinstall = 0
-                GROUP BY is_organic, label, quarter ORDER BY counted DESC, label LIMIT \(most)
-                """)
+            sqlite: "\(part: label) json_extract(found.body, '$.' || \(member)) \(part: rest)",
+            postgres: "\(part: label) CAST(found.body AS JSONB) ->> CAST(\(member) AS TEXT) \(part: rest)")
     }
 }
 

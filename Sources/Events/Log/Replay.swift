@@ -52,7 +52,10 @@ struct Replay {
             found.append(try newestTouches(catalog, wanted: wanted))
             wanted -= found.last?.count ?? 0
         }
-        views.restore(found.reversed().flatMap(\.self), isCut: wanted <= 0)
+        let oldest = found.last { !$0.isEmpty }?.first?.entry.position
+        // Each file's list is given back before the next is taken: a second copy of all is tens of megabytes.
+        while let known = found.popLast() { views.restore(known) }
+        if wanted <= 0 { views.isCut(before: oldest) }
     }
 
     /// The newest touchpoints of a file, oldest first. The blocks of an archive stand app by app: all are looked at,

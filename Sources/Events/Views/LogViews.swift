@@ -40,13 +40,14 @@ final class LogViews: Sendable {
     }
 
     /// Takes touchpoints in the order of the log.
-    /// - Parameter isCut: whether there may be older ones that are not given.
-    func restore(_ known: [KnownTouch], isCut: Bool) {
+    func restore(_ known: [KnownTouch]) {
         touches.withLock { index in
             for touch in known { Self.add(touch, to: &index) }
-            if isCut { index.isCut(before: known.first?.entry.position) }
         }
     }
+
+    /// Notes that there may be touchpoints before a position that memory does not hold.
+    func isCut(before position: LogPosition?) { touches.withLock { $0.isCut(before: position) } }
 
     private static func add(_ touch: KnownTouch, to index: inout TouchIndex) {
         index.add(touch.entry, keys: touch.keys)
@@ -92,7 +93,7 @@ struct KnownTouch: Sendable {
     /// nil for duplicates, quarantined events and bots: they make no touchpoint.
     init?(_ touch: TouchView, _ outcome: UInt8, _ time: Int64, _ position: LogPosition) {
         guard Self.counts(outcome) else { return nil }
-        entry = TouchIndex.Entry(position: position, time: time, isView: touch.kind == .impression)
+        entry = TouchIndex.Entry(time: time, position: position, isView: touch.kind == .impression)
         keys = touch.keys
     }
 

@@ -82,7 +82,7 @@ final class OlderTouches: Sendable {
             guard let (view, times) = block else { continue }
             for entry in entries where entry.row < times.count {
                 let touch = TouchIndex.Entry(
-                    position: view.position(entry.row), time: times[entry.row],
+                    time: times[entry.row], position: view.position(entry.row),
                     isView: entry.place >> 24 == UInt32(TouchKind.impression.rawValue))
                 if wish.wants(touch) { found[touch.position] = touch }
             }

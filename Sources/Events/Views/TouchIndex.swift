@@ -4,8 +4,9 @@
 /// Keeps places and hashes only; campaign, cost and the rest are read from the events when a journey is asked for.
 struct TouchIndex {
     struct Entry {
-        var position: LogPosition
         var time: Int64
+        var position: LogPosition
+        /// Last, where it fills room that the place leaves.
         var isView: Bool
     }
 
