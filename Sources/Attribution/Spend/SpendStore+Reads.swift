@@ -147,29 +147,49 @@ extension SpendStore {
         }
     }
 
-    /// Imported rows, newest days first, a page at a time. What is imported meanwhile is on no later page.
-    package func page(org: String, _ filter: SpendFilter) async throws -> SpendPage {
+    /// The rows of one table for a page, in its order.
+    private static func part(org: String, _ filter: SpendFilter, head: Int64) -> SQLStatement {
         let from = filter.from?.daysSince1970 ?? Int(Int32.min)
         let to = filter.to?.daysSince1970 ?? Int(Int32.max)
         let network = filter.network?.lowercased() ?? ""
-        let (isFirst, mark) = (filter.after == nil ? 1 : 0, filter.after)
-        let (last, lastLine) = (mark?.day ?? 0, mark?.line ?? "")
-        return try await database.read("spend.rows", limit: .report) { transaction in
+        let (isFirst, last) = (filter.after == nil ? 1 : 0, filter.after?.day ?? Int(Int32.max))
+        return """
+            JOIN spend_lines AS names ON names.org = shown.org AND names.line = shown.line
+            WHERE shown.org = \(org) AND day >= \(from) AND day < \(to) AND day <= \(last) AND from_import <= \(head)
+                AND until_import > \(head) AND (\(network) = '' OR names.network = \(network))
+                AND (\(isFirst) = 1 OR day < \(last) OR shown.line > \(filter.after?.line ?? ""))
+            ORDER BY day DESC, shown.line LIMIT \(filter.limit + 1)
+            """
+    }
+
+    /// Imported rows, newest days first, a page at a time. What is imported meanwhile is on no later page, and what it
+    /// replaces still is.
+    package func page(org: String, _ filter: SpendFilter) async throws -> SpendPage {
+        try await database.read("spend.rows", limit: .report) { transaction in
             guard let newest = try Self.head(org: org, in: transaction) else { return SpendPage(rows: []) }
             // Nothing of an import that is not whole yet is ever shown.
-            let head = min(mark?.head ?? newest, newest)
+            let head = min(filter.after?.head ?? newest, newest)
+            let part = Self.part(org: org, filter, head: head)
             let found = try transaction.all(
                 MarkedSpend.self,
                 """
-                SELECT spend_rows.line AS line, day, lines.network, lines.account_id, lines.campaign_id, lines.campaign, lines.ad_group_id,
-                    lines.creative_id, lines.country, lines.currency, spend_minor, impressions, clicks,
-                    conversions_millionths, value_minor
-                FROM spend_rows
-                JOIN spend_lines AS lines ON lines.org = spend_rows.org AND lines.line = spend_rows.line
-                WHERE spend_rows.org = \(org) AND day >= \(from) AND day < \(to) AND from_import <= \(head)
-                    AND until_import > \(head) AND (\(network) = '' OR lines.network = \(network))
-                    AND (\(isFirst) = 1 OR day < \(last) OR (day = \(last) AND spend_rows.line > \(lastLine)))
-                ORDER BY day DESC, spend_rows.line LIMIT \(filter.limit + 1)
+                SELECT found.day AS day, found.line AS line, lines.network, lines.account_id, lines.campaign_id,
+                    lines.campaign, lines.ad_group_id, lines.creative_id, lines.country, lines.currency, spend_minor,
+                    impressions, clicks, conversions_millionths, value_minor
+                FROM (
+                    SELECT * FROM (
+                        SELECT day, shown.line AS line, spend_minor, impressions, clicks, conversions_millionths,
+                            value_minor
+                        FROM spend_rows AS shown \(part: part)
+                    ) AS present
+                    UNION ALL SELECT * FROM (
+                        SELECT day, shown.line AS line, spend_minor, impressions, clicks, conversions_millionths,
+                            value_minor
+                        FROM spend_replaced AS shown \(part: part)
+                    ) AS former
+                ) AS found
+                JOIN spend_lines AS lines ON lines.org = \(org) AND lines.line = found.line
+                ORDER BY day DESC, found.line LIMIT \(filter.limit + 1)
                 """)
             let rows = found.prefix(filter.limit)
             let next = found.count > rows.count ? rows.last : nil
