@@ -17,11 +17,12 @@ import Validation
         let process: ChildProcess
         let client: TestClient
 
-        init(_ data: String) async throws {
+        /// - Parameter homes: where its records and shared state are, unless the defaults.
+        init(_ data: String, homes: [String: String] = [:]) async throws {
             let environment = [
                 "AURUM_HTTP_PORT": "0", "AURUM_METRICS_ADDRESS": "off", "AURUM_LOG_LEVEL": "warning",
                 "AURUM_DATA_DIR": data,
-            ]
+            ].merging(homes) { $1 }
             process = try ChildProcess(
                 AurumBinary.path, ["demo", "--seed", "7", "--visitors", "40"], environment: environment)
             _ = try await process.line(containing: "Aurum is ready at", within: .seconds(20))
@@ -74,15 +75,7 @@ import Validation
         let set = try await running.client.call(
             "PUT", "/v1/attribution/budgets", Array(brand.canonical.utf8), ["content-type": "application/json"])
         #expect(set.status == 200, "\(set.text)")
-        let url = "/v1/attribution/installs/campaigns?app=solar-home"
-        let counted = try await running.shows(url) {
-            $0["totals"]?["installs"]?.integer == Int64(Self.installs)
-        }
-        #expect(counted["totals"]?["organic"]?.integer ?? 0 > 0)
-        #expect(counted["lines"]?.array?.contains { $0["campaign"] == "home-app-postcard" } == true, "\(counted)")
-        try await running.shows("/v1/attribution/installs?method=install_referrer&campaign=home-app-postcard") {
-            $0["installs"]?.array?.count == 3
-        }
+        let totals = try await installs(running)
         let before = try await accepted(running)
         try await running.stop()
 
@@ -93,8 +86,7 @@ import Validation
             try await Task.sleep(for: .milliseconds(500))
         }
         #expect(try await accepted(running) > before, "\(running.process.output.suffix(2000))")
-        let again = try await running.client.get(url)
-        #expect(again.body["totals"]?["installs"] == counted["totals"]?["installs"], "\(again.text)")
+        #expect(try await installs(running)["installs"] == totals["installs"])
         let made = [
             ("/v1/uploads/destinations", "destinations", 2), ("/v1/links", "links", 1),
             ("/v1/attribution/conversions/advisor_opened", "versions", 1), ("/v1/attribution/budgets", "budgets", 3),
@@ -107,6 +99,38 @@ import Validation
         let caps = kept.first { $0["campaign"] == "nyc-solar-brand" }?["cap_minor"]
         #expect(caps == 900, "what somebody set stays: \(kept)")
         try await running.stop()
+    }
+
+    @Test func `the demo shows the same with its records on PostgreSQL and its shared state on Redis`() async throws {
+        let folder = TemporaryFolder()
+        let redis = try await RedisServer()
+        let homes = ["AURUM_DATABASE_URL": try PostgresServer.shared().newURL(), "AURUM_REDIS_URL": redis.url]
+        let running = try await Running(folder.file("data"), homes: homes)
+        let components = try await running.client.get("/health").body["components"]
+        #expect(components?["database"]?["details"]?.array?.first == "postgres", "\(components ?? .null)")
+        #expect(components?["redis"]?["state"] == "ok", "\(components ?? .null)")
+        try await fraud(running)
+        try await uploads(running)
+        try await credits(running)
+        try await budgets(running)
+        _ = try await installs(running)
+        let size = try await RedisCluster.cli(["-p", "\(redis.port)", "dbsize"])
+        #expect(Int(size.filter(\.isNumber)) ?? 0 > 0, "limits are on Redis: \(size)")
+        try await running.stop()
+        #expect(!FileManager.default.fileExists(atPath: folder.file("data") + "/aurum.db"))
+    }
+
+    /// How the demo's installs were attributed, once all are decided.
+    private func installs(_ running: Running) async throws -> JSONValue {
+        let counted = try await running.shows("/v1/attribution/installs/campaigns?app=solar-home") {
+            $0["totals"]?["installs"]?.integer == Int64(Self.installs)
+        }
+        #expect(counted["totals"]?["organic"]?.integer ?? 0 > 0)
+        #expect(counted["lines"]?.array?.contains { $0["campaign"] == "home-app-postcard" } == true, "\(counted)")
+        try await running.shows("/v1/attribution/installs?method=install_referrer&campaign=home-app-postcard") {
+            $0["installs"]?.array?.count == 3
+        }
+        return counted["totals"] ?? .null
     }
 
     private func fraud(_ running: Running) async throws {
