@@ -48,6 +48,13 @@ import Testing
             #expect(rows[name]?["value"]?.double ?? 0 > 0, "\(name)")
         }
         #expect(rows["redis.single"]?["bar"]?.double == 125_000 && rows["redis.single"]?["pass"] == nil)
+        let roles = [
+            "cache.hit.p99": 10.0, "cache.redis.p95": 2, "lock.redis.tasks": 5000, "lock.redis.postgres.p95": 5,
+        ]
+        for (name, bar) in roles {
+            #expect(rows[name]?["bar"]?.double == bar && rows[name]?["value"]?.double ?? 0 > 0, "\(name)")
+        }
+        #expect(rows["roles.memory"]?["bar"]?.double == 5 && rows["roles.memory"]?["n"]?.integer == 500)
         let refused = try await bench("runtime", ["--tiny", "--redis-url", "redis+sentinel://a"])
         #expect(refused.status != 0 && refused.output.contains("Sentinel is not supported"), "\(refused.output)")
     }
