@@ -8,8 +8,9 @@ internal import Telemetry
     internal import Glibc
 #endif
 
-/// Point reads, durable writes and a mixed load on the tables' engines, through the same calls that the server makes.
-/// SQLite in a temporary file, and each PostgreSQL of `servers` in a schema of its own that is dropped afterwards.
+/// Point reads, durable writes, a mixed load and what the product writes on the tables' engines, through the same calls
+/// that the server makes, and beside the engines alone. SQLite in a temporary file, and each PostgreSQL of `servers` in a
+/// schema of its own that is dropped afterwards; without one a PostgreSQL that is started for it, where it is installed.
 package func databaseBench(servers: [PostgresAddress], tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
     let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-bench-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
@@ -23,37 +24,76 @@ package func databaseBench(servers: [PostgresAddress], tiny: Bool, seed: UInt64)
     ]
     let sqlite = try Database.openSQLite(
         at: folder + "/bench.db", registry: MetricRegistry(), clock: SystemWallClock())
-    rows += try await DatabaseBench(sqlite, "sqlite", tiny: tiny, seed: seed, fsync: fsync).run()
+    rows += try await DatabaseBench(sqlite, .sqlite, tiny: tiny, seed: seed, fsync: fsync, folder: folder).run()
     try sqlite.close()
-    for server in servers {
-        let schema = "aurum_bench_\(getpid())"
-        try await server.createSchema(schema)
-        do {
-            let database = try await Database.open(
-                .postgres(server.inSchema(schema)), registry: MetricRegistry(), clock: SystemWallClock())
-            rows += try await DatabaseBench(database, "postgres", tiny: tiny, seed: seed, fsync: fsync).run()
-            try database.close()
-        } catch {
-            try await server.dropSchema(schema)
-            throw error
-        }
-        try await server.dropSchema(schema)
+    guard servers.isEmpty else {
+        for server in servers { rows += try await postgresRows(server, tiny, seed, fsync, folder) }
+        return rows
     }
+    guard LocalPostgres.isInstalled else {
+        let why = "not measured: AURUM_DATABASE_URL names no PostgreSQL, and its programs are not installed"
+        rows.append(BenchRow(name: "postgres: point reads", value: 0, unit: "reads/s", bar: 8000, n: 0, notJudged: why))
+        return rows
+    }
+    let local = try await LocalPostgres.start(isDurable: true)
+    do {
+        guard case .postgres(let address) = try await local.newSchema("bench") else { return rows }
+        rows += try await postgresRows(address, tiny, seed, fsync, folder)
+    } catch {
+        await local.endApart()
+        throw error
+    }
+    await local.endApart()
+    return rows
+}
+
+/// In a schema of its own of a server.
+private func postgresRows(
+    _ server: PostgresAddress, _ tiny: Bool, _ seed: UInt64, _ fsync: Double, _ folder: String
+) async throws -> [BenchRow] {
+    let schema = "aurum_bench_\(getpid())"
+    try await server.createSchema(schema)
+    let rows: [BenchRow]
+    do {
+        let address = server.inSchema(schema)
+        let database = try await Database.open(.postgres(address), registry: MetricRegistry(), clock: SystemWallClock())
+        rows = try await DatabaseBench(
+            database, .postgres(address), tiny: tiny, seed: seed, fsync: fsync, folder: folder
+        ).run()
+        try database.close()
+    } catch {
+        try await server.dropSchema(schema)
+        throw error
+    }
+    try await server.dropSchema(schema)
     return rows
 }
 
 private struct DatabaseBench: Sendable {
     /// Above this a disk is too slow to hold durable writes to their bars.
     private static let slowDiskMilliseconds = 10.0
+    private static let readers = 32
+    private static let writers = 64
+
+    enum Place {
+        case sqlite
+        case postgres(PostgresAddress)
+    }
+
     private let database: Database
+    private let place: Place
     private let engine: String
+    private let folder: String
+    private let tiny: Bool
     private let seed: UInt64
     private let fsync: Double
     private let keys: Int
     private let operations: Int
 
-    init(_ database: Database, _ engine: String, tiny: Bool, seed: UInt64, fsync: Double) {
-        (self.database, self.engine, self.seed, self.fsync) = (database, engine, seed, fsync)
+    init(_ database: Database, _ place: Place, tiny: Bool, seed: UInt64, fsync: Double, folder: String) {
+        (self.database, self.place, self.seed, self.fsync) = (database, place, seed, fsync)
+        (self.tiny, self.folder) = (tiny, folder)
+        engine = database.dialect == .sqlite ? "sqlite" : "postgres"
         keys = tiny ? 100 : 10_000
         operations = tiny ? 200 : 20_000
     }
@@ -66,8 +106,87 @@ private struct DatabaseBench: Sendable {
             try tx.run("CREATE TABLE bench_bulk (id BIGINT PRIMARY KEY, value BIGINT NOT NULL)")
             try tx.run("CREATE TABLE bench_notes (id BIGINT PRIMARY KEY, row_id BIGINT NOT NULL)")
         }
-        return (try await bulk()) + (try await reads()) + (try await oneRow()) + (try await fourRows())
-            + (try await mixed())
+        let filled = try await bulk()
+        let (reads, readRate) = try await reads()
+        let (writes, writeRate) = try await oneRow()
+        let product = ProductBench(
+            database: database, engine: engine, leads: tiny ? 20 : 2000, folder: folder, notJudged: slowDisk)
+        return filled + reads + writes + (try await peers(readRate, writeRate)) + (try await fourRows())
+            + (try await mixed()) + (try await connections()) + (try await product.run())
+    }
+
+    /// The same statements without what is around the engine: GRDB alone with as many callers, and pgbench.
+    private func peers(_ reads: Double, _ writes: Double) async throws -> [BenchRow] {
+        let (alone, name, bar): ((reads: Double, writes: Double)?, String, Double)
+        switch place {
+        case .sqlite: (alone, name, bar) = (try await sqlitePeer(), "GRDB alone", 1 / 1.25)
+        case .postgres(let address): (alone, name, bar) = (try await postgresPeer(address), "pgbench", 1 / 1.35)
+        }
+        let missing = "not measured: pgbench is not on this machine"
+        return [("point reads", reads, alone?.reads), ("durable writes of one row", writes, alone?.writes)].map {
+            what, own, peer in
+            BenchRow(
+                name: "\(engine): \(what), of \(name)", value: own / (peer ?? .infinity), unit: "of its rate", bar: bar,
+                higherIsBetter: true, n: operations / 2,
+                note: peer.map { String(format: "%.0f a second by \(name) in this run", $0) } ?? "",
+                notJudged: peer == nil ? missing : tiny ? "too few" : nil)
+        }
+    }
+
+    private func sqlitePeer() async throws -> (reads: Double, writes: Double) {
+        let (keys, peer) = (keys, try SQLitePeer(path: folder + "/peer.db", rows: keys))
+        let (reads, _) = try await load(operations, workers: Self.readers) { random, _ in
+            let id = Int.random(in: 0..<keys, using: &random)
+            guard try await peer.read(id) == id * 7 else { throw BenchFailure("row \(id) holds something else") }
+        }
+        let (writes, _) = try await load(operations / 2, workers: Self.writers) { _, number in
+            try await peer.write(number)
+        }
+        try peer.close()
+        return (reads, writes)
+    }
+
+    private func postgresPeer(_ address: PostgresAddress) async throws -> (reads: Double, writes: Double)? {
+        let seconds = tiny ? 1 : 5
+        // As many connections as the pool has at most, for as many callers as there are here.
+        let clients = PostgresPoolSettings().connectionsMax
+        do {
+            guard
+                let reads = try await address.pgbench(
+                    "\\set id random(0, \(keys - 1))\nSELECT value FROM bench_rows WHERE id = :id;\n",
+                    clients: clients, seconds: seconds),
+                let writes = try await address.pgbench(
+                    "\\set id random(1000000000000, 9000000000000000000)\n"
+                        + "INSERT INTO bench_notes (id, row_id) VALUES (:id, 1);\n",
+                    clients: clients, seconds: seconds)
+            else { return nil }
+            return (reads, writes)
+        } catch let failure as LocalPostgres.Failure { throw BenchFailure(failure.description) }
+    }
+
+    /// A hundred callers who come at once and each want a transaction of their own: all are served, by a pool within
+    /// its bounds.
+    private func connections() async throws -> [BenchRow] {
+        let (database, callers, base) = (database, 100, 2_000_000_000)
+        let failed = Atomic<Int>(0)
+        let (_, samples) = try await load(tiny ? callers : callers * 20, workers: callers) { _, number in
+            do {
+                try await database.write("bench.connection", isolation: .readCommitted) { tx in
+                    _ = try tx.run("INSERT INTO bench_notes (id, row_id) VALUES (\(base + number), 1)")
+                    _ = try tx.value(Int.self, "SELECT value FROM bench_rows WHERE id = 1")
+                }
+            } catch is SQLError { failed.add(1, ordering: .relaxed) }
+        }
+        let pool = database.figures
+        let isOver = pool.connections > pool.connectionsMax
+        return [
+            BenchRow(
+                name: "\(engine): not served of \(callers) at once",
+                value: Double(failed.load(ordering: .relaxed)) + (isOver ? 1 : 0), unit: "calls", bar: 0,
+                n: samples.count,
+                note: "a transaction each, floor 50; connections \(pool.connections) of \(pool.connectionsMax); p95 "
+                    + "\(Self.text(Percentile.of(samples, 0.95))) ms")
+        ]
     }
 
     /// Rows written 500 at a time: one statement a row into the table that the others read, and one statement for all
@@ -109,16 +228,16 @@ private struct DatabaseBench: Sendable {
         return Double(keys) / (ContinuousClock.now - started).seconds
     }
 
-    private func reads() async throws -> [BenchRow] {
+    private func reads() async throws -> (rows: [BenchRow], rate: Double) {
         let keys = keys
-        let (rate, samples) = try await load(operations, workers: 32) { random, _ in
+        let (rate, samples) = try await load(operations, workers: Self.readers) { random, _ in
             let id = Int.random(in: 0..<keys, using: &random)
             let value = try await database.read("bench.point") { tx in
                 try tx.value(Int.self, "SELECT value FROM bench_rows WHERE id = \(id)")
             }
             guard value == id * 7 else { throw BenchFailure("row \(id) holds \(value ?? -1)") }
         }
-        return [
+        let rows = [
             BenchRow(
                 name: "\(engine): point reads", value: rate, unit: "reads/s", bar: isSQLite ? 20_000 : 8000,
                 higherIsBetter: true, n: samples.count, note: "32 readers"),
@@ -126,28 +245,31 @@ private struct DatabaseBench: Sendable {
                 name: "\(engine): point read p95", value: Percentile.of(samples, 0.95), unit: "ms", bar: 5,
                 n: samples.count),
         ]
+        return (rows, rate)
     }
 
     private var slowDisk: String? {
         fsync > Self.slowDiskMilliseconds ? "MACHINE TOO SMALL (disk): fsync p50 is above 10 ms" : nil
     }
 
-    private func oneRow() async throws -> [BenchRow] {
-        let (rate, samples) = try await load(operations / 2, workers: 64) { _, number in
+    private func oneRow() async throws -> (rows: [BenchRow], rate: Double) {
+        let (rate, samples) = try await load(operations / 2, workers: Self.writers) { _, number in
             try await database.write("bench.oneRow") { tx in
                 _ = try tx.run("INSERT INTO bench_notes (id, row_id) VALUES (\(number), \(number))")
             }
         }
-        return [
+        let rows = [
             BenchRow(
-                name: "\(engine): durable writes of one row", value: rate, unit: "tx/s", higherIsBetter: true,
-                n: samples.count, note: "64 writers; p95 \(Self.text(Percentile.of(samples, 0.95))) ms")
+                name: "\(engine): durable writes of one row", value: rate, unit: "tx/s",
+                bar: isSQLite ? 2000 : 1000, higherIsBetter: true, n: samples.count,
+                note: "64 writers; p95 \(Self.text(Percentile.of(samples, 0.95))) ms", notJudged: slowDisk)
         ]
+        return (rows, rate)
     }
 
     private func fourRows() async throws -> [BenchRow] {
         let base = 10_000_000
-        let (rate, samples) = try await load(operations / 2, workers: 64) { _, number in
+        let (rate, samples) = try await load(operations / 2, workers: Self.writers) { _, number in
             let id = base + number
             try await database.write("bench.fourRows") { tx in
                 for part in 0..<3 {
@@ -198,7 +320,10 @@ private struct DatabaseBench: Sendable {
         return [
             BenchRow(
                 name: "\(engine): mixed, 50 at once", value: rate, unit: "queries/s", bar: 2000, higherIsBetter: true,
-                n: samples.count, note: "mean \(Self.text(mean)) ms, max \(Self.text(samples.max() ?? 0)) ms",
+                n: samples.count, note: "floor 200; max \(Self.text(samples.max() ?? 0)) ms, floor 100 ms",
+                notJudged: slowDisk),
+            BenchRow(
+                name: "\(engine): mixed mean", value: mean, unit: "ms", bar: 10, n: samples.count, note: "floor 50 ms",
                 notJudged: slowDisk),
             BenchRow(
                 name: "\(engine): mixed p95", value: Percentile.of(samples, 0.95), unit: "ms", bar: 25,
@@ -209,27 +334,10 @@ private struct DatabaseBench: Sendable {
         ]
     }
 
-    /// Runs `count` calls by `workers` at once. Answers calls a second and the milliseconds of each.
     private func load(
         _ count: Int, workers: Int, _ call: @escaping @Sendable (inout SeededRandom, Int) async throws -> Void
     ) async throws -> (Double, [Double]) {
-        let started = ContinuousClock.now
-        let samples = try await withThrowingTaskGroup(of: [Double].self) { group in
-            for worker in 0..<workers {
-                group.addTask {
-                    var random = SeededRandom(seed: seed &+ UInt64(worker))
-                    var samples: [Double] = []
-                    for number in stride(from: worker, to: count, by: workers) {
-                        let began = ContinuousClock.now
-                        try await call(&random, number)
-                        samples.append((ContinuousClock.now - began).seconds * 1000)
-                    }
-                    return samples
-                }
-            }
-            return try await group.reduce(into: []) { $0 += $1 }
-        }
-        return (Double(samples.count) / (ContinuousClock.now - started).seconds, samples)
+        try await BenchLoad.run(count, workers: workers, seed: seed, call)
     }
 
     private static func text(_ milliseconds: Double) -> String { String(format: "%.1f", milliseconds) }

@@ -25,7 +25,7 @@ struct DeduplicationBench {
     private struct WrongAnswer: Error { let known: Int }
 
     func rows() throws -> [BenchRow] {
-        let before = Self.residentBytes
+        let before = ProcessMemory.residentBytes
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("aurum-dedup-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
         let storage = try PosixLogStorage(folder: folder.path)
@@ -96,19 +96,12 @@ struct DeduplicationBench {
             for place in 0..<Self.batchCount where !verdicts[place] { stretch.known += 1 }
             stretch.count += Self.batchCount
             if stretch.count / Self.batchCount % 32 == 0 {
-                stretch.resident = max(stretch.resident, Self.residentBytes)
+                stretch.resident = max(stretch.resident, ProcessMemory.residentBytes)
             }
         }
-        stretch.resident = max(stretch.resident, Self.residentBytes)
+        stretch.resident = max(stretch.resident, ProcessMemory.residentBytes)
         stretch.cpu = Self.seconds(CLOCK_PROCESS_CPUTIME_ID) - began - generating
         return stretch
-    }
-
-    /// Resident memory of this process; 0 where the system does not say.
-    private static var residentBytes: Int {
-        let text = (try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8)) ?? ""
-        let pages = text.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
-        return pages * Int(sysconf(Int32(_SC_PAGESIZE)))
     }
 
     private static func seconds(_ clock: clockid_t) -> Double {

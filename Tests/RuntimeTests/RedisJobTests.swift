@@ -256,6 +256,56 @@ struct RedisJobTests {
         #expect(last.claimed.contains { $0.id == child })
     }
 
+    @Test func `the turn of one script does with keys and rates what the desk does`() async throws {
+        let server = try await RedisServer()
+        defer { withExtendedLifetime(server) {} }
+        for seed in UInt64(1)...20 {
+            let tests = [try await JobHarness(.memory), try await JobHarness(.redis, url: server.url)]
+            var random = SeededRandom(seed: seed)
+            var (ids, held): ([[UID]], [[JobRecord]]) = ([[], []], [[], []])
+            for step in 0..<80 {
+                let second = Int.random(in: 0...6, using: &random)
+                let limit = [0, 1, 3, 100].randomElement(using: &random) ?? 1
+                let jobs = (0..<Int.random(in: 0...4, using: &random)).map {
+                    keyed(tests[0], "\(step).\($0)", &random)
+                }
+                let told = Array(held[0].indices.shuffled(using: &random).prefix(3))
+                var results: [JobTurnResult] = []
+                for (at, test) in tests.enumerated() {
+                    test.clock.advance(by: .seconds(second))
+                    if !jobs.isEmpty { ids[at] += try await test.store.enqueue(jobs).map(\.id) }
+                    let ends = told.map { JobEnd(held[at][$0].claim, .done, job: held[at][$0]) }
+                    let turn = JobTurn(worker: test.one, ends: ends, limit: limit)
+                    let result = try await test.store.turn(turn)
+                    held[at] = held[at].indices.filter { !told.contains($0) }.map { held[at][$0] } + result.claimed
+                    results.append(result)
+                }
+                let (desk, script) = (results[0], results[1])
+                #expect(desk.claimed.map(\.payload) == script.claimed.map(\.payload), "seed \(seed) step \(step)")
+                #expect(desk.parked == script.parked, "seed \(seed) step \(step)")
+                #expect(desk.ended.map { $0?.keepUntil } == script.ended.map { $0?.keepUntil }, "seed \(seed)")
+            }
+            for (left, right) in zip(ids[0], ids[1]) {
+                let desk = try await tests[0].store.job(left, org: "acme")
+                let script = try await tests[1].store.job(right, org: "acme")
+                #expect(desk?.state == script?.state && desk?.readyAt == script?.readyAt, "seed \(seed)")
+                #expect(desk?.keepUntil == script?.keepUntil && desk?.isUniqueHeld == script?.isUniqueHeld)
+            }
+        }
+    }
+
+    /// With some of all kinds of keys, or none.
+    private func keyed(_ test: JobHarness, _ name: String, _ random: inout SeededRandom) -> NewJob {
+        let number = Int.random(in: 0..<8, using: &random)
+        let scopes: [JobUniqueness] = [.untilStarted, .untilDone, .lasting(.seconds(100_000))]
+        return test.new(
+            name, priority: JobPriority.allCases.randomElement(using: &random) ?? .low,
+            unique: number < 3 ? ("u\(number)", scopes[number]) : nil,
+            concurrency: number == 3 || number == 5 ? JobConcurrency("c", limit: 2) : nil,
+            rate: number == 4 || number == 5 ? JobRate("r", count: 3, per: .seconds(20)) : nil,
+            kind: number == 6 ? JobKind("test.brief", keepsDone: .zero) : JobHarness.kind)
+    }
+
     @Test func `times beyond the calendar are the nearest that can be read`() async throws {
         let test = try await JobHarness(.redis)
         let late = try await test.add(test.new(due: Timestamp(microseconds: .max)))

@@ -48,8 +48,38 @@ import Testing
             #expect(rows[name]?["value"]?.double ?? 0 > 0, "\(name)")
         }
         #expect(rows["redis.single"]?["bar"]?.double == 125_000 && rows["redis.single"]?["pass"] == nil)
+        let roles = [
+            "cache.hit.p99": 10.0, "cache.redis.p95": 2, "lock.redis.tasks": 5000, "lock.redis.postgres.p95": 5,
+        ]
+        for (name, bar) in roles {
+            #expect(rows[name]?["bar"]?.double == bar && rows[name]?["value"]?.double ?? 0 > 0, "\(name)")
+        }
+        #expect(rows["roles.memory"]?["bar"]?.double == 5 && rows["roles.memory"]?["n"]?.integer == 500)
         let refused = try await bench("runtime", ["--tiny", "--redis-url", "redis+sentinel://a"])
         #expect(refused.status != 0 && refused.output.contains("Sentinel is not supported"), "\(refused.output)")
+    }
+
+    @Test func `the tables are measured with what the product writes, and beside the engines alone`() async throws {
+        let answer = try await bench("database", ["--tiny", "--json"])
+        #expect(answer.status == 0, "\(answer.output)")
+        let rows = try rows(answer.output)
+        // Without a server named one is started where its programs are, as they are for the other tests.
+        for engine in ["sqlite", "postgres"] {
+            let bars: [String: Double] = [
+                "point reads": engine == "sqlite" ? 20_000 : 8000, "mixed mean": 10, "leads accepted": 200,
+                "durable writes of one row": engine == "sqlite" ? 2000 : 1000, "ledger postings": 1000,
+            ]
+            for (name, bar) in bars {
+                let row = rows["\(engine): \(name)"]
+                #expect(row?["bar"]?.double == bar, "\(name) in \(rows.keys.sorted())")
+                #expect(row?["value"]?.double ?? 0 > 0, "\(engine) \(name)")
+            }
+            let served = rows["\(engine): not served of 100 at once"]
+            #expect(served?["value"]?.double == 0 && served?["n"]?.integer == 100, "\(answer.output)")
+        }
+        let alone = rows["sqlite: point reads, of GRDB alone"]
+        #expect(alone?["bar"]?.double == 0.8 && alone?["value"]?.double ?? 0 > 0)
+        #expect(rows["postgres: point reads, of pgbench"]?["bar"]?.double == 1 / 1.35)
     }
 
     @Test func `written data is measured like made data, and other files are left alone`() async throws {

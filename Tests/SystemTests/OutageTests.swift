@@ -6,7 +6,7 @@ import Validation
 /// Leads are sold while what the server leans on is killed and comes back.
 @Suite(.serialized) struct OutageTests {
     /// R04 waits until lost posts are asked again, a minute: for the soak.
-    private static let checks = soakCount(25) == 25 ? ["R02", "R03", "R04"] : ["R02", "R03"]
+    private static let checks = soakCount(25) == 25 ? ["R02", "R03", "R04", "R11"] : ["R02", "R03", "R11"]
 
     @Test(arguments: checks)
     func `what the server leans on may be killed under load`(_ id: String) async throws {

@@ -9,10 +9,10 @@ internal import Telemetry
 struct RolesBench: Sendable {
     let options: RuntimeBenchOptions
 
-    private func count(_ usual: Int) -> Int { options.tiny ? max(50, usual / 2000) : usual }
+    func count(_ usual: Int) -> Int { options.tiny ? max(50, usual / 2000) : usual }
 
     func rows() async throws -> [BenchRow] {
-        var rows = try await memory()
+        var rows = try await memory() + [cacheTail()]
         guard options.redisURL != nil || LocalRedis.isInstalled else {
             let why = "not measured: redis-server is not installed and no --redis-url was given"
             return rows + [BenchRow(name: "lock.redis.p95", value: 0, unit: "ms", bar: 2, n: 0, notJudged: why)]
@@ -71,13 +71,13 @@ struct RolesBench: Sendable {
         return (ContinuousClock.now - start).seconds * 1e9 / Double(count)
     }
 
-    private func row(
+    func row(
         _ name: String, _ value: Double, _ unit: String, _ bar: Double, _ count: Int, _ note: String
     ) -> BenchRow {
         BenchRow(name: name, value: value, unit: unit, bar: bar, n: count, note: note, notJudged: tooFew(count))
     }
 
-    private func tooFew(_ count: Int, _ needed: Int = 1000) -> String? { count < needed ? "too few" : nil }
+    func tooFew(_ count: Int, _ needed: Int = 1000) -> String? { count < needed ? "too few" : nil }
 
     // MARK: on Redis
 
@@ -85,16 +85,12 @@ struct RolesBench: Sendable {
         var rows: [BenchRow] = []
         try await FleetNode.with(url) { node in
             let holds = count(4000)
-            var lockTimes: [Double] = []
-            for _ in 0..<holds {
-                let start = ContinuousClock.now
-                try await node.lock.withLock(LockKey(owner: "bench", "lock"), LockOptions(wait: .zero)) { _ in }
-                lockTimes.append((ContinuousClock.now - start).seconds * 1000)
-            }
+            let lockTimes = try await Self.lockTimes(node, holds)
             rows.append(
                 row(
-                    "lock.redis.p95", Self.p95(lockTimes), "ms", 2, holds,
+                    "lock.redis.p95", Percentile.of(lockTimes, 0.95), "ms", 2, holds,
                     "acquire, fence of this process, confirm, release, uncontended"))
+            rows.append(try await lockTasks(node))
             let limit = RateLimit.gcra("bench", 1_000_000, in: .seconds(1))
             let decisions = count(10_000)
             var limiterTimes: [Double] = []
@@ -103,7 +99,8 @@ struct RolesBench: Sendable {
                 _ = await node.limiter.decide(RateRequest(limit, .org("bench"), "subject \(number % 1000)"))
                 limiterTimes.append((ContinuousClock.now - start).seconds * 1000)
             }
-            rows.append(row("limiter.redis.p95", Self.p95(limiterTimes), "ms", 2, decisions, "gcra, one task"))
+            rows.append(
+                row("limiter.redis.p95", Percentile.of(limiterTimes, 0.95), "ms", 2, decisions, "gcra, one task"))
             let (per, tasks) = (count(1000), 100)
             let start = ContinuousClock.now
             await withTaskGroup(of: Void.self) { group in
@@ -120,7 +117,10 @@ struct RolesBench: Sendable {
                     name: "limiter.redis", value: Double(per * tasks) / (ContinuousClock.now - start).seconds,
                     unit: "decisions/s", bar: 20_000, higherIsBetter: true, n: per * tasks, note: "100 tasks",
                     notJudged: tooFew(per * tasks, 50_000)))
+            rows.append(try await memoryGrowth(node))
         }
+        rows.append(try await secondLevel(url))
+        rows.append(try await fencedLock(url))
         if let program = options.program { rows.append(try await fleet(url, program)) }
         return rows
     }
@@ -147,11 +147,6 @@ struct RolesBench: Sendable {
             name: "cache.fleet.factories", value: Double(answers.reduce(0) { $0 + $1.made }), unit: "calls", bar: 1,
             n: answers.reduce(0) { $0 + $1.calls }, note: "concurrent misses of three processes")
     }
-
-    private static func p95(_ samples: [Double]) -> Double {
-        let sorted = samples.sorted()
-        return sorted[min(sorted.count - 1, sorted.count * 95 / 100)]
-    }
 }
 
 /// One process of a fleet, for as long as a body runs.
@@ -161,7 +156,9 @@ struct FleetNode: Sendable {
     let lock: RedisLock
     let limiter: RedisRateLimiter
 
-    static func with(_ url: String, _ body: (FleetNode) async throws -> Void) async throws {
+    static func with(
+        _ url: String, fences: any FenceSequence = MemoryFences(), _ body: (FleetNode) async throws -> Void
+    ) async throws {
         let (clock, registry) = (SystemWallClock(), MetricRegistry())
         let client: RedisClient
         do {
@@ -172,7 +169,7 @@ struct FleetNode: Sendable {
         let pubSub = RedisPubSub(client: client, clock: clock, registry: registry)
         let cache = RedisCache(client: client, pubSub: pubSub, clock: clock, registry: registry)
         let lock = RedisLock(
-            client: client, pubSub: pubSub, fences: MemoryFences(), meters: LockMeters(registry: registry))
+            client: client, pubSub: pubSub, fences: fences, meters: LockMeters(registry: registry))
         let limiter = RedisRateLimiter(client: client, clock: clock, registry: registry, nodes: { 1 })
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { try await client.run() }

@@ -45,6 +45,21 @@ extension CheckList {
             phase: "integration", suites: ["attribution", "leads"],
             threshold: "each of the three once, click id and value as known; nothing of denied advertising",
             source: "attribution specification", body: callbacks),
+        Check(
+            id: "A09", title: "a run over the event log credits as by hand", phase: "integration",
+            suites: ["attribution"],
+            threshold: "two sales of four journeys under six models, to the cent and the millionth; totals 100.01",
+            source: "attribution specification", seconds: 150, body: logRuns),
+        Check(
+            id: "A10", title: "cohorts hold the persons, spend and revenue that were made", phase: "integration",
+            suites: ["attribution", "leads"],
+            threshold: "size, spend, revenue, LTV and ROAS of three cohorts to the minor unit; a person in one of them",
+            source: "attribution specification", body: cohorts),
+        Check(
+            id: "A11", title: "clicks beyond what a person makes are rejected with the reason, and credited nothing",
+            phase: "integration", suites: ["attribution", "security"],
+            threshold: "5 of 25 clicks in a minute and one half a second before its install rejected, no other",
+            source: "attribution specification", body: fraud),
     ]
 
     private static let golden: [String: JSONValue] = [

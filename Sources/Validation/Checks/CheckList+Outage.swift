@@ -16,6 +16,12 @@ extension CheckList {
             threshold: "503 within 8 s meanwhile, every acknowledged lead there and sold once, ledger zero; "
                 + "taken again ≤ 10 s",
             source: "database", profiles: [.standard, .full], needsOwnServer: true, seconds: 500, body: postgresLost),
+        Check(
+            id: "R11", title: "a network to Redis that goes silent and is slow then, under load", phase: "resilience",
+            suites: ["runtime", "leads"],
+            threshold: "degraded is shown ≤ 6 s, nothing is refused, every lead sold once, ledger zero; "
+                + "all roles on Redis again ≤ 10 s after the silence, over 100 ms each way",
+            source: "runtime", profiles: [.standard, .full], needsOwnServer: true, seconds: 400, body: redisSilent),
     ]
 
     /// How long things are as they should be, and how long the other server is away.
@@ -79,14 +85,50 @@ extension CheckList {
             let ready = try await context.call { try await context.admin.get("/health/ready") }
             findings.expect(ready.status == 200, "without Redis /health/ready is answered \(ready.status)")
             try await Task.sleep(for: max(.zero, spans.away - shown))
-        } back: { context in
-            try await health(context, within: .seconds(60)) { states in
-                ["redis", "rate_limits", "cache", "pubsub"].allSatisfy { states[$0] == "ok" }
-            }
-        } judge: { offered in
-            let others = offered.statuses.filter { $0.key != 201 }
-            findings.expect(others.isEmpty && offered.broken == 0, "leads were refused or cut off: \(offered.statuses)")
+        } back: {
+            try await redisIsBack($0)
+        } judge: {
+            nothingWasRefused($0, findings)
         }
+    }
+
+    /// The network says nothing, then everything late; last it is as it was.
+    @Sendable private static func redisSilent(_ context: CheckContext, _ findings: Findings) async throws {
+        guard KillableRedis.isInstalled else {
+            return findings.isVoid(["\(KillableRedis.program) is not on this machine"])
+        }
+        let network = try await RelayNetwork(to: KillableRedis())
+        try await lose(network, context, findings) { context, spans in
+            let shown = try await health(context, within: .seconds(20)) { $0["rate_limits"] == "degraded" }
+            findings.measure(Measure("degraded is shown after", shown.seconds, "s", .atMost, bar: 6, n: 1))
+            let ready = try await context.call { try await context.admin.get("/health/ready") }
+            findings.expect(ready.status == 200, "over a silent network /health/ready is answered \(ready.status)")
+            try await Task.sleep(for: max(.zero, spans.away - shown))
+            network.slowDown()
+            let returned = try await redisIsBack(context)
+            findings.measure(Measure("all roles on a slow Redis after", returned.seconds, "s", .atMost, bar: 10, n: 1))
+            try await Task.sleep(for: spans.after)
+            let answer = try await context.call { try await context.admin.get("/health") }
+            findings.expect(
+                isOnRedis(states(answer)), "over a slow network health is \(answer.text.prefix(600))")
+        } back: {
+            try await redisIsBack($0)
+        } judge: {
+            nothingWasRefused($0, findings)
+        }
+    }
+
+    private static func isOnRedis(_ states: [String: String]) -> Bool {
+        ["redis", "rate_limits", "cache", "pubsub"].allSatisfy { states[$0] == "ok" }
+    }
+
+    private static func redisIsBack(_ context: CheckContext) async throws -> Duration {
+        try await health(context, within: .seconds(60), isOnRedis)
+    }
+
+    private static func nothingWasRefused(_ offered: Offered, _ findings: Findings) {
+        let others = offered.statuses.filter { $0.key != 201 }
+        findings.expect(others.isEmpty && offered.broken == 0, "leads were refused or cut off: \(offered.statuses)")
     }
 
     @Sendable private static func postgresLost(_ context: CheckContext, _ findings: Findings) async throws {

@@ -31,7 +31,7 @@ final class KillableRedis: OutsideServer {
         let exited: OneTimeValue<Int32>
     }
 
-    private let port: Int
+    let port: Int
     private let folder: String
     private let running = Mutex<Running?>(nil)
 

@@ -22,7 +22,7 @@
 /// are whole. Each write of a set costs the server a microsecond or two, which is what bounds jobs a second.
 enum RedisJobScripts {
     /// ARGV[1]: the time in µs, where it is not to be the server's (tests); else 0.
-    private static let head = #"""
+    static let head = #"""
         local P = KEYS[1]
         local now = tonumber(ARGV[1])
         if now == 0 then
@@ -77,7 +77,7 @@ enum RedisJobScripts {
     /// Keeps the sets in step with the rows. What a script writes is gathered and written at its end, so that a script
     /// that refuses has written nothing. The first write is one that a server without memory refuses; where it lets
     /// that pass it lets all of the script pass. What makes room may go on without.
-    private static let writes = #"""
+    static let writes = #"""
         local BONUS = { ['0'] = 60000000, ['1'] = 0, ['2'] = -60000000, ['3'] = -600000000 }
         local DUES, ROWS = {}, P .. ':rows'
         for p = 0, 3 do DUES[tostring(p)] = P .. ':due:' .. p end
@@ -295,6 +295,14 @@ enum RedisJobScripts {
     /// it remembers the id of the first of them.
     static let commit = RedisScript(
         head + writes + #"""
+            -- A list of so many texts each: their first ones, and the rest of each.
+            local function listed(width)
+              local firsts, rests = {}, {}
+              for i = 1, tonumber(take()) do
+                firsts[i], rests[i] = take(), many(width - 1)
+              end
+              return firsts, rests
+            end
             local token, operation = take(), take()
             if operation ~= '' then
               operation = P .. ':operation:' .. operation
@@ -309,9 +317,9 @@ enum RedisJobScripts {
               if revision ~= revisions[i] then return 'conflict' end
               rows[seqs[i]] = row
             end
-            for _ = 1, tonumber(take()) do
-              local field, seq = take(), take()
-              if (redis.call('HGET', P .. ':held', field) or '') ~= seq then return 'conflict' end
+            local fields, held = listed(2)
+            for i, seq in ipairs(values(P .. ':held', fields)) do
+              if (seq or '') ~= held[i][1] then return 'conflict' end
             end
             -- Whoever was parked meanwhile would wait for room that has been given away.
             for _ = 1, tonumber(take()) do
@@ -320,9 +328,10 @@ enum RedisJobScripts {
             end
             for _, name in ipairs({ 'usage', 'rate', 'schedules' }) do
               local key = P .. ':' .. name
-              for _ = 1, tonumber(take()) do
-                local field, old, new, ends = take(), take(), take(), take()
-                if (redis.call('HGET', key, field) or '') ~= old then return 'conflict' end
+              local keys, changes = listed(4)
+              for i, known in ipairs(values(key, keys)) do
+                local field, old, new, ends = keys[i], unpack(changes[i])
+                if (known or '') ~= old then return 'conflict' end
                 if new ~= old then
                   if new == '' then one(hdel, key, field) else two(hset, key, field, new) end
                   if ends ~= '' then two(add, P .. ':rateEnds', ends, field) end
@@ -356,90 +365,6 @@ enum RedisJobScripts {
             if token ~= '' then redis.call('DEL', P .. ':gate') end
             if wakes then redis.call('PUBLISH', P .. ':wakes', '') end
             return 'ok'
-            """#)
-
-    /// The turn of nearly every worker, in one go: ends what is done and claims what is due, as long as nothing of it
-    /// has keys, children or a unique key that runs out. Else it answers `long` and has done nothing.
-    /// Answers the time, for each end 0 (stale), 1 (ended) or 2 (had ended), and the claimed jobs.
-    static let turn = RedisScript(
-        head + writes + #"""
-            if isShut('') then return 'busy' end
-            local worker, lease, limit = take(), tonumber(take()), tonumber(take())
-            local seqs, fences, ended, told, over = {}, {}, {}, {}, {}
-            for i = 1, tonumber(take()) do seqs[i], fences[i] = take(), take() end
-            for i, row in ipairs(values(P .. ':rows', seqs)) do
-              local f = row and split(row)
-              ended[i] = 0
-              if f and f[FENCE] == fences[i] then
-                if told[seqs[i]] or f[STATE] == 'd' then
-                  ended[i] = 2
-                elseif f[STATE] == 'r' then
-                  if f[KIDS] ~= '0' or f[KEY] ~= '' or f[SCOPE] == 'l' then return 'long' end
-                  told[seqs[i]] = true
-                  over[#over + 1] = { seqs[i], f }
-                  ended[i] = 1
-                end
-              end
-            end
-
-            local front, lists = {}, 0
-            if limit > 0 then
-              local ready = redis.call('ZRANGEBYSCORE', P .. ':ready', '-inf', text(now), 'LIMIT', 0, 1)
-              if #ready > 0 then return 'long' end
-              for p = 0, 3 do
-                local key = DUES[tostring(p)]
-                local found = redis.call('ZRANGEBYSCORE', key, '-inf', text(now), 'WITHSCORES', 'LIMIT', 0, limit)
-                if #found > 0 then lists = lists + 1 end
-                local bonus = BONUS[tostring(p)]
-                for i = 1, #found, 2 do front[#front + 1] = { found[i], tonumber(found[i + 1]) - bonus } end
-              end
-            end
-            if lists > 1 then
-              table.sort(front, function(x, y)
-                if x[2] ~= y[2] then return x[2] < y[2] end
-                return x[1] < y[1]
-              end)
-            end
-            local chosen = {}
-            for i = 1, math.min(limit, #front) do chosen[i] = front[i][1] end
-            local jobs, claims = fetch(chosen), {}
-            for i = 1, #jobs, 4 do
-              claims[#claims + 1] = split(jobs[i + 1])
-              if claims[#claims][KEYED] == '1' then return 'long' end
-            end
-
-            local at, ends = text(now), {}
-            for _, one_ in ipairs(over) do
-              local seq, old = one_[1], one_[2]
-              if tonumber(old[KEEPS]) <= 0 then
-                change(seq, old, nil)
-              else
-                local new = { unpack(old) }
-                new[REV] = old[REV] + 1
-                new[STATE], new[WORKER], new[LEASE], new[READY], new[PARENTS] = 'd', '', '', '', '0'
-                local keeps = old[KEEPS]
-                ends[keeps] = ends[keeps] or text(now + keeps)
-                new[FINISHED], new[KEEP] = at, ends[keeps]
-                if old[SCOPE] ~= 't' then new[HELD] = '0' end
-                change(seq, old, new, table.concat(new, '|'))
-              end
-            end
-            local fence, until_ = 0, text(now + lease)
-            if #claims > 0 then
-              redis.call('HSET', P .. ':meta', 'at', at)
-              fence = draw(P .. ':fence', #claims)
-            end
-            for i, old in ipairs(claims) do
-              local new = { unpack(old) }
-              new[REV], new[ATTEMPT], new[READY] = old[REV] + 1, old[ATTEMPT] + 1, ''
-              new[STATE], new[FENCE], new[WORKER], new[LEASE], new[STARTED] = 'r', text(fence + i), worker, until_, at
-              if old[SCOPE] == 's' then new[HELD] = '0' end
-              local row = table.concat(new, '|')
-              change(jobs[i * 4 - 3], old, new, row)
-              jobs[i * 4 - 2] = row
-            end
-            if #claims > 0 or #over > 0 then store() end
-            return { at, ended, jobs }
             """#)
 
     /// Lengthens leases. Answers for each claim 0 (not this worker's), 1 (held) or 2 (held, and told to stop).

@@ -6,8 +6,9 @@ package import Telemetry
 /// or messages depend on belongs in `SQLJobStore`. There is no way to enqueue or complete in a transaction here.
 ///
 /// Decisions are those of `JobDesk`: it works on what was read, and one script writes what it decided if all of that is
-/// still so; else it is decided again. Only the turn of nearly every worker, jobs without keys that nobody waits for,
-/// is one script of its own. Times are the server's. Any number of processes work on one queue.
+/// still so; else it is decided again. Only the turn of nearly every worker, which ends jobs well that nobody waits for
+/// and claims others, is one script of its own, keys and rates included. Times are the server's. Any number of
+/// processes work on one queue.
 ///
 /// Numbers of jobs and fences never fall behind the server's clock, so that a server that lost its data gives none
 /// out twice. Fences say who came later and keep old words out; they cannot be compared with those of the database.
@@ -184,6 +185,8 @@ package final class RedisJobStore: JobStore {
         if limit > 0 {
             wishes.append(.index(.ready, JobLimits.batch))
             wishes += JobPriority.allCases.map { .index(.due($0), limit) }
+            // Drawn before it is known how many it takes: that saves a second look.
+            wishes.append(.fences(limit))
         }
         let keys = Dictionary(grouping: turn.ends.compactMap { $0.job?.concurrencyPlace }, by: { $0 })
         if !keys.isEmpty {
@@ -197,7 +200,8 @@ package final class RedisJobStore: JobStore {
     private func short(_ turn: JobTurn) async throws -> JobTurnResult? {
         let deadline = ContinuousClock.now + Self.patience
         var arguments: [any RedisArgument] = [
-            turn.worker.hex, Int(turn.lease.microseconds), max(0, min(turn.limit, JobLimits.batch)), turn.ends.count,
+            turn.worker.hex, Int(turn.lease.microseconds), max(0, min(turn.limit, JobLimits.batch)), JobLimits.batch,
+            JobLimits.parkRounds, turn.ends.count,
         ]
         for end in turn.ends { arguments += [RedisJobText.place(end.claim.seq), end.claim.fence] }
         while true {
@@ -214,7 +218,7 @@ package final class RedisJobStore: JobStore {
     }
 
     private static func result(_ answer: RESPValue, _ turn: JobTurn) throws(RedisError) -> JobTurnResult {
-        guard let parts = answer.array, parts.count == 3, let micros = parts[0].integer, let codes = parts[1].array,
+        guard let parts = answer.array, parts.count == 4, let micros = parts[0].integer, let codes = parts[1].array,
             codes.count == turn.ends.count
         else { throw RedisJobSnapshot.unreadable }
         let now = Timestamp(microseconds: micros)
@@ -224,6 +228,7 @@ package final class RedisJobStore: JobStore {
             return JobMachine.end(job, .done, now: now, random: 0)
         }
         result.claimed = try RedisJobSnapshot.jobs(parts[2])
+        result.parked = Int(parts[3].integer ?? 0)
         return result
     }
 
@@ -325,8 +330,6 @@ package final class RedisJobStore: JobStore {
 extension JobEnd {
     /// As far as its worker knows, whether it ends a job that nobody waits for: the script finds out if it does not.
     fileprivate var isShortOnRedis: Bool {
-        guard outcome == .done, let job, job.concurrency == nil, job.children == 0 else { return false }
-        if case .lasting = job.uniqueness { return false }
-        return true
+        outcome == .done && job?.children == 0
     }
 }
