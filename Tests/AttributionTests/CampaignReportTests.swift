@@ -173,7 +173,7 @@ struct CampaignReportTests {
             }
         }
         let question = CampaignQuestion(models: CreditModel.allCases)
-        let compared = try await world.reports.report(org: "o", question).comparison(base: .last)
+        let compared = try await world.reports.report(org: "o", question).comparison(base: .rule(.last))
         for model in CreditModel.allCases {
             let total = compared["totals"]?.array?.first?["models"]?[model.rawValue]
             #expect(total?["revenue_minor"]?.integer == revenue && total?["difference_minor"] == 0, "\(model)")

@@ -21,12 +21,16 @@ package struct CampaignReports: Sendable {
     }
 
     /// - Throws: `QueryError` when the log cannot be counted in time; `SpendError.unknownTimeZone`,
-    ///   `SpendError.figuresTooLarge`; database errors.
+    ///   `SpendError.figuresTooLarge`; of a definition `LogAttributionError.unknownConversion`, `noResult` and
+    ///   `notFitted`; database errors.
     package func report(org: String, _ question: CampaignQuestion) async throws -> CampaignReport {
         let began = ContinuousClock.now
         defer { registry.histogram(.attributionReportDuration).observe(ContinuousClock.now - began) }
         let range = try await range(org: org, question)
         let sums = try await sums(org: org, question, range)
+        if let definition = question.definition {
+            return try await report(org: org, question, range, sums, of: definition)
+        }
         let now = try await view(org: org, question, range, sums, networksFrom: sums)
         var report = CampaignReport(
             question: question, models: now.models, unmatched: now.unmatched, from: range.from, to: range.to,
@@ -56,23 +60,40 @@ package struct CampaignReports: Sendable {
         org: String, _ question: CampaignQuestion, _ range: Range, _ sums: [SpendSum]?,
         networksFrom networkSums: [SpendSum], asOf: Timestamp? = nil
     ) async throws -> View {
-        let book = try await book(org: org, question.dimension, asOf: asOf)
-        let networks = try Self.networks(networkSums, book)
-        var counts = try await touches.counts(
-            org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, networks.book,
-            asOf: asOf)
-        let installs = try await CampaignInstalls(database: attribution.database).counts(
-            org: org, question.dimension, range, networks.book, asOf: asOf)
-        for (key, count) in installs.byKey { counts.byKey[key, default: TouchCounts()].installs += count }
+        let known = try await known(org: org, question, range, networksFrom: networkSums, asOf: asOf)
         var credits = CreditQuestion(
-            models: question.models, dimension: question.dimension, from: range.from, to: range.to)
-        (credits.zone, credits.networks, credits.asOf) = (range.zone, networks.names, asOf)
-        credits.campaigns = networks.book.campaigns
+            models: question.models.compactMap(\.rule), dimension: question.dimension, from: range.from, to: range.to)
+        (credits.zone, credits.networks, credits.asOf) = (range.zone, known.book.networks, asOf)
+        credits.campaigns = known.book.campaigns
         let lines = try await attribution.report(org: org, credits)
-        let pieces = try Pieces(question.dimension, sums, networks.book, counts.byKey, lines)
+        let pieces = try Pieces(question.dimension, sums, known.book, known.counts, lines)
         return View(
             models: try question.models.map { try pieces.lines($0, question.basis) },
-            unmatched: try Self.unmatched(sums ?? [], book), areTouchesCut: counts.isCut || installs.isCut)
+            unmatched: try Self.unmatched(sums ?? [], known.book), areTouchesCut: known.isCut)
+    }
+
+    /// What is known before anything is credited.
+    struct Known {
+        let book: CampaignBook
+        /// Touches and installs by key.
+        let counts: [String: TouchCounts]
+        /// There are more keys than were counted.
+        let isCut: Bool
+    }
+
+    /// - Parameter networksFrom: spend that says which campaign is of which network.
+    func known(
+        org: String, _ question: CampaignQuestion, _ range: Range, networksFrom sums: [SpendSum],
+        asOf: Timestamp? = nil
+    ) async throws -> Known {
+        let seen = try await book(org: org, question.dimension, asOf: asOf)
+        let book = try Self.networks(sums, seen).book
+        var counts = try await touches.counts(
+            org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, book, asOf: asOf)
+        let installs = try await CampaignInstalls(database: attribution.database).counts(
+            org: org, question.dimension, range, book, asOf: asOf)
+        for (key, count) in installs.byKey { counts.byKey[key, default: TouchCounts()].installs += count }
+        return Known(book: book, counts: counts.byKey, isCut: counts.isCut || installs.isCut)
     }
 
     /// Campaigns that were seen in events or credited, by name, at most `limit`: the rows of a template.
@@ -107,6 +128,8 @@ package struct CampaignReports: Sendable {
             timezone = wanted
         } else {
             (timezone, isMixed) = try await spend.timezone(org: org)
+            // Runs over the log keep days of UTC.
+            if question.definition != nil { (timezone, isMixed) = ("UTC", isMixed || timezone != "UTC") }
         }
         guard let zone = ZoneClock(timezone) else { throw SpendError.unknownTimeZone }
         var range = Range(timezone: timezone, isMixed: isMixed, zone: zone)
@@ -145,7 +168,7 @@ package struct CampaignReports: Sendable {
             part: question.dimension.spendPart, asOf: asOf)
     }
 
-    private static func days(_ range: Range) -> (from: Int, to: Int) {
+    static func days(_ range: Range) -> (from: Int, to: Int) {
         func first(_ moment: Timestamp?, none: Int32) -> Int {
             guard let moment else { return Int(none) }
             let day = Int(range.zone.key(.day, at: moment.microseconds))
@@ -193,7 +216,7 @@ package struct CampaignReports: Sendable {
         return (book.networks, book)
     }
 
-    private static func unmatched(
+    static func unmatched(
         _ sums: [SpendSum], _ book: CampaignBook
     ) throws(SpendError) -> [UnmatchedSpend] {
         struct Key: Hashable {
