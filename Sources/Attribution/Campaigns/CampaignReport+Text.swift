@@ -16,10 +16,10 @@ extension CampaignReport {
                         "campaign": .string($0.campaign.name), "currency": .string($0.currency.code),
                         "spend_minor": .integer($0.spendMinor),
                     ]
-                }),
+                }), "unattributed": unattributed.json, "settings": settings,
         ]
         if areTouchesCut { members["touches_truncated"] = .bool(true) }
-        if let run { members.merge(run.facts(models.map(\.model))) { $1 } }
+        if let run { members.merge(run.facts) { $1 } }
         if let comparedAt {
             members["compared_at"] = .string(comparedAt.rfc3339)
             members["spend_known_since"] = spendKnownSince.map { .string($0.rfc3339) } ?? .null

@@ -233,11 +233,40 @@ extension CampaignLine {
     var place: String { key + "\u{0}" + currency.code }
 }
 
+/// Credit that no touch led to, the same under every model.
+package struct UnattributedCredit: Sendable, Equatable {
+    /// Of sold legs, or of a run over the log.
+    package var conversionsMillionths: Int64
+    /// nil where no leads are counted.
+    package var leadsMillionths: Int64?
+    /// Minor units by currency.
+    package var revenueMinor: [Currency: Int64]
+
+    package init(
+        conversionsMillionths: Int64 = 0, leadsMillionths: Int64? = nil, revenueMinor: [Currency: Int64] = [:]
+    ) {
+        (self.conversionsMillionths, self.leadsMillionths) = (conversionsMillionths, leadsMillionths)
+        self.revenueMinor = revenueMinor
+    }
+
+    var json: JSONValue {
+        let revenue = revenueMinor.map { ($0.key.code, JSONValue.integer($0.value)) }
+        return [
+            "conversions": .millionths(conversionsMillionths), "leads": .millionths(leadsMillionths),
+            "revenue_minor": .object(Dictionary(uniqueKeysWithValues: revenue)),
+        ]
+    }
+}
+
 /// The answer of a campaign report.
 package struct CampaignReport: Sendable {
     package var question: CampaignQuestion
     package var models: [ModelLines]
     package var unmatched: [UnmatchedSpend]
+    /// Of the report's days.
+    package var unattributed: UnattributedCredit
+    /// The windows and what models go by beside their formulas.
+    package var settings: JSONValue
     /// What was asked for, with the bounds as moments.
     package var from: Timestamp?
     package var to: Timestamp?

@@ -33,7 +33,8 @@ package struct CampaignReports: Sendable {
         }
         let now = try await view(org: org, question, range, sums, networksFrom: sums)
         var report = CampaignReport(
-            question: question, models: now.models, unmatched: now.unmatched, from: range.from, to: range.to,
+            question: question, models: now.models, unmatched: now.unmatched, unattributed: now.unattributed,
+            settings: settings(question.models), from: range.from, to: range.to,
             timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
         report.areTouchesCut = now.areTouchesCut
         guard let asOf = question.asOf else { return report }
@@ -43,7 +44,7 @@ package struct CampaignReports: Sendable {
         (report.comparedAt, report.asOf) = (report.asOf, asOf)
         report.spendKnownSince = try await spend.knownSince(org: org)
         report.models = zip(then.models, now.models).map { $0.beside($1) }
-        report.unmatched = then.unmatched
+        (report.unmatched, report.unattributed) = (then.unmatched, then.unattributed)
         report.areTouchesCut = now.areTouchesCut || then.areTouchesCut
         return report
     }
@@ -51,6 +52,7 @@ package struct CampaignReports: Sendable {
     private struct View {
         let models: [ModelLines]
         let unmatched: [UnmatchedSpend]
+        let unattributed: UnattributedCredit
         let areTouchesCut: Bool
     }
 
@@ -69,7 +71,49 @@ package struct CampaignReports: Sendable {
         let pieces = try Pieces(question.dimension, sums, known.book, known.counts, lines)
         return View(
             models: try question.models.map { try pieces.lines($0, question.basis) },
-            unmatched: try Self.unmatched(sums ?? [], known.book), areTouchesCut: known.isCut)
+            unmatched: try Self.unmatched(sums ?? [], known.book),
+            unattributed: try await unattributed(org: org, credits, lines, question.basis),
+            areTouchesCut: known.isCut)
+    }
+
+    /// What no touch led to: of one model, as all say the same, and asked for apart where it is no key of its own.
+    private func unattributed(
+        org: String, _ credits: CreditQuestion, _ lines: [CreditLine], _ basis: RevenueBasis
+    ) async throws -> UnattributedCredit {
+        var (credits, lines) = (credits, lines)
+        if ![.campaign, .channel].contains(credits.dimension) {
+            (credits.models, credits.dimension) = (Array(credits.models.prefix(1)), .channel)
+            lines = try await attribution.report(org: org, credits)
+        }
+        let key = credits.dimension == .campaign ? Credit.organic : Credit.organicChannel
+        var found = UnattributedCredit(leadsMillionths: 0)
+        for line in lines where line.key == key && line.model.rule == credits.models.first {
+            try Figures.add(line.salesMillionths, to: &found.conversionsMillionths)
+            try Figures.addKnown(line.leadsMillionths, to: &found.leadsMillionths)
+            guard let currency = line.currency else { continue }
+            let revenue = basis == .booked ? line.revenueMinor : line.recognisedMinor
+            try Figures.add(revenue, to: &found.revenueMinor[currency, default: 0])
+        }
+        return found
+    }
+
+    /// What leads and sold legs are credited by.
+    private func settings(_ models: [LogModel]) -> JSONValue {
+        var known: [String: JSONValue] = [:]
+        for model in models {
+            switch model {
+            case .rule(.timeDecay):
+                known[model.name] = ["half_life_hours": .number(JourneyCredit.halfLifeSeconds / 3600)]
+            case .rule(.wShaped), .rule(.wShaped30303010):
+                known[model.name] = ["milestone": .string(ConversionDefinition.milestone)]
+            case .rule, .markov, .shapley: continue
+            }
+        }
+        let window = attribution.window
+        return [
+            "click_hours": .number(window.click.seconds / 3600), "view_hours": .number(window.view.seconds / 3600),
+            "models": .object(known),
+        ]
     }
 
     /// What is known before anything is credited.

@@ -1,23 +1,10 @@
-package import AurumCore
+internal import AurumCore
 internal import Events
 
-/// The run over the log whose conversions a campaign report shows: which one, what it went by, and what it credits to
-/// nobody. It never says less than somebody needs to compute the same anew.
+/// The run over the log whose conversions a campaign report shows. With the report's settings it says all that somebody
+/// needs to compute the same anew.
 package struct CampaignRun: Sendable {
-    /// Conversions that no touch led to, the same under every model.
-    package struct Unattributed: Sendable, Equatable {
-        package var conversionsMillionths: Int64 = 0
-        /// Minor units by currency.
-        package var revenueMinor: [Currency: Int64] = [:]
-
-        package init(conversionsMillionths: Int64 = 0, revenueMinor: [Currency: Int64] = [:]) {
-            (self.conversionsMillionths, self.revenueMinor) = (conversionsMillionths, revenueMinor)
-        }
-    }
-
     package let head: LogResultHead
-    /// Of the report's days.
-    package let unattributed: Unattributed
     /// The report has days that the run does not cover: what was spent on them has no conversions beside it.
     package let isBeyond: Bool
 
@@ -26,29 +13,20 @@ package struct CampaignRun: Sendable {
     /// Of `cells`.
     static let columns = "definition,result_version,log_position,computed_at"
 
-    init(_ head: LogResultHead, _ unattributed: Unattributed, isBeyond: Bool) {
-        (self.head, self.unattributed, self.isBeyond) = (head, unattributed, isBeyond)
-    }
+    init(_ head: LogResultHead, isBeyond: Bool) { (self.head, self.isBeyond) = (head, isBeyond) }
 
     /// What a report says of it beside its rows.
-    func facts(_ models: [LogModel]) -> [String: JSONValue] {
-        let revenue = unattributed.revenueMinor.map { ($0.key.code, JSONValue.integer($0.value)) }
-        return [
-            "definition": .string(head.conversion), "result": result(models), "split": "per_conversion",
-            "unattributed": [
-                "conversions": .millionths(unattributed.conversionsMillionths),
-                "revenue_minor": .object(Dictionary(uniqueKeysWithValues: revenue)),
-            ],
+    var facts: [String: JSONValue] {
+        [
+            "definition": .string(head.conversion), "result": result, "split": "per_conversion",
             "beyond_run": .bool(isBeyond),
         ]
     }
 
-    private func result(_ models: [LogModel]) -> JSONValue {
+    private var result: JSONValue {
         var members = head.json.object ?? [:]
-        var settings: [String: JSONValue] = [:]
-        for model in models { settings[model.name] = head.settings(of: model) }
-        members["settings"] = ["definitions": .array(head.definitions), "models": .object(settings)]
-        // They stand among the settings.
+        // They stand among the report's settings.
+        members["settings"] = nil
         members["facts"] = .object(
             (head.facts.object ?? [:]).filter { !["fits", LogAttribution.milestoneFact].contains($0.key) })
         return .object(members)
@@ -69,6 +47,13 @@ extension LogResultHead {
         (settings.array ?? []).filter { $0["name"]?.string == conversion }
     }
 
+    /// What the run went by under some models.
+    fileprivate func settings(_ models: [LogModel]) -> JSONValue {
+        var known: [String: JSONValue] = [:]
+        for model in models { known[model.name] = settings(of: model) }
+        return ["definitions": .array(definitions), "models": .object(known)]
+    }
+
     private func fit(_ model: LogModel) -> JSONValue? { facts["fits"]?[model.name] }
 
     /// Whether the run could divide conversions under a model: rules always, fitted ones where journeys allow it.
@@ -77,7 +62,7 @@ extension LogResultHead {
     }
 
     /// What a model went by beside its formula; nil for nothing.
-    fileprivate func settings(of model: LogModel) -> JSONValue? {
+    private func settings(of model: LogModel) -> JSONValue? {
         switch model {
         case .rule(.timeDecay): ["half_life_hours": .array(definitions.compactMap { $0["half_life_hours"] })]
         case .rule(.wShaped), .rule(.wShaped30303010): ["milestone": facts[LogAttribution.milestoneFact] ?? .null]
@@ -126,12 +111,12 @@ extension CampaignReports {
         let pieces = try Pieces(question.dimension, sums, known.book, known.counts, lines, isOfRun: true)
         var report = CampaignReport(
             question: question, models: try models.map { try pieces.lines($0, question.basis) },
-            unmatched: try Self.unmatched(sums, known.book), from: range.from, to: range.to,
-            timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
+            unmatched: try Self.unmatched(sums, known.book),
+            unattributed: try Self.unattributed(rows, models.first), settings: head.settings(models),
+            from: range.from, to: range.to, timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
         report.areTouchesCut = known.isCut
         report.run = CampaignRun(
-            head, try Self.unattributed(rows, models.first),
-            isBeyond: head.leavesOut(from: days.from, to: days.to, now: report.asOf))
+            head, isBeyond: head.leavesOut(from: days.from, to: days.to, now: report.asOf))
         return report
     }
 
@@ -178,8 +163,8 @@ extension CampaignReports {
         }
     }
 
-    private static func unattributed(_ rows: [RunCredit], _ model: LogModel?) throws -> CampaignRun.Unattributed {
-        var found = CampaignRun.Unattributed()
+    private static func unattributed(_ rows: [RunCredit], _ model: LogModel?) throws -> UnattributedCredit {
+        var found = UnattributedCredit()
         for row in rows where row.isOrganic && row.model == model?.name {
             try Figures.add(row.creditPPM, to: &found.conversionsMillionths)
             guard let currency = Currency(row.currency) else { continue }
