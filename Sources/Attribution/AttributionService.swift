@@ -43,7 +43,7 @@ package struct CampaignRevenue: Sendable, Equatable, Codable {
 package struct AttributionService: Sendable {
     let database: Database
     private let events: any EventStore
-    private let window: LookbackWindow
+    let window: LookbackWindow
     private let registry: MetricRegistry
     /// Grows with every change of a credit.
     package let revision: ReportRevision

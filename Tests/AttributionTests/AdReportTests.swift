@@ -145,7 +145,7 @@ struct AdReportTests {
         #expect(row["not_recorded"] == lost && row["sales"] == 3, "\(row)")
         #expect(groups.json["totals"]?.array?.first?["not_recorded"] == lost)
         #expect(try world.line(groups, Credit.organic).unrecorded == UnrecordedCredit())
-        let compared = groups.comparison(base: .linear)
+        let compared = groups.comparison(base: .rule(.linear))
         #expect(compared["totals"]?.array?.first?["not_recorded"] == lost, "\(compared)")
         let lines = groups.csv.split(separator: "\r\n")
         #expect(lines.first?.hasSuffix(",conversions_not_recorded") == true)

@@ -184,7 +184,8 @@ struct AttributionServiceTests {
         }
         let question = CreditQuestion(models: [.linear, .last], dimension: .source)
         let lines = try await service.report(org: "o", question)
-        #expect(Set(lines.map(\.model)) == [.linear, .last] && lines.allSatisfy { $0.revenueMinor == 10_000 })
+        #expect(Set(lines.map(\.model)) == [.rule(.linear), .rule(.last)])
+        #expect(lines.allSatisfy { $0.revenueMinor == 10_000 })
         await log.close()
     }
 

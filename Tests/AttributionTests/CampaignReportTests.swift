@@ -173,7 +173,7 @@ struct CampaignReportTests {
             }
         }
         let question = CampaignQuestion(models: CreditModel.allCases)
-        let compared = try await world.reports.report(org: "o", question).comparison(base: .last)
+        let compared = try await world.reports.report(org: "o", question).comparison(base: .rule(.last))
         for model in CreditModel.allCases {
             let total = compared["totals"]?.array?.first?["models"]?[model.rawValue]
             #expect(total?["revenue_minor"]?.integer == revenue && total?["difference_minor"] == 0, "\(model)")
@@ -182,6 +182,36 @@ struct CampaignReportTests {
             }
             #expect(parts.reduce(0, +) == 0, "\(model)")
         }
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `the report says what no touch led to, and the windows and the half-life it goes by`(
+        engine: Dialect
+    ) async throws {
+        let world = try World(on: engine)
+        try await world.visit(Self.spring, by: "ann")
+        try await world.sell(1, 900, to: "ann")
+        let before = world.open.clock.now
+        world.open.clock.advance(by: .seconds(60))
+        try await world.sell(2, 500, to: "nobody")
+        let lost = UnattributedCredit(
+            conversionsMillionths: 1_000_000, leadsMillionths: 1_000_000, revenueMinor: [.usd: 500])
+        for dimension in [CreditQuestion.Dimension.campaign, .channel, .day, .network, .keyword, .buyer] {
+            let report = try await world.report(.timeDecay) { $0.dimension = dimension }
+            #expect(report.unattributed == lost, "\(dimension)")
+        }
+        let recognised = try await world.report(.last) { $0.basis = .recognised }
+        #expect(recognised.unattributed.revenueMinor == [.usd: 0])
+        let past = try await world.report(.last) { $0.asOf = before }
+        #expect(past.unattributed == UnattributedCredit(leadsMillionths: 0))
+        let question = CampaignQuestion(models: CreditModel.allCases)
+        let compared = try await world.reports.report(org: "o", question).comparison(base: .rule(.last))
+        let settings = compared["settings"]
+        #expect(settings?["click_hours"]?.double == 720 && settings?["view_hours"]?.double == 24, "\(compared)")
+        #expect(settings?["models"]?["time_decay"]?["half_life_hours"]?.double == 168)
+        #expect(settings?["models"]?["w_shaped"]?["milestone"] == "lead")
+        #expect(compared["unattributed"] == ["conversions": 1, "leads": 1, "revenue_minor": ["USD": 500]])
         await world.log.close()
     }
 

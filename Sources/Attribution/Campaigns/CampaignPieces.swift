@@ -11,18 +11,21 @@ struct Pieces {
     /// Spend, the same under every model.
     private var spent: [Place: CampaignLine] = [:]
     private let counts: [String: TouchCounts]
-    private let credits: [CreditModel: [CreditLine]]
+    private let credits: [LogModel: [CreditLine]]
     /// The currency of lines that have none: that of most money.
     private let main: Currency
     private let isSpendKnown: Bool
     private let dimension: CreditQuestion.Dimension
+    private let isOfRun: Bool
 
-    /// - Parameter sums: nil when nobody knows what was spent.
+    /// - Parameters:
+    ///   - sums: nil when nobody knows what was spent.
+    ///   - isOfRun: the lines are what a run over the log credits.
     init(
         _ dimension: CreditQuestion.Dimension, _ sums: [SpendSum]?, _ book: CampaignBook,
-        _ counts: [String: TouchCounts], _ lines: [CreditLine]
+        _ counts: [String: TouchCounts], _ lines: [CreditLine], isOfRun: Bool = false
     ) throws(SpendError) {
-        self.dimension = dimension
+        (self.dimension, self.isOfRun) = (dimension, isOfRun)
         isSpendKnown = sums != nil && dimension.isSpentOn
         for sum in sums ?? [] where isSpendKnown {
             let place = Place(key: Self.key(sum, dimension, book), currency: sum.currency)
@@ -57,14 +60,16 @@ struct Pieces {
         }
     }
 
-    func lines(_ model: CreditModel, _ basis: RevenueBasis) throws(SpendError) -> ModelLines {
+    func lines(_ model: LogModel, _ basis: RevenueBasis) throws(SpendError) -> ModelLines {
         var lines = spent
         var leads: [String: Int64] = [:]
+        var valueless: [String: Int64] = [:]
         var unrecorded: [String: UnrecordedCredit] = [:]
         for credit in credits[model] ?? [] {
             guard let currency = credit.currency else {
                 if dimension.isOfSalesOnly { continue }
                 try Figures.add(credit.leadsMillionths, to: &leads[credit.key, default: 0])
+                try Figures.add(credit.salesMillionths, to: &valueless[credit.key, default: 0])
                 try unrecorded[credit.key, default: UnrecordedCredit()].add(credit.unrecorded)
                 continue
             }
@@ -81,11 +86,13 @@ struct Pieces {
         }
         // What has no currency stands on every line of its key, and on one of its own where there is no other.
         let currencies = Dictionary(grouping: lines.keys, by: \.key).mapValues { $0.map(\.currency) }
-        for key in Set(counts.keys).union(leads.keys) {
+        for key in Set(counts.keys).union(leads.keys).union(valueless.keys) {
             for currency in currencies[key] ?? [main] {
                 let place = Place(key: key, currency: currency)
                 var line = lines[place] ?? CampaignLine(key: key, currency: currency)
                 line.leadsMillionths = leads[key] ?? 0
+                line.valuelessMillionths = valueless[key] ?? 0
+                try Figures.add(line.valuelessMillionths, to: &line.salesMillionths)
                 if let missing = unrecorded[key] { try line.unrecorded.add(missing) }
                 if let count = counts[key] {
                     (line.loggedClicks, line.loggedImpressions) = (count.clicks, count.impressions)
@@ -98,12 +105,13 @@ struct Pieces {
             lines[place]?.isSpendKnown = isSpendKnown
             lines[place]?.areTouchesKnown = !dimension.isOfSalesOnly
             lines[place]?.isSpentOn = dimension.isSpentOn
+            lines[place]?.isOfRun = isOfRun
         }
         return try sorted(lines, model, basis)
     }
 
     private func sorted(
-        _ lines: [Place: CampaignLine], _ model: CreditModel, _ basis: RevenueBasis
+        _ lines: [Place: CampaignLine], _ model: LogModel, _ basis: RevenueBasis
     ) throws(SpendError) -> ModelLines {
         var totals: [Currency: CampaignLine] = [:]
         for line in lines.values {

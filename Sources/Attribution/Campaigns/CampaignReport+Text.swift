@@ -5,7 +5,8 @@ extension CampaignReport {
     /// What every form of the answer says beside its rows.
     private var facts: [String: JSONValue] {
         var members: [String: JSONValue] = [
-            "group_by": .string(question.dimension.rawValue), "basis": .string(question.basis.rawValue),
+            "group_by": .string(question.dimension.rawValue),
+            "basis": .string(run == nil ? question.basis.rawValue : CampaignRun.basis),
             "from": from.map { .string($0.rfc3339) } ?? .null, "to": to.map { .string($0.rfc3339) } ?? .null,
             "timezone": .string(timezone), "timezone_mixed": .bool(isTimezoneMixed), "as_of": .string(asOf.rfc3339),
             "unmatched": .array(
@@ -15,9 +16,10 @@ extension CampaignReport {
                         "campaign": .string($0.campaign.name), "currency": .string($0.currency.code),
                         "spend_minor": .integer($0.spendMinor),
                     ]
-                }),
+                }), "unattributed": unattributed.json, "settings": settings,
         ]
         if areTouchesCut { members["touches_truncated"] = .bool(true) }
+        if let run { members.merge(run.facts) { $1 } }
         if let comparedAt {
             members["compared_at"] = .string(comparedAt.rfc3339)
             members["spend_known_since"] = spendKnownSince.map { .string($0.rfc3339) } ?? .null
@@ -42,11 +44,14 @@ extension CampaignReport {
         return .object(members)
     }
 
+    /// What was asked for: one model, or all beside the one that they are compared with.
+    package var document: JSONValue { question.base.map { comparison(base: $0) } ?? json }
+
     /// The lines of the one model that was asked for.
     package var json: JSONValue {
         guard let first = models.first else { return .object(facts) }
         var members = facts
-        members["model"] = .string(first.model.rawValue)
+        members["model"] = .string(first.model.name)
         members["rows"] = .array(rows(first.lines.prefix(Self.linesMax), now: first.linesNow))
         members["truncated"] = .bool(first.lines.count > Self.linesMax)
         members["totals"] = .array(rows(first.totals, now: first.totalsNow))
@@ -54,10 +59,10 @@ extension CampaignReport {
     }
 
     /// All models side by side: what each gives a key, and how far that is from `base`.
-    package func comparison(base: CreditModel) -> JSONValue {
+    package func comparison(base: LogModel) -> JSONValue {
         var members = facts
-        members["compare_to"] = .string(base.rawValue)
-        members["models"] = .array(models.map { .string($0.model.rawValue) })
+        members["compare_to"] = .string(base.name)
+        members["models"] = .array(models.map { .string($0.model.name) })
         let parts = models.map { Side($0.model, $0.lines, $0.linesNow) }
         var places: [String] = []
         var spend: [String: CampaignLine] = [:]
@@ -89,18 +94,18 @@ extension CampaignReport {
 
     /// The lines of one model by place, as they stood and as they are now.
     private struct Side {
-        let model: CreditModel
+        let model: LogModel
         let then: [String: CampaignLine]
         let now: [String: CampaignLine]
 
-        init(_ model: CreditModel, _ then: [CampaignLine], _ now: [CampaignLine]) {
+        init(_ model: LogModel, _ then: [CampaignLine], _ now: [CampaignLine]) {
             self.model = model
             self.then = Dictionary(then.map { ($0.place, $0) }, uniquingKeysWith: { $1 })
             self.now = Dictionary(now.map { ($0.place, $0) }, uniquingKeysWith: { $1 })
         }
     }
 
-    private func compared(_ line: CampaignLine, _ sides: [Side], _ base: CreditModel) -> JSONValue {
+    private func compared(_ line: CampaignLine, _ sides: [Side], _ base: LogModel) -> JSONValue {
         func spent(_ line: CampaignLine) -> JSONValue { ["spend_minor": .whole(line.knownSpendMinor)] }
         var members: [String: JSONValue] = [
             "key": .string(line.key), "currency": .string(line.currency.code),
@@ -128,7 +133,7 @@ extension CampaignReport {
 
     /// What each model says of one place, by the model's name.
     private func figures(
-        _ line: CampaignLine, _ models: [(CreditModel, CampaignLine?)], _ base: CreditModel
+        _ line: CampaignLine, _ models: [(LogModel, CampaignLine?)], _ base: LogModel
     ) -> [String: JSONValue] {
         let basis = question.basis
         let standard = models.first { $0.0 == base }?.1?.revenueMinor(basis) ?? 0
@@ -136,12 +141,13 @@ extension CampaignReport {
         for (model, found) in models {
             var one = found ?? CampaignLine(key: line.key, currency: line.currency)
             if found == nil { (one.isSpendKnown, one.areTouchesKnown) = (line.isSpendKnown, line.areTouchesKnown) }
+            one.isOfRun = line.isOfRun
             let revenue = one.revenueMinor(basis)
             let (difference, isTooFar) = revenue.subtractingReportingOverflow(standard)
-            members[model.rawValue] = [
+            members[model.name] = [
                 "revenue_minor": .integer(revenue), "difference_minor": .whole(isTooFar ? nil : difference),
                 "conversions": .millionths(one.salesMillionths),
-                "leads": .millionths(one.areTouchesKnown ? one.leadsMillionths : nil),
+                "leads": .millionths(one.knownLeadsMillionths),
                 "per_conversion_minor": .whole(Ratio.of(revenue, by: one.salesMillionths, scale: 1_000_000)),
                 "cpa_minor": .whole(one.costPerConversionMinor), "roas": .millionths(one.returnOnSpend(basis)),
             ]
@@ -160,20 +166,23 @@ extension CampaignReport {
             text += ",spend_now,leads_now,sales_now,conversions_now,revenue_now,booked_now,recognised_now,returned_now"
         }
         if question.dimension.isOfAds { text += ",conversions_not_recorded" }
+        let source = run?.cells
+        if source != nil { text += "," + CampaignRun.columns }
         text += "\r\n"
         for (index, line) in (models.first?.lines ?? []).enumerated() {
             func money(_ minor: Int64?) -> String {
                 minor.map { Money(minorUnits: $0, currency: line.currency).decimal } ?? ""
             }
             func decimal(_ value: Int64?) -> String { value.map { Millionths(value: $0).decimal } ?? "" }
+            func sold(_ text: String) -> String { line.isOfRun ? "" : text }
             func touches(_ line: CampaignLine, _ text: String) -> String { line.areTouchesKnown ? text : "" }
             var cells = [
                 CSVCell.text(line.key), line.currency.code, money(line.knownSpendMinor),
                 line.impressions.map { String($0) } ?? "", line.clicks.map { String($0) } ?? "", line.clicksFrom ?? "",
                 touches(line, String(line.visits)), touches(line, String(line.installs)),
-                touches(line, decimal(line.leadsMillionths)), String(line.sales), decimal(line.salesMillionths),
-                money(line.revenueMinor(basis)), money(line.bookedMinor), money(line.recognisedMinor),
-                money(line.returnedMinor), decimal(line.clickRate), decimal(line.conversionRate),
+                decimal(line.knownLeadsMillionths), sold(String(line.sales)), decimal(line.salesMillionths),
+                money(line.revenueMinor(basis)), sold(money(line.bookedMinor)), sold(money(line.recognisedMinor)),
+                sold(money(line.returnedMinor)), decimal(line.clickRate), decimal(line.conversionRate),
                 money(line.costPerClickMinor), money(line.costPerInstallMinor), money(line.costPerLeadMinor),
                 money(line.costPerConversionMinor), decimal(line.returnOnSpend(basis)),
             ]
@@ -186,6 +195,7 @@ extension CampaignReport {
                 ]
             }
             if question.dimension.isOfAds { cells.append(decimal(line.unrecorded.salesMillionths)) }
+            if let source { cells += source }
             text += cells.joined(separator: ",") + "\r\n"
         }
         return text
@@ -201,15 +211,16 @@ extension CampaignLine {
 
     package func json(_ basis: RevenueBasis) -> JSONValue {
         func touches(_ count: Int64) -> JSONValue { .whole(areTouchesKnown ? count : nil) }
+        func sold(_ count: Int64?) -> JSONValue { .whole(isOfRun ? nil : count) }
         var members: [String: JSONValue] = [
             "key": .string(key), "currency": .string(currency.code), "spend_minor": .whole(knownSpendMinor),
             "impressions": .whole(impressions), "clicks": .whole(clicks),
             "clicks_from": clicksFrom.map { .string($0) } ?? .null, "logged_clicks": touches(loggedClicks),
             "visits": touches(visits), "installs": touches(installs),
-            "leads": .millionths(areTouchesKnown ? leadsMillionths : nil), "sales": .integer(Int64(sales)),
+            "leads": .millionths(knownLeadsMillionths), "sales": sold(Int64(sales)),
             "conversions": .millionths(salesMillionths), "revenue_minor": .integer(revenueMinor(basis)),
-            "gross_minor": .whole(grossMinor), "returned_minor": .integer(returnedMinor),
-            "booked_minor": .integer(bookedMinor), "recognised_minor": .integer(recognisedMinor),
+            "gross_minor": sold(grossMinor), "returned_minor": sold(returnedMinor),
+            "booked_minor": sold(bookedMinor), "recognised_minor": sold(recognisedMinor),
             "network_conversions": networkConversionsMillionths.map { .millionths($0) } ?? .null,
             "network_value_minor": .whole(networkValueMinor), "ctr": .millionths(clickRate),
             "cvr": .millionths(conversionRate), "cpc_minor": .whole(costPerClickMinor),
@@ -218,6 +229,7 @@ extension CampaignLine {
         ]
         if isEstimated { members["conversions_estimated"] = .bool(true) }
         members["not_recorded"] = unrecorded.json
+        if valuelessMillionths != 0 { members["conversions_without_value"] = .millionths(valuelessMillionths) }
         return .object(members)
     }
 }

@@ -17,8 +17,14 @@ package struct CampaignQuestion: Sendable, Hashable {
         case date(CivilDate)
     }
 
-    package var models: [CreditModel]
+    package var models: [LogModel]
+    /// The conversion whose newest run over the log earned what the report shows, by days of UTC; nil: leads and sold
+    /// legs of the running server.
+    package let definition: String?
+    /// The model that the others are compared with; nil for a report of one.
+    package var base: LogModel?
     package var dimension = CreditQuestion.Dimension.campaign
+    /// Of sold legs; runs over the log know the value of events alone.
     package var basis = RevenueBasis.booked
     package var from: Bound?
     /// Not included.
@@ -33,7 +39,10 @@ package struct CampaignQuestion: Sendable, Hashable {
 
     package static let daysMax = 1100
 
-    package init(models: [CreditModel]) { self.models = models }
+    package init(models: [CreditModel]) { (self.models, definition) = (models.map { .rule($0) }, nil) }
+
+    /// - Parameter models: of a comparison, those that the run has are answered.
+    package init(definition: String, models: [LogModel]) { (self.models, self.definition) = (models, definition) }
 }
 
 /// What one key spent, brought and earned, in one currency under one model.
@@ -67,6 +76,10 @@ package struct CampaignLine: Sendable, Equatable {
     package var isEstimated = false
     /// What of its credit is on this line because an earlier release did not keep ads.
     package var unrecorded = UnrecordedCredit()
+    /// Its conversions are those of a run over the log: nothing is sold, returned or recognised, and no lead counted.
+    package var isOfRun = false
+    /// The part of its conversions that have no value and so no currency: they stand on each line of their key.
+    package var valuelessMillionths: Int64 = 0
 
     package init(key: String, currency: Currency) { (self.key, self.currency) = (key, currency) }
 
@@ -93,6 +106,8 @@ package struct CampaignLine: Sendable, Equatable {
         isSpentOn = isSpentOn && other.isSpentOn
         isEstimated = isEstimated || other.isEstimated
         try unrecorded.add(other.unrecorded)
+        isOfRun = isOfRun || other.isOfRun
+        try Figures.add(other.valuelessMillionths, to: &valuelessMillionths)
     }
 
     /// What was sold before anything came back; nil when 64 bits do not hold it.
@@ -122,6 +137,9 @@ extension CampaignLine {
         guard areCountsKnown else { return nil }
         return networkClicks != nil ? "network" : loggedClicks > 0 ? "log" : "visits"
     }
+
+    /// Leads where they are counted.
+    package var knownLeadsMillionths: Int64? { areTouchesKnown && !isOfRun ? leadsMillionths : nil }
 
     package func revenueMinor(_ basis: RevenueBasis) -> Int64 { basis == .booked ? bookedMinor : recognisedMinor }
 
@@ -170,7 +188,7 @@ package struct UnmatchedSpend: Sendable, Equatable {
 
 /// The lines of one model with their sums by currency.
 package struct ModelLines: Sendable, Equatable {
-    package var model: CreditModel
+    package var model: LogModel
     /// Largest revenue first, then largest spend.
     package var lines: [CampaignLine]
     /// Sums over all lines, one a currency.
@@ -215,11 +233,40 @@ extension CampaignLine {
     var place: String { key + "\u{0}" + currency.code }
 }
 
+/// Credit that no touch led to, the same under every model.
+package struct UnattributedCredit: Sendable, Equatable {
+    /// Of sold legs, or of a run over the log.
+    package var conversionsMillionths: Int64
+    /// nil where no leads are counted.
+    package var leadsMillionths: Int64?
+    /// Minor units by currency.
+    package var revenueMinor: [Currency: Int64]
+
+    package init(
+        conversionsMillionths: Int64 = 0, leadsMillionths: Int64? = nil, revenueMinor: [Currency: Int64] = [:]
+    ) {
+        (self.conversionsMillionths, self.leadsMillionths) = (conversionsMillionths, leadsMillionths)
+        self.revenueMinor = revenueMinor
+    }
+
+    var json: JSONValue {
+        let revenue = revenueMinor.map { ($0.key.code, JSONValue.integer($0.value)) }
+        return [
+            "conversions": .millionths(conversionsMillionths), "leads": .millionths(leadsMillionths),
+            "revenue_minor": .object(Dictionary(uniqueKeysWithValues: revenue)),
+        ]
+    }
+}
+
 /// The answer of a campaign report.
 package struct CampaignReport: Sendable {
     package var question: CampaignQuestion
     package var models: [ModelLines]
     package var unmatched: [UnmatchedSpend]
+    /// Of the report's days.
+    package var unattributed: UnattributedCredit
+    /// The windows and what models go by beside their formulas.
+    package var settings: JSONValue
     /// What was asked for, with the bounds as moments.
     package var from: Timestamp?
     package var to: Timestamp?
@@ -231,6 +278,8 @@ package struct CampaignReport: Sendable {
     package var comparedAt: Timestamp?
     /// Before this moment spend is not known as it stood; nil when every moment's is, or none was asked for.
     package var spendKnownSince: Timestamp?
+    /// The run over the log that the conversions are of; nil for leads and sold legs.
+    package var run: CampaignRun?
     /// The log has touches under more keys than a report counts: those of the least frequent are on no line.
     package var areTouchesCut = false
 

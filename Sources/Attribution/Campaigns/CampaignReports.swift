@@ -21,15 +21,20 @@ package struct CampaignReports: Sendable {
     }
 
     /// - Throws: `QueryError` when the log cannot be counted in time; `SpendError.unknownTimeZone`,
-    ///   `SpendError.figuresTooLarge`; database errors.
+    ///   `SpendError.figuresTooLarge`; of a definition `LogAttributionError.unknownConversion`, `noResult` and
+    ///   `notFitted`; database errors.
     package func report(org: String, _ question: CampaignQuestion) async throws -> CampaignReport {
         let began = ContinuousClock.now
         defer { registry.histogram(.attributionReportDuration).observe(ContinuousClock.now - began) }
         let range = try await range(org: org, question)
         let sums = try await sums(org: org, question, range)
+        if let definition = question.definition {
+            return try await report(org: org, question, range, sums, of: definition)
+        }
         let now = try await view(org: org, question, range, sums, networksFrom: sums)
         var report = CampaignReport(
-            question: question, models: now.models, unmatched: now.unmatched, from: range.from, to: range.to,
+            question: question, models: now.models, unmatched: now.unmatched, unattributed: now.unattributed,
+            settings: settings(question.models), from: range.from, to: range.to,
             timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
         report.areTouchesCut = now.areTouchesCut
         guard let asOf = question.asOf else { return report }
@@ -39,7 +44,7 @@ package struct CampaignReports: Sendable {
         (report.comparedAt, report.asOf) = (report.asOf, asOf)
         report.spendKnownSince = try await spend.knownSince(org: org)
         report.models = zip(then.models, now.models).map { $0.beside($1) }
-        report.unmatched = then.unmatched
+        (report.unmatched, report.unattributed) = (then.unmatched, then.unattributed)
         report.areTouchesCut = now.areTouchesCut || then.areTouchesCut
         return report
     }
@@ -47,6 +52,7 @@ package struct CampaignReports: Sendable {
     private struct View {
         let models: [ModelLines]
         let unmatched: [UnmatchedSpend]
+        let unattributed: UnattributedCredit
         let areTouchesCut: Bool
     }
 
@@ -56,23 +62,82 @@ package struct CampaignReports: Sendable {
         org: String, _ question: CampaignQuestion, _ range: Range, _ sums: [SpendSum]?,
         networksFrom networkSums: [SpendSum], asOf: Timestamp? = nil
     ) async throws -> View {
-        let book = try await book(org: org, question.dimension, asOf: asOf)
-        let networks = try Self.networks(networkSums, book)
-        var counts = try await touches.counts(
-            org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, networks.book,
-            asOf: asOf)
-        let installs = try await CampaignInstalls(database: attribution.database).counts(
-            org: org, question.dimension, range, networks.book, asOf: asOf)
-        for (key, count) in installs.byKey { counts.byKey[key, default: TouchCounts()].installs += count }
+        let known = try await known(org: org, question, range, networksFrom: networkSums, asOf: asOf)
         var credits = CreditQuestion(
-            models: question.models, dimension: question.dimension, from: range.from, to: range.to)
-        (credits.zone, credits.networks, credits.asOf) = (range.zone, networks.names, asOf)
-        credits.campaigns = networks.book.campaigns
+            models: question.models.compactMap(\.rule), dimension: question.dimension, from: range.from, to: range.to)
+        (credits.zone, credits.networks, credits.asOf) = (range.zone, known.book.networks, asOf)
+        credits.campaigns = known.book.campaigns
         let lines = try await attribution.report(org: org, credits)
-        let pieces = try Pieces(question.dimension, sums, networks.book, counts.byKey, lines)
+        let pieces = try Pieces(question.dimension, sums, known.book, known.counts, lines)
         return View(
             models: try question.models.map { try pieces.lines($0, question.basis) },
-            unmatched: try Self.unmatched(sums ?? [], book), areTouchesCut: counts.isCut || installs.isCut)
+            unmatched: try Self.unmatched(sums ?? [], known.book),
+            unattributed: try await unattributed(org: org, credits, lines, question.basis),
+            areTouchesCut: known.isCut)
+    }
+
+    /// What no touch led to: of one model, as all say the same, and asked for apart where it is no key of its own.
+    private func unattributed(
+        org: String, _ credits: CreditQuestion, _ lines: [CreditLine], _ basis: RevenueBasis
+    ) async throws -> UnattributedCredit {
+        var (credits, lines) = (credits, lines)
+        if ![.campaign, .channel].contains(credits.dimension) {
+            (credits.models, credits.dimension) = (Array(credits.models.prefix(1)), .channel)
+            lines = try await attribution.report(org: org, credits)
+        }
+        let key = credits.dimension == .campaign ? Credit.organic : Credit.organicChannel
+        var found = UnattributedCredit(leadsMillionths: 0)
+        for line in lines where line.key == key && line.model.rule == credits.models.first {
+            try Figures.add(line.salesMillionths, to: &found.conversionsMillionths)
+            try Figures.addKnown(line.leadsMillionths, to: &found.leadsMillionths)
+            guard let currency = line.currency else { continue }
+            let revenue = basis == .booked ? line.revenueMinor : line.recognisedMinor
+            try Figures.add(revenue, to: &found.revenueMinor[currency, default: 0])
+        }
+        return found
+    }
+
+    /// What leads and sold legs are credited by.
+    private func settings(_ models: [LogModel]) -> JSONValue {
+        var known: [String: JSONValue] = [:]
+        for model in models {
+            switch model {
+            case .rule(.timeDecay):
+                known[model.name] = ["half_life_hours": .number(JourneyCredit.halfLifeSeconds / 3600)]
+            case .rule(.wShaped), .rule(.wShaped30303010):
+                known[model.name] = ["milestone": .string(ConversionDefinition.milestone)]
+            case .rule, .markov, .shapley: continue
+            }
+        }
+        let window = attribution.window
+        return [
+            "click_hours": .number(window.click.seconds / 3600), "view_hours": .number(window.view.seconds / 3600),
+            "models": .object(known),
+        ]
+    }
+
+    /// What is known before anything is credited.
+    struct Known {
+        let book: CampaignBook
+        /// Touches and installs by key.
+        let counts: [String: TouchCounts]
+        /// There are more keys than were counted.
+        let isCut: Bool
+    }
+
+    /// - Parameter networksFrom: spend that says which campaign is of which network.
+    func known(
+        org: String, _ question: CampaignQuestion, _ range: Range, networksFrom sums: [SpendSum],
+        asOf: Timestamp? = nil
+    ) async throws -> Known {
+        let seen = try await book(org: org, question.dimension, asOf: asOf)
+        let book = try Self.networks(sums, seen).book
+        var counts = try await touches.counts(
+            org: org, question.dimension, from: range.from, to: range.to, timezone: range.timezone, book, asOf: asOf)
+        let installs = try await CampaignInstalls(database: attribution.database).counts(
+            org: org, question.dimension, range, book, asOf: asOf)
+        for (key, count) in installs.byKey { counts.byKey[key, default: TouchCounts()].installs += count }
+        return Known(book: book, counts: counts.byKey, isCut: counts.isCut || installs.isCut)
     }
 
     /// Campaigns that were seen in events or credited, by name, at most `limit`: the rows of a template.
@@ -107,6 +172,8 @@ package struct CampaignReports: Sendable {
             timezone = wanted
         } else {
             (timezone, isMixed) = try await spend.timezone(org: org)
+            // Runs over the log keep days of UTC.
+            if question.definition != nil { (timezone, isMixed) = ("UTC", isMixed || timezone != "UTC") }
         }
         guard let zone = ZoneClock(timezone) else { throw SpendError.unknownTimeZone }
         var range = Range(timezone: timezone, isMixed: isMixed, zone: zone)
@@ -145,7 +212,7 @@ package struct CampaignReports: Sendable {
             part: question.dimension.spendPart, asOf: asOf)
     }
 
-    private static func days(_ range: Range) -> (from: Int, to: Int) {
+    static func days(_ range: Range) -> (from: Int, to: Int) {
         func first(_ moment: Timestamp?, none: Int32) -> Int {
             guard let moment else { return Int(none) }
             let day = Int(range.zone.key(.day, at: moment.microseconds))
@@ -193,7 +260,7 @@ package struct CampaignReports: Sendable {
         return (book.networks, book)
     }
 
-    private static func unmatched(
+    static func unmatched(
         _ sums: [SpendSum], _ book: CampaignBook
     ) throws(SpendError) -> [UnmatchedSpend] {
         struct Key: Hashable {

@@ -102,6 +102,8 @@ package struct Credit: Sendable, Equatable, Codable {
 
     /// The label of a conversion that no touchpoint led to.
     package static let organic = "(organic)"
+    /// Its channel.
+    static let organicChannel = "organic"
     /// The label of a touch without the fact in question.
     package static let none = "(none)"
     /// The label of a touch whose ad does not say what a report is about.
@@ -117,8 +119,8 @@ package struct Credit: Sendable, Equatable, Codable {
         guard !weights.isEmpty else {
             return [
                 Credit(
-                    eventID: nil, campaign: organic, source: none, medium: none, channel: "organic", at: at,
-                    sharePPM: 1_000_000, amount: value)
+                    eventID: nil, campaign: organic, source: none, medium: none, channel: organicChannel,
+                    at: at, sharePPM: 1_000_000, amount: value)
             ]
         }
         let shares = Apportionment.divide(1_000_000, weights: weights)

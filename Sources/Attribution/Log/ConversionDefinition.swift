@@ -101,6 +101,8 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     case unknownConversion(String)
     /// Nothing was computed yet for this conversion.
     case noResult(String)
+    /// The newest run could not fit a model to its journeys; the model, and why where the run says it.
+    case notFitted(String, String?)
     /// A bound of one run, as a sentence.
     case tooLarge(String)
     /// The temporary files could not be written or read.
@@ -125,6 +127,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .invalid: "bad_definition"
         case .unknownConversion: "conversion_unknown"
         case .noResult: "attribution_not_computed"
+        case .notFitted: "model_not_fitted"
         case .tooLarge: "attribution_too_large"
         case .storage: "attribution_storage"
         case .busy: "attribution_busy"
@@ -144,6 +147,8 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .noResult:
             "Nothing was computed for this conversion yet, or not under this version; "
                 + "POST /v1/attribution/recompute or aurum attribution run computes it."
+        case .notFitted(let model, let reason):
+            reason ?? "The newest run has no \(model): no journey with a touchpoint converted; ask for another model."
         case .tooLarge(let sentence): sentence
         case .storage(let sentence): sentence
         case .busy: "Other runs work and wait; this one is tried again."

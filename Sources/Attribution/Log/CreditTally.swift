@@ -23,6 +23,9 @@ package enum LogModel: Sendable, Hashable, CaseIterable {
         self = model
     }
 
+    /// nil for what is fitted.
+    package var rule: CreditModel? { if case .rule(let model) = self { model } else { nil } }
+
     static let rules = CreditModel.allCases
     static let fitted: [LogModel] = [.markov(1), .markov(2), .markov(3), .shapley]
     static let ordersMax = 3

@@ -31,6 +31,9 @@ package struct CreditQuestion: Sendable {
         /// Whether spend can have a key: files of spend name no keywords and publishers.
         var isSpentOn: Bool { ![.buyer, .keyword, .publisher].contains(self) }
 
+        /// Whether the results of runs over the log have the key.
+        package var isOfRuns: Bool { [.campaign, .channel, .network, .day, .week, .month].contains(self) }
+
         /// What spend is divided by below the campaign, if it is.
         var spendPart: SpendPart? { self == .adGroup ? .adGroup : self == .creative ? .creative : nil }
     }
@@ -57,10 +60,10 @@ package struct CreditQuestion: Sendable {
 
 /// One line of a report: what sales and leads of one key came to under one model.
 package struct CreditLine: Sendable, Equatable {
-    package let model: CreditModel
+    package let model: LogModel
     /// The campaign, source, medium, channel, network, name of the ad, buyer, or first day of a stretch of time.
     package let key: String
-    /// nil for what has no currency: leads.
+    /// nil for what has no currency: leads, and conversions of a run over the log without a value.
     package let currency: Currency?
     /// Sales that give the line any credit.
     package var sales = 0
@@ -78,7 +81,7 @@ package struct CreditLine: Sendable, Equatable {
     /// The part of it that an earlier release stored, which kept no ads; nothing where the report is not by these.
     package var unrecorded = UnrecordedCredit()
 
-    init(model: CreditModel, key: String, currency: Currency?) {
+    init(model: LogModel, key: String, currency: Currency?) {
         (self.model, self.key, self.currency) = (model, key, currency)
     }
 }
@@ -113,7 +116,7 @@ extension AttributionService {
         var counted = Set<[String]>()
         let zone = question.zone ?? ZoneClock("UTC")
         for row in try await reportRows(org, question) {
-            guard let model = CreditModel(rawValue: row.model) else { continue }
+            guard let model = LogModel(name: row.model) else { continue }
             let label = Self.label(row, question, zone)
             let key = LineKey(model: model, label: label, currency: row.currency)
             var line = lines[key] ?? CreditLine(model: model, key: label, currency: Currency(row.currency))
@@ -133,7 +136,8 @@ extension AttributionService {
             }
             lines[key] = line
         }
-        let order = Dictionary(question.models.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
+        let order = Dictionary(
+            question.models.enumerated().map { (LogModel.rule($1), $0) }, uniquingKeysWith: { first, _ in first })
         return lines.values.sorted { one, other in
             let ranks = (order[one.model] ?? 0, order[other.model] ?? 0)
             if ranks.0 != ranks.1 { return ranks.0 < ranks.1 }
@@ -231,7 +235,7 @@ extension AttributionService {
 }
 
 private struct LineKey: Hashable {
-    let model: CreditModel
+    let model: LogModel
     let label: String
     let currency: String
 }

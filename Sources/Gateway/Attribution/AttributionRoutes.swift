@@ -12,9 +12,15 @@ package struct AttributionRoutes: Sendable {
 
     static let models = CreditModel.allCases.map(\.rawValue).joined(separator: ", ")
     private static let dimensions = CreditQuestion.Dimension.allCases.map(\.rawValue).joined(separator: ", ")
+    private static let runDimensions = CreditQuestion.Dimension.allCases.filter { $0.isOfRuns }.map(\.rawValue)
+        .joined(separator: ", ")
     private static let range = [
+        "definition": """
+        A conversion of GET /v1/attribution/conversions: the conversions of its newest run over the log in place of \
+        leads and sold legs, by days of UTC and \(runDimensions), under \(LogAttributionRoutes.models).
+        """,
         "group_by": "\(dimensions); what touches do not say of their ads is \(Credit.notSet).",
-        "basis": "booked (default) or recognised.",
+        "basis": "booked (default) or recognised; not of a definition.",
         "from": "Sales, leads and spend at or after this date or RFC 3339 time.",
         "to": "Those before this date or RFC 3339 time.", "days": "Today and the days before it, in place of both.",
         "timezone": "Whose days are meant; unless told, that of the accounts.",
@@ -34,13 +40,11 @@ package struct AttributionRoutes: Sendable {
                 throw Problem.badQuery(name: "compare", detail: "is not supported; ask /v1/attribution/models/compare.")
             }
             let isCSV = try Self.isCSV(request)
-            let question = try Self.question([try Self.model("model", request)], now: reports.clock.now) {
-                RequestInput.text($0, request)
-            }
+            let question = try Self.question("model", now: reports.clock.now) { RequestInput.text($0, request) }
             let report = try await SpendRoutes.mapped {
                 try await reports.report(org: principal.org, question)
             }
-            return isCSV ? .csv(report.csv, file: "campaigns.csv") : .json(report.json)
+            return isCSV ? .csv(report.csv, file: "campaigns.csv") : .json(report.document)
         }
         book.get(
             "/v1/attribution/models/compare",
@@ -50,14 +54,13 @@ package struct AttributionRoutes: Sendable {
             )
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
-            let base = try Self.model("compare_to", request)
-            let question = try Self.question(CreditModel.allCases, now: reports.clock.now) {
+            let question = try Self.question("compare_to", compares: true, now: reports.clock.now) {
                 RequestInput.text($0, request)
             }
             let report = try await SpendRoutes.mapped {
                 try await reports.report(org: principal.org, question)
             }
-            return .json(report.comparison(base: base))
+            return .json(report.document)
         }
     }
 
@@ -69,22 +72,70 @@ package struct AttributionRoutes: Sendable {
         }
     }
 
-    private static func model(_ name: String, _ request: Request) throws(Problem) -> CreditModel {
-        try model(name, RequestInput.text(name, request))
-    }
-
     static func model(_ name: String, _ text: String?) throws(Problem) -> CreditModel {
         guard let model = CreditModel(rawValue: text ?? CreditModel.last.rawValue) else {
-            throw .badQuery(name: name, detail: "must be one of \(models).")
+            let isOfRuns = text.flatMap { LogModel(name: $0) } != nil
+            throw .badQuery(
+                name: name, detail: "must be one of \(models)\(isOfRuns ? "; others are those of a definition" : "").")
         }
         return model
     }
 
-    /// - Parameter value: a query parameter by name.
+    /// The question about one model, or about all beside one.
+    /// - Parameters:
+    ///   - parameter: the query parameter that names the one.
+    ///   - value: a query parameter by name.
     static func question(
-        _ models: [CreditModel], now: Timestamp, _ value: (String) -> String?
+        _ parameter: String, compares: Bool = false, now: Timestamp, _ value: (String) -> String?
     ) throws(Problem) -> CampaignQuestion {
-        var question = CampaignQuestion(models: models)
+        if let definition = value("definition") {
+            let text = value(parameter) ?? CreditModel.last.rawValue
+            return try question(of: definition, parameter, text, compares: compares, now: now, value)
+        }
+        let model = try model(parameter, value(parameter))
+        var question = CampaignQuestion(models: compares ? CreditModel.allCases : [model])
+        if compares { question.base = .rule(model) }
+        try read(&question, now: now, value)
+        return question
+    }
+
+    /// The question about a run over the log, which has other models, fewer keys and days of UTC.
+    private static func question(
+        of definition: String, _ parameter: String, _ text: String, compares: Bool, now: Timestamp,
+        _ value: (String) -> String?
+    ) throws(Problem) -> CampaignQuestion {
+        guard ConversionDefinition.isName(definition) else {
+            throw .badQuery(name: "definition", detail: "must be the name of a conversion.")
+        }
+        guard let model = LogModel(name: text) else {
+            throw .badQuery(name: parameter, detail: "must be one of \(LogAttributionRoutes.models).")
+        }
+        for name in ["basis", "as_of"] where value(name) != nil {
+            throw .badQuery(name: name, detail: "goes without definition: a run keeps no returns and no past.")
+        }
+        guard (value("timezone") ?? "UTC") == "UTC" else {
+            throw .badQuery(name: "timezone", detail: "must be UTC with a definition: runs keep days of UTC.")
+        }
+        var question = CampaignQuestion(definition: definition, models: compares ? LogModel.allCases : [model])
+        if compares { question.base = model }
+        try read(&question, now: now, value)
+        guard question.dimension.isOfRuns else {
+            throw .badQuery(
+                name: "group_by", detail: "must be one of \(runDimensions) with a definition: runs keep nothing else.")
+        }
+        for (name, bound) in [("from", question.from), ("to", question.to)] {
+            guard case .moment(let moment)? = bound else { continue }
+            guard moment.microseconds.isMultiple(of: 86_400_000_000) else {
+                throw .badQuery(name: name, detail: "must be a date, or midnight UTC, with a definition.")
+            }
+        }
+        return question
+    }
+
+    /// What is asked of any kind of conversions.
+    private static func read(
+        _ question: inout CampaignQuestion, now: Timestamp, _ value: (String) -> String?
+    ) throws(Problem) {
         let name = value("group_by") ?? question.dimension.rawValue
         guard let dimension = CreditQuestion.Dimension(rawValue: name) else {
             throw .badQuery(name: "group_by", detail: "must be one of \(dimensions).")
@@ -111,7 +162,6 @@ package struct AttributionRoutes: Sendable {
             guard asOf <= now else { throw .badQuery(name: "as_of", detail: "must not lie in the future.") }
             question.asOf = asOf
         }
-        return question
     }
 
     private static func bound(_ name: String, _ text: String?) throws(Problem) -> CampaignQuestion.Bound? {

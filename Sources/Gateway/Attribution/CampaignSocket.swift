@@ -10,8 +10,6 @@ final class CampaignFeed: Sendable {
     struct Watch: Hashable, Sendable {
         var org: String
         var question: CampaignQuestion
-        /// The model that others are compared with; nil for a report of one model.
-        var base: CreditModel?
     }
 
     /// Reports kept; with more, the oldest leave.
@@ -30,8 +28,7 @@ final class CampaignFeed: Sendable {
 
     func document(_ watch: Watch) async throws -> String {
         try await copies.text(watch, revision: { revision }) {
-            let report = try await reports.report(org: watch.org, watch.question)
-            return (watch.base.map { report.comparison(base: $0) } ?? report.json).canonical
+            try await reports.report(org: watch.org, watch.question).document.canonical
         }
     }
 }
@@ -54,12 +51,10 @@ struct CampaignSocket: Sendable {
     /// What the address asks for: the parameters of the report, `model`, and `compare=1` for all models.
     func watch(_ head: HTTPRequestHead, _ principal: Principal) throws(Problem) -> CampaignFeed.Watch {
         let values = Self.query(head.uri)
-        let model = try AttributionRoutes.model("model", values["model"])
-        let compares = values["compare"] == "1"
-        let question = try AttributionRoutes.question(compares ? CreditModel.allCases : [model], now: feed.now) {
+        let question = try AttributionRoutes.question("model", compares: values["compare"] == "1", now: feed.now) {
             values[$0]
         }
-        return CampaignFeed.Watch(org: principal.org, question: question, base: compares ? model : nil)
+        return CampaignFeed.Watch(org: principal.org, question: question)
     }
 
     func serve(_ socket: UpgradeChannel.Socket, _ head: HTTPRequestHead) async {

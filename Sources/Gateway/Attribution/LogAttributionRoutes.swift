@@ -204,7 +204,7 @@ extension Problem {
         case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
         case .unknownConversion, .noResult, .unknownEvent: self = .notFound(code: error.tag, detail: error.sentence)
         case .erasedEvent: self = .gone(code: error.tag, detail: error.sentence)
-        case .tooLarge, .notYetRun, .notCredited: self = .conflict(code: error.tag, detail: error.sentence)
+        case .tooLarge, .notYetRun, .notCredited, .notFitted: self = .conflict(code: error.tag, detail: error.sentence)
         case .storage, .busy: self = .internalError
         case .cancelled, .slow: self = .unavailable(code: error.tag, detail: error.sentence)
         }

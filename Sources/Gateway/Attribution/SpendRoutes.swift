@@ -181,7 +181,7 @@ package struct SpendRoutes: Sendable {
     static func mapped<Value>(_ body: () async throws -> Value) async throws -> Value {
         do { return try await body() } catch let error as SpendError { throw Problem.spend(error) } catch let error
             as QueryError
-        { throw Problem.query(error) }
+        { throw Problem.query(error) } catch let error as LogAttributionError { throw Problem(error) }
     }
 }
 

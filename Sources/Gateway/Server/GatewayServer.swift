@@ -275,7 +275,7 @@ package struct GatewayServer: Service {
             tag: "sockets", scope: .analyticsRead, success: 101)
         book.get(CampaignSocket.path, campaigns) { request, _ -> Response in
             _ = try access.require(.analyticsRead, request)
-            _ = try AttributionRoutes.question([], now: clock.now) { RequestInput.text($0, request) }
+            _ = try AttributionRoutes.question("model", now: clock.now) { RequestInput.text($0, request) }
             throw Problem.upgradeRequired
         }
         TailSocket.describe(access, tail, in: book)

@@ -74,7 +74,10 @@ extension AttributionCommand {
     struct Report: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Who earned the conversions of the event log, from the newest run.",
-            discussion: "Example: aurum attribution report --conversion purchase --model markov1 --by campaign")
+            discussion: """
+                What campaigns cost stands beside it in aurum spend report --definition.
+                Example: aurum attribution report --conversion purchase --model markov1 --by campaign --from 2026-11-01
+                """)
 
         @OptionGroup var place: Place
         @Option(name: .long, help: "The conversion's name.")
@@ -85,6 +88,10 @@ extension AttributionCommand {
         var by = LogDimension.channel.rawValue
         @Option(name: .long, help: "An older result.")
         var version: Int?
+        @Option(name: .long, help: "Conversions of this day, UTC, or later: a date or RFC 3339 time.")
+        var from: String?
+        @Option(name: .long, help: "Conversions of days before this one.")
+        var to: String?
         @Flag(name: .long, help: "Print the whole answer as JSON.")
         var json = false
 
@@ -96,16 +103,18 @@ extension AttributionCommand {
             guard let dimension = LogDimension(rawValue: by) else {
                 throw ValidationError("--by is channel, campaign or day")
             }
+            let (first, end) = (try Self.moment("from", from), try Self.moment("to", to))
             let path =
                 "/v1/attribution/log-report"
                 + ServerClient.query([
                     ("conversion", conversion), ("model", wanted.name), ("group_by", dimension.rawValue),
-                    ("version", version.map { "\($0)" }),
+                    ("version", version.map { "\($0)" }), ("from", from), ("to", to),
                 ])
             let (org, conversion, version) = (place.org, conversion, version)
             let answer = try await place.ask("GET", path) { attribution in
                 try await attribution.report(
-                    org: org, conversion: conversion, model: wanted, by: dimension, version: version)
+                    org: org, conversion: conversion, model: wanted, by: dimension, version: version, from: first,
+                    to: end)
             }
             if json { return try Output.json(answer) }
             var rows = [[by, "conversions", "value"]]
@@ -123,6 +132,12 @@ extension AttributionCommand {
             Output.line(
                 "version \(result?["version"]?.integer ?? 0) of \(result?["finished_at"]?.string ?? ""), log position "
                     + (result?["position"]?.string ?? "-"))
+        }
+
+        private static func moment(_ name: String, _ text: String?) throws -> Timestamp? {
+            do throws(LogAttributionError) { return try LogAttribution.Wish.moment(name, text) } catch {
+                throw ValidationError("--\(error.sentence)")
+            }
         }
     }
 

@@ -99,10 +99,14 @@ struct SpendCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print spend, revenue and ROAS as CSV.",
             discussion: """
+                With --definition the conversions are those of a run over the event log, under any of its models, Markov \
+                and Shapley among them; the last columns say which result of it. aurum attribution compare shows all \
+                models.
                 With --as-of the figures are those of that moment, and columns ending in _now say what they are today.
                 Under ad_group, creative, keyword and publisher the last column says how many conversions an earlier \
                 release credited, which did not keep ads; they are in the row "(not set)".
                 Example: aurum spend report --model linear --by channel --days 30
+                Example: aurum spend report --definition purchase --model markov1 --from 2026-11-01 --to 2026-12-01
                 """)
 
         @OptionGroup var target: ServerTarget
@@ -115,15 +119,16 @@ struct SpendCommand: AsyncParsableCommand {
                 or buyer.
                 """)
         var by = "campaign"
-        @Option(name: .long, help: "Today and the days before it; everything unless told.")
-        var days: Int?
+        @OptionGroup var campaigns: CampaignOptions
+        @Option(name: .long, help: "booked or recognised.")
+        var basis: String?
         @Option(name: .long, help: "The report as it stood at this RFC 3339 time, such as 2026-11-01T12:00:00Z.")
         var asOf: String?
 
         func run() async throws {
-            let query = ServerClient.query([
-                ("format", "csv"), ("model", model), ("group_by", by), ("days", days.map { "\($0)" }), ("as_of", asOf),
-            ])
+            let query = ServerClient.query(
+                [("format", "csv"), ("model", model), ("group_by", by), ("basis", basis), ("as_of", asOf)]
+                    + campaigns.query)
             Output.line(
                 try await target.client().text("/v1/attribution/report" + query).trimmingCharacters(in: .newlines))
         }

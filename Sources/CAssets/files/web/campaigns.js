@@ -6,7 +6,9 @@
   const STALE_MILLISECONDS = 15000;
   const BACK_OFF_MAX_MILLISECONDS = 20000;
   const BARS = 8;
-  const FIELDS = { model: 'last', range: '30', by: 'campaign', basis: 'booked', view: 'one' };
+  // What results of runs over the log are kept by.
+  const RUN_KEYS = ['campaign', 'channel', 'network', 'day', 'week', 'month'];
+  const FIELDS = { definition: '', model: 'last', range: '30', by: 'campaign', basis: 'booked', view: 'one' };
   const board = $('campaigns');
   let socket = null;
   let attempts = 0;
@@ -88,10 +90,12 @@
       tiles.push(
         tile(`Spend, ${currency}`, money(line.spend_minor, currency), later(total, 'spend_minor'), `spend-${currency}`),
         tile(`Revenue, ${currency}`, money(line.revenue_minor, currency), notes(
-          line.recognised_minor === undefined ? '' : `${money(line.recognised_minor, currency)} recognised`,
+          line.recognised_minor === undefined || report.definition
+            ? '' : `${money(line.recognised_minor, currency)} recognised`,
           later(line, 'revenue_minor')), `revenue-${currency}`),
         tile('ROAS', roas(line.roas), '', `roas-${currency}`),
-        tile('CPA', cost(line, line.cpa_minor), `${number(line.conversions)} sales`, `cpa-${currency}`),
+        tile('CPA', cost(line, line.cpa_minor),
+          `${number(line.conversions)} ${report.definition ? 'conversions' : 'sales'}`, `cpa-${currency}`),
       );
     }
     $('totals').replaceChildren(...tiles);
@@ -167,6 +171,20 @@
       ...report.rows.map((one) => line(one)), ...report.totals.map((one) => line(one, 'Total')));
   }
 
+  // Which run over the log the rows are of, and what it leaves out.
+  function runGaps(report) {
+    const { result, unattributed } = report;
+    const revenue = Object.entries(unattributed.revenue_minor).map(([currency, minor]) => money(minor, currency));
+    const texts = [`Conversions ${report.definition} of version ${result.version}, computed ${
+      new Date(result.finished_at).toLocaleString('en-US')}, log position ${result.position || '—'}.`,
+    `${number(unattributed.conversions)} of them have no known touch${
+      revenue.length ? `, worth ${revenue.join(' and ')}` : ''}.`];
+    if (report.beyond_run) {
+      texts.push('The range has days that this run does not cover: what was spent on them has no conversions beside it. '
+        + 'Compute anew below.');
+    }
+    return texts;
+  }
   // What the rows leave out or could not divide.
   function gaps(report) {
     const lost = report.totals.map((one) => one.not_recorded).filter(Boolean);
@@ -181,6 +199,7 @@
     if (report.touches_truncated) {
       texts.push('There are more of these than are counted: clicks of the rarest are left out.');
     }
+    if (report.definition) texts.push(...runGaps(report));
     $('gaps').textContent = texts.join(' ');
     $('gaps').hidden = !texts.length;
   }
@@ -197,6 +216,7 @@
     // A report that was asked for before the form changed.
     if (Boolean(report.models && report.compare_to) !== ($('view').value === 'compare')) return;
     if (Boolean(report.compared_at) !== Boolean(moment())) return;
+    if ((report.definition || '') !== $('definition').value) return;
     const at = new Date(report.as_of);
     shown = report;
     board.dataset.state = 'ready';
@@ -221,6 +241,7 @@
       comparison(report);
       return;
     }
+    $('sales-name').textContent = report.definition ? 'Conversions' : 'Sales';
     $('by-name').textContent = $('by').selectedOptions[0].textContent;
     $('o-note').textContent = `${$('model').selectedOptions[0].textContent}, days of ${report.timezone}${
       report.timezone_mixed ? ' (accounts differ)' : ''}`;
@@ -237,6 +258,7 @@
 
   // The field is in the reader's time, the question and the address in UTC; '' for now.
   function moment() {
+    if ($('definition').value) return '';
     const at = new Date($('moment').value);
     return Number.isNaN(at.getTime()) ? '' : at.toISOString();
   }
@@ -250,7 +272,9 @@
     $('moment').value = local.toISOString().slice(0, 19);
   }
   function parameters() {
-    const made = new URLSearchParams({ model: $('model').value, group_by: $('by').value, basis: $('basis').value });
+    const made = new URLSearchParams({ model: $('model').value, group_by: $('by').value });
+    if ($('definition').value) made.set('definition', $('definition').value);
+    else made.set('basis', $('basis').value);
     if ($('range').value !== 'all') made.set('days', $('range').value);
     if (moment()) made.set('as_of', moment());
     return made;
@@ -264,13 +288,29 @@
   }
   function restore() {
     const from = new URLSearchParams(location.search);
+    knowDefinition(from.get('definition'));
     for (const [id, standard] of Object.entries(FIELDS)) {
       $(id).value = from.get(id) || standard;
       if (!$(id).value) $(id).value = standard;
     }
     setMoment(from.get('as_of'));
+    offer();
+  }
+  // The address may name one before the list of all has come.
+  function knowDefinition(name) {
+    if (!name || Array.from($('definition').options).some((one) => one.value === name)) return;
+    $('definition').append(new Option(name, name));
+  }
+  // Offers what the kind of conversions can be asked; what was chosen and cannot goes back to the standard.
+  function offer() {
+    const isRun = Boolean($('definition').value);
+    for (const one of $('model').options) one.hidden = one.disabled = 'run' in one.dataset && !isRun;
+    for (const one of $('by').options) one.hidden = one.disabled = isRun && !RUN_KEYS.includes(one.value);
+    for (const id of ['model', 'by']) if ($(id).selectedOptions[0].disabled) $(id).value = FIELDS[id];
+    for (const id of ['basis', 'moment']) $(id).disabled = isRun;
   }
   function changed() {
+    offer();
     const state = new URLSearchParams();
     for (const [id, standard] of Object.entries(FIELDS)) if ($(id).value !== standard) state.set(id, $(id).value);
     if (moment()) state.set('as_of', moment());
@@ -419,6 +459,7 @@
     try {
       const { conversions } = await (await answer('/v1/attribution/conversions')).json();
       $('log-conversion').replaceChildren(...conversions.map((one) => new Option(one.name, one.name)));
+      for (const one of conversions) knowDefinition(one.name);
       await logResults();
       const first = conversions.find((one) => computed[one.name]) || conversions.find((one) => one.name === 'purchase');
       if (first) $('log-conversion').value = first.name;
