@@ -48,6 +48,9 @@ extension MetricDefinition {
         "aurum_attribution_match_seconds", .histogram, "Finding and judging the touches of one install.")
     package static let attributionInstallsWaiting = MetricDefinition(
         "aurum_attribution_installs_waiting", .gauge, "Installs that were read and not decided yet.")
+    package static let attributionInstallsPurged = MetricDefinition(
+        "aurum_attribution_installs_purged_total", .counter,
+        "Installs that were removed with their decisions, because their app keeps them no longer.")
     package static let postbacksReceived = MetricDefinition(
         "aurum_postback_received_total", .counter, labels: ["scheme", "verdict"],
         "Apple's postbacks that came in, the same body again included: skadnetwork or adattributionkit with valid, "
