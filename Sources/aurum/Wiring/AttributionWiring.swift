@@ -37,7 +37,7 @@ enum AttributionWiring {
         return InstallAttribution(
             database: database, source: events.store, log: events.store.logIdentity,
             judge: FraudJudge(database: database, registry: registry), callbacks: callbacks,
-            clock: SystemWallClock(),
+            persons: { events.store.persons(org: $0) }, clock: SystemWallClock(),
             retention: { apps.state(org: $0, app: $1).settings.retentionDays(of: .install) }, registry: registry,
             logger: logger)
     }
