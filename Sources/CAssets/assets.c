@@ -116,6 +116,9 @@ static const unsigned char migration_0240_attribution_ads[] = {
 static const unsigned char migration_0250_callbacks[] = {
 #embed "files/migrations/0250_callbacks.sql"
 };
+static const unsigned char migration_0280_postback_values[] = {
+#embed "files/migrations/0280_postback_values.sql"
+};
 static const unsigned char migration_0230_attribution_evidence[] = {
 #embed "files/migrations/0230_attribution_evidence.sql"
 };
@@ -181,6 +184,9 @@ static const unsigned char web_campaigns_js[] = {
 };
 static const unsigned char web_installs_js[] = {
 #embed "files/web/installs.js"
+};
+static const unsigned char web_postbacks_js[] = {
+#embed "files/web/postbacks.js"
 };
 static const unsigned char web_cohorts[] = {
 #embed "files/web/cohorts.mustache"
@@ -340,6 +346,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0211_spend_history.sql", migration_0211_spend_history),
     ROW("migrations/0240_attribution_ads.sql", migration_0240_attribution_ads),
     ROW("migrations/0250_callbacks.sql", migration_0250_callbacks),
+    ROW("migrations/0280_postback_values.sql", migration_0280_postback_values),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),
     ROW("migrations/0190_uploads.sql", migration_0190_uploads),
@@ -361,6 +368,7 @@ static const aurum_asset table[] = {
     ROW("web/campaigns.mustache", web_campaigns),
     ROW("web/campaigns.js", web_campaigns_js),
     ROW("web/installs.js", web_installs_js),
+    ROW("web/postbacks.js", web_postbacks_js),
     ROW("web/cohorts.mustache", web_cohorts),
     ROW("web/budgets.js", web_budgets_js),
     ROW("web/cohorts.js", web_cohorts_js),

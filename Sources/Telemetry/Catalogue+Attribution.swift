@@ -48,6 +48,16 @@ extension MetricDefinition {
         "aurum_attribution_match_seconds", .histogram, "Finding and judging the touches of one install.")
     package static let attributionInstallsWaiting = MetricDefinition(
         "aurum_attribution_installs_waiting", .gauge, "Installs that were read and not decided yet.")
+    package static let attributionInstallsPurged = MetricDefinition(
+        "aurum_attribution_installs_purged_total", .counter,
+        "Installs that were removed with their decisions, because their app keeps them no longer.")
+    package static let postbacksReceived = MetricDefinition(
+        "aurum_postback_received_total", .counter, labels: ["scheme", "verdict"],
+        "Apple's postbacks that came in, the same body again included: skadnetwork or adattributionkit with valid, "
+            + "invalid or unverifiable; unknown with unreadable for what is none.")
+    package static let postbackDuplicates = MetricDefinition(
+        "aurum_postback_duplicate_total", .counter, labels: ["scheme"],
+        "Valid postbacks whose conversion and window was counted already.")
     package static let linkClicks = MetricDefinition(
         "aurum_link_clicks_total", .counter, labels: ["target"],
         "Requests for short links, by where they were sent: ios, android, web, expired or loop.")

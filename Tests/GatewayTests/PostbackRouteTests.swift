@@ -65,6 +65,51 @@ struct PostbackRouteTests {
         await gateway.log.close()
     }
 
+    @Test func `a schema is saved, its mistakes are named, and list and summary read values by it`() async throws {
+        let open = try OpenDatabase()
+        let gateway = try await Self.harness(open)
+        let (reader, writer) = (
+            try await gateway.key(scopes: [.analyticsRead]), try await gateway.key(scopes: [.campaignsWrite])
+        )
+        _ = try await gateway.post(Self.paths[0], Self.body)
+        let path = "/v1/attribution/postbacks/schemas/525463029"
+        let schema =
+            #"{"starts_at":"2026-11-01","currency":"USD","fine":[{"from":63,"events":["sale"],"revenue_min_minor":100,"#
+            + #""revenue_max_minor":300}]}"#
+        #expect(try await gateway.call(.put, path, Array(schema.utf8), key: reader).status == 403)
+        let saved = try await gateway.call(.put, path, Array(schema.utf8), key: writer)
+        #expect(saved.status == 200 && saved.json["version"] == 1, "\(saved.text)")
+        let wrong = try await gateway.call(
+            .put, path, Array(#"{"currency":"USD","fine":[{"from":64}]}"#.utf8), key: writer)
+        #expect(wrong.status == 422 && wrong.text.contains("fine[0].from"), "\(wrong.text)")
+        let noApp = try await gateway.call(
+            .put, "/v1/attribution/postbacks/schemas/x", Array(schema.utf8), key: writer)
+        #expect(noApp.status == 422 && noApp.text.contains("app_id"), "\(noApp.text)")
+
+        let versions = try await gateway.call(.get, path, key: reader)
+        #expect(versions.json["versions"]?.array?.count == 1)
+        let all = try await gateway.call(.get, "/v1/attribution/postbacks/schemas", key: reader)
+        #expect(all.json["schemas"]?.array?.first?["app_id"] == 525_463_029)
+        let list = try await gateway.call(.get, "/v1/attribution/postbacks?limit=1", key: reader)
+        let row = list.json["postbacks"]?.array?.first
+        #expect(row?["value"]?["events"] == ["sale"] && row?["campaign"] == "5239", "\(list.text)")
+        let next = list.json["next"]?.string ?? ""
+        let rest = try await gateway.call(.get, "/v1/attribution/postbacks?after=\(next)", key: reader)
+        #expect(rest.status == 200 && rest.json["postbacks"] == [] && rest.json["next"] == .null)
+        let summary = try await gateway.call(
+            .get, "/v1/attribution/postbacks/summary?group_by=network&app_id=525463029", key: reader)
+        let line = summary.json["lines"]?.array?.first
+        #expect(line?["network"] == "com.example" && line?["revenue"]?.array?.first?["mid_minor"] == 200)
+        for query in ["?after=x", "/summary?group_by=x", "/summary?from=x", "/summary?days=0", "/summary?days=401"] {
+            let refused = try await gateway.call(.get, "/v1/attribution/postbacks\(query)", key: reader)
+            #expect(refused.status == 400 && refused.code == "bad_query", "\(query) \(refused.text)")
+        }
+        let long = try await gateway.call(
+            .get, "/v1/attribution/postbacks/summary?from=2020-01-01&to=2026-01-01", key: reader)
+        #expect(long.status == 400 && long.text.contains("at most 400 days"), "\(long.text)")
+        await gateway.log.close()
+    }
+
     @Test func `what is no postback is kept and refused, what is too large or too much is refused`() async throws {
         let open = try OpenDatabase()
         let gateway = try await Self.harness(open, burst: 4)

@@ -13,6 +13,10 @@ package struct InstallAttribution: Sendable {
     let registry: MetricRegistry
     let logger: Logger
     let clock: any WallClock
+    let retention: Retention
+    let persons: @Sendable (_ org: String) -> any PersonResolver
+    /// Cohorts hold their installs in memory: one answer at a time.
+    let cohortGate = LogRunGate()
     /// Tells this log from those of other servers on the same database.
     let log: Int64
 
@@ -20,14 +24,20 @@ package struct InstallAttribution: Sendable {
     ///   - log: the same for one log at every start, another for another log.
     ///   - judge: says before credit which touches and installs are to be believed.
     ///   - callbacks: who is told of installs and what follows them.
+    ///   - persons: who is whom by merges.
+    ///   - retention: as the settings of apps say; unless told, as those of an app without any.
     package init(
         database: Database, source: any ColumnSource, log: Int64, judge: any TouchJudge = TrustingJudge(),
-        callbacks: CallbackStore? = nil, clock: any WallClock, registry: MetricRegistry, logger: Logger
+        callbacks: CallbackStore? = nil,
+        persons: @escaping @Sendable (_ org: String) -> any PersonResolver = { _ in UnmergedPersons() },
+        clock: any WallClock,
+        retention: @escaping Retention = { _, _ in AppSettings().retentionDays(of: .install) },
+        registry: MetricRegistry, logger: Logger
     ) {
         store = InstallStore(database: database, callbacks: callbacks)
         definitions = DefinitionStore(database: database)
-        (self.source, self.log, self.judge) = (source, log, judge)
-        (self.clock, self.registry, self.logger) = (clock, registry, logger)
+        (self.source, self.log, self.judge, self.retention) = (source, log, judge, retention)
+        (self.clock, self.registry, self.logger, self.persons) = (clock, registry, logger, persons)
     }
 
     // MARK: deciding

@@ -2,6 +2,7 @@ package import AurumCore
 internal import Crypto
 package import Database
 internal import Foundation
+package import Telemetry
 
 /// What became of one postback that came in.
 package struct PostbackReceipt: Sendable, Equatable {
@@ -38,15 +39,20 @@ package struct PostbackStore: Sendable {
     private static let refusalsLookedAt: UInt64 = 512
 
     let database: Database
-    private let clock: any WallClock
+    let clock: any WallClock
     /// Whose postbacks a receiver without a key takes.
     private let org: String
     let keys: PostbackKeys
+    package let schemas: ConversionSchemaStore
+    private let registry: MetricRegistry
 
     package init(
-        database: Database, clock: any WallClock, org: String = "default", keys: PostbackKeys = .apple
+        database: Database, clock: any WallClock, org: String = "default", keys: PostbackKeys = .apple,
+        registry: MetricRegistry = MetricRegistry()
     ) {
         self.keys = keys
+        self.registry = registry
+        schemas = ConversionSchemaStore(database: database, clock: clock)
         self.database = database
         self.clock = clock
         self.org = org
@@ -59,6 +65,7 @@ package struct PostbackStore: Sendable {
         let postback: Postback
         do { postback = try PostbackVerifier.read(body, keys: keys) } catch {
             try await quarantine(body, error)
+            registry.counter(.postbacksReceived, "unknown", "unreadable").increment()
             throw error
         }
         let (id, org, keys) = (UID(now: clock.now), org, keys)
@@ -87,6 +94,8 @@ package struct PostbackStore: Sendable {
             if state == .refused, id.low % Self.refusalsLookedAt == 0 { try Self.pruneRefused(org, in: transaction) }
             return (id, state)
         }
+        registry.counter(.postbacksReceived, postback.kind.rawValue, postback.verdict.rawValue).increment()
+        if state == .duplicate { registry.counter(.postbackDuplicates, postback.kind.rawValue).increment() }
         return PostbackReceipt(id: kept, state: state, postback: postback)
     }
 
@@ -155,13 +164,15 @@ package struct PostbackStore: Sendable {
             """
             INSERT INTO postbacks
                 (org, id, body_hash, body, kind, version, verdict, reason, environment, state, claim, signed_hash,
-                 ad_network, app_id, sequence_index, differs, copies, received_at, last_received_at)
+                 ad_network, app_id, sequence_index, differs, copies, received_at, last_received_at, source,
+                 did_win, claimed_value)
             VALUES (\(entry.org), \(entry.id), \(entry.hash), \(entry.body), \(postback.kind.rawValue),
                     \(postback.version.storable), \(postback.verdict.rawValue), \(postback.reason.storable),
                     \(postback.environment.rawValue), \(entry.state.rawValue), \(postback.claim?.storable),
                     \(signedHash(postback)), \((postback.adNetwork ?? "").storable), \(postback.appID),
                     \(postback.sequenceIndex), \(entry.differs.joined(separator: ",").storable),
-                    \((again?.copies ?? 0) + 1), \(again?.receivedAt ?? now), \(now))
+                    \((again?.copies ?? 0) + 1), \(again?.receivedAt ?? now), \(now),
+                    \(postback.source.storable), \(postback.didWin), \(postback.claimedValue.stored))
             """)
     }
 

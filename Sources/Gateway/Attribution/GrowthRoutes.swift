@@ -170,7 +170,7 @@ package struct GrowthRoutes: Sendable {
         return currency
     }
 
-    private static func date(_ name: String, _ request: Request) throws(Problem) -> CivilDate? {
+    static func date(_ name: String, _ request: Request) throws(Problem) -> CivilDate? {
         guard let text = RequestInput.text(name, request) else { return nil }
         guard let date = CivilDate(text), (1970...2200).contains(date.year) else {
             throw .badQuery(name: name, detail: "must be a date.")

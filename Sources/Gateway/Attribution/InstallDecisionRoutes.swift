@@ -56,6 +56,7 @@ package struct InstallDecisionRoutes: Sendable {
             let principal = try access.require(.analyticsRead, request)
             return .json(try await parts.installs.summary(org: principal.org, try filter(request)))
         }
+        registerCohorts(in: book)
         book.get(
             "/v1/attribution/installs/{id}",
             RouteDescription(
@@ -81,6 +82,60 @@ package struct InstallDecisionRoutes: Sendable {
             let job = try await parts.enqueue(wish, principal.org)
             return .json(["job": job.map { .string($0.hex) } ?? .null], status: .accepted)
         }
+    }
+
+    private func registerCohorts(in book: RouteBook) {
+        let (periods, dimensions) = (
+            GrowthRoutes.names(CohortQuestion.Period.self), GrowthRoutes.names(InstallCohortQuestion.Dimension.self)
+        )
+        book.get(
+            "/v1/attribution/installs/cohorts",
+            RouteDescription(
+                "Installs by period and campaign with who came back and what they brought, read from the event log.",
+                tag: "attribution", scope: .analyticsRead,
+                query: [
+                    "by": "\(periods); week unless told.", "group_by": "\(dimensions); campaign unless told.",
+                    "conversion": "Whose values are revenue; purchase unless told.", "app": "Only of this app.",
+                    "from": "A date.",
+                    "to": "A date, not included, at most \(InstallCohortQuestion.daysMax) days after from.",
+                    "days": "So many days before to, in place of from; 90 unless told.",
+                    "timezone": "UTC unless told.",
+                ])
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            let question = try Self.cohortQuestion(request)
+            return try await Self.mapped {
+                .json(try await parts.installs.cohorts(org: principal.org, question))
+            }
+        }
+    }
+
+    private static func mapped(_ body: () async throws -> Response) async throws -> Response {
+        do { return try await body() } catch let error as LogAttributionError {
+            switch error {
+            case .invalid(let name, let detail): throw Problem.badQuery(name: name, detail: detail)
+            case .busy:
+                throw Problem.unavailable(
+                    code: error.tag, detail: "Other cohorts are worked out and wait. Try again in a minute.")
+            default: throw Problem(error)
+            }
+        }
+    }
+
+    private static func cohortQuestion(_ request: Request) throws(Problem) -> InstallCohortQuestion {
+        var question = InstallCohortQuestion()
+        question.period = try GrowthRoutes.choice("by", request, standard: question.period)
+        question.dimension = try GrowthRoutes.choice("group_by", request, standard: question.dimension)
+        question.conversion = try GrowthRoutes.text("conversion", request) ?? question.conversion
+        question.app = try plain("app", request)
+        (question.from, question.to) = (try GrowthRoutes.date("from", request), try GrowthRoutes.date("to", request))
+        if question.from != nil, RequestInput.text("days", request) != nil {
+            throw .badQuery(name: "days", detail: "must not stand beside from.")
+        }
+        question.days = try RequestInput.integer(
+            "days", request, in: 1...InstallCohortQuestion.daysMax, standard: question.days)
+        question.timezone = try GrowthRoutes.text("timezone", request) ?? question.timezone
+        return question
     }
 
     private func install(_ request: Request, _ context: GatewayContext) async throws -> Response {

@@ -86,7 +86,7 @@ package struct GatewayParts: Sendable {
         self.installs = installs
         let apps = eventPolicies.apps
         links = LinkParts(store: LinkStore(database: database, clock: clock), registry: registry) { apps.everySettings }
-        postbacks = PostbackStore(database: database, clock: clock)
+        postbacks = PostbackStore(database: database, clock: clock, registry: registry)
         campaigns = CampaignReports(
             attribution: attribution,
             spend: SpendStore(

@@ -13,10 +13,10 @@ struct AttributionCommand: AsyncParsableCommand {
             Retention.self, Advice.self, Claims.self, SharedClaims.self, Installs.self, PostbackCommand.self,
         ])
 
-    struct PostbackCommand: ParsableCommand {
+    struct PostbackCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "postback", abstract: "Postbacks of SKAdNetwork and AdAttributionKit.",
-            subcommands: [Verify.self])
+            subcommands: [Verify.self, PostbackList.self, PostbackSummary.self, PostbackSchema.self])
     }
 
     struct Verify: ParsableCommand {

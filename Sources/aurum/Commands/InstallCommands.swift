@@ -6,7 +6,8 @@ extension AttributionCommand {
     struct Installs: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Installs and what led to each.",
-            subcommands: [List.self, Show.self, Campaigns.self, Recompute.self], defaultSubcommand: List.self)
+            subcommands: [List.self, Show.self, Campaigns.self, Cohorts.self, Recompute.self],
+            defaultSubcommand: List.self)
 
         /// Which installs.
         struct Range: ParsableArguments {
@@ -102,6 +103,64 @@ extension AttributionCommand.Installs {
             }
             rows.append(["all"] + names.map { TextTable.cell(answer["totals"]?[$0]) })
             for line in TextTable.lines(rows) { Output.line(line) }
+        }
+    }
+
+    struct Cohorts: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Installs by period and campaign: who came back, and what they brought.",
+            discussion: """
+                A share or an amount of a cohort that is not old enough yet has a star.
+                Example: aurum attribution installs cohorts --by week --days 60
+                """)
+
+        @OptionGroup var target: ServerTarget
+        @OptionGroup var range: Range
+        @Option(name: .long, help: "day, week or month.")
+        var by: String?
+        @Option(name: .long, help: "campaign or channel.")
+        var groupBy: String?
+        @Option(name: .long, help: "Whose values are revenue; purchase unless told.")
+        var conversion: String?
+        @Option(name: .long, help: "Only of this app.")
+        var app: String?
+        @Option(name: .long, help: "So many days before --to, in place of --from.")
+        var days: Int?
+        @Flag(name: .long, help: "Print the answer as JSON.")
+        var json = false
+
+        func run() async throws {
+            let pairs =
+                range.pairs + [
+                    ("by", by), ("group_by", groupBy), ("conversion", conversion), ("app", app),
+                    ("days", days.map { "\($0)" }),
+                ]
+            let answer = try await target.client().call(
+                "GET", "/v1/attribution/installs/cohorts" + ServerClient.query(pairs))
+            if json { return try Output.json(answer) }
+            let key = answer["group_by"]?.string ?? "campaign"
+            var rows = [["start", key, "installs", "day 0", "day 1", "day 7", "day 30", "LTV 1/7/30"]]
+            for line in answer["lines"]?.array ?? [] {
+                let shares = (line["retention"]?.array ?? []).map {
+                    TextTable.cell($0["share"], percent: true) + Self.star($0)
+                }
+                let cells = [line["start"], line[key], line["installs"]].map { TextTable.cell($0) }
+                rows.append(cells + shares + [Self.amounts(line["revenue"]?.array ?? [])])
+            }
+            for line in TextTable.lines(rows) { Output.line(line) }
+            if answer["is_cut"] == true { Output.line("There are more lines than these.") }
+        }
+
+        private static func star(_ figure: JSONValue) -> String { figure["mature"] == true ? "" : "*" }
+
+        /// What an install brought, of each currency at each horizon.
+        private static func amounts(_ figures: [JSONValue]) -> String {
+            figures.map { figure in
+                guard let minor = figure["ltv_minor"]?.integer,
+                    let currency = figure["currency"]?.string.flatMap({ Currency($0) })
+                else { return "–" }
+                return Money(minorUnits: minor, currency: currency).description + star(figure)
+            }.joined(separator: " / ")
         }
     }
 

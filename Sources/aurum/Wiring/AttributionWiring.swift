@@ -22,22 +22,24 @@ enum AttributionWiring {
             clock: SystemWallClock(),
             registry: registry, logger: logger)
         attribution.settings.freeBytesMin = freeBytesMin
-        let installs = installs(events, database, registry: registry, logLevel: logLevel)
+        let installs = installs(events, database, apps, registry: registry, logLevel: logLevel)
         attribution.joined = { try await installs.joined(org: $0, from: $1, to: $2) }
         return attribution
     }
 
     /// Installs of one log and what led to them.
     static func installs(
-        _ events: EventLog, _ database: Database, callbacks: CallbackStore? = nil, registry: MetricRegistry,
-        logLevel: Logger.Level? = nil
+        _ events: EventLog, _ database: Database, _ apps: AppBook, callbacks: CallbackStore? = nil,
+        registry: MetricRegistry, logLevel: Logger.Level? = nil
     ) -> InstallAttribution {
         var logger = Logger(label: "attribution")
         if let logLevel { logger.logLevel = logLevel }
         return InstallAttribution(
             database: database, source: events.store, log: events.store.logIdentity,
             judge: FraudJudge(database: database, registry: registry), callbacks: callbacks,
-            clock: SystemWallClock(), registry: registry, logger: logger)
+            persons: { events.store.persons(org: $0) }, clock: SystemWallClock(),
+            retention: { apps.state(org: $0, app: $1).settings.retentionDays(of: .install) }, registry: registry,
+            logger: logger)
     }
 
     /// The fraud rules of one log; what they change after the fact is credited anew.

@@ -63,6 +63,7 @@ enum JobWiring {
                 JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs, jobs) },
                 JobHandler(purgeTouches) { _ in
                     try await installs.purge()
+                    try await installs.purgeInstalls()
                     try await links.purge()
                 },
                 JobHandler(fraudReview, stopping: .interrupt) { job in

@@ -150,7 +150,7 @@ struct RunningServer {
         let uploader = uploader(configuration, stores, trade, people)
         let callbacks = callbacks(configuration, stores, trade, people)
         let installs = AttributionWiring.installs(
-            stores.events, database, callbacks: callbacks.store, registry: registry)
+            stores.events, database, stores.policies.apps, callbacks: callbacks.store, registry: registry)
         let links = LinkStore(database: database, clock: clock)
         let fraud = AttributionWiring.fraud(stores.events, database, stores.jobs, registry: registry)
         let buyers = BuyerRegistry(

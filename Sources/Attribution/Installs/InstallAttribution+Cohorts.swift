@@ -1,0 +1,119 @@
+package import AurumCore
+internal import Database
+internal import Events
+
+extension InstallAttribution {
+    /// Installs by the period and the campaign or channel of the touch that led to them: who came back, and what they
+    /// brought. One answer is worked out at a time.
+    /// - Throws: `LogAttributionError`; database errors, and what the log throws.
+    package func cohorts(org: String, _ question: InstallCohortQuestion) async throws -> JSONValue {
+        guard let zone = ZoneClock(question.timezone) else {
+            throw LogAttributionError.invalid("timezone", "must be a time zone, like America/New_York.")
+        }
+        let now = clock.now
+        let (from, to) = try Self.days(question, zone, now: now)
+        let definitions = try await definitions.inForce(org: org, names: [question.conversion])
+        let (start, end) = (
+            zone.start(ofDay: CivilDate(daysSince1970: from)), zone.start(ofDay: CivilDate(daysSince1970: to))
+        )
+        try await cohortGate.take()
+        defer { cohortGate.give() }
+        let members = try await store.members(
+            org: org, app: question.app, question.dimension, from: start, to: end)
+        guard members.count <= InstallCohortQuestion.installsMax else {
+            throw LogAttributionError.tooLarge(
+                "More than \(InstallCohortQuestion.installsMax) installs; ask for a shorter range or one app.")
+        }
+        var answer = try await tally(org, members, definitions, question, zone, now: now).members()
+        answer["from"] = .string(CivilDate(daysSince1970: from).description)
+        answer["to"] = .string(CivilDate(daysSince1970: to).description)
+        answer["by"] = .string(question.period.rawValue)
+        answer["group_by"] = .string(question.dimension.rawValue)
+        answer["conversion"] = .string(question.conversion)
+        answer["timezone"] = .string(question.timezone)
+        answer["as_of"] = .string(now.rfc3339)
+        return .object(answer)
+    }
+
+    private func tally(
+        _ org: String, _ members: [InstallMember], _ definitions: [DefinitionInForce],
+        _ question: InstallCohortQuestion, _ zone: ZoneClock, now: Timestamp
+    ) async throws -> InstallCohortTally {
+        let (source, resolver, control) = (source, persons(org), LogRunControl())
+        return try await withTaskCancellationHandler {
+            try await BlockingWork.value {
+                var tally = InstallCohortTally(question, zone, now: now)
+                let days = (InstallCohortQuestion.retentionDays.max() ?? 0) + 1
+                let reach = days * InstallCohortQuestion.dayMicroseconds
+                for (app, installs) in Dictionary(grouping: members, by: \.app) {
+                    var installs = installs
+                    let times = installs.map(\.at)
+                    let first = times.min() ?? 0
+                    let last = max(first, min(now.microseconds, (times.max() ?? 0) + reach)) + 1
+                    let scan = try InstallCohortScan(
+                        org: org, app: app, definitions, span: first..<last, resolver: resolver, control: control,
+                        now: now)
+                    let conversions = try scan.read(try source.segments(), &installs)
+                    let persons = installs.map { $0.person == 0 ? 0 : resolver.person($0.person) }
+                    tally.add(installs, persons: persons, conversions)
+                }
+                return tally
+            }
+        } onCancel: {
+            control.cancel()
+        }
+    }
+
+    /// Whole periods: a cohort that was cut would look small.
+    private static func days(
+        _ question: InstallCohortQuestion, _ zone: ZoneClock, now: Timestamp
+    ) throws(LogAttributionError) -> (from: Int, to: Int) {
+        let period = question.period
+        func start(_ day: Int) -> Int {
+            let moment = zone.start(ofDay: CivilDate(daysSince1970: day))
+            return Int(zone.key(period.bucket, at: moment.microseconds))
+        }
+        let to = question.to?.daysSince1970 ?? Int(zone.key(.day, at: now.microseconds)) + 1
+        let from = question.from?.daysSince1970 ?? to - question.days
+        guard from < to else { throw .invalid("to", "must be after from.") }
+        guard to - from <= InstallCohortQuestion.daysMax else {
+            throw .invalid("to", "must be at most \(InstallCohortQuestion.daysMax) days after from.")
+        }
+        return (start(from), period.next(after: start(to - 1)))
+    }
+}
+
+extension InstallStore {
+    /// Installs that bring somebody, and where each came from: one more than an answer takes, at most.
+    func members(
+        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp
+    ) async throws -> [InstallMember] {
+        let (app, column) = (app ?? "", dimension.rawValue)
+        return try await database.read("installs.members", limit: .report) { transaction in
+            try transaction.all(
+                InstallMember.self,
+                """
+                SELECT installs.app AS app, installs.at AS at, installs.person AS person,
+                    CASE WHEN found.method = 'organic' THEN 1 ELSE 0 END AS is_organic,
+                    CASE WHEN \(column) = 'channel' THEN found.channel ELSE found.campaign END AS label
+                FROM installs JOIN install_decisions AS found ON found.org = installs.org AND found.app = installs.app
+                    AND found.event_id = installs.event_id AND found.version = installs.version
+                WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
+                    AND (\(app) = '' OR installs.app = \(app)) AND found.verdict <> 'rejected'
+                    AND found.is_reinstall = 0
+                ORDER BY installs.at, installs.app, installs.event_id LIMIT \(InstallCohortQuestion.installsMax + 1)
+                """)
+        }
+    }
+}
+
+extension InstallMember: RowDecodable {
+    init(row: Row) throws {
+        let label = try row.get("label", as: String.self)
+        let isOrganic = try row.get("is_organic", as: Int64.self) == 1
+        self.init(
+            app: try row.get("app"), at: try row.get("at", as: Timestamp.self).microseconds,
+            person: UInt64(bitPattern: try row.get("person", as: Int64.self)),
+            key: isOrganic ? Credit.organic : label.isEmpty ? Credit.none : label)
+    }
+}

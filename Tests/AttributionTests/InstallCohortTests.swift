@@ -1,0 +1,116 @@
+import Attribution
+import AurumCore
+import Database
+import Events
+import Telemetry
+import TestSupport
+import Testing
+
+/// Cohorts of installs of a real log against figures made by hand.
+struct InstallCohortTests {
+    private typealias World = InstallFollowTests.World
+    private static let day = InstallFollowTests.day
+
+    private static func event(
+        _ type: String, _ id: String, _ at: Int64, _ device: String, _ members: [String: JSONValue] = [:]
+    ) -> JSONValue {
+        // One person is one device here, whatever else the contract wants of an event.
+        let own: [String: JSONValue] = ["device_id": .string(device), "anonymous_id": .string(device)]
+        return InstallFollowTests.event(type, id, at, members.merging(own) { $1 })
+    }
+
+    private static func purchase(
+        _ id: String, _ at: Int64, _ device: String, _ value: Double, order: String? = nil
+    ) -> JSONValue {
+        var members: [String: JSONValue] = [
+            "name": "purchase", "value": .number(value), "currency": "USD",
+        ]
+        members["order_id"] = order.map { .string($0) }
+        return event("track", id, at, device, members)
+    }
+
+    /// Two installs of the campaign spring and an organic one, all on the first day.
+    private static func fill(_ world: World) async throws {
+        try await world.send([
+            event("click", "c1", 0, "d1", ["campaign": InstallFollowTests.campaign("spring")]),
+            event("click", "c2", 0, "d2", ["campaign": InstallFollowTests.campaign("spring")]),
+            event("install", "i1", 1000, "d1"), event("install", "i2", 1000, "d2"),
+            event("install", "i3", 1000, "d3"),
+            // d1 is back on days 0, 1 and 7, d2 on day 30, d3 on day 2 alone.
+            event("open", "o1", 2000, "d1"), event("open", "o2", 1000 + day, "d1"),
+            event("open", "o3", 999 + 8 * day, "d1"), event("open", "o4", 1000 + 30 * day, "d2"),
+            event("open", "o5", 1000 + 2 * day, "d3"),
+            // 10.00 within a day; the same order again counts once; 5.50 on day 6; 20 on day 29; 99 too late.
+            purchase("p1", 3000, "d1", 10, order: "a"), purchase("p2", 4000, "d1", 10, order: "a"),
+            purchase("p3", 1000 + 6 * day, "d1", 5.5), purchase("p4", 1000 + 29 * day, "d2", 20, order: "b"),
+            purchase("p5", 1000 + 30 * day, "d2", 99, order: "c"),
+            // Before the install it is nobody's.
+            purchase("p6", 500, "d2", 7, order: "d"),
+        ])
+        try await world.follow()
+    }
+
+    private static func question(_ change: (inout InstallCohortQuestion) -> Void = { _ in }) -> InstallCohortQuestion {
+        var question = InstallCohortQuestion()
+        question.period = .day
+        change(&question)
+        return question
+    }
+
+    @Test func `retention and revenue of a campaign are those made by hand`() async throws {
+        let world = try World()
+        try await Self.fill(world)
+        let answer = try await world.installs().cohorts(org: "o", Self.question())
+        let lines = answer["lines"]?.array ?? []
+        #expect(lines.map { $0["campaign"]?.string } == ["spring", "(organic)"], "\(answer.canonical)")
+        let spring = lines.first
+        #expect(spring?["installs"] == 2 && spring?["start"]?.string == "2025-10-09")
+        #expect(spring?["retention"]?.array?.map { $0["persons"]?.integer } == [1, 1, 1, 1], "\(answer.canonical)")
+        #expect(spring?["retention"]?.array?.map { $0["share"]?.double } == [0.5, 0.5, 0.5, 0.5])
+        #expect(spring?["retention"]?.array?.allSatisfy { $0["mature"] == true } == true)
+        #expect(spring?["revenue"]?.array?.map { $0["revenue_minor"]?.integer } == [1000, 1550, 3550])
+        #expect(spring?["revenue"]?.array?.map { $0["ltv_minor"]?.integer } == [500, 775, 1775])
+        #expect(lines.last?["retention"]?.array?.map { $0["persons"]?.integer } == [0, 0, 0, 0])
+        #expect(lines.last?["revenue"] == [])
+        let channels = try await world.installs().cohorts(org: "o", Self.question { $0.dimension = .channel })
+        #expect(channels["lines"]?.array?.map { $0["installs"]?.integer } == [2, 1])
+        await world.log.close()
+    }
+
+    @Test func `what is too young is not mature, and other apps and ranges are left out`() async throws {
+        let world = try World()
+        try await Self.fill(world)
+        let fresh = 39 * Self.day
+        try await world.send([Self.event("install", "late", fresh, "d9")], app: "game")
+        try await world.follow()
+        let all = try await world.installs().cohorts(org: "o", Self.question())
+        let newest = all["lines"]?.array?.first
+        #expect(newest?["retention"]?.array?.map { $0["mature"]?.bool } == [false, false, false, false])
+        let game = try await world.installs().cohorts(org: "o", Self.question { $0.app = "game" })
+        #expect(game["lines"]?.array?.map { $0["installs"]?.integer } == [1])
+        let none = try await world.installs().cohorts(
+            org: "o", Self.question { ($0.from, $0.to) = (CivilDate("2025-01-01"), CivilDate("2025-02-01")) })
+        #expect(none["lines"] == [])
+        #expect(try await world.installs().cohorts(org: "other", Self.question())["lines"] == [])
+        await world.log.close()
+    }
+
+    @Test func `what cannot be asked is named`() async throws {
+        let world = try World()
+        let installs = world.installs()
+        for (question, name) in [
+            (Self.question { $0.timezone = "Mars" }, "timezone"),
+            (Self.question { ($0.from, $0.to) = (CivilDate("2025-02-01"), CivilDate("2025-02-01")) }, "to"),
+            (Self.question { ($0.from, $0.to) = (CivilDate("2023-02-01"), CivilDate("2025-02-01")) }, "to"),
+        ] {
+            do {
+                _ = try await installs.cohorts(org: "o", question)
+                Issue.record("\(name) was taken")
+            } catch LogAttributionError.invalid(let field, _) { #expect(field == name) }
+        }
+        await #expect(throws: LogAttributionError.unknownConversion("nothing")) {
+            try await installs.cohorts(org: "o", Self.question { $0.conversion = "nothing" })
+        }
+        await world.log.close()
+    }
+}
