@@ -80,6 +80,23 @@ struct BreakerTests {
         #expect(desk.call(good: true) && desk.machine.state == .closed)
     }
 
+    @Test func `observed it refuses nothing, until a person releases or isolates it`() {
+        let desk = Desk()
+        for _ in 0..<20 { _ = desk.call(good: false) }
+        #expect(desk.machine.state == .open)
+        desk.machine.observe()
+        for _ in 0..<100 { #expect(desk.call(good: false) && desk.machine.state == .metricsOnly) }
+        desk.machine.withdraw()
+        desk.machine.isolate()
+        #expect(!desk.call(good: true))
+        desk.machine.observe()
+        desk.machine.release()
+        // What failed meanwhile is not held against it.
+        for _ in 0..<19 { #expect(desk.call(good: false)) }
+        #expect(desk.machine.state == .closed)
+        #expect(desk.call(good: false) && desk.machine.state == .open)
+    }
+
     @Test func `a trial that never went out is another's`() {
         let desk = Desk()
         for _ in 0..<20 { _ = desk.call(good: false) }

@@ -76,6 +76,7 @@ package final class Guard: Sendable {
     package var state: BreakerMachine.State { breaker.withLock { $0.state } }
 
     package func isolate() { change { $0.isolate() } }
+    package func observe() { change { $0.observe() } }
     package func release() { change { $0.release() } }
 
     /// Makes the call, if the dependency is not given up.
