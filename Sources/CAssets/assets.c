@@ -122,6 +122,9 @@ static const unsigned char migration_0280_postback_values[] = {
 static const unsigned char migration_0230_attribution_evidence[] = {
 #embed "files/migrations/0230_attribution_evidence.sql"
 };
+static const unsigned char migration_0270_observed_breakers[] = {
+#embed "files/migrations/0270_observed_breakers.sql"
+};
 static const unsigned char migration_0220_stop_rules[] = {
 #embed "files/migrations/0220_stop_rules.sql"
 };
@@ -349,6 +352,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0280_postback_values.sql", migration_0280_postback_values),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),
+    ROW("migrations/0270_observed_breakers.sql", migration_0270_observed_breakers),
     ROW("migrations/0190_uploads.sql", migration_0190_uploads),
     ROW("migrations/0170_installs.sql", migration_0170_installs),
     ROW("migrations/0171_links.sql", migration_0171_links),

@@ -1,6 +1,10 @@
 internal import CPostgres
 internal import Foundation
 
+#if canImport(Glibc)
+    internal import Glibc
+#endif
+
 /// Where the tables of record are: `sqlite:///path/to/file` or `postgres://…`.
 package enum DatabaseLocation: Sendable, Equatable {
     case sqlite(path: String)
@@ -91,10 +95,22 @@ package struct PostgresAddress: Sendable, Equatable {
         if parameters["tcp_user_timeout"] == nil {
             parameters["tcp_user_timeout"] = String(Self.unansweredMilliseconds)
         }
-        if parameters["application_name"] == nil { parameters["application_name"] = "aurum" }
+        if parameters["application_name"] == nil { parameters["application_name"] = Self.session }
         parameters["client_encoding"] = "UTF8"
         self.parameters = parameters
     }
+
+    /// Longest part of a machine's name: PostgreSQL keeps 63 bytes of the whole.
+    private static let machineBytesMax = 40
+
+    /// What `pg_stat_activity` shows of our sessions: which machine, and which process of it.
+    private static let session: String = {
+        var name = [CChar](repeating: 0, count: 256)
+        let isKnown = gethostname(&name, name.count - 1) == 0
+        let bytes = name.prefix { $0 != 0 }.prefix(machineBytesMax).map { UInt8(bitPattern: $0) }
+        let machine = isKnown ? String(decoding: bytes, as: UTF8.self) : ""
+        return "aurum/\(machine.isEmpty ? "unknown" : machine):\(getpid())"
+    }()
 
     private static func parsed(_ url: String) throws(DatabaseLocation.Failure) -> [String: String] {
         var message: UnsafeMutablePointer<CChar>?

@@ -1,4 +1,4 @@
-internal import AurumCore
+package import AurumCore
 internal import Crypto
 internal import Foundation
 
@@ -33,6 +33,12 @@ package struct KeptAnswer: Sendable, Equatable {
     package var body: String
 
     package init(status: Int, body: String) { (self.status, self.body) = (status, body) }
+
+    /// Something that was made.
+    package init(made json: JSONValue) { self.init(status: 201, body: json.canonical) }
+
+    /// The body, which is JSON.
+    package func json() throws -> JSONValue { try JSONDecoder().decode(JSONValue.self, from: Data(body.utf8)) }
 }
 
 extension Transaction {

@@ -48,6 +48,12 @@ extension MetricDefinition {
         "aurum_database_acquire_timeouts", .gauge, "Calls that waited too long for a connection, since the start.")
 }
 
+extension MetricDefinition {
+    package static let databaseClockOffset = MetricDefinition(
+        "aurum_database_clock_offset_seconds", .gauge,
+        "How far this machine's clock is ahead of the PostgreSQL server's; negative where it is behind.")
+}
+
 /// Metrics of backups that the server makes by itself.
 extension MetricDefinition {
     package static let backupRuns = MetricDefinition(

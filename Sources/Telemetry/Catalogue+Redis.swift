@@ -11,6 +11,9 @@ extension MetricDefinition {
         "aurum_redis_connections", .gauge, "Connections that are signed in.")
     package static let redisInFlight = MetricDefinition(
         "aurum_redis_in_flight", .gauge, "Replies that servers owe.")
+    package static let redisSubscriptionsRefused = MetricDefinition(
+        "aurum_redis_subscriptions_refused_total", .counter,
+        "Commands that subscribe and that a server refused, those tried again included.")
     package static let redisSubscriptionGaps = MetricDefinition(
         "aurum_redis_subscription_gaps_total", .counter, labels: ["reason"],
         "Times a subscriber was told that messages may be missing.")

@@ -244,6 +244,26 @@ import Validation
         }
     }
 
+    @Test func `one that is asked for again with its key is made once, and its answer holds no secret`() async throws {
+        let open = try CallbackWorld(clock: ManualWallClock())
+        let body: JSONValue = [
+            "network": "n", "event": "install", "url": "https://n.example/?c={click_id}",
+            "secret": .string(FakeReceiver.secret),
+        ]
+        func ask(_ body: JSONValue) async throws -> JSONValue {
+            let key = IdempotencyKey(org: "o", key: "k", route: "POST /v1/callbacks", body: body.canonical)
+            return try await open.store.create(body, org: "o", once: key)
+        }
+        let first = try await ask(body)
+        #expect(try await ask(body) == first)
+        #expect(try await open.store.list(org: "o").count == 1)
+        #expect(!first.canonical.contains(FakeReceiver.secret))
+        let other: JSONValue = ["network": "n", "event": "install", "url": "https://m.example/?c={click_id}"]
+        await #expect(throws: IdempotencyKeyReused.self) { _ = try await ask(other) }
+        #expect(try await open.store.create(body, org: "o")["id"] != first["id"])
+        await open.log.close()
+    }
+
     @Test func `what cannot be a callback is refused with its reason`() async throws {
         let open = try CallbackWorld(clock: ManualWallClock())
         let good = "https://n.example/?c={click_id}"

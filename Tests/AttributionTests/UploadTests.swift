@@ -328,6 +328,28 @@ import Validation
         #expect(changed["endpoint"] == "https://example.com")
     }
 
+    @Test func `a destination that is asked for again with its key is made once; one refused leaves the key free`()
+        async throws
+    {
+        let desk = try UploadDesk()
+        let body: JSONValue = [
+            "name": "x", "network": "meta", "account": "123", "conversions": ["sale": "Purchase"],
+            "credentials": ["access_token": "abc"],
+        ]
+        let key = IdempotencyKey(
+            org: UploadDesk.org, key: "k", route: "POST /v1/uploads/destinations", body: body.canonical)
+        let made = try await desk.store.create(body, org: UploadDesk.org)
+        await #expect(throws: UploadError.self) {
+            try await desk.store.create(body, org: UploadDesk.org, once: key)
+        }
+        let id = try #require(made["id"]?.string.flatMap { UID($0) })
+        try await desk.store.remove(id, org: UploadDesk.org)
+        let first = try await desk.store.create(body, org: UploadDesk.org, once: key)
+        // The name is taken by now, by itself.
+        #expect(try await desk.store.create(body, org: UploadDesk.org, once: key) == first)
+        #expect(try await desk.store.list(org: UploadDesk.org).count == 1)
+    }
+
     @Test(arguments: [
         (#"{"network":"meta"}"#, "account"), (#"{"account":"12/../34"}"#, "account"),
         (#"{"conversions":{"sale":"Purchase","visit":"View"}}"#, "conversions.visit"),

@@ -54,7 +54,7 @@ import Testing
                     _ = try? server.postgres.psql(
                         """
                         SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-                        WHERE application_name = 'aurum' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1
+                        WHERE application_name LIKE 'aurum/%' AND pid <> pg_backend_pid() ORDER BY random() LIMIT 1
                         """)
                     try? await Task.sleep(for: .milliseconds(20))
                 }
@@ -101,6 +101,27 @@ import Testing
         #expect(successes.subtracting(stored).isEmpty, "reported but not stored")
         #expect(refused.withLock { $0 }.intersection(stored).isEmpty, "refused for certain but stored")
         #expect(successes.count > tasks)
+    }
+
+    @Test func `sessions name their machine and process, unless the URL names them otherwise`() async throws {
+        let server = try Server()
+        let own = try await server.database.read("test.session") { tx in
+            try tx.value(String.self, "SELECT current_setting('application_name')")
+        }
+        let name = try #require(own)
+        var machine = [CChar](repeating: 0, count: 256)
+        #expect(gethostname(&machine, machine.count - 1) == 0)
+        let host = String(decoding: machine.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+        #expect(name == "aurum/\(host.prefix(40)):\(getpid())")
+        let url = try server.postgres.newURL()
+        let named = url + (url.contains("?") ? "&" : "?") + "application_name=reports"
+        let other = try await Database.open(
+            DatabaseLocation(url: named, requireTLS: true), registry: MetricRegistry(), clock: ManualWallClock())
+        let given = try await other.read("test.sessionNamed") { tx in
+            try tx.value(String.self, "SELECT current_setting('application_name')")
+        }
+        #expect(given == "reports")
+        try other.close()
     }
 
     @Test func `a read whose connection was killed runs once more`() async throws {

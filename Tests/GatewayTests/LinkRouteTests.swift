@@ -48,7 +48,9 @@ struct LinkRouteTests {
             reader = try await harness.key(scopes: [.analyticsRead])
         }
 
-        func make(_ members: [String: JSONValue] = [:]) async throws -> CaptureHarness.Answer {
+        func make(
+            _ members: [String: JSONValue] = [:], once: String? = nil
+        ) async throws -> CaptureHarness.Answer {
             var body: [String: JSONValue] = [
                 "slug": "spring", "web_url": "https://www.shop.example/spring?a=1#top",
                 "ios": ["app": "525463029", "path": "/offer/7"],
@@ -57,11 +59,15 @@ struct LinkRouteTests {
                 "payload": ["coupon": "SPRING"],
             ]
             body.merge(members) { $1 }
-            return try await send("/v1/links", .object(body.filter { $0.value != .null }), key: editor)
+            return try await send("/v1/links", .object(body.filter { $0.value != .null }), key: editor, once: once)
         }
 
-        func send(_ path: String, _ body: JSONValue, key: String) async throws -> CaptureHarness.Answer {
-            try await harness.post(path, body.canonical, ["content-type": "application/json"], key: key)
+        func send(
+            _ path: String, _ body: JSONValue, key: String, once: String? = nil
+        ) async throws -> CaptureHarness.Answer {
+            var headers = ["content-type": "application/json"]
+            headers["Idempotency-Key"] = once
+            return try await harness.post(path, body.canonical, headers, key: key)
         }
 
         func resolve(_ members: JSONValue) async throws -> CaptureHarness.Answer {
@@ -251,6 +257,22 @@ struct LinkRouteTests {
         }
         #expect(try await shop.harness.call(.delete, "/v1/links/spring", key: shop.editor).status == 204)
         #expect(try await shop.harness.get("/l/spring").status == 404)
+        await shop.harness.log.close()
+    }
+
+    @Test func `a link that is asked for again with its key is made once, and the key serves no other`() async throws {
+        let shop = try await Shop()
+        let first = try await shop.make(["slug": .null], once: "order-7")
+        let again = try await shop.make(["slug": .null], once: "order-7")
+        #expect(first.status == 201 && again.status == 201 && again.json == first.json, "\(again.text)")
+        let other = try await shop.make(["slug": "autumn"], once: "order-7")
+        #expect(other.status == 409 && other.code == "idempotency_key_reused", "\(other.text)")
+        let long = try await shop.make(["slug": .null], once: String(repeating: "k", count: 201))
+        #expect(long.status != 201 && long.text.contains("Idempotency-Key"), "\(long.text)")
+        let next = try await shop.make(["slug": .null])
+        #expect(next.status == 201 && next.json["slug"] != first.json["slug"])
+        let list = try await shop.harness.call(.get, "/v1/links", key: shop.reader)
+        #expect(list.json["links"]?.array?.count == 2)
         await shop.harness.log.close()
     }
 

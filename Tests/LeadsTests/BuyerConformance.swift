@@ -124,6 +124,31 @@ struct BuyerConformance: Sendable {
         }
     }
 
+    @Test func `a buyer that asks for patience is pinged again after it, and says so itself`() async throws {
+        let configuration = FakeBuyerConfiguration(code: "b", behaviour: .rateLimited, rateLimit: 1)
+        let clock = SystemWallClock()
+        let guards = GuardBook(registry: MetricRegistry(), health: HealthRegistry(clock: clock), clock: clock)
+        try await withBuyers([configuration]) { _, url, client in
+            let buyer = try BuyerConformance.buyer(base: url + "/b")
+            let guarded = GuardedLeadBuyer(client, guards: guards)
+            @Sendable func ping(_ way: some LeadBuyer) async -> PingAnswer {
+                let ping = BuyerPing(
+                    id: UID(now: clock.now), leadType: "rooftop", zip: "11215", score: 80, attributes: [:])
+                return await way.ping(ping, buyer: buyer, credentials: BuyerCredentials(), timeout: .seconds(60))
+            }
+            // One a second: at least one of two is told to wait, and both have a bid in the end.
+            for _ in 0..<2 {
+                let answer = await ping(guarded)
+                if case .bid = answer {} else { Issue.record("\(answer)") }
+            }
+            var answer = await ping(client)
+            for _ in 0..<100 {
+                if case .bid = answer { answer = await ping(client) }
+            }
+            #expect(answer == .busy("http_429", retryAfter: .seconds(1)))
+        }
+    }
+
     @Test(arguments: BuyerCase.all)
     func `a scripted buyer is reported as it behaves`(one: BuyerCase) async throws {
         let client = ScriptedLeadBuyer(

@@ -49,6 +49,34 @@ import Testing
         #expect(try await Process(open.database).state("buyer:a") == nil)
     }
 
+    @Test(arguments: Dialect.allCases) func `a breaker that is observed never opens, also after a restart`(
+        _ engine: Dialect
+    ) async throws {
+        let open = try OpenDatabase(on: engine)
+        let first = try await Process(open.database)
+        #expect(try await !first.holds.observe("buyer:a", actor: "ann"), "it was never called")
+        _ = first.guards.guard("buyer:a")
+        #expect(try await first.holds.isolate("buyer:a", actor: "ann"))
+        #expect(try await first.holds.observe("buyer:a", actor: "bob"))
+        #expect(first.state("buyer:a") == .metricsOnly && first.holds.holds["buyer:a"]?.actor == "bob")
+        let second = try await Process(open.database)
+        #expect(second.holds.holds["buyer:a"]?.kind == .observed)
+        for _ in 0..<50 {
+            let answer = try await second.guards.guard("buyer:a").call(
+                within: .seconds(60), judge: { (_: Int) in .bad }, { _ in 1 })
+            #expect(answer == 1)
+        }
+        #expect(second.state("buyer:a") == .metricsOnly)
+        #expect(try await second.holds.isolate("buyer:a", actor: "eve"))
+        #expect(second.state("buyer:a") == .isolated)
+        try await first.holds.reload()
+        #expect(first.state("buyer:a") == .isolated && first.holds.holds["buyer:a"]?.actor == "eve")
+        #expect(try await first.holds.observe("buyer:a", actor: "bob"))
+        #expect(try await first.holds.release("buyer:a", actor: "bob"))
+        #expect(first.state("buyer:a") == .closed && first.holds.holds.isEmpty)
+        #expect(try await Process(open.database).holds.holds.isEmpty)
+    }
+
     @Test func `another process on the database isolates as soon as it hears of it`() async throws {
         let open = try OpenDatabase(on: .postgres)
         let (one, other) = (try await Process(open.database), try await Process(open.database))

@@ -29,6 +29,7 @@ final class RedisSite: Sendable {
         self.server = server
         var configuration = try RedisConfiguration(url: url ?? server?.url ?? "")
         configuration.commandTimeout = .seconds(30)
+        configuration.keepAliveAfter = .seconds(15)
         let client = try RedisClient(
             configuration: configuration, registry: registry, health: HealthRegistry(clock: SystemWallClock()),
             logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })

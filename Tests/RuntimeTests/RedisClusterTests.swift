@@ -37,6 +37,47 @@ struct RedisClusterTests {
         }
     }
 
+    @Test func `who listens at a node that leaves the cluster is moved to another, told of it, and hears again`()
+        async throws
+    {
+        let cluster = try await RedisCluster()
+        try await withRedis(cluster.url) {
+            $0.mapRefresh = .milliseconds(200)
+        } _: { redis in
+            let client = redis.client
+            let subscription = client.subscribe(channels: ["news"])
+            #expect(await subscription.waitUntilActive(within: .seconds(30)))
+            var homes: [RedisServer] = []
+            for server in try await masters(cluster) {
+                if try await cluster.ask(server, "pubsub", "numsub", "news").hasSuffix("1") { homes.append(server) }
+            }
+            let home = try #require(homes.first)
+            let id = try await cluster.ask(home, "cluster", "myid")
+            var replica: RedisServer?
+            for server in cluster.servers where server.port != home.port {
+                let own = try await cluster.ask(server, "cluster", "nodes").split(separator: "\n").first {
+                    $0.contains("myself")
+                }
+                if own?.contains("slave \(id)") == true { replica = server }
+            }
+            // Its replica takes its slots over; then the others forget it, and it them. Its connections stand.
+            _ = try await cluster.ask(try #require(replica), "cluster", "failover", "takeover")
+            try await eventually("the node without slots") {
+                try await cluster.ask(home, "role").hasPrefix("slave")
+            }
+            for server in cluster.servers where server.port != home.port {
+                _ = try await cluster.ask(server, "cluster", "forget", id)
+            }
+            _ = try await cluster.ask(home, "cluster", "reset", "hard")
+            var messages = subscription.makeAsyncIterator()
+            #expect(await messages.next() == .gap(.moved))
+            #expect(await subscription.waitUntilActive(within: .seconds(30)))
+            _ = try await client.call(RedisCommand("PUBLISH", "news", "x"))
+            #expect(await messages.next() == .message(channel: "news", pattern: nil, payload: [0x78]))
+            #expect(try await cluster.ask(home, "pubsub", "numsub", "news").hasSuffix("0"))
+        }
+    }
+
     private func everyNodeIsUsed(_ client: RedisClient) async throws {
         let keys = (0..<300).map { "key\($0)" }
         let stored = try await client.batch(keys.map { RedisCommand("SET", $0, "value of \($0)") })

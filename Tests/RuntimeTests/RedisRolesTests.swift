@@ -30,10 +30,13 @@ struct RedisRolesTests {
     ) async throws {
         let clock = SystemWallClock()
         var nodes: [Node] = []
+        var configuration = try RedisConfiguration(url: url)
+        // A busy machine must not make a test fail.
+        configuration.keepAliveAfter = .seconds(15)
         for _ in 0..<count {
             let (registry, health) = (MetricRegistry(), HealthRegistry(clock: clock))
             let client = try RedisClient(
-                configuration: try RedisConfiguration(url: url), registry: registry, health: health,
+                configuration: configuration, registry: registry, health: health,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
             let pubSub = RedisPubSub(client: client, clock: clock, registry: registry)
             let presence = NodePresence(client: client, clock: clock)
@@ -191,6 +194,40 @@ struct RedisRolesTests {
                 try await eventually("the new value") { try await ask(node).value == Array("2".utf8) }
             }
             #expect(made.withLock { $0 } == 2)
+        }
+    }
+
+    @Test func `a node that may not listen forgets, and remembers nothing for long, while commands go on`() async throws
+    {
+        let server = try await RedisServer()
+        try await Self.withNodes(2, server.url) { nodes in
+            let made = Shared<UInt8>(0)
+            let policy = CachePolicy(freshFor: .seconds(600), beta: 0)
+            let key = CacheKey(org: "acme", cache: "fleet", name: "deaf")
+            @Sendable func ask(_ node: Node) async throws -> [UInt8]? {
+                try await node.cache.get(key, policy, tags: ["leads"]) {
+                    [
+                        made.withLock { made in
+                            made += 1
+                            return made
+                        }
+                    ]
+                }.value
+            }
+            #expect(try await ask(nodes[0]) == [1])
+            _ = try await nodes[1].client.call(RedisCommand("ACL", "SETUSER", "default", "resetchannels"))
+            try await eventually("the refusal") {
+                nodes.allSatisfy { $0.health.snapshot["redis"]?.reason == "redis_subscription_refused" }
+            }
+            #expect(try await ask(nodes[0]) == [1])
+            await nodes[1].cache.invalidate(org: "acme", tag: "leads")
+            // Nobody tells the first node: it looks for itself, long before the minute of one that hears.
+            try await eventually("the new value", within: .seconds(20)) { try await ask(nodes[0]) == [2] }
+            #expect(nodes.allSatisfy { $0.client.isAvailable })
+            _ = try await nodes[1].client.call(RedisCommand("ACL", "SETUSER", "default", "allchannels"))
+            try await eventually("health") { nodes.allSatisfy { $0.health.snapshot["redis"]?.state == .ok } }
+            await nodes[1].cache.invalidate(org: "acme", tag: "leads")
+            try await eventually("the newest value", within: .seconds(20)) { try await ask(nodes[0]) == [3] }
         }
     }
 

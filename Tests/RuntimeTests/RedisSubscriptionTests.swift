@@ -1,4 +1,5 @@
 import Runtime
+import Telemetry
 import TestSupport
 import Testing
 
@@ -100,6 +101,67 @@ struct RedisSubscriptionTests {
             _ = try await client.call(RedisCommand("PUBLISH", "a", "later"))
             #expect(await messages.next() == .gap(.overflow))
             #expect(await messages.next() == .message(channel: "a", pattern: nil, payload: Array("later".utf8)))
+        }
+    }
+
+    @Test func `a subscription that the server refuses is said in health and metric, and comes once it is allowed`()
+        async throws
+    {
+        let server = try await RedisServer()
+        try await withRedis(server.url) {
+            $0.reconnectMax = .milliseconds(100)
+        } _: { redis in
+            let client = redis.client
+            _ = try await client.call(RedisCommand("ACL", "SETUSER", "default", "resetchannels", "&open*"))
+            let closed = client.subscribe(channels: ["closed"], patterns: ["closed.*"])
+            let open = client.subscribe(channels: ["open"])
+            // What is allowed comes all the same.
+            #expect(await open.waitUntilActive(within: .seconds(30)))
+            try await eventually("the refusal in health") {
+                redis.health.snapshot["redis"]?.reason == "redis_subscription_refused"
+            }
+            let said = redis.health.snapshot["redis"]
+            #expect(said?.state == .degraded && said?.details?.joined().contains("NOPERM") == true, "\(said as Any)")
+            let refused = redis.metrics.counter(.redisSubscriptionsRefused)
+            #expect(refused.value >= 1 && client.isAvailable)
+            // Asked again, and refused again.
+            let before = refused.value
+            try await eventually("another attempt") { refused.value > before + 1 }
+            #expect(await !closed.waitUntilActive(within: .milliseconds(1)))
+            _ = try await client.call(RedisCommand("ACL", "SETUSER", "default", "allchannels"))
+            #expect(await closed.waitUntilActive(within: .seconds(30)))
+            try await eventually("health") { redis.health.snapshot["redis"]?.state == .ok }
+            #expect(redis.health.snapshot["redis"]?.reason == nil)
+            #expect(try await client.call(RedisCommand("PUBLISH", "closed", "x")) == .integer(1))
+            var messages = closed.makeAsyncIterator()
+            #expect(await messages.next() == .message(channel: "closed", pattern: nil, payload: [0x78]))
+        }
+    }
+
+    @Test func `who may not listen any more is told of the gap when it may again, and one who goes ends the matter`()
+        async throws
+    {
+        let server = try await RedisServer()
+        try await withRedis(server.url) {
+            $0.reconnectMax = .milliseconds(100)
+        } _: { redis in
+            let client = redis.client
+            let subscription = client.subscribe(channels: ["a"])
+            #expect(await subscription.waitUntilActive(within: .seconds(30)))
+            // The server ends the connection of whoever listens to what it may not.
+            _ = try await client.call(RedisCommand("ACL", "SETUSER", "default", "resetchannels"))
+            try await eventually("the refusal") { redis.health.snapshot["redis"]?.state == .degraded }
+            _ = try await client.call(RedisCommand("ACL", "SETUSER", "default", "allchannels"))
+            var messages = subscription.makeAsyncIterator()
+            #expect(await messages.next() == .gap(.reconnected))
+            try await eventually("health") { redis.health.snapshot["redis"]?.state == .ok }
+            _ = try await client.call(RedisCommand("ACL", "SETUSER", "default", "resetchannels", "&a"))
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask { for await _ in client.subscribe(channels: ["b"]) {} }
+                try? await eventually("the refusal") { redis.health.snapshot["redis"]?.state == .degraded }
+                group.cancelAll()
+            }
+            try await eventually("health without who wanted it") { redis.health.snapshot["redis"]?.state == .ok }
         }
     }
 

@@ -22,6 +22,7 @@ func withRedis<Result: Sendable>(
     var configuration = try RedisConfiguration(url: url)
     // A busy machine must not make a test fail; tests of deadlines set their own.
     configuration.commandTimeout = .seconds(30)
+    configuration.keepAliveAfter = .seconds(15)
     change(&configuration)
     let metrics = MetricRegistry()
     let health = HealthRegistry(clock: SystemWallClock())

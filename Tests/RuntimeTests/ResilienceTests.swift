@@ -80,6 +80,23 @@ struct BreakerTests {
         #expect(desk.call(good: true) && desk.machine.state == .closed)
     }
 
+    @Test func `observed it refuses nothing, until a person releases or isolates it`() {
+        let desk = Desk()
+        for _ in 0..<20 { _ = desk.call(good: false) }
+        #expect(desk.machine.state == .open)
+        desk.machine.observe()
+        for _ in 0..<100 { #expect(desk.call(good: false) && desk.machine.state == .metricsOnly) }
+        desk.machine.withdraw()
+        desk.machine.isolate()
+        #expect(!desk.call(good: true))
+        desk.machine.observe()
+        desk.machine.release()
+        // What failed meanwhile is not held against it.
+        for _ in 0..<19 { #expect(desk.call(good: false)) }
+        #expect(desk.machine.state == .closed)
+        #expect(desk.call(good: false) && desk.machine.state == .open)
+    }
+
     @Test func `a trial that never went out is another's`() {
         let desk = Desk()
         for _ in 0..<20 { _ = desk.call(good: false) }
@@ -138,6 +155,40 @@ struct GuardTests {
         // It may have stayed away for twice five seconds by now.
         #expect(seconds <= 60)
         #expect(await call())
+    }
+
+    @Test func `who asks for rest is tried again after it, and not at all where time is short`() async throws {
+        let guarded = book().guard("partner")
+        var options = GuardOptions()
+        (options.triesMax, options.backoffFirst) = (2, .milliseconds(1))
+        let settings = options
+        let tries = Shared<[ContinuousClock.Instant]>([])
+        let answer = try await guarded.call(
+            within: .seconds(600), settings,
+            judge: { (number: Int) in number == 1 ? .badAndSafeAfter(.milliseconds(300)) : .good },
+            { _ in
+                tries.withLock { tries in
+                    tries.append(.now)
+                    return tries.count
+                }
+            })
+        let times = tries.withLock { $0 }
+        #expect(answer == 2)
+        try #require(times.count == 2)
+        #expect(times[1] - times[0] >= .milliseconds(300))
+        // It wants more rest than there is time for: its answer is told at once.
+        let began = ContinuousClock.now
+        let asked = Shared(0)
+        let last = try await guarded.call(
+            within: .seconds(300), settings, judge: { (_: Int) in .badAndSafeAfter(.seconds(400)) },
+            { _ in
+                asked.withLock { asked in
+                    asked += 1
+                    return asked
+                }
+            })
+        #expect(last == 1 && asked.withLock { $0 } == 1)
+        #expect(ContinuousClock.now - began < .seconds(200))
     }
 
     /// Fifty calls at once that all fail before a breaker that never opens: only the budget holds tries back.

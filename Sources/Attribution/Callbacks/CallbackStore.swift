@@ -36,26 +36,31 @@ package struct CallbackStore: Sendable {
 
     // MARK: templates
 
-    /// - Throws: `CallbackError.invalid` with all problems, `tooManyCallbacks`.
-    package func create(_ body: JSONValue, org: String) async throws -> JSONValue {
+    /// Answers with the callback, or with the one that was made for the key.
+    /// - Throws: `CallbackError.invalid` with all problems, `tooManyCallbacks`; `IdempotencyKeyReused`.
+    package func create(_ body: JSONValue, org: String, once key: IdempotencyKey? = nil) async throws -> JSONValue {
         let draft = try CallbackDraft(body, from: nil, allowLoopback: allowLoopback)
         try await checkEvent(draft.event, org)
         return try await database.write("callbacks.create") { tx in
-            let count = try tx.value(
-                Int.self, "SELECT COUNT(*) FROM callbacks WHERE org = \(org) AND state <> 'removed'")
-            guard count ?? 0 < Self.callbacksMax else { throw CallbackError.tooManyCallbacks }
-            let id = UID(now: tx.now)
-            let secret = (draft.secret ?? nil).map { sealed($0, org, id) }
-            try tx.run(
-                """
-                INSERT INTO callbacks (org, id, network, event, method, url, body, state, secret, enabled_at,
-                    updated_at, created_at)
-                VALUES (\(org), \(id), \(draft.network), \(draft.event), \(draft.template.method.rawValue),
-                    \(draft.template.url), \(draft.template.body), \(draft.isEnabled ? "enabled" : "disabled"),
-                    \(secret), \(tx.now), \(tx.now), \(tx.now))
-                """)
-            return try Self.callback(id, org, in: tx)?.json ?? .null
-        }
+            try tx.once(key) { KeptAnswer(made: try add(draft, org: org, in: tx)) }
+        }.json()
+    }
+
+    private func add(_ draft: CallbackDraft, org: String, in tx: Transaction) throws -> JSONValue {
+        let count = try tx.value(
+            Int.self, "SELECT COUNT(*) FROM callbacks WHERE org = \(org) AND state <> 'removed'")
+        guard count ?? 0 < Self.callbacksMax else { throw CallbackError.tooManyCallbacks }
+        let id = UID(now: tx.now)
+        let secret = (draft.secret ?? nil).map { sealed($0, org, id) }
+        try tx.run(
+            """
+            INSERT INTO callbacks (org, id, network, event, method, url, body, state, secret, enabled_at,
+                updated_at, created_at)
+            VALUES (\(org), \(id), \(draft.network), \(draft.event), \(draft.template.method.rawValue),
+                \(draft.template.url), \(draft.template.body), \(draft.isEnabled ? "enabled" : "disabled"),
+                \(secret), \(tx.now), \(tx.now), \(tx.now))
+            """)
+        return try Self.callback(id, org, in: tx)?.json ?? .null
     }
 
     /// Changes the members that the body holds. A secret that it does not hold stays.

@@ -32,27 +32,31 @@ package struct LinkStore: Sendable {
 
     // MARK: links
 
+    /// Answers with the link, or with the one that was made for the key.
     /// - Parameter isHere: whether the link's target is on this server's own host.
-    /// - Throws: `LinkError.slugTaken`, `redirectLoop`, `tooMany`; database errors.
-    package func add(_ link: ShortLink, isHere: Bool) async throws {
+    /// - Throws: `LinkError.slugTaken`, `redirectLoop`, `tooMany`; `IdempotencyKeyReused`; database errors.
+    package func add(_ link: ShortLink, isHere: Bool, once key: IdempotencyKey? = nil) async throws -> JSONValue {
         let target = ShortLink.slug(inAddress: link.webURL)
         if target != nil, isHere { throw LinkError.redirectLoop }
-        try await database.write("links.add") { transaction in
-            // Under whatever name of this server.
-            if let target, try target == link.slug || Self.find(target, in: transaction) != nil {
-                throw LinkError.redirectLoop
+        return try await database.write("links.add") { transaction in
+            try transaction.once(key) {
+                // Under whatever name of this server.
+                if let target, try target == link.slug || Self.find(target, in: transaction) != nil {
+                    throw LinkError.redirectLoop
+                }
+                let count = try transaction.value(Int.self, "SELECT COUNT(*) FROM links WHERE org = \(link.org)") ?? 0
+                guard count < Self.linksMax else { throw LinkError.tooMany }
+                let added = try transaction.run(
+                    """
+                    INSERT INTO links (slug, org, app, body, expires_at, created_at)
+                    VALUES (\(link.slug), \(link.org), \(link.app), \(JSONValue.object(link.members)),
+                        \(link.expiresAt), \(link.createdAt))
+                    ON CONFLICT (slug) DO NOTHING
+                    """)
+                guard added == 1 else { throw LinkError.slugTaken }
+                return KeptAnswer(made: link.json)
             }
-            let count = try transaction.value(Int.self, "SELECT COUNT(*) FROM links WHERE org = \(link.org)") ?? 0
-            guard count < Self.linksMax else { throw LinkError.tooMany }
-            let added = try transaction.run(
-                """
-                INSERT INTO links (slug, org, app, body, expires_at, created_at)
-                VALUES (\(link.slug), \(link.org), \(link.app), \(JSONValue.object(link.members)), \(link.expiresAt),
-                    \(link.createdAt))
-                ON CONFLICT (slug) DO NOTHING
-                """)
-            guard added == 1 else { throw LinkError.slugTaken }
-        }
+        }.json()
     }
 
     /// The link of an address, whatever its organisation.

@@ -30,25 +30,30 @@ package struct UploadStore: Sendable {
 
     // MARK: destinations
 
-    /// - Throws: `UploadError.invalid` with all problems, `nameTaken`, `tooManyDestinations`.
-    package func create(_ body: JSONValue, org: String) async throws -> JSONValue {
+    /// Answers with the destination, or with the one that was made for the key.
+    /// - Throws: `UploadError.invalid` with all problems, `nameTaken`, `tooManyDestinations`; `IdempotencyKeyReused`.
+    package func create(_ body: JSONValue, org: String, once key: IdempotencyKey? = nil) async throws -> JSONValue {
         let draft = try UploadDraft(body, from: nil, allowLoopback: allowLoopback)
         return try await database.write("uploads.create") { tx in
-            let id = UID(now: tx.now)
-            let count = try tx.value(
-                Int.self, "SELECT COUNT(*) FROM upload_destinations WHERE org = \(org) AND state <> 'removed'")
-            guard count ?? 0 < Self.destinationsMax else { throw UploadError.tooManyDestinations }
-            try checkName(draft.name, of: id, org, in: tx)
-            try tx.run(
-                """
-                INSERT INTO upload_destinations (org, id, name, network, state, dry_run, configuration, credentials,
-                    failure, updated_at, created_at)
-                VALUES (\(org), \(id), \(draft.name), \(draft.network.rawValue),
-                    \(draft.isPaused ? "paused" : "active"), \(draft.isDryRun), \(try Self.text(draft.settings)),
-                    \(try draft.credentials.map { try sealed($0, org, id) }), '', \(tx.now), \(tx.now))
-                """)
-            return try Self.destination(id, org, in: tx)?.json ?? .null
-        }
+            try tx.once(key) { KeptAnswer(made: try add(draft, org: org, in: tx)) }
+        }.json()
+    }
+
+    private func add(_ draft: UploadDraft, org: String, in tx: Transaction) throws -> JSONValue {
+        let id = UID(now: tx.now)
+        let count = try tx.value(
+            Int.self, "SELECT COUNT(*) FROM upload_destinations WHERE org = \(org) AND state <> 'removed'")
+        guard count ?? 0 < Self.destinationsMax else { throw UploadError.tooManyDestinations }
+        try checkName(draft.name, of: id, org, in: tx)
+        try tx.run(
+            """
+            INSERT INTO upload_destinations (org, id, name, network, state, dry_run, configuration, credentials,
+                failure, updated_at, created_at)
+            VALUES (\(org), \(id), \(draft.name), \(draft.network.rawValue),
+                \(draft.isPaused ? "paused" : "active"), \(draft.isDryRun), \(try Self.text(draft.settings)),
+                \(try draft.credentials.map { try sealed($0, org, id) }), '', \(tx.now), \(tx.now))
+            """)
+        return try Self.destination(id, org, in: tx)?.json ?? .null
     }
 
     /// Changes the members that the body holds. Credentials that it does not hold stay.

@@ -9,7 +9,8 @@ internal import Synchronization
 /// did and no whole answer came, nobody knows.
 package struct JSONPoster: Sendable {
     package enum Exchange: Sendable {
-        case answered(status: Int, body: JSONValue?, hasRetryAfter: Bool)
+        /// - Parameter retryAfter: what the server asked for, zero where nobody understands it; nil where it did not.
+        case answered(status: Int, body: JSONValue?, retryAfter: Duration?)
         /// No byte of the body left this machine.
         case notSent(String)
         /// The request began; there is no whole answer.
@@ -62,10 +63,16 @@ package struct JSONPoster: Sendable {
             let parsed = try? JSONDecoder().decode(JSONValue.self, from: Data(bytes.readableBytesView))
             return .answered(
                 status: Int(response.status.code), body: parsed,
-                hasRetryAfter: response.headers.contains(name: "Retry-After"))
+                retryAfter: Self.retryAfter(response.headers))
         } catch {
             return hasBegun() ? .broken(Self.reason(error)) : .notSent(Self.reason(error))
         }
+    }
+
+    /// A date counts from the one of the answer: both are of the server's clock.
+    private static func retryAfter(_ headers: HTTPHeaders) -> Duration? {
+        guard let text = headers.first(name: "Retry-After") else { return nil }
+        return RetryAfter.wait(text, now: headers.first(name: "Date").flatMap(RetryAfter.date)) ?? .zero
     }
 
     /// A stable code; never an address or a partner's own words.

@@ -24,7 +24,8 @@ package struct GuardedLeadBuyer<Base: LeadBuyer>: LeadBuyer {
         _ ping: BuyerPing, buyer: Buyer, credentials: BuyerCredentials, timeout: Duration
     ) async -> PingAnswer {
         var options = GuardOptions()
-        // A ping takes nothing: it may be sent again, once, in the time it has.
+        // A ping takes nothing: it may be sent again, once, in the time it has; where the buyer asks for patience, not
+        // before.
         options.triesMax = 2
         options.backoffFirst = .milliseconds(20)
         do throws(GuardRefusal) {
@@ -57,6 +58,7 @@ package struct GuardedLeadBuyer<Base: LeadBuyer>: LeadBuyer {
         case .bid, .declined: .good
         case .late, .unreadable: .bad
         case .unreachable: .badAndSafe
+        case .busy(_, let retryAfter): .badAndSafeAfter(retryAfter)
         }
     }
 

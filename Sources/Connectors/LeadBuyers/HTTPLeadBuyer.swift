@@ -48,8 +48,12 @@ package struct HTTPLeadBuyer: LeadBuyer {
         guard let url = buyer.ping else { return .unreadable("no_endpoint") }
         let exchange = await send(ping.json, to: url, headers: [], credentials: credentials, timeout: timeout)
         switch exchange {
-        case .answered(let status, let body, _):
-            return buyer.responseMap.ping(status: status, body: body, expected: buyer.currency)
+        case .answered(let status, let body, let retryAfter):
+            let answer = buyer.responseMap.ping(status: status, body: body, expected: buyer.currency)
+            guard case .unreadable(let reason) = answer, status == 429 || status == 503, let retryAfter else {
+                return answer
+            }
+            return .busy(reason, retryAfter: retryAfter)
         case .notSent(let reason): return .unreachable(reason)
         case .broken(let reason): return reason == "timeout" ? .late : .unreadable(reason)
         }
@@ -61,8 +65,8 @@ package struct HTTPLeadBuyer: LeadBuyer {
         let exchange = await send(
             post.json, to: buyer.post, headers: post.headers, credentials: credentials, timeout: timeout)
         switch exchange {
-        case .answered(let status, let body, let hasRetryAfter):
-            return buyer.responseMap.post(status: status, body: body, hasRetryAfter: hasRetryAfter)
+        case .answered(let status, let body, let retryAfter):
+            return buyer.responseMap.post(status: status, body: body, hasRetryAfter: retryAfter != nil)
         case .notSent(let reason): return .notSent(reason)
         case .broken(let reason): return .unknown(reason)
         }

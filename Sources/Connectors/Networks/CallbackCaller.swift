@@ -67,7 +67,7 @@ package struct CallbackCaller: CallbackSink {
             let response = try await client.execute(request, timeout: .nanoseconds(timeout.microseconds * 1000))
             // Read so that the connection can be used again; a longer answer is cut off with it.
             _ = try? await response.body.collect(upTo: Self.answerBytesMax)
-            let wait = response.headers.first(name: "Retry-After").flatMap { Self.wait($0, now: clock.now) }
+            let wait = response.headers.first(name: "Retry-After").flatMap { RetryAfter.wait($0, now: clock.now) }
             return CallbackOutcome(status: Int(response.status.code), retryAfter: wait)
         } catch {
             return .failed(reason: JSONPoster.reason(error), status: nil, retryAfter: nil)
@@ -92,21 +92,5 @@ package struct CallbackCaller: CallbackSink {
         guard let url = URL(string: url) else { return "/" }
         let path = URLComponents(url: url, resolvingAgainstBaseURL: true)?.percentEncodedPath ?? url.path
         return (path.isEmpty ? "/" : path) + (url.query.map { "?\($0)" } ?? "")
-    }
-
-    /// Seconds, or a date as HTTP writes it. Source: RFC 9110, section 10.2.3.
-    static func wait(_ text: String, now: Timestamp) -> Duration? {
-        let text = text.trimmingCharacters(in: .whitespaces)
-        if !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }) {
-            // More than fits in the number is as long as anybody waits.
-            return .seconds(min(Int64(text) ?? 1_000_000, 1_000_000))
-        }
-        let format = DateFormatter()
-        format.locale = Locale(identifier: "en_US_POSIX")
-        format.timeZone = TimeZone(identifier: "GMT")
-        format.dateFormat = "EEE, dd MMM yyyy HH:mm:ss 'GMT'"
-        guard let date = format.date(from: text) else { return nil }
-        let left = date.timeIntervalSince1970 - Double(now.microseconds) / 1e6
-        return left > 0 ? .seconds(Int64(min(left.rounded(.up), 1_000_000))) : .zero
     }
 }

@@ -42,12 +42,14 @@ package struct CallbackRoutes: Sendable {
         book.post(
             Self.path,
             RouteDescription(
-                "Makes a callback; what comes in from now on is told.", tag: "callbacks", scope: .campaignsWrite,
+                "Makes a callback; what comes in from now on is told. The same Idempotency-Key gives the first answer.",
+                tag: "callbacks", scope: .campaignsWrite,
                 success: 201, body: Self.example)
         ) { request, _ in
             let principal = try access.require(.campaignsWrite, request)
             let body = try await RequestInput.json(request, limit: 65_536)
-            let made = try await Self.mapped { try await desk.store.create(body, org: principal.org) }
+            let key = try request.idempotencyKey("POST " + Self.path, org: principal.org, body: body)
+            let made = try await Self.mapped { try await desk.store.create(body, org: principal.org, once: key) }
             log("made", made["id"]?.string ?? "", principal)
             return .json(made, status: .created)
         }

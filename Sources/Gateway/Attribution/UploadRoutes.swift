@@ -44,12 +44,14 @@ package struct UploadRoutes: Sendable {
         book.post(
             path,
             RouteDescription(
-                "Makes a destination; it keeps what it would send, and sends nothing, until dry_run is false.",
+                "Makes a destination; it keeps what it would send, and sends nothing, until dry_run is false. The same "
+                    + "Idempotency-Key gives the first answer.",
                 tag: "uploads", scope: .campaignsWrite, success: 201, body: Self.example)
         ) { request, _ in
             let principal = try access.require(.campaignsWrite, request)
             let body = try await RequestInput.json(request, limit: 65_536)
-            let made = try await Self.mapped { try await uploader.store.create(body, org: principal.org) }
+            let key = try request.idempotencyKey("POST " + path, org: principal.org, body: body)
+            let made = try await Self.mapped { try await uploader.store.create(body, org: principal.org, once: key) }
             log("made", made["id"]?.string ?? "", principal, dryRun: made["dry_run"]?.bool)
             return .json(made, status: .created)
         }

@@ -43,7 +43,8 @@ struct LinkRoutes: Sendable {
         book.post(
             "/v1/links",
             RouteDescription(
-                "Makes a short link to an app or the web; its host is one of the app's redirect_hosts.", tag: "links",
+                "Makes a short link to an app or the web; its host is one of the app's redirect_hosts. The same "
+                    + "Idempotency-Key gives the first answer.", tag: "links",
                 scope: .campaignsWrite, success: 201, body: Self.example)
         ) { request, _ in try await Self.mapped { try await make(request) } }
         book.get(
@@ -113,8 +114,8 @@ struct LinkRoutes: Sendable {
                     field: "web_url", detail: "must be on one of the app's redirect_hosts or its keys' origins.")
             ])
         }
-        try await links.store.add(link, isHere: isHere)
-        return .json(link.json, status: .created)
+        let key = try request.idempotencyKey("POST /v1/links", org: principal.org, body: body)
+        return .json(try await links.store.add(link, isHere: isHere, once: key), status: .created)
     }
 
     /// Ten letters and digits: 51 bits.

@@ -28,7 +28,12 @@ struct BreakerRoutes: Sendable {
                 "Stops calls to an outside system until it is released: on every server of the database, also after a "
                     + "restart."
             ),
-            ("release", "Lets calls to an isolated system out again."),
+            (
+                "observe",
+                "Keeps a breaker from opening until it is released, so that every call goes out: on every server of the "
+                    + "database, also after a restart."
+            ),
+            ("release", "Lets a breaker that a person isolated or observed decide by itself again."),
         ] {
             book.post(
                 "/v1/breakers/{name}/" + word,
@@ -38,8 +43,11 @@ struct BreakerRoutes: Sendable {
                 let given = context.parameters.get("name") ?? ""
                 let name = given.removingPercentEncoding ?? given
                 let isKnown =
-                    word == "isolate"
-                    ? try await holds.isolate(name, actor: actor) : try await holds.release(name, actor: actor)
+                    switch word {
+                    case "isolate": try await holds.isolate(name, actor: actor)
+                    case "observe": try await holds.observe(name, actor: actor)
+                    default: try await holds.release(name, actor: actor)
+                    }
                 guard isKnown else {
                     throw Problem.notFound(
                         code: "breaker_unknown", detail: "Nothing of this name has been called since the start.")
@@ -51,8 +59,8 @@ struct BreakerRoutes: Sendable {
     private static func row(_ name: String, _ state: BreakerMachine.State, _ hold: BreakerHold?) -> JSONValue {
         var members: [String: JSONValue] = ["name": .string(name), "state": .string(state.rawValue)]
         if let hold {
-            members["isolated_by"] = .string(hold.actor)
-            members["isolated_at"] = .string(hold.since.rfc3339)
+            members[hold.kind.rawValue + "_by"] = .string(hold.actor)
+            members[hold.kind.rawValue + "_at"] = .string(hold.since.rfc3339)
         }
         return .object(members)
     }

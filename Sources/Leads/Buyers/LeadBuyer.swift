@@ -85,6 +85,8 @@ package enum PingAnswer: Sendable, Equatable {
     case late
     /// The answer cannot be understood.
     case unreadable(String)
+    /// The buyer asks to be asked again later, and takes nothing now.
+    case busy(String, retryAfter: Duration)
     /// No connection could be opened.
     case unreachable(String)
 }

@@ -14,7 +14,7 @@ extension Round {
         switch answer {
         case .declined(let reason): refuse(buyer.code, .declined, reason: reason)
         case .late: refuse(buyer.code, .late)
-        case .unreadable(let reason): refuse(buyer.code, .unreadable, reason: reason)
+        case .unreadable(let reason), .busy(let reason, _): refuse(buyer.code, .unreadable, reason: reason)
         case .unreachable(let reason): refuse(buyer.code, .unreachable, reason: reason)
         case .bid(let price, let token):
             let candidate = Candidate(
@@ -68,6 +68,7 @@ extension PingAnswer {
         case .declined: "declined"
         case .late: "late"
         case .unreadable: "unreadable"
+        case .busy: "busy"
         case .unreachable: "unreachable"
         }
     }

@@ -23,7 +23,8 @@ package final class RedisCache: Cache, Service {
     private let clock: any WallClock
     private let filled = ReleaseWaiters()
     private let pending = Mutex<Set<Tag>>([])
-    private let hasNews = Atomic<Bool>(false)
+    /// Invalidations of other nodes come.
+    private let hears = Atomic<Bool>(false)
 
     package init(client: RedisClient, pubSub: any PubSub, clock: any WallClock, registry: MetricRegistry) {
         self.client = client
@@ -37,6 +38,7 @@ package final class RedisCache: Cache, Service {
             group.addTask { try await self.local.run() }
             group.addTask { await self.listen() }
             group.addTask { await self.watch() }
+            group.addTask { await self.watchNews() }
             group.addTask { await self.sendOften() }
             try await group.waitForAll()
         }
@@ -63,11 +65,19 @@ package final class RedisCache: Cache, Service {
     private func watch() async {
         var isFirst = true
         for await isHere in client.availability().cancelOnGracefulShutdown() {
-            hasNews.store(isHere, ordering: .releasing)
-            // Without news of invalidations nothing may be served for long, and what was missed is not known.
+            // What was missed meanwhile is not known.
             if !isFirst { local.tags.raiseAll() }
             isFirst = false
             if isHere { await sendPending() }
+        }
+    }
+
+    /// The connection over which invalidations come may be lost, or not let listen, while those for commands stand: what
+    /// was remembered with news is dropped then, and what is remembered without is not for long.
+    private func watchNews() async {
+        for await hears in pubSub.hearing().cancelOnGracefulShutdown() {
+            self.hears.store(hears, ordering: .releasing)
+            if !hears { local.tags.raiseAll() }
         }
     }
 
@@ -178,7 +188,9 @@ package final class RedisCache: Cache, Service {
         }
     }
 
-    private var moment: FleetMaking.Moment { FleetMaking.Moment(.now, hasNews: hasNews.load(ordering: .acquiring)) }
+    private var moment: FleetMaking.Moment {
+        FleetMaking.Moment(.now, hasNews: client.isAvailable && hears.load(ordering: .acquiring))
+    }
 
     /// The token of the flight, if it is ours.
     private func board(_ keys: Keys) async -> String? {

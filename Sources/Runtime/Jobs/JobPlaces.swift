@@ -148,7 +148,7 @@ package struct JobPlaces: Sendable {
                 row["due"] = .integer(Int64(count.due))
                 row["scheduled"] = .integer(Int64(count.count - count.due))
                 if let first = count.firstDue {
-                    row["lag_seconds"] = .number(count.due > 0 ? max(0, (now - first).seconds) : 0)
+                    row["lag_seconds"] = .number(count.due > 0 ? max(0, ((count.countedAt ?? now) - first).seconds) : 0)
                     row["next_at"] = .string(first.rfc3339)
                 }
             } else {

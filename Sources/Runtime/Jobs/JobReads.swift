@@ -26,15 +26,21 @@ package struct JobReads: JobReading {
         package var due: Int
         /// Of the scheduled: the earliest time; else the earliest creation is not looked for.
         package var firstDue: Timestamp?
+        /// When it was counted, by the clock that `due` was decided by; nil for the clock of this process.
+        package var countedAt: Timestamp?
     }
 
     private let database: Database
+    private let time: DatabaseClock?
 
-    package init(database: Database) { self.database = database }
+    /// - Parameter time: that of the store.
+    package init(database: Database, time: DatabaseClock? = nil) { (self.database, self.time) = (database, time) }
+
+    private func now(_ tx: Transaction) throws -> Timestamp { try time?.now(in: tx) ?? tx.now }
 
     package func counts(org: String?) async throws -> [Count] {
         try await database.read("jobs.counts") { tx in
-            let (now, any, org) = (tx.now, org == nil, org ?? "")
+            let (now, any, org) = (try self.now(tx), org == nil, org ?? "")
             // Each part names the column that leads the partial index of its state.
             return try tx.all(
                 CountRow.self,
@@ -54,7 +60,11 @@ package struct JobReads: JobReading {
                 UNION ALL SELECT type, state, COUNT(*), 0, NULL FROM jobs
                 WHERE state = 'dead' AND org >= '' AND (\(any) = 1 OR org = \(org)) GROUP BY type, state
                 """
-            ).map(\.count)
+            ).map { row in
+                var count = row.count
+                count.countedAt = now
+                return count
+            }
         }
     }
 
@@ -62,7 +72,7 @@ package struct JobReads: JobReading {
         org: String, state: String?, type: String?, before: UID?, limit: Int
     ) async throws -> [JobRecord] {
         try await database.read("jobs.list") { tx in
-            let now = tx.now
+            let now = try self.now(tx)
             let stored = state == "due" ? "scheduled" : state ?? ""
             let isSplit = state == "due" || state == "scheduled"
             // Ids begin with the time: what lies below one that is not here came before it.

@@ -156,14 +156,13 @@ struct JobReport: Sendable {
         guard let reads else { return }
         var part = JobGauges.Part()
         var lag = Duration.zero
-        let now = clock.now
         for count in try await reads.counts(org: nil) {
             if count.state == .dead {
                 part.dead[count.type, default: 0] += count.count
             } else {
                 part.open[count.type, default: 0] += count.count
                 part.due[count.type, default: 0] += count.due
-                if count.due > 0, let first = count.firstDue { lag = max(lag, now - first) }
+                if count.due > 0, let first = count.firstDue { lag = max(lag, (count.countedAt ?? clock.now) - first) }
             }
         }
         gauges.publish(part, of: component, registry)

@@ -16,6 +16,7 @@ package final class SQLJobStore: JobStore {
     private let fences: SQLFences
     private let registry: MetricRegistry
     private let waitingMax: Int
+    private let time: DatabaseClock?
     private let room = Mutex<[String: Room]>([:])
     private let forgottenAt = Mutex(Timestamp(microseconds: 0))
 
@@ -32,10 +33,14 @@ package final class SQLJobStore: JobStore {
     /// After so long the jobs that other processes have added are counted.
     private static let roomAge: Duration = .seconds(60)
 
+    /// - Parameter time: what leases and due times are measured by where several nodes must agree on them; nil for the
+    ///   clock of the database's own process, which tests and simulations move.
     package init(
-        database: Database, fences: SQLFences, registry: MetricRegistry, waitingMax: Int = JobLimits.waitingPerOrg
+        database: Database, fences: SQLFences, registry: MetricRegistry, time: DatabaseClock? = nil,
+        waitingMax: Int = JobLimits.waitingPerOrg
     ) {
         self.database = database
+        self.time = time
         self.fences = fences
         self.registry = registry
         self.waitingMax = waitingMax
@@ -44,15 +49,20 @@ package final class SQLJobStore: JobStore {
 
     package func wake() { waker.yield() }
 
-    private func desk(_ tx: Transaction, _ sharing: JobSharing = .guest) -> JobDesk<SQLJobTable> {
-        JobDesk(SQLJobTable(tx, sharing: sharing), now: tx.now) { [fences] in
+    /// What people see of these jobs, by the same clock.
+    package var reads: JobReads { JobReads(database: database, time: time) }
+
+    private func now(_ tx: Transaction) throws -> Timestamp { try time?.now(in: tx) ?? tx.now }
+
+    private func desk(_ tx: Transaction, _ sharing: JobSharing = .guest) throws -> JobDesk<SQLJobTable> {
+        JobDesk(SQLJobTable(tx, sharing: sharing), now: try now(tx)) { [fences] in
             try fences.draw($0, in: tx).map(\.rawValue)
         }
     }
 
     /// A desk that may do everything, once others are through with what only one may do. The first of its transaction.
     private func wholeDesk(_ tx: Transaction) throws -> JobDesk<SQLJobTable> {
-        let desk = desk(tx, .whole)
+        let desk = try desk(tx, .whole)
         try desk.table.waitForOthers()
         return desk
     }
@@ -84,8 +94,8 @@ package final class SQLJobStore: JobStore {
     }
 
     package func enqueue(_ jobs: [NewJob], in tx: Transaction, isFollowUp: Bool = false) throws -> [JobReceipt] {
-        let now = tx.now
-        let receipts = try desk(tx).enqueue(jobs.map { ($0, UID(now: now)) }) { org, pending in
+        let desk = try desk(tx)
+        let receipts = try desk.enqueue(jobs.map { ($0, UID(now: desk.now)) }) { org, pending in
             if isFollowUp { return addToRoom(org) }
             try takeRoom(org, pending: pending, in: tx)
         }
@@ -150,10 +160,12 @@ package final class SQLJobStore: JobStore {
         if isShort {
             do {
                 return try await database.write("jobs.turn.short", isolation: .readCommitted) { tx in
-                    let desk = self.desk(tx, .short)
+                    let desk = try self.desk(tx, .short)
                     try desk.table.preferIndexes()
                     let limit = min(turn.limit, JobLimits.batch)
-                    guard try desk.table.needsWhole(at: tx.now, limit: limit) else { return try self.turn(turn, desk) }
+                    guard try desk.table.needsWhole(at: desk.now, limit: limit) else {
+                        return try self.turn(turn, desk)
+                    }
                     return try self.turn(turn, self.wholeDesk(tx))
                 }
             } catch is JobTurnIsLong {}
@@ -169,7 +181,7 @@ package final class SQLJobStore: JobStore {
     }
 
     package func hasDue() async throws -> Bool {
-        try await database.read("jobs.hasDue") { try SQLJobTable($0).hasDue(at: $0.now) }
+        try await database.read("jobs.hasDue") { try SQLJobTable($0).hasDue(at: self.now($0)) }
     }
 
     /// Wakes its queue whenever another process has enqueued something, until the task is cancelled.
@@ -179,7 +191,7 @@ package final class SQLJobStore: JobStore {
 
     package func renew(_ claims: [JobClaim], worker: UID, lease: Duration) async throws -> [HeldJob] {
         try await database.write("jobs.renew", isolation: .readCommitted) { tx in
-            try SQLJobTable(tx).renew(claims, worker: worker, until: tx.now + lease)
+            try SQLJobTable(tx).renew(claims, worker: worker, until: self.now(tx) + lease)
         }
     }
 

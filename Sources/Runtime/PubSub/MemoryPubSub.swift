@@ -29,6 +29,13 @@ package final class MemoryPubSub: PubSub {
         subscriptions = registry.gauge(.pubSubSubscriptions)
     }
 
+    package func hearing() -> AsyncStream<Bool> {
+        AsyncStream { continuation in
+            continuation.yield(true)
+            continuation.finish()
+        }
+    }
+
     package func publish(_ payload: [UInt8], to channel: String) throws(PubSubError) {
         guard payload.count <= PubSubLimits.payloadBytesMax else { throw .payloadTooLarge(bytes: payload.count) }
         deliver(payload, channel)

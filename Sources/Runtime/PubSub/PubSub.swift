@@ -5,6 +5,10 @@ package protocol PubSub: Sendable {
     /// - Throws: `payloadTooLarge`; nothing was published.
     func publish(_ payload: [UInt8], to channel: String) async throws(PubSubError)
 
+    /// Whether messages of other nodes come, beginning with now; a slow reader sees the newest only. True where there are
+    /// no other nodes.
+    func hearing() -> AsyncStream<Bool>
+
     /// Begins at once: messages published after this call are in the stream. A message that fits several of the
     /// subscriptions comes once for each, labelled with it. Order is kept for each publisher and channel.
     func subscribe(_ subscriptions: [PubSubSubscription], whenFull: PubSubOverflow) -> PubSubMessages

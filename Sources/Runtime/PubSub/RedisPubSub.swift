@@ -17,17 +17,19 @@ package final class RedisPubSub: PubSub, Service {
     private let node: [UInt8]
     /// Whether messages of other nodes came, or could come, since the start.
     private let isJoined = Mutex(false)
+    private let activity: RedisActivity
     private static let joinPoll: Duration = .milliseconds(200)
 
     package init(client: RedisClient, clock: any WallClock, registry: MetricRegistry) {
         self.client = client
+        activity = client.activity()
         local = MemoryPubSub(registry: registry)
         node = UID(now: clock.now).bytes
     }
 
     /// Takes what other nodes publish, until the service ends.
     package func run() async throws {
-        let messages = client.subscribe(patterns: [Self.prefix + "*"])
+        let messages = client.subscribe(pattern: Self.prefix + "*", showing: activity)
         await withTaskGroup(of: Void.self) { group in
             group.addTask { await self.join(messages) }
             for await message in messages.cancelOnGracefulShutdown() {
@@ -58,6 +60,8 @@ package final class RedisPubSub: PubSub, Service {
             isJoined = true
         }
     }
+
+    package func hearing() -> AsyncStream<Bool> { activity.changes() }
 
     package func publish(_ payload: [UInt8], to channel: String) async throws(PubSubError) {
         precondition(channel.hasPrefix(Self.prefix), "\(channel) would not reach other nodes")

@@ -144,6 +144,14 @@ package final class RedisClient: Service, Sendable {
         return hub.subscribe(Set(names + patterns.map { RedisTarget(kind: .pattern, name: $0) }))
     }
 
+    /// Whether the messages of a subscription come that is made later.
+    func activity() -> RedisActivity { hub.activity() }
+
+    /// The same for one pattern, with what shows whether its messages come.
+    func subscribe(pattern: String, showing activity: RedisActivity) -> RedisSubscription {
+        hub.subscribe([RedisTarget(kind: .pattern, name: pattern)], activity)
+    }
+
     /// The messages that `SPUBLISH` sends to one channel; in a cluster only the nodes of its slot carry them.
     package func subscribe(shard channel: String) -> RedisSubscription {
         hub.subscribe([RedisTarget(kind: .shard, name: channel)])

@@ -34,7 +34,7 @@ package struct RedisConfiguration: Sendable, CustomStringConvertible {
     /// For the connection and its sign-in together.
     package var connectTimeout: Duration = .seconds(5)
     /// Without a byte from the server for so long, it is asked for a sign of life.
-    package var keepAliveAfter: Duration = .seconds(15)
+    package var keepAliveAfter: Duration = .seconds(1)
     /// Without an answer to that, the connection is closed.
     package var keepAliveTimeout: Duration = .seconds(2)
     package var reconnectFirst: Duration = .milliseconds(50)

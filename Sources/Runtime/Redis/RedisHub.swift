@@ -30,7 +30,8 @@ final class RedisHub: Sendable {
             address: address, settings: settings, group: group, observer: status,
             inFlight: registry.gauge(.redisInFlight))
         let subscriber = RedisSubscriber(
-            eventLoop: eventLoop, address: address, settings: settings, registry: registry, observer: nil)
+            eventLoop: eventLoop, address: address, settings: settings, registry: registry, status: status,
+            observer: nil)
         place = .single(node, subscriber)
         status.need([address])
     }
@@ -70,11 +71,14 @@ final class RedisHub: Sendable {
         }
     }
 
-    func subscribe(_ targets: Set<RedisTarget>) -> RedisSubscription {
+    /// For one subscription that is made later.
+    func activity() -> RedisActivity { RedisActivity(eventLoop: eventLoop) }
+
+    func subscribe(_ targets: Set<RedisTarget>, _ activity: RedisActivity? = nil) -> RedisSubscription {
         let (messages, continuation) = AsyncStream.makeStream(
             of: RedisMessage.self, bufferingPolicy: .bufferingOldest(RedisLimits.subscriberMessagesMax))
         let listener = RedisListener(
-            id: ids.next(), targets: targets, continuation: continuation, activity: RedisActivity(eventLoop: eventLoop))
+            id: ids.next(), targets: targets, continuation: continuation, activity: activity ?? self.activity())
         continuation.onTermination = { [weak self] _ in self?.unsubscribe(listener.id) }
         switch place {
         case .single(_, let subscriber): subscriber.add(listener)

@@ -45,7 +45,8 @@ extension RedisRouter: RedisSubscriberObserver {
             state.places[listener.id] = address
             if let subscriber = state.subscribers[address] { return (subscriber, false, false) }
             let subscriber = RedisSubscriber(
-                eventLoop: group.next(), address: address, settings: settings, registry: registry, observer: self)
+                eventLoop: group.next(), address: address, settings: settings, registry: registry, status: status,
+                observer: self)
             state.subscribers[address] = subscriber
             return (subscriber, true, false)
         }

@@ -25,7 +25,7 @@ final class RedisRouter: Sendable {
     let settings: RedisLinkSettings
     let group: any EventLoopGroup
     let registry: MetricRegistry
-    private let status: RedisStatus
+    let status: RedisStatus
     private let inFlight: Gauge
     private let ids: RedisIDs
     private let signals: AsyncStream<Void>
@@ -98,16 +98,20 @@ final class RedisRouter: Sendable {
     }
 
     private func adopt(_ map: RedisSlotMap) {
-        let left = state.withLock { state in
+        let (left, deaf) = state.withLock { state in
             state.map = map
             state.hasMap = true
             let left = state.nodes.values.filter { !map.masters.contains($0.address) }
             for node in left { state.nodes[node.address] = nil }
-            return left
+            // One that was forgotten keeps its connections, and hears nothing of what the others publish.
+            let deaf = state.subscribers.values.filter { !map.masters.contains($0.address) }
+            for subscriber in deaf { state.subscribers[subscriber.address] = nil }
+            return (left, deaf)
         }
         for address in map.masters { _ = node(address) }
         status.need(map.masters)
         for node in left { node.leave(within: settings.configuration.drainTimeout) }
+        for subscriber in deaf { subscriber.leave() }
         placeHomeless()
     }
 

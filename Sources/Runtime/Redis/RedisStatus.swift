@@ -10,6 +10,8 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         /// Commands need one connection to each of these.
         var needed: [RedisConfiguration.Address] = []
         var sentence: String?
+        /// Servers that refuse a subscription of ours, and what they say.
+        var refusals: [RedisConfiguration.Address: String] = [:]
         var isAvailable = false
         var hasEnded = false
         var listeners: [UInt64: AsyncStream<Bool>.Continuation] = [:]
@@ -23,6 +25,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
     private let registry: MetricRegistry
     private let logger: Logger
     private let reconnects: Counter
+    private let refused: Counter
     private let connections: Gauge
 
     init(registry: MetricRegistry, health: HealthRegistry, logger: Logger) {
@@ -30,6 +33,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         self.registry = registry
         self.logger = logger
         reconnects = registry.counter(.redisReconnects)
+        refused = registry.counter(.redisSubscriptionsRefused)
         connections = registry.gauge(.redisConnections)
         health.report(Self.component, .down, required: false, reason: "redis_connecting")
     }
@@ -82,21 +86,47 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         }
     }
 
+    /// Longest part of what a server says that is shown.
+    private static let shownMax = 200
+
+    /// A server does not let us listen to everything that somebody wants to hear; it is asked again now and then.
+    func subscriptionRefused(_ address: RedisConfiguration.Address, _ text: String) {
+        refused.increment()
+        let text = String(text.prefix(Self.shownMax))
+        let isNews = state.withLock { $0.refusals.updateValue(text, forKey: address) } != text
+        update { _ in }
+        guard isNews else { return }
+        logger.warning(
+            "redis refused a subscription",
+            metadata: ["code": "redis_subscription_refused", "error": "\(text)", "node": "\(address)"])
+    }
+
+    /// Everything that somebody wants to hear of this server is heard, or nobody wants to hear it any more.
+    func subscriptionsAccepted(_ address: RedisConfiguration.Address) {
+        guard state.withLock({ $0.refusals.removeValue(forKey: address) }) != nil else { return }
+        update { _ in }
+        logger.info("redis accepts subscriptions again", metadata: ["node": "\(address)"])
+    }
+
     private func update(_ change: (inout State) -> Void) {
-        let (was, now, sentence, count) = state.withLock { state in
+        let (was, now, sentence, refusal, count) = state.withLock { state in
             change(&state)
             let was = state.isAvailable
-            if state.hasEnded { return (false, false, state.sentence, state.ready.values.reduce(0, +)) }
+            let refusal = state.refusals.min { "\($0.key)" < "\($1.key)" }.map {
+                "\($0.key) refused a subscription: \($0.value)"
+            }
+            let count = state.ready.values.reduce(0, +)
+            if state.hasEnded { return (false, false, state.sentence, refusal, count) }
             state.isAvailable = !state.needed.isEmpty && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
             available.store(state.isAvailable, ordering: .releasing)
             if was != state.isAvailable { for one in state.listeners.values { one.yield(state.isAvailable) } }
-            return (was, state.isAvailable, state.sentence, state.ready.values.reduce(0, +))
+            return (was, state.isAvailable, state.sentence, refusal, count)
         }
         connections.set(Double(count))
-        let details = now ? nil : sentence.map { [$0] }
+        let reason = now ? refusal.map { _ in "redis_subscription_refused" } : "redis_unreachable"
         health.report(
-            Self.component, now ? .ok : .down, required: false, reason: now ? nil : "redis_unreachable",
-            numbers: ["connections": Double(count)], details: details)
+            Self.component, now ? refusal == nil ? .ok : .degraded : .down, required: false, reason: reason,
+            numbers: ["connections": Double(count)], details: (now ? refusal : sentence).map { [$0] })
         guard was != now else { return }
         if now {
             logger.info("redis is available")

@@ -37,6 +37,12 @@ struct RedisListener: Sendable {
     var gap: RedisGap?
 }
 
+/// A command that joins or leaves, and those of its targets that the server has not answered yet.
+struct RedisQuestion: Sendable {
+    let isJoining: Bool
+    var open: Set<RedisTarget>
+}
+
 /// Whoever places listeners on subscribers.
 protocol RedisSubscriberObserver: AnyObject, Sendable {
     /// These listeners cannot stay where they were, because a slot moved or the node does not answer.
@@ -53,8 +59,17 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         var awaited: [RedisTarget: Int] = [:]
         /// Our own `SUNSUBSCRIBE`s: any other is the cluster's doing.
         var leaving: [RedisTarget: Int] = [:]
+        /// What was sent and not answered in full, in its order: an error is the answer to the first of them.
+        var asked: [RedisQuestion] = []
+        /// Targets that the server does not let us listen to.
+        var refused: Set<RedisTarget> = []
+        /// Health says so.
+        var isRefusalTold = false
+        var isRetryDue = false
         var isReady = false
         var hasEnded = false
+        /// Its node is none of the cluster's any more.
+        var hasLeft = false
         var failures = 0
         var outbox = ByteBuffer()
     }
@@ -67,15 +82,20 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
     private let state = Mutex(State())
     private let link: RedisLink
     private let logger: Logger
+    private let status: RedisStatus
+    /// Between attempts to subscribe to what was refused.
+    private let retryAfter: TimeAmount
     private let gaps: [RedisGap: Counter]
     private let observer: (any RedisSubscriberObserver)?
 
     /// - Parameter observer: nil where there is one node only, on which everything stays.
     init(
         eventLoop: any EventLoop, address: RedisConfiguration.Address, settings: RedisLinkSettings,
-        registry: MetricRegistry, observer: (any RedisSubscriberObserver)?
+        registry: MetricRegistry, status: RedisStatus, observer: (any RedisSubscriberObserver)?
     ) {
         self.address = address
+        self.status = status
+        retryAfter = TimeAmount(settings.configuration.reconnectMax)
         link = RedisLink(eventLoop: eventLoop, address: address, settings: settings)
         logger = settings.logger
         gaps = Dictionary(
@@ -107,11 +127,23 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         try? await eventLoop.flatSubmit { link.stop() }.get()
     }
 
+    /// Ends the connection to a node that left the cluster; who listened there is given back to be placed again.
+    func leave() {
+        let listeners = state.withLock { state in
+            (state.hasLeft, state.isReady) = (true, false)
+            return Self.takeOut(Set(state.listeners.keys), &state)
+        }
+        status.subscriptionsAccepted(address)
+        if !listeners.isEmpty { observer?.misplaced(listeners, from: self) }
+        let link = link
+        eventLoop.execute { _ = link.stop() }
+    }
+
     // MARK: listeners, from any thread
 
     func add(_ listener: RedisListener) {
-        let hasEnded = state.withLock { state in
-            guard !state.hasEnded else { return true }
+        let (hasEnded, hasLeft) = state.withLock { state in
+            guard !state.hasEnded, !state.hasLeft else { return (state.hasEnded, state.hasLeft) }
             var listener = listener
             listener.unconfirmed = listener.targets.filter { !state.confirmed.contains($0) }
             state.listeners[listener.id] = listener
@@ -121,11 +153,16 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
                 state.byTarget[target, default: []].insert(listener.id)
             }
             if state.isReady { Self.say(fresh, joining: true, &state) }
-            return false
+            return (false, false)
         }
         if hasEnded {
             listener.continuation.finish()
             return listener.activity.end()
+        }
+        // It was on its way here when the node left.
+        if hasLeft {
+            observer?.misplaced([listener], from: self)
+            return
         }
         eventLoop.execute {
             self.flush()
@@ -139,7 +176,10 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             listener.activity.end()
             Self.forget(listener, &state)
         }
-        eventLoop.execute { self.flush() }
+        eventLoop.execute {
+            self.flush()
+            self.judge()
+        }
     }
 
     private static func forget(_ listener: RedisListener, _ state: inout State) {
@@ -149,20 +189,25 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             guard state.byTarget[target]?.isEmpty == true else { continue }
             state.byTarget[target] = nil
             state.confirmed.remove(target)
+            state.refused.remove(target)
             unused.append(target)
         }
         if state.isReady { say(unused, joining: false, &state) }
     }
 
-    /// Writes the commands that join or leave; those of shards one by one, because their slots differ.
-    private static func say(_ targets: [RedisTarget], joining: Bool, _ state: inout State) {
+    /// Writes the commands that join or leave; those of shards one by one, because their slots differ, as are those that
+    /// were refused, because one that must not be heard has all of its command refused.
+    private static func say(
+        _ targets: [RedisTarget], joining: Bool, oneByOne: Bool = false, _ state: inout State
+    ) {
         for kind in RedisTarget.Kind.allCases {
             let names = targets.filter { $0.kind == kind }
-            let size = kind == .shard ? 1 : targetsPerCommand
+            let size = kind == .shard || oneByOne ? 1 : targetsPerCommand
             for start in stride(from: 0, to: names.count, by: size) {
                 let part = names[start..<min(names.count, start + size)]
                 let command = RedisCommand(joining ? kind.rawValue : kind.leaving, arguments: part.map(\.name))
                 state.outbox.writeBytes(command.encoded)
+                state.asked.append(RedisQuestion(isJoining: joining, open: Set(part)))
                 for target in part {
                     if joining {
                         state.awaited[target, default: 0] += 1
@@ -194,6 +239,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             Self.say(Array(state.byTarget.keys), joining: true, &state)
         }
         flush()
+        judge()
     }
 
     func linkWasLost(_ reason: RedisError) {
@@ -203,6 +249,8 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             state.confirmed = []
             state.awaited = [:]
             state.leaving = [:]
+            state.asked = []
+            state.refused = []
             for var listener in state.listeners.values {
                 listener.unconfirmed = listener.targets
                 if listener.wasActive { listener.gap = .reconnected }
@@ -251,6 +299,8 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         case ("subscribe", 3): confirmed(.channel, elements[1])
         case ("psubscribe", 3): confirmed(.pattern, elements[1])
         case ("ssubscribe", 3): confirmed(.shard, elements[1])
+        case ("unsubscribe", 3): answered(.channel, elements[1], isJoining: false)
+        case ("punsubscribe", 3): answered(.pattern, elements[1], isJoining: false)
         case ("sunsubscribe", 3): left(elements[1])
         default: break
         }
@@ -292,10 +342,26 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
 
     private func mark(_ id: UInt64, _ gap: RedisGap?) { state.withLock { $0.listeners[id]?.gap = gap } }
 
+    /// One of the answers to what was asked for.
+    private func answered(_ kind: RedisTarget.Kind, _ name: RESPValue, isJoining: Bool) {
+        guard let name = name.string else { return }
+        let target = RedisTarget(kind: kind, name: name)
+        state.withLock { Self.settle(target, isJoining: isJoining, &$0) }
+    }
+
+    private static func settle(_ target: RedisTarget, isJoining: Bool, _ state: inout State) {
+        let first = state.asked.firstIndex { $0.isJoining == isJoining && $0.open.contains(target) }
+        guard let first else { return }
+        state.asked[first].open.remove(target)
+        if state.asked[first].open.isEmpty { state.asked.remove(at: first) }
+    }
+
     private func confirmed(_ kind: RedisTarget.Kind, _ name: RESPValue) {
         guard let name = name.string else { return }
         let target = RedisTarget(kind: kind, name: name)
         state.withLock { state in
+            Self.settle(target, isJoining: true, &state)
+            state.refused.remove(target)
             let left = (state.awaited[target] ?? 1) - 1
             state.awaited[target] = left > 0 ? left : nil
             guard left <= 0, let ids = state.byTarget[target] else { return }
@@ -303,6 +369,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             for id in ids { state.listeners[id]?.unconfirmed.remove(target) }
         }
         settle()
+        judge()
     }
 
     /// Switches on those whose every target is confirmed.
@@ -326,23 +393,73 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         let moved: [RedisListener] = state.withLock { state in
             if let own = state.leaving[target] {
                 state.leaving[target] = own > 1 ? own - 1 : nil
+                Self.settle(target, isJoining: false, &state)
                 return []
             }
             return Self.takeOut(state.byTarget[target] ?? [], &state)
         }
-        if !moved.isEmpty { observer?.misplaced(moved, from: self) }
+        guard !moved.isEmpty else { return }
+        observer?.misplaced(moved, from: self)
+        judge()
     }
 
     private func refused(_ error: RedisServerError) {
-        let moved: [RedisListener] = state.withLock { state in
-            guard error.code == "MOVED", observer != nil else { return [] }
+        let (moved, isRefused) = state.withLock { state -> ([RedisListener]?, Bool) in
+            let question = state.asked.isEmpty ? nil : state.asked.removeFirst()
+            let isMove = error.code == "MOVED" && observer != nil
+            for target in question?.open ?? [] where question?.isJoining == true {
+                let left = (state.awaited[target] ?? 1) - 1
+                state.awaited[target] = left > 0 ? left : nil
+                if !isMove, state.byTarget[target] != nil { state.refused.insert(target) }
+            }
+            guard isMove else {
+                // Nobody may want to hear it any more.
+                if !state.refused.isEmpty { state.isRefusalTold = true }
+                return (nil, !state.refused.isEmpty)
+            }
             let shards = state.listeners.values.filter { listener in
                 listener.unconfirmed.contains { $0.kind == .shard }
             }
-            return Self.takeOut(Set(shards.map(\.id)), &state)
+            return (Self.takeOut(Set(shards.map(\.id)), &state), false)
         }
-        guard moved.isEmpty else { observer?.misplaced(moved, from: self); return }
-        logger.warning("redis refused a subscription", metadata: ["error": "\(error.text)", "node": "\(address)"])
+        if let moved {
+            if !moved.isEmpty { observer?.misplaced(moved, from: self) }
+            return judge()
+        }
+        guard isRefused else { return }
+        status.subscriptionRefused(address, error.text)
+        retryLater()
+    }
+
+    /// Asks once more for what was refused: rights may be given while a connection stands.
+    private func retryLater() {
+        let isFirst = state.withLock { state in
+            defer { state.isRetryDue = true }
+            return !state.isRetryDue
+        }
+        guard isFirst else { return }
+        eventLoop.scheduleTask(in: retryAfter) { [weak self] in self?.retry() }
+    }
+
+    private func retry() {
+        state.withLock { state in
+            state.isRetryDue = false
+            guard state.isReady else { return }
+            Self.say(Array(state.refused), joining: true, oneByOne: true, &state)
+        }
+        flush()
+    }
+
+    /// Takes back that something is refused, once everything that is wanted was confirmed.
+    private func judge() {
+        let isOver = state.withLock { state in
+            guard state.isRefusalTold, state.refused.isEmpty, state.isReady,
+                state.byTarget.keys.allSatisfy(state.confirmed.contains)
+            else { return false }
+            state.isRefusalTold = false
+            return true
+        }
+        if isOver { status.subscriptionsAccepted(address) }
     }
 
     private static func takeOut(_ ids: Set<UInt64>, _ state: inout State) -> [RedisListener] {
@@ -353,6 +470,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
                 guard state.byTarget[target]?.isEmpty == true else { continue }
                 state.byTarget[target] = nil
                 state.confirmed.remove(target)
+                state.refused.remove(target)
                 state.awaited[target] = nil
             }
         }

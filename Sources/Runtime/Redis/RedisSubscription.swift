@@ -35,12 +35,13 @@ package struct RedisSubscription: AsyncSequence, Sendable {
     package func waitUntilActive(within limit: Duration) async -> Bool { await activity.wait(within: limit) }
 }
 
-/// A switch that goes on once the server has confirmed a subscription, and whoever waits for it.
+/// A switch that is on while messages come, and whoever waits for it.
 final class RedisActivity: Sendable {
     private struct State: Sendable {
         var isActive = false
         var hasEnded = false
         var waiting: [UInt64: UnsafeContinuation<Bool, Never>] = [:]
+        var watching: [UInt64: AsyncStream<Bool>.Continuation] = [:]
         var next: UInt64 = 0
     }
 
@@ -50,16 +51,44 @@ final class RedisActivity: Sendable {
     init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
 
     func activate() { tell(true) { $0.isActive = true } }
-    func deactivate() { state.withLock { $0.isActive = false } }
-    func end() { tell(false) { $0.hasEnded = true } }
+
+    func deactivate() {
+        state.withLock { state in
+            let wasActive = state.isActive
+            state.isActive = false
+            if wasActive { for one in state.watching.values { one.yield(false) } }
+        }
+    }
+
+    func end() {
+        deactivate()
+        tell(false) { $0.hasEnded = true }
+    }
 
     private func tell(_ answer: Bool, _ change: (inout State) -> Void) {
         let waiting = state.withLock { state in
+            let wasActive = state.isActive
             change(&state)
+            if state.isActive, !wasActive { for one in state.watching.values { one.yield(true) } }
             defer { state.waiting = [:] }
             return state.waiting.values.map { $0 }
         }
         for one in waiting { one.resume(returning: answer) }
+    }
+
+    /// Whether messages come, beginning with now; a slow reader sees the newest only.
+    func changes() -> AsyncStream<Bool> {
+        let (stream, continuation) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
+        let id = state.withLock { state in
+            state.next += 1
+            state.watching[state.next] = continuation
+            continuation.yield(state.isActive)
+            return state.next
+        }
+        continuation.onTermination = { [weak self] _ in
+            self?.state.withLock { $0.watching[id] = nil }
+        }
+        return stream
     }
 
     func wait(within limit: Duration) async -> Bool {

@@ -4,16 +4,24 @@ package import Logging
 internal import ServiceLifecycle
 internal import Synchronization
 
-/// A breaker that a person holds open.
+/// A breaker that a person holds.
 package struct BreakerHold: Sendable, Equatable {
+    package enum Kind: String, Sendable {
+        /// Held open: no call goes out.
+        case isolated
+        /// Kept from opening: every call goes out.
+        case observed
+    }
+
     package let name: String
+    package let kind: Kind
     /// The key of the person.
     package let actor: String
     package let since: Timestamp
 }
 
-/// Breakers that people hold open, in the table `isolated_breakers`: they stay open through restarts and in every
-/// process on the database until somebody releases them.
+/// Breakers that people hold open, in the table `isolated_breakers`, or keep from opening, in `observed_breakers`: they
+/// stay so through restarts and in every process on the database until somebody releases them.
 ///
 /// A change is written first and then read back, so that every process does what the table says, whatever order
 /// changes and reads came in.
@@ -32,7 +40,11 @@ package final class BreakerHolds: Service {
         let hold: BreakerHold
 
         init(row: Row) throws {
-            hold = BreakerHold(name: try row.get("name"), actor: try row.get("actor"), since: try row.get("created_at"))
+            guard let kind = BreakerHold.Kind(rawValue: try row.get("kind")) else {
+                throw RowError.wrongType(column: "kind", expected: "a kind", found: "text")
+            }
+            hold = BreakerHold(
+                name: try row.get("name"), kind: kind, actor: try row.get("actor"), since: try row.get("created_at"))
         }
     }
 
@@ -47,13 +59,14 @@ package final class BreakerHolds: Service {
         try await reload()
     }
 
-    /// What is held open, by name.
+    /// What is held, by name.
     package var holds: [String: BreakerHold] { state.withLock { $0.holds } }
 
     /// Holds a breaker open until it is released. False when nothing of that name was ever called here.
     package func isolate(_ name: String, actor: String) async throws -> Bool {
         guard guards.knows(name) else { return false }
         try await database.write("breakers.isolate") { tx in
+            try tx.run("DELETE FROM observed_breakers WHERE name = \(name)")
             try tx.run(
                 """
                 INSERT INTO isolated_breakers (name, actor, created_at) VALUES (\(name), \(actor), \(tx.now))
@@ -64,11 +77,28 @@ package final class BreakerHolds: Service {
         return true
     }
 
-    /// Lets calls out again. False when nothing of that name was ever called here nor is held.
+    /// Keeps a breaker from opening until it is released. False when nothing of that name was ever called
+    /// here.
+    package func observe(_ name: String, actor: String) async throws -> Bool {
+        guard guards.knows(name) else { return false }
+        try await database.write("breakers.observe") { tx in
+            try tx.run("DELETE FROM isolated_breakers WHERE name = \(name)")
+            try tx.run(
+                """
+                INSERT INTO observed_breakers (name, actor, created_at) VALUES (\(name), \(actor), \(tx.now))
+                ON CONFLICT (name) DO NOTHING
+                """)
+        }
+        try await changed(name, actor, "breaker_observed")
+        return true
+    }
+
+    /// Lets it decide by itself again. False when nothing of that name was ever called here nor is held.
     package func release(_ name: String, actor: String) async throws -> Bool {
         guard guards.knows(name) || holds[name] != nil else { return false }
         try await database.write("breakers.release") { tx in
             try tx.run("DELETE FROM isolated_breakers WHERE name = \(name)")
+            try tx.run("DELETE FROM observed_breakers WHERE name = \(name)")
         }
         try await changed(name, actor, "breaker_released")
         return true
@@ -87,15 +117,26 @@ package final class BreakerHolds: Service {
             state.begun += 1
             return state.begun
         }
-        let rows = try await database.read("breakers.isolated") { tx in
-            try tx.all(HoldRow.self, "SELECT name, actor, created_at FROM isolated_breakers ORDER BY name").map(\.hold)
+        let rows = try await database.read("breakers.held") { tx in
+            try tx.all(
+                HoldRow.self,
+                """
+                SELECT name, 'isolated' AS kind, actor, created_at FROM isolated_breakers
+                UNION ALL SELECT name, 'observed', actor, created_at FROM observed_breakers
+                    WHERE NOT EXISTS (SELECT 1 FROM isolated_breakers
+                        WHERE isolated_breakers.name = observed_breakers.name)
+                ORDER BY name
+                """
+            ).map(\.hold)
         }
         state.withLock { state in
             // A later read saw everything that this one did, and more.
             guard number > state.taken else { return }
             state.taken = number
             state.holds = Dictionary(uniqueKeysWithValues: rows.map { ($0.name, $0) })
-            guards.hold(only: Set(state.holds.keys))
+            guards.hold(
+                only: Set(rows.filter { $0.kind == .isolated }.map(\.name)),
+                observing: Set(rows.filter { $0.kind == .observed }.map(\.name)))
         }
     }
 

@@ -8,6 +8,8 @@ package struct BreakerMachine: Sendable {
         case halfOpen = "half_open"
         /// Held open by a person until a person releases it.
         case isolated
+        /// Kept from opening by a person until a person releases it.
+        case metricsOnly = "metrics_only"
     }
 
     package struct Rules: Sendable {
@@ -55,7 +57,7 @@ package struct BreakerMachine: Sendable {
     /// Whether a call may go out now; if not, how long until one may.
     package mutating func admit(at now: Timestamp) -> Duration? {
         switch state {
-        case .closed: return nil
+        case .closed, .metricsOnly: return nil
         case .isolated: return rules.openMax
         case .open:
             guard now >= openUntil else { return openUntil - now }
@@ -83,7 +85,7 @@ package struct BreakerMachine: Sendable {
         case .halfOpen:
             if isGood { good += 1 } else { bad += 1 }
             if good >= rules.goodTrials { close() } else if bad > rules.trials - rules.goodTrials { open(now) }
-        case .open, .isolated: break
+        case .open, .isolated, .metricsOnly: break
         }
     }
 
@@ -95,8 +97,11 @@ package struct BreakerMachine: Sendable {
     /// A person holds it open.
     package mutating func isolate() { state = .isolated }
 
+    /// A person keeps it from opening, whatever becomes of calls.
+    package mutating func observe() { state = .metricsOnly }
+
     /// A person lets go: it begins closed.
-    package mutating func release() { if state == .isolated { close() } }
+    package mutating func release() { if state == .isolated || state == .metricsOnly { close() } }
 
     private mutating func beginTrials(_ now: Timestamp) {
         state = .halfOpen

@@ -27,6 +27,8 @@ package enum GuardJudgement: Sendable {
     case bad
     /// Bad, and nothing was changed by it: may be tried again.
     case badAndSafe
+    /// The same, and the dependency asked for so long a rest before: `Retry-After`.
+    case badAndSafeAfter(Duration)
 }
 
 /// How calls of one kind are guarded.
@@ -74,11 +76,12 @@ package final class Guard: Sendable {
     package var state: BreakerMachine.State { breaker.withLock { $0.state } }
 
     package func isolate() { change { $0.isolate() } }
+    package func observe() { change { $0.observe() } }
     package func release() { change { $0.release() } }
 
     /// Makes the call, if the dependency is not given up.
     /// - Parameters:
-    ///   - total: no try begins when its waiting would end later.
+    ///   - total: no try begins when its waiting would end later, whatever rest the dependency asks for.
     ///   - lost: what an answer that never came is; without it no answer is lost on purpose.
     ///   - call: one try with the time that is left; its own timeout is not longer.
     package func call<Answer: Sendable>(
@@ -91,8 +94,9 @@ package final class Guard: Sendable {
         var outcome = await attempt(options, judge, left: total, lost, call)
         var backoff = options.backoffFirst
         var tries = 1
-        while Self.mayBeTriedAgain(outcome, judge), tries < options.triesMax, !Task.isCancelled {
-            let pause = backoff * Double.random(in: 0...1)
+        while let rest = Self.rest(after: outcome, judge), tries < options.triesMax, !Task.isCancelled {
+            // Who asks for more rest than the caller has time for is not called again, and nobody waits for it.
+            let pause = max(backoff * Double.random(in: 0...1), rest)
             let left = total - (ContinuousClock.now - start) - pause
             guard left > .zero, budget.beginRetry(.http) else { break }
             defer { budget.endRetry() }
@@ -107,12 +111,18 @@ package final class Guard: Sendable {
         return try outcome.get()
     }
 
-    private static func mayBeTriedAgain<Answer>(
-        _ outcome: Result<Answer, GuardRefusal>, _ judge: (Answer) -> GuardJudgement
-    ) -> Bool {
+    /// How long the dependency is to be left alone before it is tried again; nil when it must not be.
+    private static func rest<Answer>(
+        after outcome: Result<Answer, GuardRefusal>, _ judge: (Answer) -> GuardJudgement
+    ) -> Duration? {
         switch outcome {
-        case .success(let answer): if case .badAndSafe = judge(answer) { true } else { false }
-        case .failure(let refusal): refusal == .injected
+        case .success(let answer):
+            switch judge(answer) {
+            case .good, .bad: nil
+            case .badAndSafe: .zero
+            case .badAndSafeAfter(let rest): rest
+            }
+        case .failure(let refusal): refusal == .injected ? .zero : nil
         }
     }
 

@@ -57,15 +57,18 @@ package final class GuardBook: Sendable {
     /// Whether anything of this name was called, or is held open.
     package func knows(_ name: String) -> Bool { state.withLock { $0.guards[name] != nil } }
 
-    /// Isolates the breakers of these names and releases every other one that is isolated. Names that were never called
-    /// are isolated before they are, as far as they can have a guard of their own.
-    package func hold(only names: Set<String>) {
+    /// Isolates the breakers of these names, keeps the observed ones from opening, and releases every other one that a
+    /// person held. Names that were never called are held before they are, as far as they can have a guard of their own.
+    package func hold(only names: Set<String>, observing observed: Set<String> = []) {
         for name in names.sorted() where knows(name) || hasRoom { `guard`(name).isolate() }
-        let others = state.withLock { state in state.guards.filter { !names.contains($0.key) }.map(\.value) }
+        let observed = observed.subtracting(names)
+        for name in observed.sorted() where knows(name) || hasRoom { `guard`(name).observe() }
+        let held = names.union(observed)
+        let others = state.withLock { state in state.guards.filter { !held.contains($0.key) }.map(\.value) }
         for other in others { other.release() }
     }
 
-    /// One that had no place of its own would isolate what it shares a guard with.
+    /// One that had no place of its own would hold what it shares a guard with.
     private var hasRoom: Bool { state.withLock { $0.guards.count < Self.guardsMax } }
 
     private static func show(
@@ -76,6 +79,7 @@ package final class GuardBook: Sendable {
         }
         let isOff = state == .open || state == .isolated || state == .halfOpen
         health.report(
-            name, isOff ? .degraded : .ok, required: false, reason: isOff ? "breaker_\(state.rawValue)" : nil)
+            name, isOff ? .degraded : .ok, required: false, reason: isOff ? "breaker_\(state.rawValue)" : nil,
+            fallback: state == .metricsOnly ? "breaker does not open" : nil)
     }
 }

@@ -5,13 +5,14 @@ internal import Foundation
 /// Shows which outside systems are given up, and stops or allows calls to one.
 struct BreakersCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "breakers", abstract: "Show the breakers before outside systems; isolate or release one.",
+        commandName: "breakers", abstract: "Show the breakers before outside systems; isolate, observe or release one.",
         discussion: """
             A breaker opens by itself when a system fails half of its calls, and tries again after a while. isolate \
-            holds it open until release: on every server of the database, and through restarts. Names are those of \
+            holds it open until release, observe keeps it from opening: on every server of the database, and through \
+            restarts. Names are those of \
             `aurum breakers list`, for example buyer:acme.
             """,
-        subcommands: [List.self, Isolate.self, Release.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Isolate.self, Observe.self, Release.self], defaultSubcommand: List.self)
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Every system that was called, and its breaker.")
@@ -26,8 +27,8 @@ struct BreakersCommand: AsyncParsableCommand {
             if rows.isEmpty { return Output.line("Nothing has been called since the start.") }
             for row in rows {
                 let state = row["state"]?.string ?? ""
-                let held =
-                    row["isolated_at"]?.string.map { "  since \($0) by \(row["isolated_by"]?.string ?? "")" } ?? ""
+                let word = row["observed_at"] == nil ? "isolated" : "observed"
+                let held = row[word + "_at"]?.string.map { "  since \($0) by \(row[word + "_by"]?.string ?? "")" } ?? ""
                 let space = String(repeating: " ", count: max(1, 14 - state.count))
                 Output.line(state + space + (row["name"]?.string ?? "") + held)
             }
@@ -43,8 +44,18 @@ struct BreakersCommand: AsyncParsableCommand {
         func run() async throws { try await BreakersCommand.turn("isolate", name, options) }
     }
 
+    struct Observe: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Keep a breaker from opening until it is released: every call goes out.")
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "A name of the list.")
+        var name: String
+
+        func run() async throws { try await BreakersCommand.turn("observe", name, options) }
+    }
+
     struct Release: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "Let calls to an isolated system out again.")
+        static let configuration = CommandConfiguration(abstract: "Let a breaker decide by itself again.")
         @OptionGroup var options: ConfigurationOptions
         @Argument(help: "A name of the list.")
         var name: String

@@ -246,12 +246,10 @@ struct JobsCommand: AsyncParsableCommand {
             withExtendedLifetime(folder) {}
         }
         do {
-            return try await here(
-                Desk(
-                    store: SQLJobStore(
-                        database: database, fences: SQLFences(database: database, isShared: true),
-                        registry: registry),
-                    reads: JobReads(database: database)))
+            let store = SQLJobStore(
+                database: database, fences: SQLFences(database: database, isShared: true), registry: registry,
+                time: DatabaseClock(registry: registry))
+            return try await here(Desk(store: store, reads: store.reads))
         } catch let error as JobError { throw CommandFailure(error.sentence) }
     }
 }

@@ -48,7 +48,7 @@ enum JobWiring {
     ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
-        let (reads, gauges) = (JobReads(database: database), JobGauges())
+        let (reads, gauges) = (jobs.reads, JobGauges())
         // All of them: jobs of kinds that live on Redis are here from the time before there was one.
         let handlers =
             market.handlers + uploader.handlers + callbacks.handlers + [

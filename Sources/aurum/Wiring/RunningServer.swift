@@ -309,7 +309,8 @@ private struct Stores: Sendable {
             eventLimits: settings.limits, policies: policies, quarantine: quarantine, keys: keys,
             runtime: try await RuntimeWiring.open(
                 configuration, database: database, fences: fences, registry: registry, health: health, clock: clock),
-            jobs: SQLJobStore(database: database, fences: fences, registry: registry),
+            jobs: SQLJobStore(
+                database: database, fences: fences, registry: registry, time: DatabaseClock(registry: registry)),
             newAdminToken: try await FirstStart.adminToken(keys),
             siteKey: try await FirstStart.siteKey(keys, path: folder.siteKeyPath))
     }
