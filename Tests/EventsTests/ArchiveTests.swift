@@ -273,6 +273,27 @@ struct ArchiveTests {
         await again.close()
     }
 
+    @Test func `a look-up ends at its bound, in segments and in archives`() async throws {
+        var random = SeededRandom(seed: 7)
+        let log = try Self.open(VolatileLogStorage())
+        _ = try await Self.traffic(&random, requests: 60, log)
+        for isArchived in [false, true] {
+            if isArchived { #expect(try log.upkeep.run(all: true, isPaced: false).files > 0) }
+            var filter = EventFilter(org: "acme")
+            filter.identifiers = [PersonIdentifier(.user, "nobody")]
+            for (within, isOver) in [(Duration.zero, true), (.seconds(600), false), (nil, false)] {
+                filter.within = within
+                do {
+                    let events = try await log.store.events(filter)
+                    #expect(!isOver && events.isEmpty, "archived: \(isArchived)")
+                } catch let error as QueryError {
+                    #expect(isOver && error.code == "query_timeout", "archived: \(isArchived), \(error)")
+                }
+            }
+        }
+        await log.close()
+    }
+
     @Test func `a query that has begun goes on over files that left the folder`() async throws {
         var random = SeededRandom(seed: 3)
         let log = try Self.open(VolatileLogStorage())
