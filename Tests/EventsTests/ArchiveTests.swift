@@ -246,6 +246,49 @@ struct ArchiveTests {
         }
     }
 
+    @Test func `a damaged block keeps only its own segment from being written again`() async throws {
+        var random = SeededRandom(seed: 6)
+        let storage = VolatileLogStorage()
+        let log = try Self.open(storage)
+        let receipts = try await Self.traffic(&random, requests: 150, log)
+        await log.close()
+        func place(_ receipt: Receipt) -> (segment: String, offset: Int) {
+            let digits = receipt.id.dropFirst(4)
+            return (String(digits.prefix(8)), Int(digits.dropFirst(8).prefix(8), radix: 16) ?? 0)
+        }
+        func segments(_ storage: VolatileLogStorage) throws -> Set<String> {
+            Set(try storage.names().filter { $0.hasSuffix(".aurumlog") })
+        }
+        func rows(_ log: EventLog) async throws -> [String] {
+            var filter = EventFilter(org: "acme")
+            (filter.limit, filter.outcomes) = (10_000, Set(EventOutcome.allCases))
+            return try await log.store.events(filter).map(\.json.canonical)
+        }
+        let number = try #require(
+            receipts.indices.dropFirst(40).dropLast().first {
+                place(receipts[$0]).segment == place(receipts[$0 + 1]).segment
+            })
+        let (segment, start) = place(receipts[number])
+        let name = segment + ".aurumlog"
+        let twin = storage.copy()
+        var bytes = storage.bytes(name)
+        for byte in start + 128..<place(receipts[number + 1]).offset { bytes[byte] ^= 0x20 }
+        storage.place(name, bytes)
+
+        let whole = try Self.open(twin)
+        try whole.upkeep.run(all: true, isPaced: false)
+        await whole.close()
+        #expect(try !segments(twin).contains(name), "the segment is one that is archived")
+        let damaged = try Self.open(storage)
+        let before = try await rows(damaged)
+        let tally = try damaged.upkeep.run(all: true, isPaced: false)
+        #expect(tally.files > 1, "\(tally)")
+        #expect(try segments(storage) == segments(twin).union([name]))
+        #expect(storage.bytes(name) == bytes)
+        #expect(try await rows(damaged) == before && !before.isEmpty)
+        await damaged.close()
+    }
+
     @Test func `second copies that nobody remembered are found, and counts and receipts say so`() async throws {
         let storage = VolatileLogStorage()
         let log = try Self.open(storage, window: 16)
