@@ -19,6 +19,7 @@ struct ColumnModel {
         "campaign.name", "campaign.network", "campaign.ad_group_id", "campaign.creative_id", "campaign.keyword",
         "campaign.publisher_id", "context.ip", "context.os", "context.locale", "consent.ads",
         "traits.plan", "props.a", "props.a.b", "props.revenue", "extra.mine", "app", "source_format",
+        "browser", "browser_major", "os_name", "device_class",
     ]
 
     /// Names looked at in one block, the others in between left out.

@@ -58,6 +58,69 @@ struct ExportTests {
         await log.close()
     }
 
+    private static let consents = [
+        "plain": "{}", "granted": #"{"ads":"granted"}"#, "denied": #"{"ads":"denied"}"#, "gpc": #"{"gpc":true}"#,
+        "no analytics": #"{"analytics":"denied","ads":"unknown"}"#,
+    ]
+
+    private static func mixed() async throws -> EventLog {
+        let log = try openEvents(VolatileLogStorage())
+        let lines = consents.keys.sorted().map { id in
+            trackLine(["id": JSONValue.quoted(id), "user_id": JSONValue.quoted(id), "consent": consents[id] ?? "{}"])
+        }
+        _ = try await log.send(lines.joined(separator: "\n"))
+        return log
+    }
+
+    @Test func `events that refuse advertising are in no export that does not ask for all`() async throws {
+        let log = try await Self.mixed()
+        let folder = TemporaryFolder()
+        let (ads, all) = (["granted", "no analytics", "plain"], Self.consents.keys.sorted())
+        for (consent, expected) in [(JSONValue.null, ads), ("ads", ads), ("any", all)] {
+            _ = try await ExportService.write(
+                ["format": "csv", "compression": "none", "columns": ["id"], "consent": consent], org: "acme",
+                from: log.store, now: testNow, to: folder.file("out"))
+            let text = try String(contentsOfFile: folder.file("out"), encoding: .utf8)
+            #expect(text.split(separator: "\r\n").dropFirst().map(String.init) == expected, "\(consent.canonical)")
+        }
+        await #expect(throws: BehaviourError.self) {
+            try await ExportService.write(
+                ["consent": "none"], org: "acme", from: log.store, now: testNow, to: folder.file("none"))
+        }
+        await log.close()
+    }
+
+    @Test func `rows a person leave out who refuses advertising, totals do not, and an export of all is recorded`()
+        async throws
+    {
+        let log = try await Self.mixed()
+        let open = try OpenDatabase()
+        let folder = TemporaryFolder()
+        let exports = ExportService(
+            database: open.database, engine: openEngine(log), folder: folder.file("exports"), directory: nil,
+            freeBytesMin: 0, clock: open.clock, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            enqueue: { _, _, _ in })
+        try await exports.adopt()
+        let byPerson: JSONValue = ["group_by": ["user_id"]]
+        let total: JSONValue = ["measures": ["count"]]
+        for (query, consent, rows) in [(byPerson, "ads", 3), (byPerson, "any", 5), (total, "ads", 1)] {
+            let job = try #require(
+                try await exports.made(
+                    ["query": query, "format": "csv", "compression": "none", "consent": .string(consent)], org: "acme"))
+            try await exports.work(job.id, org: "acme")
+            let done = try #require(try await exports.job(job.id, org: "acme"))
+            #expect(done.state == .done && done.rows == rows, "\(query.canonical) \(consent)")
+            let text = try String(contentsOfFile: try #require(exports.file(done)).path, encoding: .utf8)
+            #expect(query != total || text == "count\r\n5\r\n", "\(text)")
+        }
+        let records = try await open.database.read("test.records") { tx in
+            try tx.values(JSONValue.self, "SELECT props FROM outbox WHERE name = 'export.unconfined'")
+        }
+        #expect(records.count == 1 && records.first?["actor"] == "key-1", "\(records)")
+        #expect(records.first?["request"]?["consent"] == "any")
+        await log.close()
+    }
+
     @Test func `cells of CSV are quoted, and formulas are text`() async throws {
         let log = try openEvents(VolatileLogStorage())
         let names = ["=1+1", "+x", "-5.25", "@sum", "a,b", "say \"hi\"", "two\nlines", "plain", "-", "-1-1"]
@@ -146,7 +209,8 @@ struct ExportTests {
 extension ExportService {
     /// The export that a body makes.
     fileprivate func made(_ body: JSONValue, org: String) async throws -> ExportJob? {
-        let answer = try JSONDecoder().decode(JSONValue.self, from: Data(try await create(body, org: org).body.utf8))
+        let kept = try await create(body, org: org, actor: "key-1")
+        let answer = try JSONDecoder().decode(JSONValue.self, from: Data(kept.body.utf8))
         guard let id = answer["id"]?.string.flatMap({ UID($0) }) else { return nil }
         return try await job(id, org: org)
     }

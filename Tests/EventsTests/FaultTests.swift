@@ -182,6 +182,8 @@ struct FaultTests {
         func open() throws -> EventLog {
             try openEvents(storage, clock: clock) {
                 $0.limits.freeBytesMin = free
+                // To the very end.
+                ($0.limits.freePercentMin, $0.limits.freePercentAgain) = (0, 0)
                 $0.limits.preallocateBytes = 1 << 20
                 $0.limits.segmentBytesMax = 8 << 20
             }

@@ -117,6 +117,28 @@ struct PowerCutTests {
         await log.close()
     }
 
+    @Test func `a volume of which five in a hundred are free takes nothing until there are seven`() async throws {
+        let storage = VolatileLogStorage()
+        let size = 64 << 20
+        storage.limit(to: size)
+        func leave(percent: Int) {
+            storage.place("ballast", [UInt8](repeating: 0, count: size / 100 * (100 - percent)))
+        }
+        let clock = ManualWallClock(testNow)
+        let log = try openEvents(storage, clock: clock)
+        leave(percent: 12)
+        #expect(try await log.send(Self.body(["a"])).stored == 1)
+        for percent in [4, 6] {
+            leave(percent: percent)
+            clock.advance(by: .seconds(1))
+            await #expect(throws: CaptureError.storageFull, "\(percent) %") { try await log.send(Self.body(["b"])) }
+        }
+        leave(percent: 12)
+        clock.advance(by: .seconds(1))
+        #expect(try await log.send(Self.body(["b"])).stored == 1)
+        await log.close()
+    }
+
     @Test func `no space while reserving is no failure of the log`() async throws {
         let storage = VolatileLogStorage()
         let log = try openEvents(storage) { $0.limits.preallocateBytes = 64 }

@@ -1,7 +1,9 @@
 internal import Accounts
 internal import AurumCore
+internal import Database
 internal import Events
 internal import Gateway
+internal import HTTPTypes
 internal import Logging
 internal import Telemetry
 internal import TestSupport
@@ -40,6 +42,27 @@ struct QueryLimitTests {
         #expect(answer.status == 504 && answer.code == "query_timeout", "\(answer.status) \(answer.text)")
         #expect(answer.json["rows_scanned"]?.integer != nil)
         await capture.log.close()
+    }
+
+    @Test(arguments: ["/v1/events?user_id=nobody", "/v1/events/none/outcome"])
+    func `a look-up that runs out of time says so itself, and one that does not is answered`(path: String) async throws
+    {
+        for (within, status, code) in [(Duration.zero, 504, "query_timeout"), (.seconds(600), 200, "")] {
+            let store = try OpenDatabase(clock: ManualWallClock())
+            let policies = try await EventPolicies.open(
+                store.database, sealer: InstallationKeySealer(key: [UInt8](repeating: 7, count: 32)),
+                quota: QuarantineQuota(bytesMax: 1 << 20))
+            let capture = try await CaptureHarness(register: { book, access, log in
+                EventRoutes(access: access, store: log.store, policies: policies, within: within).register(in: book)
+            })
+            let key = try await capture.key(scopes: [.eventsWrite, .eventsRead])
+            let line = #"{"id":"none","type":"track","name":"n","user_id":"u"}"#
+            #expect(try await capture.post("/v1/events", line, key: key).status == 202)
+            let answer = try await capture.call(.get, path, key: key)
+            #expect(answer.status == status && answer.code == code, "\(answer.status) \(answer.text)")
+            #expect((answer.json["rows_scanned"] != nil) == (status == 504))
+            await capture.log.close()
+        }
     }
 
     @Test func `a question too many is told that, and not that it came too fast`() async throws {

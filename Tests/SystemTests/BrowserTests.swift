@@ -172,6 +172,56 @@ import Validation
         stranger.stop()
     }
 
+    /// Browsers let at most 64 KB be under way for pages that are left: that must not hold up a page that stays.
+    @Test func `the tracker sends every event of a page that has more of them than a browser keeps alive`()
+        async throws
+    {
+        let server = SpawnedServer(executable: AurumBinary.path, environment: Self.environment)
+        let target = try await server.start()
+        let admin = TestClient(url: target.url, key: target.adminToken)
+        let site = try StaticSite()
+        try await site.start()
+        let key = try await admin.makeKey(["events:write"], app: "shop", publishable: true, origins: [site.origin])
+        site.page = """
+            <!doctype html><html><head><title>Shop</title>
+            <script src="\(target.url)/aurum.js" data-key="\(key.key)" defer></script></head><body></body></html>
+            """
+        let browser = try await WebDriver.start()
+        try await browser.open(site.origin + "/")
+        try await browser.wait(for: "the tracker", "return !!(window.aurum && window.aurum.traceID)")
+        // 30 events of 6 kB, one that alone is more than is kept alive (and than capture stores), and one behind it.
+        // What is no JSON is the page's own mistake and keeps nothing back.
+        try await browser.run(
+            """
+            for (let i = 0; i < 30; i++) window.aurum.track('large', {text: 'é'.repeat(3000)});
+            const parts = {};
+            for (let i = 0; i < 10; i++) parts['part' + i] = 'y'.repeat(7000);
+            window.aurum.track('alone', parts);
+            try { window.aurum.track('no JSON', {number: 1n}); } catch {}
+            window.aurum.track('last', {});
+            """)
+        let events = try await arrived(32, admin, app: "shop")
+        let names = Dictionary(grouping: events.compactMap { $0["name"]?.string }) { $0 }.mapValues(\.count)
+        #expect(names["large"] == 30 && names["last"] == 1 && events.count == 32, "\(names)")
+        let refused = try await admin.get("/v1/quarantine?app=shop").body["events"]?.array ?? []
+        #expect(refused.map { $0["reason"]?.string } == ["event_too_large"])
+
+        // The page is left at once: what the browser takes is sent, the next page sends the rest.
+        try await browser.run(
+            """
+            for (let i = 0; i < 20; i++) window.aurum.track('parting', {text: 'é'.repeat(3000)});
+            location.href = '/next';
+            """)
+        let all = try await arrived(53, admin, app: "shop")
+        let parting = all.filter { $0["name"] == "parting" }
+        #expect(parting.count == 20 && Set(all.compactMap { $0["id"]?.string }).count == all.count)
+        try await browser.wait(
+            for: "an empty queue", "return !Object.keys(localStorage).some(k => k.startsWith('aurum.q'))")
+        await browser.stop()
+        await server.stop()
+        site.stop()
+    }
+
     private func arrived(_ count: Int, _ admin: TestClient, app: String) async throws -> [JSONValue] {
         for _ in 0..<200 {
             let events = try await admin.get("/v1/events?app=\(app)&limit=100").body["events"]?.array ?? []

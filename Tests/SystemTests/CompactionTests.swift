@@ -202,6 +202,33 @@ import Validation
         #expect(verified.status == 0, "\(verified.output)")
     }
 
+    // MARK: the window of de-duplication
+
+    @Test func `events.dedupIdentifiersMax bounds how many ids are remembered`() async throws {
+        for (count, outcome) in [(nil, "duplicate"), ("1000", "stored")] {
+            let folder = TemporaryFolder()
+            let server = spawned(folder, count.map { ["AURUM_EVENTS_DEDUP_IDENTIFIERS_MAX": $0] } ?? [:])
+            let target = try await server.start()
+            let events = try await TestClient(url: target.url, key: target.adminToken).makeKey(["events:write"])
+            for start in stride(from: 0, to: 20_000, by: 2500) {
+                let answer = try await events.call(
+                    "POST", "/v1/events", Self.lines("d", start..<start + 2500), Self.ndjson)
+                #expect(answer.body["stored"]?.integer == 2500, "\(answer.text)")
+            }
+            let newest = try await events.call("POST", "/v1/events", Self.lines("d", 19_500..<20_000), Self.ndjson)
+            #expect(newest.body["duplicate"]?.integer == 500, "\(newest.text)")
+            let oldest = try await events.call("POST", "/v1/events", Self.lines("d", 0..<500), Self.ndjson)
+            #expect(oldest.body[outcome]?.integer == 500, "\(count ?? "50000000"): \(oldest.text)")
+            await server.stop()
+        }
+        for (name, value) in [("IDENTIFIERS_MAX", "999"), ("WINDOW_SECONDS", "60")] {
+            let folder = TemporaryFolder()
+            let answer = try await AurumBinary.run(
+                ["serve"], environment: ["AURUM_DATA_DIR": folder.path, "AURUM_EVENTS_DEDUP_\(name)": value])
+            #expect(answer.status != 0 && answer.output.contains("must be a whole number from"), "\(answer.output)")
+        }
+    }
+
     // MARK: routes and command
 
     @Test func `compaction is asked for over HTTP and on the command line, with a server and without`() async throws {

@@ -23,6 +23,47 @@ import Validation
         }
     }
 
+    @Test func `an export of all events, whatever they refuse, is for few and leaves a record`() async throws {
+        let folder = TemporaryFolder()
+        let server = SpawnedServer(
+            executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error"],
+            dataDirectory: folder.file("data"))
+        let target = try await server.start()
+        let admin = TestClient(url: target.url, key: target.adminToken)
+        let reader = try await admin.makeKey(["events:write", "events:read"])
+        let line = #"{"id":"e1","type":"track","name":"x","user_id":"u1","consent":{"ads":"denied"}}"#
+        _ = try await reader.call("POST", "/v1/events", Array(line.utf8), ["content-type": "application/x-ndjson"])
+        let wish: JSONValue = ["where": "type = track", "consent": "any"]
+        let refused = try await reader.post("/v1/exports", wish)
+        #expect(refused.status == 403 && refused.text.contains("scope_missing"), "\(refused.text)")
+        let id = try #require(try await admin.post("/v1/exports", wish).body["id"]?.string)
+        #expect(try await Self.done(admin, id)["rows"] == 1)
+        #expect(try await reader.get("/v1/exports/\(id)/file").status == 403)
+        #expect(try await admin.get("/v1/exports/\(id)/file").status == 200)
+        let usual = try #require(try await reader.post("/v1/exports", ["where": "type = track"]).body["id"]?.string)
+        #expect(try await Self.done(admin, usual)["rows"] == 0)
+        #expect(try await reader.get("/v1/exports/\(usual)/file").status == 200)
+        var records: [JSONValue] = []
+        let deadline = ContinuousClock.now + .seconds(30)
+        while records.isEmpty, ContinuousClock.now < deadline {
+            records = try await admin.get("/v1/events?type=internal&name=export.unconfined").body["events"]?.array ?? []
+        }
+        #expect(records.count == 1 && records.first?["props"]?["export"]?.string == id, "\(records)")
+        #expect(records.first?["props"]?["actor"]?.string?.isEmpty == false)
+        await server.stop()
+
+        let environment = ["AURUM_DATA_DIR": folder.file("data")]
+        for (consent, count) in [("ads", 0), ("any", 1)] {
+            let command = try await AurumBinary.run(
+                ["events", "export", "--where", "type = track", "--consent", consent, "--out", folder.file(consent)],
+                environment: environment)
+            #expect(command.status == 0 && command.output.contains("\(count) events,"), "\(command.output)")
+        }
+        let found = try await AurumBinary.run(
+            ["events", "list", "--name", "export.unconfined"], environment: environment)
+        #expect(found.output.components(separatedBy: "export.unconfined").count >= 3, "\(found.output)")
+    }
+
     @Test func `a killed export goes on where it was, and its hash equals that of an unbroken one`() async throws {
         let folder = TemporaryFolder()
         let server = SpawnedServer(

@@ -136,6 +136,7 @@ struct LogRewrite {
         var plan = Plan()
         for source in sources {
             let catalog = try source.catalog()
+            guard !catalog.hasGap else { throw BlockView.Failure.damaged }
             for entry in catalog.entries {
                 guard let view = try catalog.view(entry.offset) else { throw BlockView.Failure.damaged }
                 for request in view.requests {

@@ -47,22 +47,33 @@ extension LogUpkeep {
 
     /// Writes segments again as archives: those of days that are over, and of today when there are many of them.
     func compact(all: Bool, _ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
-        for group in groups(try pieces(), all: all) {
+        var waiting = groups(try pieces(), all: all)[...]
+        while let group = waiting.popFirst() {
             do {
                 try rewrite(group.map(\.source), day: group[0].day, pace, &tally)
             } catch BlockView.Failure.damaged {
-                noteDamage(group.map(\.source))
+                // Each file by itself, so that only the one with the damage stays.
+                guard group.count > 1 else {
+                    noteDamage(group[0].source)
+                    continue
+                }
+                waiting = (group.map { [$0] } + waiting)[...]
             }
         }
     }
 
     /// What is damaged stays as it is, and is reported by `aurum events verify`.
-    private func noteDamage(_ sources: [LogRewrite.Source]) {
-        let segments = sources.flatMap { $0.first...$0.last }
-        state.withLock { $0.unreadable.formUnion(segments) }
+    private func noteDamage(_ source: LogRewrite.Source) {
+        let count = state.withLock { state in
+            state.unreadable.formUnion(source.first...source.last)
+            return state.unreadable.count
+        }
         logger.warning(
-            "segments cannot be written again, since some of them are damaged",
-            metadata: ["code": "log_compaction_damaged", "first": "\(segments.min() ?? 0)"])
+            "a file of the log cannot be written again, since it is damaged",
+            metadata: [
+                "code": "log_compaction_damaged", "first": "\(source.first)", "last": "\(source.last)",
+                "segments_left": "\(count)",
+            ])
     }
 
     /// Files that one archive is to take the place of: of one day, one behind the other, together not too large.
@@ -115,7 +126,7 @@ extension LogUpkeep {
     func renewArchives(_ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
         let unreadable = state.withLock { $0.unreadable }
         for archive in views.directory.archives where !unreadable.contains(archive.first) {
-            do { try renew(archive, pace, &tally) } catch BlockView.Failure.damaged { noteDamage([.archive(archive)]) }
+            do { try renew(archive, pace, &tally) } catch BlockView.Failure.damaged { noteDamage(.archive(archive)) }
         }
     }
 

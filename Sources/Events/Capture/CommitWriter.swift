@@ -149,7 +149,8 @@ final class CommitWriter: @unchecked Sendable {  // all but `signal`, `state` an
         do {
             let hasRoom = try index.hasRoom()
             let needed = blocks.reduce(encoder.repeatedBytes) { $0 + 2 * BlockEncoder.bytesAtMost($1.content) }
-            if try !hasRoom || storage.freeBytes() < limits.freeBytesMin + needed {
+            let floor = limits.freeBytesNeeded(of: try storage.totalBytes(), again: false)
+            if try !hasRoom || storage.freeBytes() < floor + needed {
                 state.condition = .storageFull
                 return .storageFull
             }

@@ -121,7 +121,9 @@ package final class EventCapture: Sendable {
         guard (now - last).magnitude >= UInt64(Self.lookInterval),
             lastLook.compareExchange(expected: last, desired: now, ordering: .relaxed).exchanged
         else { return false }
-        guard let free = try? storage.freeBytes(), free >= limits.freeBytesMin else {
+        guard let free = try? storage.freeBytes(), let total = try? storage.totalBytes(),
+            free >= limits.freeBytesNeeded(of: total, again: true)
+        else {
             meters.reportFull()
             return false
         }

@@ -52,6 +52,7 @@ extension DecodedBlock {
         case "quarantine_reason": return try reasonColumn(name)
         case "org", "app", "source_format": return requestColumn(name.path)
         case "currency": return try currencies(name)
+        case "browser", "browser_major", "os_name", "device_class": return try agent(name)
         default: break
         }
         switch Self.recipe(name) {
@@ -101,6 +102,12 @@ extension DecodedBlock {
             for row in request.firstRow..<request.firstRow + request.rowCount { codes[row] = code }
         }
         return TextColumn(codes: codes, dictionary: texts)
+    }
+
+    /// What the user agent in the context says, unless an event has a member of its own under the name.
+    private func agent(_ name: ColumnName) throws -> TextColumn? {
+        let own = dictionary.columns.filter { $0.value.path == "extra." + name.path }.keys
+        return try own.contains { try values($0) != nil } ? try fromEvents(name) : try derived(name, [.context])
     }
 
     // MARK: straight from one column

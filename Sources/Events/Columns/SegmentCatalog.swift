@@ -157,6 +157,7 @@ final class SegmentCatalog: Sendable {
     private struct State {
         var entries: [Entry] = []
         var walked = SegmentFormat.headerBytes
+        var hasGap = false
         var sources: [UInt64: [CaptureSource]] = [:]
         var shards: [UInt32: ShardDictionary] = [:]
         /// Of an archive's blocks, by number.
@@ -192,6 +193,9 @@ final class SegmentCatalog: Sendable {
 
     var entries: [Entry] { state.withLock { $0.entries } }
 
+    /// Whether there is more in the segment than `entries`: blocks whose headers were broken since the log was opened.
+    var hasGap: Bool { state.withLock { $0.hasGap } }
+
     /// Takes in the blocks up to `end`.
     func extend(to end: Int) throws {
         try state.withLock { state in
@@ -203,10 +207,11 @@ final class SegmentCatalog: Sendable {
                     state.walked = offset + Int(header.totalBytes)
                     guard header.kind == .rows, header.rowCount > 0, !damaged.contains(offset) else { continue }
                     state.entries.append(Entry(offset, header))
-                case .damage: continue
+                case .damage: state.hasGap = true
                 case .end, .unknownVersion: break scan
                 }
             }
+            if state.walked < end { state.hasGap = true }
         }
     }
 

@@ -128,6 +128,7 @@ struct ValueGist {
         switch name.path {
         case "device_id", "advertising_id": Array("evice".utf8)
         case "url", "referrer", "title": Array("page".utf8)
+        case "browser", "browser_major", "os_name", "device_class": Array("gent".utf8)
         case _ where name.path.hasPrefix("traits."): Array("traits".utf8)
         default:
             // Names are compared as Unicode does: only ASCII ones have one spelling. An empty one is in every context.

@@ -18,6 +18,9 @@ package struct EventLimits: Sendable, Equatable {
     package var bytesInFlightMax = 64 << 20
     /// Free bytes of the volume below which nothing new is accepted.
     package var freeBytesMin = 2 << 30
+    /// Hundredths of the volume: below so many free ones nothing new is accepted either, and from so many on it is again.
+    package var freePercentMin = 5
+    package var freePercentAgain = 7
     /// Rows after which a block closes.
     package var blockRowsMax = 24_000
     /// Bytes of dictionaries of one shard after which the segment is sealed.
@@ -44,6 +47,12 @@ package struct EventLimits: Sendable, Equatable {
 
     package init() {}
 
+    /// Free bytes that a volume needs so that something new is accepted.
+    /// - Parameter again: after it had too few.
+    func freeBytesNeeded(of total: Int, again: Bool) -> Int {
+        max(freeBytesMin, total / 100 * (again ? freePercentAgain : freePercentMin))
+    }
+
     /// Name and value of every bound, in the order of declaration.
     package var rows: [(name: String, value: Int)] {
         [
@@ -51,7 +60,9 @@ package struct EventLimits: Sendable, Equatable {
             ("events.queryBytesMax", queryBytesMax), ("events.batchEventsMax", batchEventsMax),
             ("events.eventBytesMax", eventBytesMax), ("events.internalEventBytesMax", internalEventBytesMax),
             ("events.inflateRatioMax", inflateRatioMax), ("events.bytesInFlightMax", bytesInFlightMax),
-            ("events.freeBytesMin", freeBytesMin), ("events.blockRowsMax", blockRowsMax),
+            ("events.freeBytesMin", freeBytesMin),
+            ("events.freePercentMin", freePercentMin), ("events.freePercentAgain", freePercentAgain),
+            ("events.blockRowsMax", blockRowsMax),
             ("events.dictionaryBytesMax", dictionaryBytesMax), ("events.segmentBytesMax", segmentBytesMax),
             ("events.segmentRowsMax", segmentRowsMax), ("events.segmentSeconds", Int(segmentSeconds)),
             ("events.preallocateBytes", preallocateBytes), ("events.dedupIdentifiersMax", dedupIdentifiersMax),

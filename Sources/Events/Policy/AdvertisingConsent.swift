@@ -52,6 +52,25 @@ package struct AdvertisingConsent: Sendable, Equatable {
     }
 }
 
+extension EventCondition {
+    /// The event does not refuse advertising; the same that `AdvertisingConsent` says of one.
+    static let allowsAdvertising = EventCondition.not(
+        .or([
+            .isIn(ColumnName("consent.ads"), [.text("denied"), .text("false")]),
+            .compare(ColumnName("consent.gpc"), .equal, .text("true")),
+        ]))
+}
+
+extension ColumnName {
+    private static let personal: Set<String> = [
+        "id", "trace_id", "anonymous_id", "user_id", "device_id", "session_id", "click_id", "order_id", "lead_id",
+        "advertising_id", "vendor_id", "install_referrer", "context.ip",
+    ]
+
+    /// Its values single persons out.
+    var tellsPersons: Bool { ColumnName.personal.contains(path) || path.hasPrefix("traits.") }
+}
+
 extension StoredEvent {
     /// What the event says of advertising.
     package var advertisingConsent: AdvertisingConsent {

@@ -31,11 +31,15 @@ package struct PolicyEventStore: EventStore {
         return receipt
     }
 
-    package func outcome(eventID: String, org: String, app: String) async throws -> OutcomeRecord? {
+    package func outcome(
+        eventID: String, org: String, app: String, within: Duration?
+    ) async throws -> OutcomeRecord? {
         let id = desk.policies.storedForm(PersonIdentifier(.event, eventID), org: org).value
         // Quarantined events are found by the id they were sent with, all others by the one that is kept.
-        var found = try await base.outcome(eventID: id, org: org, app: app)
-        if found == nil, id != eventID { found = try await base.outcome(eventID: eventID, org: org, app: app) }
+        var found = try await base.outcome(eventID: id, org: org, app: app, within: within)
+        if found == nil, id != eventID {
+            found = try await base.outcome(eventID: eventID, org: org, app: app, within: within)
+        }
         guard var record = found else { return nil }
         record.id = eventID
         if let replay = try await desk.ledger.replay(org: org, app: app, eventID: id),

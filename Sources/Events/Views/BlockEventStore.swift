@@ -79,12 +79,13 @@ package final class BlockEventStore: EventStore {
 
     /// Blocks that may hold a time in `from`…`to`, until `body` says stop.
     private func blocks(
-        newestFirst: Bool, from: Int64 = .min, to: Int64 = .max, _ body: (DecodedBlock) throws -> Verdict
+        newestFirst: Bool, from: Int64 = .min, to: Int64 = .max, _ bound: ReadBound,
+        _ body: (DecodedBlock) throws -> Verdict
     ) throws {
         let segments = try catalog.all()
         var isOver = false
         for segment in newestFirst ? segments.reversed() : segments where !isOver {
-            try blocks(of: segment, newestFirst: newestFirst, from: from, to: to) { block in
+            try blocks(of: segment, newestFirst: newestFirst, from: from, to: to, bound) { block in
                 let verdict = try body(block)
                 isOver = verdict == .stop
                 return verdict
@@ -93,10 +94,12 @@ package final class BlockEventStore: EventStore {
     }
 
     private func blocks(
-        of segment: SegmentCatalog, newestFirst: Bool, from: Int64, to: Int64, _ body: (DecodedBlock) throws -> Verdict
+        of segment: SegmentCatalog, newestFirst: Bool, from: Int64, to: Int64, _ bound: ReadBound,
+        _ body: (DecodedBlock) throws -> Verdict
     ) throws {
         let entries = segment.entries
         for entry in newestFirst ? entries.reversed() : entries where entry.latest >= from && entry.earliest <= to {
+            try bound.take(entry.rowCount)
             guard let view = try segment.view(entry.offset) else { continue }
             let block = try DecodedBlock(view, catalog: segment, secret: secret)
             do {
@@ -111,14 +114,15 @@ package final class BlockEventStore: EventStore {
     /// The rows that a test may select, in the order of the log, those of archives too, until `body` says stop.
     private func rows(_ filter: EventFilter, _ test: RowTest, _ body: (DecodedBlock, Int) throws -> Verdict) throws {
         let (from, to) = (filter.from?.microseconds ?? .min, filter.to?.microseconds ?? .max)
+        let bound = ReadBound(within: filter.within)
         let segments = try catalog.all()
         var isOver = false
         for segment in filter.newestFirst ? segments.reversed() : segments where !isOver {
             if segment.archive != nil {
-                isOver = try rows(ofArchive: segment, filter, test, from: from, to: to, body) == .stop
+                isOver = try rows(ofArchive: segment, filter, test, from: from, to: to, bound, body) == .stop
                 continue
             }
-            try blocks(of: segment, newestFirst: filter.newestFirst, from: from, to: to) { block in
+            try blocks(of: segment, newestFirst: filter.newestFirst, from: from, to: to, bound) { block in
                 guard block.view.requests.contains(where: { $0.org == filter.org }) else { return .goOn }
                 let rows = try test.rows(block)
                 for row in filter.newestFirst ? rows.reversed() : rows where !isOver {
@@ -131,7 +135,7 @@ package final class BlockEventStore: EventStore {
 
     private func rows(
         ofArchive archive: SegmentCatalog, _ filter: EventFilter, _ test: RowTest, from: Int64, to: Int64,
-        _ body: (DecodedBlock, Int) throws -> Verdict
+        _ bound: ReadBound, _ body: (DecodedBlock, Int) throws -> Verdict
     ) throws -> Verdict {
         let kept = ArchiveBlocks(archive, secret)
         let wanted = try archive.blocks(from: from, to: to) {
@@ -140,6 +144,7 @@ package final class BlockEventStore: EventStore {
         var order = ArchiveOrder(wanted, newestFirst: filter.newestFirst) { number in
             do {
                 guard let block = try kept.block(number)?.block else { return [] }
+                try bound.take(block.rowCount)
                 return try test.rows(block).compactMap { row in
                     block.view.request(of: row).map {
                         ArchiveOrder.Item(origin: block.view.origin($0), low: UInt32(row), high: 0)
@@ -150,6 +155,7 @@ package final class BlockEventStore: EventStore {
             }
         }
         while let (number, item) = try order.next() {
+            try bound.take(0)
             do {
                 guard let block = try kept.block(number)?.block else { continue }
                 if case .stop = try body(block, Int(item.low)) { return .stop }
@@ -162,12 +168,14 @@ package final class BlockEventStore: EventStore {
 
     private enum Verdict { case goOn, stop }
 
-    package func outcome(eventID: String, org: String, app: String) async throws -> OutcomeRecord? {
+    package func outcome(
+        eventID: String, org: String, app: String, within: Duration?
+    ) async throws -> OutcomeRecord? {
         try await BlockingWork.value { [self] in
             var record: OutcomeRecord?
             var sightings: [DuplicateSighting] = []
             let wanted = WantedID(eventID)
-            try blocks(newestFirst: true) { block in
+            try blocks(newestFirst: true, ReadBound(within: within)) { block in
                 guard block.view.requests.contains(where: { $0.org == org && $0.app == app }) else { return .goOn }
                 for row in try block.rows(of: wanted).reversed() {
                     guard let found = try outcome(block, row, eventID, org, app) else { continue }

@@ -16,6 +16,8 @@ package struct EventFilter: Sendable {
     package var limit = 100
     /// By position in the log.
     package var newestFirst = true
+    /// How long the look-up may take; nil for no bound.
+    package var within: Duration?
 
     package init(org: String) { self.org = org }
 }
@@ -137,9 +139,19 @@ package protocol EventStore: Sendable {
     /// nil for a receipt that is altered, unknown, or another organisation's.
     func receipt(_ id: String, org: String) async throws -> StoredReceipt?
     /// nil for an id that was never received in this app.
-    func outcome(eventID: String, org: String, app: String) async throws -> OutcomeRecord?
+    /// - Parameter within: how long the look-up may take; nil for no bound.
+    /// - Throws: `QueryError.timeout` when it took longer.
+    func outcome(eventID: String, org: String, app: String, within: Duration?) async throws -> OutcomeRecord?
+    /// - Throws: `QueryError.timeout` when it took longer than the filter allows.
     func events(_ filter: EventFilter) async throws -> [StoredEvent]
     /// Touchpoints of a person, oldest first.
     func journey(_ query: JourneyQuery) async throws -> [Touch]
     func totals(org: String) -> LiveTotals
+}
+
+extension EventStore {
+    /// However long it takes.
+    package func outcome(eventID: String, org: String, app: String) async throws -> OutcomeRecord? {
+        try await outcome(eventID: eventID, org: org, app: app, within: nil)
+    }
 }

@@ -23,7 +23,8 @@ struct ExportRoutes: Sendable {
             "/v1/exports",
             RouteDescription(
                 "Writes events, or a query's answer, to a file in the background; the same Idempotency-Key gives the "
-                    + "first answer for a day.", tag: "exports",
+                    + "first answer for a day. Events that refuse advertising are in it with consent any alone, which "
+                    + "needs privacy:manage.", tag: "exports",
                 scope: .eventsRead, success: 201, body: Self.example)
         ) { try await create($0, $1) }
         book.get(
@@ -58,10 +59,12 @@ struct ExportRoutes: Sendable {
     private func create(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try access.require(.eventsRead, request)
         let body = try await RequestInput.json(request, limit: Self.bodyBytesMax)
+        if body["consent"]?.string == ExportRequest.Consent.any.rawValue { try requireAll(principal) }
         try bulk.check()
         do {
             let key = try request.idempotencyKey("POST /v1/exports", org: principal.org, body: body)
-            return .kept(try await exports.create(body, org: principal.org, once: key))
+            return .kept(
+                try await exports.create(body, org: principal.org, actor: principal.keyID, once: key))
         } catch let error as BehaviourError {
             throw Problem(error)
         } catch let error as QueryError {
@@ -69,6 +72,11 @@ struct ExportRoutes: Sendable {
         } catch ExportError.tooMany {
             throw Problem.rateLimited(retryAfterSeconds: 60)
         }
+    }
+
+    /// Events of those who refuse advertising are for few.
+    private func requireAll(_ principal: Principal) throws(Problem) {
+        guard principal.has(.privacyManage) else { throw .scopeMissing(.privacyManage) }
     }
 
     private func job(_ context: GatewayContext, _ principal: Principal) async throws -> ExportJob {
@@ -83,6 +91,7 @@ struct ExportRoutes: Sendable {
         guard let (path, export) = exports.file(job) else {
             throw Problem.conflict(code: "export_not_done", detail: "The export is \(job.state.rawValue).")
         }
+        if export.consent == .any { try requireAll(principal) }
         var headers = HTTPFields()
         headers[.contentType] = export.contentType
         headers[.contentDisposition] = "attachment; filename=\"\(export.fileName(job.id))\""

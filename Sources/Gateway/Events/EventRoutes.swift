@@ -1,19 +1,26 @@
 internal import Accounts
 internal import AurumCore
-internal import Events
+package import Events
 internal import Foundation
 internal import HTTPTypes
 internal import Hummingbird
 internal import NIOCore
 
 /// What became of what was sent.
-struct EventRoutes: Sendable {
-    let access: Access
-    let store: any EventStore
-    /// Opens sealed fields for those who may see them.
-    let policies: EventPolicies
+package struct EventRoutes: Sendable {
+    private let access: Access
+    private let store: any EventStore
+    private let policies: EventPolicies
+    private let within: Duration
 
-    func register(in book: RouteBook) {
+    /// - Parameters:
+    ///   - policies: opens sealed fields for those who may see them.
+    ///   - within: how long one look-up may take.
+    package init(access: Access, store: any EventStore, policies: EventPolicies, within: Duration) {
+        (self.access, self.store, self.policies, self.within) = (access, store, policies, within)
+    }
+
+    package func register(in book: RouteBook) {
         book.get(
             "/v1/receipts/{receipt}",
             RouteDescription("What became of one request.", tag: "events", scope: .eventsRead)
@@ -54,7 +61,11 @@ struct EventRoutes: Sendable {
         let principal = try access.require(.eventsRead, request)
         let id = context.parameters.get("id").map { $0.removingPercentEncoding ?? $0 } ?? ""
         let app = RequestInput.text("app", request) ?? principal.app
-        guard let record = try await store.outcome(eventID: id, org: principal.org, app: app) else {
+        let found: OutcomeRecord?
+        do {
+            found = try await store.outcome(eventID: id, org: principal.org, app: app, within: within)
+        } catch let error as QueryError { throw Problem.query(error) }
+        guard let record = found else {
             throw Problem.notFound(code: "event_unknown", detail: "No event with this id was received in this app.")
         }
         return Self.text(record.json)
@@ -81,7 +92,11 @@ struct EventRoutes: Sendable {
         }
         let unseals = RequestInput.text("unseal", request) == "true"
         if unseals, principal.kind != .admin { throw Problem.scopeMissing(.privacyManage) }
-        let events = try await store.events(filter).map(\.json)
+        filter.within = within
+        let events: [JSONValue]
+        do { events = try await store.events(filter).map(\.json) } catch let error as QueryError {
+            throw Problem.query(error)
+        }
         guard unseals else { return .json(["events": .array(events)]) }
         return .json(["events": .array(events.map { policies.unsealed($0, org: principal.org) })])
     }

@@ -182,7 +182,9 @@ package struct GatewayServer: Service {
             settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger,
             bulk: parts.bulk, links: parts.links
         ).register(in: book)
-        EventRoutes(access: access, store: store, policies: parts.eventPolicies).register(in: book)
+        EventRoutes(
+            access: access, store: store, policies: parts.eventPolicies, within: parts.queries.limits.duration
+        ).register(in: book)
         IdentityRoutes(
             access: access, identity: parts.events.identity, store: store, clock: parts.clock,
             limits: parts.eventLimits, policies: parts.eventPolicies

@@ -112,8 +112,8 @@ struct EventsCommand: AsyncParsableCommand {
         let folder = try DataFolder(path: configuration.dataDirectory)
         let clock = SystemWallClock()
         let log = try Openings.log(
-            folder, registry: MetricRegistry(), health: HealthRegistry(clock: clock), clock: clock,
-            logLevel: .warning)
+            folder, configuration.events, registry: MetricRegistry(), health: HealthRegistry(clock: clock),
+            clock: clock, logLevel: .warning)
         do { try await body(log) } catch {
             await log.close()
             throw error
@@ -130,10 +130,8 @@ struct EventsCommand: AsyncParsableCommand {
         let (clock, registry) = (SystemWallClock(), MetricRegistry())
         let database = try await Openings.database(configuration, registry: registry, clock: clock)
         let policies = try await Openings.policies(folder, database, registry: registry)
-        var settings = EventsConfiguration()
-        settings.upkeep.logBytesMax = configuration.integer(.logBytesMax)
         let log = try Openings.log(
-            folder, settings, registry: registry, health: HealthRegistry(clock: clock), clock: clock,
+            folder, configuration.events, registry: registry, health: HealthRegistry(clock: clock), clock: clock,
             policies: policies, logLevel: logLevel)
         let result: Result<Void, any Error>
         do { result = .success(try await body(log, policies, database)) } catch { result = .failure(error) }

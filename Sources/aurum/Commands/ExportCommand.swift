@@ -36,6 +36,10 @@ extension EventsCommand {
         var compression: ExportRequest.Compression?
         @Option(name: .long, help: "Columns with commas between: id,ts,props.plan")
         var columns: String?
+        @Option(
+            name: .long,
+            help: "ads leaves out events that refuse advertising; any leaves out none, and the log records it.")
+        var consent = ExportRequest.Consent.ads
         @Option(name: .long, help: "The file to write.")
         var out: String
         @Option(name: .long, help: "Organisation (without a running server).")
@@ -56,7 +60,7 @@ extension EventsCommand {
             var members: [String: JSONValue] = [
                 "format": .string((format ?? named.format ?? .ndjson).rawValue),
                 "compression": .string((compression ?? named.compression ?? ExportRequest.Compression.none).rawValue),
-                "timezone": .string(timezone),
+                "timezone": .string(timezone), "consent": .string(consent.rawValue),
             ]
             for (name, value) in [("from", from), ("to", to), ("last", last), ("where", condition)] {
                 if let value { members[name] = .string(value) }
@@ -105,8 +109,11 @@ extension EventsCommand {
             let (body, org) = (body, org)
             try await EventsCommand.withLog(configuration) { log in
                 do {
-                    written = try await ExportService.write(
-                        body, org: org, from: log.store, now: SystemWallClock().now, to: path)
+                    let now = SystemWallClock().now
+                    let record = try ExportRequest(body, org: org, now: now, hasDirectory: false)
+                        .record(UID(now: now), org: org, actor: "command", at: now)
+                    if let record { try await log.capture.appendInternal([InternalEvent(record)]) }
+                    written = try await ExportService.write(body, org: org, from: log.store, now: now, to: path)
                 } catch let error as BehaviourError {
                     throw CommandFailure(error)
                 } catch let error as ExportError { throw CommandFailure("the export failed: \(error.sentence)") }
@@ -179,3 +186,4 @@ struct ExportFileName {
 
 extension ExportRequest.Format: ExpressibleByArgument {}
 extension ExportRequest.Compression: ExpressibleByArgument {}
+extension ExportRequest.Consent: ExpressibleByArgument {}

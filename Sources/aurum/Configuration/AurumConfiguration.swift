@@ -1,5 +1,6 @@
 internal import Configuration
 internal import Database
+internal import Events
 internal import Foundation
 internal import Logging
 internal import Runtime
@@ -26,6 +27,19 @@ struct AurumConfiguration: Sendable {
     var logLevel: Logger.Level { Logger.Level(rawValue: self[.logLevel]) ?? .info }
     var commitDelay: Duration { .milliseconds(integer(.commitDelay)) }
     var operatorName: String { self[.operatorName] }
+
+    /// Capture and the log, the same for the server and for commands that open the folder of one that is stopped.
+    var events: EventsConfiguration {
+        var events = EventsConfiguration()
+        events.commitDelay = commitDelay
+        events.limits.bytesInFlightMax = integer(.eventBytesInFlight)
+        events.limits.bodyBytesMax = integer(.eventsBodyBytesMax)
+        events.limits.batchEventsMax = integer(.eventsBatchMax)
+        events.limits.dedupIdentifiersMax = integer(.dedupIdentifiersMax)
+        events.limits.dedupWindowSeconds = Int64(integer(.dedupWindowSeconds))
+        events.upkeep.logBytesMax = integer(.logBytesMax)
+        return events
+    }
 
     /// nil when the metrics listener is off.
     var metricsAddress: (host: String, port: Int)? { Self.address(self[.metricsAddress]) }

@@ -60,6 +60,12 @@ extension Setting {
     static let eventsBatchMax = Setting(
         key: ["events", "batchEventsMax"], kind: .integer(1...50_000), standard: "2500",
         help: "Events of one request.")
+    static let dedupIdentifiersMax = Setting(
+        key: ["events", "dedupIdentifiersMax"], kind: .integer(1000...4_000_000_000), standard: "50000000",
+        help: "Newest ids of events that de-duplication remembers, at 1.25 bytes of memory and 20 of disk each.")
+    static let dedupWindowSeconds = Setting(
+        key: ["events", "dedupWindowSeconds"], kind: .integer(3600...34_560_000), standard: "604800",
+        help: "How long it remembers them, where they are not more.")
     static let operatorName = Setting(
         key: ["chat", "operatorName"], kind: .text, standard: "Aurum Solar Advice",
         help: "Who runs the chat; named in its first sentence.")
@@ -121,8 +127,9 @@ extension Setting {
     static let all: [Setting] = [
         dataDirectory, databaseURL, databaseTLS, databaseConnectionsMax, databaseSlow, httpHost, httpPort,
         metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
-        eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, operatorName,
-        chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory, backupDirectory, backupEveryMinutes,
+        eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, dedupIdentifiersMax,
+        dedupWindowSeconds, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory,
+        backupDirectory, backupEveryMinutes,
         logBytesMax,
         redisURL, profile, faultsEnabled, faults,
     ]

@@ -291,12 +291,7 @@ private struct Stores: Sendable {
         let folder = try DataFolder(configuration)
         let database = try await Openings.database(configuration, registry: registry, clock: clock)
         health.report("database", .ok, fallback: database.weakness, details: [database.dialect.rawValue])
-        var settings = EventsConfiguration()
-        settings.commitDelay = configuration.commitDelay
-        settings.limits.bytesInFlightMax = configuration.integer(.eventBytesInFlight)
-        settings.limits.bodyBytesMax = configuration.integer(.eventsBodyBytesMax)
-        settings.limits.batchEventsMax = configuration.integer(.eventsBatchMax)
-        settings.upkeep.logBytesMax = configuration.integer(.logBytesMax)
+        let settings = configuration.events
         let policies = try await Openings.policies(folder, database, registry: registry)
         let events = try Openings.log(
             folder, settings, registry: registry, health: health, clock: clock, policies: policies)
@@ -395,7 +390,7 @@ enum Openings {
     }
 
     static func log(
-        _ folder: DataFolder, _ configuration: EventsConfiguration = EventsConfiguration(), registry: MetricRegistry,
+        _ folder: DataFolder, _ configuration: EventsConfiguration, registry: MetricRegistry,
         health: HealthRegistry, clock: any WallClock, policies: EventPolicies? = nil,
         logLevel: Logger.Level? = nil
     ) throws -> EventLog {

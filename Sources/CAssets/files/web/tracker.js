@@ -38,11 +38,12 @@ const person = () => {
   const t = Date.now(), p = self = may() && read(ID) || self;
   p.a ||= uuid();
   p.t ||= hex(16);
-  if (!(t - p.last < 18e5)) p.s = uuid();
+  t - p.last < 18e5 || (p.s = uuid());
   p.last = t;
   return p;
 };
 const add = (type, more) => {
+  JSON.stringify(more);
   const p = person(), s = type === 'page' && source(), ok = may();
   p.f ||= s.touch;
   if (ok) keep(ID, p);
@@ -56,12 +57,15 @@ const add = (type, more) => {
   save();
   wait || setTimeout(send, 30);
 };
-const lines = list => list.map(e => JSON.stringify({...e, sent_at: now()})).join('\n');
+// What fits: a page that is left may send 64 KB.
+const pack = (one, left = 6e4) => queue.slice(0, 99).map(e => JSON.stringify({...e, sent_at: now()}))
+  .filter((s, i) => (left -= new Blob([s]).size + 1) > 0 || one && !i);
 const send = () => {
   if (busy || !queue[0]) return;
-  busy = Math.min(queue.length, 20);
-  fetch(to, {method: 'POST', keepalive: true, credentials: 'omit', body: lines(queue.slice(0, busy)),
-    headers: {Authorization: 'Bearer ' + key, 'Content-Type': 'application/x-ndjson'}}).then(r => {
+  const body = pack(1);
+  busy = body.length;
+  fetch(to, {method: 'POST', credentials: 'omit', body: body.join('\n'),
+    headers: {Authorization: 'Bearer ' + key}}).then(r => {
     if (/^5|408|429/.test(r.status)) throw 0;
     queue.splice(0, busy);
     busy = wait = 0;
@@ -69,14 +73,11 @@ const send = () => {
     send();
   }).catch(() => {
     busy = 0;
-    wait = Math.min(wait * 2 || 1, 60);
-    setTimeout(send, wait * 1e3);
+    setTimeout(send, 1e3 * (wait = Math.min(wait * 2 || 1, 60)));
   });
 };
-const leave = () => {
-  const rest = lines(queue.slice(busy, busy + 40));
-  if (rest) nav.sendBeacon(to + '?key=' + key, new Blob([rest], {type: 'text/plain'}));
-};
+// With what is under way: that ends with the page.
+const leave = () => queue[0] && nav.sendBeacon(to + '?key=' + key, pack().join('\n'));
 const turn = () => here() !== at && (from = at, at = here(), add('page'));
 const api = w.aurum = {
   track: (name, props) => add('track', {name, props}),
@@ -94,11 +95,11 @@ const api = w.aurum = {
     return {gpc, ...choice};
   }
 };
-may() ? kept(k => {
+kept(may() ? k => {
   if (k === ID) return;
   queue.push(...read(k) || []);
   keep(k);
-}) : kept(keep);
+} : keep);
 add('page');
 d.addEventListener('click', e => {
   const el = e.target.closest('[data-aurum-event],a[href]');
@@ -106,10 +107,7 @@ d.addEventListener('click', e => {
   if (name) api.track(name, {href: el.href, text: cut(el.textContent)});
 }, true);
 const push = history.pushState;
-history.pushState = (...a) => {
-  push.apply(history, a);
-  turn();
-};
-w.addEventListener('popstate', turn);
+history.pushState = (...a) => turn(push.apply(history, a));
+addEventListener('popstate', turn);
 d.addEventListener('visibilitychange', () => d.hidden && leave());
 })(window, document, navigator);

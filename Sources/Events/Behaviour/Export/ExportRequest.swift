@@ -1,14 +1,18 @@
 package import AurumCore
+package import Database
 
 /// What an export holds and how it is written.
 package struct ExportRequest: Sendable {
     package enum Format: String, Sendable, CaseIterable { case ndjson, csv }
     package enum Compression: String, Sendable, CaseIterable { case gzip, zstd, none }
     package enum Target: String, Sendable, CaseIterable { case download, directory }
+    /// Whose events are in it: of those who do not refuse advertising, or of all.
+    package enum Consent: String, Sendable, CaseIterable { case ads, any }
 
     package let format: Format
     package let compression: Compression
     package let target: Target
+    package let consent: Consent
     /// nil: all of an event as NDJSON, the usual columns as CSV.
     package let columns: [String]?
     /// The body of a query whose answer is exported; nil for the events themselves.
@@ -25,6 +29,7 @@ package struct ExportRequest: Sendable {
         format = body.choice("format", standard: .ndjson)
         compression = body.choice("compression", standard: .gzip)
         target = body.choice("target", standard: .download)
+        consent = body.choice("consent", standard: .ads)
         if target == .directory, !hasDirectory {
             body.refuse("target", "needs a folder: set AURUM_EXPORTS_DIRECTORY")
         }
@@ -43,6 +48,7 @@ package struct ExportRequest: Sendable {
         var members: [String: JSONValue] = [
             "format": .string(format.rawValue), "compression": .string(compression.rawValue),
             "target": .string(target.rawValue), "timezone": .string(scope.zone), "bots": .string(scope.bots.rawValue),
+            "consent": .string(consent.rawValue),
         ]
         if let from = scope.from { members["from"] = .string(from.rfc3339) }
         if let to = scope.to { members["to"] = .string(to.rfc3339) }
@@ -51,6 +57,25 @@ package struct ExportRequest: Sendable {
         if let columns { members["columns"] = .array(columns.map { .string($0) }) }
         if let query { members["query"] = query }
         return .object(members)
+    }
+
+    /// The events that are in it.
+    var filter: RowFilter { scope.filter(consent == .ads ? .allowsAdvertising : nil) }
+
+    /// The query of an export as it is asked: where its answer has a row a person, only of those who may be in it.
+    func confined(_ query: EventQuery) -> EventQuery {
+        guard consent == .ads, query.groupBy.contains(where: \.tellsPersons) else { return query }
+        var query = query
+        query.filter = .and([query.filter, .allowsAdvertising].compactMap(\.self))
+        return query
+    }
+
+    /// The record of an export of all events, whatever they say of advertising: who asked for it, and what for.
+    package func record(_ id: UID, org: String, actor: String, at: Timestamp) -> OutboxEvent? {
+        guard consent == .any else { return nil }
+        return OutboxEvent(
+            id: UID(now: at), org: org, key: id.hex, name: "export.unconfined", traceID: nil, at: at,
+            props: ["export": .string(id.hex), "actor": .string(actor), "request": document])
     }
 
     /// The name of the file of a job.

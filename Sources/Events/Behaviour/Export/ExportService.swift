@@ -34,16 +34,19 @@ package final class ExportService: Sendable {
 
     // MARK: API
 
-    /// Makes an export, unless one was made for the key, and answers with it as it was then.
+    /// Makes an export, unless one was made for the key, and answers with it as it was then. One with consent `any` is
+    /// recorded as an event of the log.
+    /// - Parameter actor: the key that asks.
     /// - Throws: `ExportError.tooMany`, `IdempotencyKeyReused`, and what is wrong with the body.
     package func create(
-        _ body: JSONValue, org: String, once key: IdempotencyKey? = nil
+        _ body: JSONValue, org: String, actor: String, once key: IdempotencyKey? = nil
     ) async throws -> KeptAnswer {
         let now = clock.now
         let request = try ExportRequest(body, org: org, now: now, hasDirectory: directory != nil)
         if let query = request.query { _ = try engine.query(query) }
         let id = UID(now: now)
-        return try await store.add(request, org: org, id: id, once: key, enqueue: enqueue)
+        let record = request.record(id, org: org, actor: actor, at: now)
+        return try await store.add(request, org: org, id: id, record: record, once: key, enqueue: enqueue)
     }
 
     package func job(_ id: UID, org: String) async throws -> ExportJob? { try await store.job(id, org: org) }
@@ -193,7 +196,9 @@ package final class ExportService: Sendable {
         _ query: JSONValue, _ request: ExportRequest, _ job: ExportJob, _ path: String
     ) async throws -> (sha256: String, rows: Int, bytes: Int)? {
         let answer: QueryAnswer
-        do throws(QueryError) { answer = try await engine.answer(try engine.query(query), org: job.org) } catch {
+        do throws(QueryError) {
+            answer = try await engine.answer(request.confined(try engine.query(query)), org: job.org)
+        } catch {
             throw ExportError.query(error.code)
         }
         if answer.damagedBlocks > 0 {

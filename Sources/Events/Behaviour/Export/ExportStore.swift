@@ -106,7 +106,7 @@ struct ExportStore: Sendable {
 
     /// Answers with the export as it stands now, or as it stood when it was made for the key.
     func add(
-        _ request: ExportRequest, org: String, id: UID, once key: IdempotencyKey?,
+        _ request: ExportRequest, org: String, id: UID, record: OutboxEvent?, once key: IdempotencyKey?,
         enqueue: @escaping ExportService.Enqueue
     ) async throws -> KeptAnswer {
         let document = request.document
@@ -122,6 +122,7 @@ struct ExportStore: Sendable {
                     VALUES (\(org), \(id), \(document), 'queued', \(tx.now))
                     """)
                 try enqueue(id, org, tx)
+                if let record { try tx.emit(record) }
                 let made = try tx.one(
                     ExportJob.self, "SELECT * FROM exports WHERE org = \(org) AND id = \(id)")
                 guard let made else { throw ExportError.storage }

@@ -73,7 +73,7 @@ final class ExportWriter: @unchecked Sendable {  // one call at a time, by the o
     init(_ request: ExportRequest, segments: [ColumnSegment], path: String, checkpoint: ExportCheckpoint) throws {
         self.segments = segments
         self.checkpoint = checkpoint
-        filter = request.scope.filter()
+        filter = request.filter
         scanner = RowScanner(filter)
         lines = ExportLines(request)
         packer = ExportPacker(compression: request.compression)

@@ -85,7 +85,7 @@ struct OrderedLog {
 
     /// A snapshot for an export.
     static func segments(of source: any ColumnSource, _ request: ExportRequest) throws -> [ColumnSegment] {
-        var log = OrderedLog(request.scope.filter())
+        var log = OrderedLog(request.filter)
         return try log.segments(try source.segments(), after: nil)
     }
 
