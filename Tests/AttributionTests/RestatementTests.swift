@@ -108,6 +108,10 @@ struct RestatementTests {
         #expect(try await world.report(.first) == ["spring": [10_001, 1_000_000, 0]])
         #expect(try await world.report(.first, asOf: before) == ["reminder": [10_001, 1_000_000, 0]])
         #expect(try await world.report(.first, asOf: world.now) == ["spring": [10_001, 1_000_000, 0]])
+        let basis = try await world.service.basis(
+            of: Sale(
+                org: "o", leg: Self.leg, traceID: nil, visitorID: "v", price: Self.price, at: before - .seconds(60)))
+        #expect(basis["version"] == 2 && basis["versions_before"]?.array?.map { $0["cause"] } == ["late"])
         // Nothing new, also to a process that begins, and to one that lost its place.
         #expect(try await follower.catchUp() == 0)
         #expect(try await world.follower().catchUp() == 0)
