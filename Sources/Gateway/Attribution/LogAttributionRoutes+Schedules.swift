@@ -20,7 +20,7 @@ extension LogAttributionRoutes {
         book.put(
             "/v1/attribution/conversions/{name}/schedule",
             RouteDescription(
-                "Credits a conversion from the log by itself: every_hours, or daily_at with a timezone, UTC unless told.",
+                "Credits a conversion from the log by itself: every_hours, or daily_at with a timezone (UTC).",
                 tag: "attribution", scope: .campaignsWrite, body: Self.plan)
         ) { request, context in
             let principal = try access.require(.campaignsWrite, request)

@@ -62,12 +62,7 @@ enum JobWiring {
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
                 JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
-                JobHandler(scheduledRuns, stopping: .interrupt) { job in
-                    try await attribution.startDue { wish, org, tx in
-                        try job.hold(in: tx)
-                        try jobs.enqueue(run(wish, org: org), in: tx)
-                    }
-                },
+                JobHandler(scheduledRuns, stopping: .interrupt) { try await start($0, attribution, jobs) },
                 JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs, jobs) },
                 JobHandler(purgeTouches) { _ in
                     try await installs.purge()
@@ -161,6 +156,14 @@ enum JobWiring {
             // Temporary files may find room later; nothing else gets better by itself.
             if case .storage = error { throw JobFault(error.tag, error.sentence) }
             throw JobFault(error.tag, error.sentence, retry: .never)
+        }
+    }
+
+    /// Asks for the runs of conversions whose time has come.
+    private static func start(_ job: RunningJob, _ attribution: LogAttribution, _ jobs: SQLJobStore) async throws {
+        try await attribution.startDue { wish, org, tx in
+            try job.hold(in: tx)
+            try jobs.enqueue(run(wish, org: org), in: tx)
         }
     }
 
