@@ -1,5 +1,6 @@
 package import AurumCore
 internal import Database
+internal import Events
 
 /// A new lead as the outbox tells it.
 package struct NewLead: Sendable, Equatable {
@@ -32,20 +33,28 @@ extension AttributionService {
             try PathEvidence.note(.lead, lead.lead, org: lead.org, marks, in: transaction)
             for (model, credits) in models {
                 for (position, credit) in credits.enumerated() {
-                    try transaction.run(
-                        """
-                        INSERT INTO attribution_leads
-                            (org, lead, model, position, campaign, source, medium, channel, share_ppm, lead_at,
-                             created_at, ad)
-                        VALUES (\(lead.org), \(lead.lead), \(model.rawValue), \(position), \(credit.campaign),
-                                \(credit.source), \(credit.medium), \(credit.channel), \(credit.sharePPM), \(lead.at),
-                                \(transaction.now), \(ads[credit.ad]))
-                        ON CONFLICT (org, lead, model, position) DO NOTHING
-                        """)
+                    try Self.insert(
+                        credit, model, position, ofLead: lead.lead, org: lead.org, at: lead.at, ads, in: transaction)
                 }
             }
         }
         revision.advance()
+    }
+
+    /// Stores one part of a lead's credit, unless it has one there.
+    static func insert(
+        _ credit: Credit, _ model: CreditModel, _ position: Int, ofLead lead: UID, org: String, at: Timestamp,
+        _ ads: [AdNames: String], in transaction: Transaction
+    ) throws {
+        try transaction.run(
+            """
+            INSERT INTO attribution_leads
+                (org, lead, model, position, campaign, source, medium, channel, share_ppm, lead_at, created_at, ad)
+            VALUES (\(org), \(lead), \(model.rawValue), \(position), \(credit.campaign), \(credit.source),
+                    \(credit.medium), \(credit.channel), \(credit.sharePPM), \(at), \(transaction.now),
+                    \(ads[credit.ad]))
+            ON CONFLICT (org, lead, model, position) DO NOTHING
+            """)
     }
 
     /// Takes the credit of a returned sale back; reports restate at once and show it as returned. What it was stays to

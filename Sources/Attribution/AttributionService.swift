@@ -42,7 +42,7 @@ package struct CampaignRevenue: Sendable, Equatable, Codable {
 /// Credits every sold lead to the touchpoints that led to it, once, and takes the credit back when the lead returns.
 package struct AttributionService: Sendable {
     let database: Database
-    private let events: any EventStore
+    let events: any EventStore
     let window: LookbackWindow
     private let registry: MetricRegistry
     /// Grows with every change of a credit.
@@ -90,21 +90,30 @@ package struct AttributionService: Sendable {
             try PathEvidence.note(.sale, sale.leg, org: sale.org, marks, in: transaction)
             for (model, credits) in models where !stored.contains(model.rawValue) {
                 for (position, credit) in credits.enumerated() {
-                    _ = try transaction.run(
-                        """
-                        INSERT INTO attribution_credits
-                            (org, leg, model, position, event_id, campaign, source, medium, channel, touched_at,
-                             share_ppm, amount_minor, currency, sold_at, created_at, ad)
-                        VALUES (\(sale.org), \(sale.leg), \(model.rawValue), \(position), \(credit.eventID),
-                                \(credit.campaign), \(credit.source), \(credit.medium), \(credit.channel), \(credit.at),
-                                \(credit.sharePPM), \(credit.amount.minorUnits), \(credit.amount.currency),
-                                \(sale.at), \(transaction.now), \(ads[credit.ad]))
-                        ON CONFLICT (org, leg, model, position) DO NOTHING
-                        """)
+                    try Self.insert(
+                        credit, model, position, of: sale.leg, org: sale.org, soldAt: sale.at, ads, in: transaction)
                 }
             }
         }
         revision.advance()
+    }
+
+    /// Stores one part of a sale's credit, unless it has one there.
+    static func insert(
+        _ credit: Credit, _ model: CreditModel, _ position: Int, of leg: UID, org: String, soldAt: Timestamp,
+        _ ads: [AdNames: String], in transaction: Transaction
+    ) throws {
+        try transaction.run(
+            """
+            INSERT INTO attribution_credits
+                (org, leg, model, position, event_id, campaign, source, medium, channel, touched_at,
+                 share_ppm, amount_minor, currency, sold_at, created_at, ad)
+            VALUES (\(org), \(leg), \(model.rawValue), \(position), \(credit.eventID),
+                    \(credit.campaign), \(credit.source), \(credit.medium), \(credit.channel), \(credit.at),
+                    \(credit.sharePPM), \(credit.amount.minorUnits), \(credit.amount.currency),
+                    \(soldAt), \(transaction.now), \(ads[credit.ad]))
+            ON CONFLICT (org, leg, model, position) DO NOTHING
+            """)
     }
 
     /// Stores which campaigns there are, with what the first credited touch of each said.

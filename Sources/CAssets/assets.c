@@ -116,6 +116,12 @@ static const unsigned char migration_0240_attribution_ads[] = {
 static const unsigned char migration_0250_callbacks[] = {
 #embed "files/migrations/0250_callbacks.sql"
 };
+static const unsigned char migration_0265_attribution_schedules[] = {
+#embed "files/migrations/0265_attribution_schedules.sql"
+};
+static const unsigned char migration_0266_attribution_restated[] = {
+#embed "files/migrations/0266_attribution_restated.sql"
+};
 static const unsigned char migration_0280_postback_values[] = {
 #embed "files/migrations/0280_postback_values.sql"
 };
@@ -349,6 +355,8 @@ static const aurum_asset table[] = {
     ROW("migrations/0211_spend_history.sql", migration_0211_spend_history),
     ROW("migrations/0240_attribution_ads.sql", migration_0240_attribution_ads),
     ROW("migrations/0250_callbacks.sql", migration_0250_callbacks),
+    ROW("migrations/0265_attribution_schedules.sql", migration_0265_attribution_schedules),
+    ROW("migrations/0266_attribution_restated.sql", migration_0266_attribution_restated),
     ROW("migrations/0280_postback_values.sql", migration_0280_postback_values),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),

@@ -17,6 +17,12 @@ extension MetricDefinition {
         "Runs over the event log that credit conversions, by how they ended.")
     package static let attributionLogSeconds = MetricDefinition(
         "aurum_attribution_log_run_seconds", .histogram, "One run over the event log, storing included.")
+    package static let attributionLogSucceeded = MetricDefinition(
+        "aurum_attribution_log_run_success_time_seconds", .gauge,
+        "Unix time at which a run over the event log of this process last ended without a failure.")
+    package static let attributionSchedulesFailing = MetricDefinition(
+        "aurum_attribution_schedules_failing", .gauge,
+        "Conversions with a schedule whose newest scheduled run failed, of all organisations.")
     package static let attributionLogTouches = MetricDefinition(
         "aurum_attribution_log_touchpoints_total", .counter, "Touchpoints that runs over the event log made.")
     package static let attributionExplanations = MetricDefinition(

@@ -107,6 +107,35 @@ struct JourneyRouteTests {
         await gateway.harness.log.close()
     }
 
+    @Test func `a schedule is set, listed beside the conversions and taken back`() async throws {
+        let gateway = try await Gateway()
+        let manager = try await gateway.harness.key(scopes: [.campaignsWrite])
+        func send(_ method: HTTPRequest.Method, _ name: String, _ body: String = "") async throws
+            -> CaptureHarness.Answer
+        {
+            try await gateway.harness.call(
+                method, "/v1/attribution/conversions/\(name)/schedule", Array(body.utf8),
+                ["content-type": "application/json"], key: manager)
+        }
+        let set = try await send(.put, "purchase", #"{"every_hours":6}"#)
+        #expect(set.status == 200 && set.json["every_hours"] == 6 && set.json["last"] == .null, "\(set.text)")
+        for path in ["schedules", "conversions"] {
+            let listed = try await gateway.harness.call(.get, "/v1/attribution/" + path, key: gateway.reader)
+            #expect(listed.json["schedules"]?.array?.map { $0["conversion"] } == ["purchase"], "\(listed.text)")
+        }
+        let wrong = try await send(.put, "purchase", #"{"every_hours":0}"#)
+        #expect(wrong.status == 422 && wrong.text.contains("every_hours"), "\(wrong.text)")
+        let unknown = try await send(.put, "nothing", #"{"every_hours":6}"#)
+        #expect(unknown.status == 404 && unknown.code == "conversion_unknown", "\(unknown.text)")
+        let refused = try await gateway.harness.call(
+            .delete, "/v1/attribution/conversions/purchase/schedule", key: gateway.reader)
+        #expect(refused.status == 403)
+        #expect(try await send(.delete, "purchase").status == 204)
+        let gone = try await send(.delete, "purchase")
+        #expect(gone.status == 404 && gone.code == "schedule_unknown", "\(gone.text)")
+        await gateway.harness.log.close()
+    }
+
     @Test func `nobody sees the conversions of another organisation`() async throws {
         let gateway = try await Gateway()
         let theirs = try await gateway.harness.keys.create(

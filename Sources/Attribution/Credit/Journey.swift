@@ -109,6 +109,14 @@ package struct Credit: Sendable, Equatable, Codable {
     /// The label of a touch whose ad does not say what a report is about.
     package static let notSet = "(not set)"
 
+    /// Campaign, source, medium and channel of a touch, as credit of it says them.
+    static func labels(of touch: Touch) -> [String] {
+        [
+            (touch.campaign ?? touch.campaignID)?.storable ?? none, touch.source?.storable ?? none,
+            touch.medium?.storable ?? none, touch.channel.rawValue,
+        ]
+    }
+
     /// Divides `value` under `model`: amounts and millionths by largest remainder, ties to the later touchpoint, so
     /// that both add up exactly. Touches that earn nothing are left out.
     package static func split(
@@ -128,10 +136,10 @@ package struct Credit: Sendable, Equatable, Codable {
         return journey.touches.indices.compactMap { index in
             guard shares[index] > 0 || amounts[index] != 0 else { return nil }
             let touch = journey.touches[index]
+            let labels = labels(of: touch)
             return Credit(
-                eventID: touch.eventID.storable, campaign: (touch.campaign ?? touch.campaignID)?.storable ?? none,
-                source: touch.source?.storable ?? none, medium: touch.medium?.storable ?? none,
-                channel: touch.channel.rawValue, ad: touch.ad.storable, at: touch.at, sharePPM: shares[index],
+                eventID: touch.eventID.storable, campaign: labels[0], source: labels[1], medium: labels[2],
+                channel: labels[3], ad: touch.ad.storable, at: touch.at, sharePPM: shares[index],
                 amount: Money(minorUnits: amounts[index], currency: value.currency))
         }
     }

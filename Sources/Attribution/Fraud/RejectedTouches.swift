@@ -29,6 +29,12 @@ package struct RejectedTouches: Sendable {
 
     func holds(_ event: String) -> Bool { ids.contains(.ofEvent(event)) }
 
+    /// Says to a digest which ones they are.
+    func name(in digest: inout PartsDigest) {
+        digest.add("rejected \(isCut)")
+        for id in ids.map(\.hex).sorted() { digest.add(id) }
+    }
+
     struct Touch: Sendable, RowDecodable {
         var id: UID
         /// The event's id as it was given, where that is no UUID.

@@ -99,6 +99,8 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     /// A member of the body, and what is wrong with it.
     case invalid(String, String)
     case unknownConversion(String)
+    /// The conversion is credited only when somebody asks.
+    case unknownSchedule
     /// Nothing was computed yet for this conversion.
     case noResult(String)
     /// The newest run could not fit a model to its journeys; the model, and why where the run says it.
@@ -126,6 +128,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         switch self {
         case .invalid: "bad_definition"
         case .unknownConversion: "conversion_unknown"
+        case .unknownSchedule: "schedule_unknown"
         case .noResult: "attribution_not_computed"
         case .notFitted: "model_not_fitted"
         case .tooLarge: "attribution_too_large"
@@ -144,6 +147,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         switch self {
         case .invalid(let member, let detail): "\(member) \(detail)"
         case .unknownConversion: "There is no conversion of this name."
+        case .unknownSchedule: "This conversion has no schedule."
         case .noResult:
             "Nothing was computed for this conversion yet, or not under this version; "
                 + "POST /v1/attribution/recompute or aurum attribution run computes it."

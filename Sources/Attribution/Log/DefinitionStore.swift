@@ -104,7 +104,7 @@ package struct DefinitionStore: Sendable {
         return try await add(definition, name: name, org: org, startsAt: startsAt)
     }
 
-    /// Ends a conversion: a version that says that there is none, whatever the time.
+    /// Ends a conversion: a version that says that there is none, whatever the time. Its schedule goes with it.
     /// - Throws: `unknownConversion`; database errors.
     package func remove(name: String, org: String) async throws {
         guard try await current(org: org).contains(where: { $0.name == name }) else {
@@ -131,6 +131,7 @@ package struct DefinitionStore: Sendable {
                 INSERT INTO attribution_definitions (org, name, version, starts_at, body, created_at)
                 VALUES (\(org), \(name), \(version), \(startsAt), \(body), \(transaction.now))
                 """)
+            if definition == nil { try RunScheduleStore.remove(name, org, in: transaction) }
             return version
         }
         return SavedDefinition(definition: definition, name: name, version: version, startsAt: startsAt)

@@ -9,6 +9,7 @@ package import Telemetry
 package struct LogAttribution: Sendable {
     package let definitions: DefinitionStore
     let results: LogResultStore
+    package let schedules: RunScheduleStore
     let source: any ColumnSource
     let persons: @Sendable (_ org: String) -> any PersonResolver
     let sessions: @Sendable (_ org: String) -> SessionRules
@@ -40,6 +41,7 @@ package struct LogAttribution: Sendable {
     ) {
         definitions = DefinitionStore(database: database)
         results = LogResultStore(database: database)
+        schedules = RunScheduleStore(database: database)
         (self.source, self.persons, self.sessions, self.folder) = (source, persons, sessions, folder)
         (self.clock, self.registry, self.logger) = (clock, registry, logger)
     }
@@ -56,6 +58,8 @@ package struct LogAttribution: Sendable {
         package var from: Timestamp?
         package var to: Timestamp?
         package var reason = "asked"
+        /// Whether a result that the same log and the same settings gave may stand.
+        package var onlyIfChanged = false
         package static let reasonBytesMax = 200
 
         package init(conversion: String? = nil, from: Timestamp? = nil, to: Timestamp? = nil, reason: String = "asked")
@@ -66,7 +70,7 @@ package struct LogAttribution: Sendable {
         /// - Throws: `LogAttributionError.invalid`.
         package init(_ body: JSONValue) throws(LogAttributionError) {
             guard let members = body.object else { throw .invalid("body", "must be an object.") }
-            let known: Set = ["from", "to", "conversion", "reason"]
+            let known: Set = ["from", "to", "conversion", "reason", "only_if_changed"]
             guard known.isSuperset(of: members.keys) else {
                 throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
             }
@@ -78,6 +82,10 @@ package struct LogAttribution: Sendable {
             conversion = try text("conversion")
             (from, to) = (try Self.moment("from", try text("from")), try Self.moment("to", try text("to")))
             if let from, let to, from >= to { throw .invalid("to", "must be later than from.") }
+            if let member = members["only_if_changed"] {
+                guard let isWanted = member.bool else { throw .invalid("only_if_changed", "must be true or false.") }
+                onlyIfChanged = isWanted
+            }
             reason = try text("reason") ?? reason
             guard reason.utf8.count <= Self.reasonBytesMax, !reason.utf8.contains(0) else {
                 throw .invalid("reason", "must have at most \(Self.reasonBytesMax) bytes.")
@@ -95,7 +103,8 @@ package struct LogAttribution: Sendable {
 
         /// The same for wishes that compute the same, whatever their reason.
         package var key: String {
-            [conversion ?? "", from?.rfc3339 ?? "", to?.rfc3339 ?? ""].joined(separator: "|")
+            let parts = [conversion ?? "", from?.rfc3339 ?? "", to?.rfc3339 ?? ""]
+            return (parts + (onlyIfChanged ? ["only_if_changed"] : [])).joined(separator: "|")
         }
 
         package var json: JSONValue {
@@ -103,6 +112,7 @@ package struct LogAttribution: Sendable {
             if let conversion { members["conversion"] = .string(conversion) }
             if let from { members["from"] = .string(from.rfc3339) }
             if let to { members["to"] = .string(to.rfc3339) }
+            if onlyIfChanged { members["only_if_changed"] = true }
             return .object(members)
         }
     }
@@ -129,15 +139,24 @@ package struct LogAttribution: Sendable {
         let began = ContinuousClock.now
         do {
             let summary = try await compute(wish, org: org, id: id, control)
-            registry.counter(.attributionLogRuns, "done").increment()
-            registry.histogram(.attributionLogSeconds).observe(ContinuousClock.now - began)
-            registry.counter(.attributionLogTouches).increment(by: summary.result.touches)
-            log(summary, org, ContinuousClock.now - began)
+            let elapsed = ContinuousClock.now - began
+            registry.counter(.attributionLogRuns, summary.isUnchanged ? "unchanged" : "done").increment()
+            registry.gauge(.attributionLogSucceeded).set(Double(clock.now.microseconds) / 1e6)
+            if !summary.isUnchanged {
+                registry.histogram(.attributionLogSeconds).observe(elapsed)
+                registry.counter(.attributionLogTouches).increment(by: summary.result.touches)
+            }
+            log(summary, org, elapsed)
+            await note(summary.isUnchanged ? .unchanged : .done, wish, org: org, elapsed: elapsed)
             return summary
         } catch {
             registry.counter(.attributionLogRuns, "failed").increment()
             let tag = (error as? LogAttributionError)?.tag ?? "attribution_failed"
             logger.error("attribution from the log failed", metadata: ["code": "\(tag)", "org": "\(org)"])
+            // Who gave it up, gave it up: it is done again.
+            if error as? LogAttributionError != .cancelled, !(error is CancellationError) {
+                await note(.failed, code: tag, wish, org: org, elapsed: ContinuousClock.now - began)
+            }
             throw error
         }
     }
@@ -145,31 +164,27 @@ package struct LogAttribution: Sendable {
     private func compute(
         _ wish: Wish, org: String, id: UID, _ control: LogRunControl
     ) async throws -> LogRunSummary {
-        let inForce = try await definitions.inForce(org: org, names: wish.conversion.map { [$0] })
-        var request = LogRunRequest(org: org, definitions: inForce, from: wish.from, to: wish.to)
-        request.milestone = try await milestone(org: org)
-        request.sessions = sessions(org)
-        request.settings = settings
-        let reach = inForce.map { max($0.definition.window.click, $0.definition.window.view) }.max() ?? .zero
-        request.joined = try await joined(
-            org, wish.from.map { $0 - reach } ?? Timestamp(microseconds: .min),
-            wish.to ?? Timestamp(microseconds: .max))
-        request.rejected = try await FraudStore(database: results.database).rejected(org: org)
-        let (asked, persons, source) = (request, persons(org), source)
+        let (asked, persons, source) = (try await request(wish, org: org), persons(org), source)
+        let (segments, basis) = try await BlockingWork.value {
+            let segments = try source.segments()
+            return (segments, try RunBasis.hex(asked, segments: segments, persons: persons))
+        }
+        if wish.onlyIfChanged, let versions = try await standing(asked, basis) {
+            return LogRunSummary(result: LogRunResult(), versions: versions, isUnchanged: true)
+        }
         // An attempt that was given up may still be at work in its own folder.
         let attempt = String(UInt64.random(in: 0 ... .max), radix: 16)
         let (place, now) = ("\(folder)/\(id.hex)-\(attempt)", clock.now)
         let result = try await withTaskCancellationHandler {
             try await BlockingWork.value {
-                try LogRun(
-                    asked, segments: try source.segments(), resolver: persons, folder: place, now: now, control: control
-                ).run()
+                try LogRun(asked, segments: segments, resolver: persons, folder: place, now: now, control: control)
+                    .run()
             }
         } onCancel: {
             control.cancel()
         }
         let used: JSONValue = .array(
-            inForce.map { known in
+            asked.definitions.map { known in
                 var members = known.definition.json.object ?? [:]
                 members["version"] = .integer(Int64(known.version))
                 return .object(members)
@@ -178,6 +193,7 @@ package struct LogAttribution: Sendable {
             uniqueKeysWithValues: result.results.map { found -> (String, JSONValue) in
                 var members = found.facts(result).object ?? [:]
                 members[Self.milestoneFact] = asked.milestone?.json ?? .null
+                members[Self.basisFact] = .string(basis)
                 return (found.name, .object(members))
             })
         let versions = try await results.store(
@@ -191,6 +207,33 @@ package struct LogAttribution: Sendable {
         return LogRunSummary(result: result, versions: versions)
     }
 
+    private func request(_ wish: Wish, org: String) async throws -> LogRunRequest {
+        let inForce = try await definitions.inForce(org: org, names: wish.conversion.map { [$0] })
+        var request = LogRunRequest(org: org, definitions: inForce, from: wish.from, to: wish.to)
+        request.milestone = try await milestone(org: org)
+        request.sessions = sessions(org)
+        request.settings = settings
+        let reach = inForce.map { max($0.definition.window.click, $0.definition.window.view) }.max() ?? .zero
+        request.joined = try await joined(
+            org, wish.from.map { $0 - reach } ?? Timestamp(microseconds: .min),
+            wish.to ?? Timestamp(microseconds: .max))
+        request.rejected = try await FraudStore(database: results.database).rejected(org: org)
+        return request
+    }
+
+    /// The versions that answer, if a run would find the same for each of them.
+    private func standing(_ request: LogRunRequest, _ basis: String) async throws -> [String: Int]? {
+        var versions: [String: Int] = [:]
+        for name in Set(request.definitions.map(\.definition.name)) {
+            let newest = try await results.heads(org: request.org, conversion: name, limit: 1).first
+            guard let newest, newest.facts[Self.basisFact]?.string == basis else { return nil }
+            versions[name] = newest.version
+        }
+        return versions
+    }
+
+    /// The member of a result's facts that names what it was computed from.
+    static let basisFact = "basis"
     /// The member of a result's facts that says what its milestone was.
     static let milestoneFact = "milestone"
 
@@ -202,6 +245,11 @@ package struct LogAttribution: Sendable {
 
     private func log(_ summary: LogRunSummary, _ org: String, _ elapsed: Duration) {
         let result = summary.result
+        if summary.isUnchanged {
+            return logger.info(
+                "nothing has changed since the last run of attribution",
+                metadata: ["code": "attribution_unchanged", "org": "\(org)"])
+        }
         logger.info(
             "attribution from the log is done",
             metadata: [
@@ -281,8 +329,13 @@ package struct LogAttribution: Sendable {
 package struct LogRunSummary: Sendable {
     package var result: LogRunResult
     package var versions: [String: Int]
+    /// Nothing was computed: these versions say what a run would find.
+    package var isUnchanged = false
 
     package var json: JSONValue {
+        if isUnchanged {
+            return ["unchanged": true, "versions": .object(versions.mapValues { .integer(Int64($0)) })]
+        }
         let results = result.results.map { found -> JSONValue in
             var members = found.facts(result).object ?? [:]
             members["conversion"] = .string(found.name)

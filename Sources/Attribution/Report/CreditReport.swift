@@ -196,7 +196,7 @@ extension AttributionService {
                     FROM attribution_returns
                     WHERE org = \(org) AND model IN (\(list: models)) AND sold_at >= \(from) AND sold_at < \(to)
                         AND returned_at <= \(asOf)
-                    UNION ALL
+                    UNION ALL \(part: Self.olderFacts(org, models, from: from, to: to, asOf: asOf)) UNION ALL
                     SELECT 'lead', model, lead, campaign, source, medium, channel, '', 0, share_ppm, lead_at, 0, 0,
                         ad
                     FROM attribution_leads

@@ -37,11 +37,13 @@ package struct LogAttributionRoutes: Sendable {
     ]
     private static let wish: JSONValue = [
         "conversion": "purchase", "from": "2026-10-01", "to": "2026-11-01", "reason": "new window",
+        "only_if_changed": false,
     ]
     private static let limitMax = 1000
 
     package func register(in book: RouteBook) {
         registerDefinitions(in: book)
+        registerSchedules(in: book)
         registerConversions(in: book)
         book.post(
             "/v1/attribution/recompute",
@@ -109,11 +111,11 @@ package struct LogAttributionRoutes: Sendable {
         book.get(
             "/v1/attribution/conversions",
             RouteDescription(
-                "What counts as a conversion, built-in ones among them.", tag: "attribution", scope: .analyticsRead)
+                "What counts as a conversion, built-in ones among them, and which are credited by themselves.",
+                tag: "attribution", scope: .analyticsRead)
         ) { request, _ in
             let principal = try access.require(.analyticsRead, request)
-            let all = try await parts.attribution.definitions.current(org: principal.org)
-            return .json(["conversions": .array(all.compactMap(\.json))])
+            return .json(try await parts.attribution.conversionList(org: principal.org))
         }
         book.get(
             "/v1/attribution/conversions/{name}",
@@ -172,7 +174,7 @@ package struct LogAttributionRoutes: Sendable {
         }
     }
 
-    private static func name(_ context: GatewayContext) -> String { context.parameters.get("name") ?? "" }
+    static func name(_ context: GatewayContext) -> String { context.parameters.get("name") ?? "" }
 
     static func conversion(_ request: Request, standard: String?) throws(Problem) -> String? {
         guard let name = RequestInput.text("conversion", request) else { return standard }
@@ -193,7 +195,7 @@ package struct LogAttributionRoutes: Sendable {
         } catch { throw .badQuery(name: name, detail: "must be a date or RFC 3339.") }
     }
 
-    private static func mapped(_ body: () async throws -> Response) async throws -> Response {
+    static func mapped(_ body: () async throws -> Response) async throws -> Response {
         do { return try await body() } catch let error as LogAttributionError { throw Problem(error) }
     }
 }
@@ -202,7 +204,8 @@ extension Problem {
     init(_ error: LogAttributionError) {
         switch error {
         case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
-        case .unknownConversion, .noResult, .unknownEvent: self = .notFound(code: error.tag, detail: error.sentence)
+        case .unknownConversion, .unknownSchedule, .noResult, .unknownEvent:
+            self = .notFound(code: error.tag, detail: error.sentence)
         case .erasedEvent: self = .gone(code: error.tag, detail: error.sentence)
         case .tooLarge, .notYetRun, .notCredited, .notFitted: self = .conflict(code: error.tag, detail: error.sentence)
         case .storage, .busy: self = .internalError

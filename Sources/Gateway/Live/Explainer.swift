@@ -27,6 +27,28 @@ struct Explainer: Sendable {
         return .object(members)
     }
 
+    /// The document of `/v1/explain/{leg}/credit`, or nil when nobody bought it, or gave it back.
+    func credit(org: String, leg: UID) async throws -> JSONValue? {
+        let known = try await parts.leads.explain(org: org, leg: leg)
+        let stored = try await parts.attribution.credits(org: org, leg: leg)
+        guard let known, !stored.isEmpty, let sold = known["leg"], let minor = sold["price_minor"]?.integer,
+            let currency = sold["currency"]?.string.flatMap({ Currency($0) }),
+            let at = sold["at"]?.string.flatMap({ Timestamp(rfc3339: $0) })
+        else { return nil }
+        var members = try await parts.attribution.basis(
+            of: Sale(
+                org: org, leg: leg, traceID: known["trace_id"]?.string.flatMap { UID($0) },
+                visitorID: known["visitor_id"]?.string, price: Money(minorUnits: minor, currency: currency), at: at,
+                milestoneAt: known["lead"]?["created_at"]?.string.flatMap { Timestamp(rfc3339: $0) }))
+        members["leg"] = .string(leg.hex)
+        members["credits"] = .object(
+            Dictionary(
+                uniqueKeysWithValues: CreditModel.allCases.map { model in
+                    (model.rawValue, .array((stored[model] ?? []).map(Self.credit)))
+                }))
+        return .object(members)
+    }
+
     private func path(org: String, trace: UID?, leg: UID) async throws -> [JSONValue] {
         guard let trace else { return [] }
         var filter = EventFilter(org: org)

@@ -30,5 +30,17 @@ struct OverviewRoutes: Sendable {
             guard let document = try await explainer.document(org: principal.org, leg: leg) else { throw missing }
             return .json(document)
         }
+        book.get(
+            "/v1/explain/{leg}/credit",
+            RouteDescription(
+                "The touches that were looked at for the credit of one sale, why some earn nothing, and the formulas.",
+                tag: "reports", scope: .analyticsRead)
+        ) { request, context in
+            let principal = try access.require(.analyticsRead, request)
+            let missing = Problem.notFound(code: "leg_unknown", detail: "There is no such sale.")
+            let leg = try RequestInput.uid("leg", context, missing: missing)
+            guard let credit = try await explainer.credit(org: principal.org, leg: leg) else { throw missing }
+            return .json(credit)
+        }
     }
 }

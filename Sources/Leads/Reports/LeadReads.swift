@@ -25,6 +25,25 @@ package struct SoldLeg: RowDecodable, Sendable, Equatable {
     }
 }
 
+/// A lead, or a leg of one that was sold, and whose it is.
+package struct CreditedLead: RowDecodable, Sendable, Equatable {
+    /// Whether `id` is a sold leg's.
+    package let isSold: Bool
+    package let id: UID
+    package let traceID: UID
+    package let visitorID: String?
+    package let at: Timestamp
+    /// Of the lead.
+    package let createdAt: Timestamp
+
+    package init(row: Row) throws {
+        isSold = try row.get("is_sold", as: Int.self) == 1
+        (id, traceID) = (try row.get("id"), try row.get("trace_id"))
+        visitorID = (try row.decoded("source") as LeadSource).visitorID
+        (at, createdAt) = (try row.get("happened_at"), try row.get("created_at"))
+    }
+}
+
 /// What the API and the pages show of leads. Contact is masked unless the caller may see it.
 package struct LeadReads: Sendable {
     package static let listMax = 200
@@ -115,6 +134,23 @@ package struct LeadReads: Sendable {
                 FROM legs JOIN leads ON leads.org = legs.org AND leads.id = legs.lead_id
                 WHERE legs.org = \(org) AND legs.accepted_at >= \(since)
                 ORDER BY legs.accepted_at, legs.id LIMIT \(limit)
+                """)
+        }
+    }
+
+    /// Leads and legs sold at or after `since` newest first.
+    package func credited(org: String, since: Timestamp, limit: Int) async throws -> [CreditedLead] {
+        try await database.read("leads.credited", limit: .report) { tx in
+            try tx.all(
+                CreditedLead.self,
+                """
+                SELECT 0 AS is_sold, id, trace_id, source, created_at, created_at AS happened_at
+                FROM leads WHERE org = \(org) AND created_at >= \(since)
+                UNION ALL
+                SELECT 1, legs.id, leads.trace_id, leads.source, leads.created_at, legs.accepted_at
+                FROM legs JOIN leads ON leads.org = legs.org AND leads.id = legs.lead_id
+                WHERE legs.org = \(org) AND legs.accepted_at >= \(since)
+                ORDER BY happened_at DESC, id LIMIT \(limit)
                 """)
         }
     }

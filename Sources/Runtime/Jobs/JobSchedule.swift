@@ -8,6 +8,18 @@ package struct JobSchedule: Sendable, Equatable {
         case cron(CronExpression)
         /// At every whole multiple of it since 1970, UTC.
         case every(Duration)
+
+        /// The first tick after `moment`.
+        package func tick(after moment: Timestamp) -> Timestamp {
+            switch self {
+            case .cron(let cron): return cron.next(after: moment) ?? Timestamp.end
+            case .every(let interval):
+                let step = max(1, interval.microseconds)
+                let past = moment.microseconds
+                let count = past >= 0 ? past / step : (past - step + 1) / step
+                return Timestamp(microseconds: (count + 1) * step)
+            }
+        }
     }
 
     /// What is done about ticks that were missed by more than `JobLimits.tickGrace`, because nobody was there.
@@ -34,15 +46,7 @@ package struct JobSchedule: Sendable, Equatable {
     package var next: Timestamp
 
     /// The first tick after `moment`.
-    package func tick(after moment: Timestamp) -> Timestamp {
-        switch plan {
-        case .cron(let cron): return cron.next(after: moment) ?? Timestamp.end
-        case .every(let interval):
-            let step = max(1, interval.microseconds)
-            let count = moment.microseconds >= 0 ? moment.microseconds / step : (moment.microseconds - step + 1) / step
-            return Timestamp(microseconds: (count + 1) * step)
-        }
-    }
+    package func tick(after moment: Timestamp) -> Timestamp { plan.tick(after: moment) }
 
     package struct Ticks: Sendable, Equatable {
         /// In order; each becomes a job.

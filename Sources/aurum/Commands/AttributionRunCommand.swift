@@ -55,9 +55,12 @@ extension AttributionCommand {
         var to: String?
         @Option(name: .long, help: "Why; it stands in the result.")
         var reason = "asked on the command line"
+        @Flag(name: .long, help: "Only if the log, the conversion or its settings changed since the last run.")
+        var ifChanged = false
 
         func run() async throws {
             var members: [String: JSONValue] = ["reason": .string(reason)]
+            if ifChanged { members["only_if_changed"] = true }
             for (name, value) in [("conversion", conversion), ("from", from), ("to", to)] {
                 if let value { members[name] = .string(value) }
             }
@@ -185,8 +188,7 @@ extension AttributionCommand {
                 return Output.line("\(remove) is no conversion any more")
             }
             let answer = try await place.ask("GET", "/v1/attribution/conversions") { attribution in
-                let all = try await attribution.definitions.current(org: org)
-                return ["conversions": .array(all.compactMap(\.json))]
+                try await attribution.conversionList(org: org)
             }
             try Output.json(answer)
         }

@@ -13,6 +13,8 @@ enum JobWiring {
     private static let org = "default"
     private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
     private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
+    private static let scheduledRuns = JobKind(
+        "attribution.schedules", priority: .low, keepsDone: .seconds(3600))
     private static let installRun = JobKind("attribution.installs", priority: .low, attemptsMax: 30)
     private static let purgeTouches = JobKind("attribution.purgeTouches", priority: .idle)
     private static let fraudReview = JobKind("fraud.review", priority: .low, attemptsMax: 30)
@@ -60,6 +62,7 @@ enum JobWiring {
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
                 JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
+                JobHandler(scheduledRuns, stopping: .interrupt) { try await start($0, attribution, jobs) },
                 JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs, jobs) },
                 JobHandler(purgeTouches) { _ in
                     try await installs.purge()
@@ -114,6 +117,7 @@ enum JobWiring {
             ("idempotency.purge", purgeKeys, hourly), ("attribution.purgeTouches", purgeTouches, hourly),
             ("uploads.tend", tendUploads, hourly), ("callbacks.tend", tendCallbacks, hourly),
             ("quarantine.tend", tendQuarantine, hourly),
+            ("attribution.schedules", scheduledRuns, .seconds(60)),
             ("attribution.stopRules", stopRules, .seconds(30)),
             ("attribution.autoAdvice", autoAdvice, .seconds(900)),
             ("attribution.tendBudgets", tendBudgets, hourly),
@@ -153,6 +157,14 @@ enum JobWiring {
             // Temporary files may find room later; nothing else gets better by itself.
             if case .storage = error { throw JobFault(error.tag, error.sentence) }
             throw JobFault(error.tag, error.sentence, retry: .never)
+        }
+    }
+
+    /// Asks for the runs of conversions whose time has come.
+    private static func start(_ job: RunningJob, _ attribution: LogAttribution, _ jobs: SQLJobStore) async throws {
+        try await attribution.startDue { wish, org, tx in
+            try job.hold(in: tx)
+            try jobs.enqueue(run(wish, org: org), in: tx)
         }
     }
 
@@ -203,10 +215,13 @@ enum JobWiring {
     static func enqueueAttribution(
         _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore
     ) async throws -> JobReceipt? {
-        let job = NewJob(
+        try await jobs.enqueue([run(wish, org: org)]).first
+    }
+
+    private static func run(_ wish: LogAttribution.Wish, org: String) -> NewJob {
+        NewJob(
             attributionRun, org: org, payload: wish.json, unique: (wish.key, .untilStarted),
             concurrency: JobConcurrency("attribution.run", limit: 1))
-        return try await jobs.enqueue([job]).first
     }
 
     /// Exports are written one after another.

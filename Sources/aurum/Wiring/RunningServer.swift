@@ -102,6 +102,8 @@ struct RunningServer {
         var services: [any Service] = [
             CreditCompletion(
                 attribution: parts.attribution, leads: parts.leads, logger: Logger(label: "attribution")),
+            CreditFollowing(
+                parts.attribution, stores.events, parts.leads, logger: Logger(label: "attribution")),
             InstallFollowing(
                 follower: InstallFollower(parts.installs.installs), store: stores.events.store,
                 logger: Logger(label: "attribution")),

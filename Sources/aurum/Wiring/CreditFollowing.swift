@@ -1,0 +1,53 @@
+internal import Attribution
+internal import AurumCore
+internal import Events
+internal import Leads
+internal import Logging
+internal import ServiceLifecycle
+
+/// Looks again at the credit of leads and sales soon after touches of their persons came in late, or persons were
+/// merged. What a stop leaves is done by the next start.
+struct CreditFollowing: Service {
+    /// Between two looks, so that what comes of one person within it is one.
+    static let pause: Duration = .seconds(5)
+
+    let follower: CreditFollower
+    let store: BlockEventStore
+    let logger: Logger
+
+    init(_ attribution: AttributionService, _ events: EventLog, _ leads: LeadReads, logger: Logger) {
+        let store = events.store
+        (self.store, self.logger) = (store, logger)
+        follower = CreditFollower(
+            attribution, source: store, log: store.logIdentity,
+            keys: { store.personKeys(org: $0, of: PersonIdentifier(.anonymous, $1)) },
+            live: { org, since, limit in
+                try await leads.credited(org: org, since: since, limit: limit).map { lead in
+                    LiveCredit(
+                        lead.isSold ? .sale : .lead, lead.id, org: org, traceID: lead.traceID,
+                        visitorID: lead.visitorID, at: lead.at, leadAt: lead.createdAt)
+                }
+            }, clock: SystemWallClock(), logger: logger)
+    }
+
+    func run() async throws {
+        let (wakes, wake) = AsyncStream<Void>.makeStream(bufferingPolicy: .bufferingNewest(1))
+        let subscription = store.onCommit { _ in wake.yield() }
+        defer { subscription.cancel() }
+        // What an earlier process left.
+        wake.yield()
+        await cancelWhenGracefulShutdown {
+            for await _ in wakes {
+                do { try await follower.catchUp() } catch is CancellationError {
+                    return
+                } catch {
+                    logger.warning(
+                        "credit could not be looked at again yet",
+                        metadata: ["code": "credit_waiting", "error": "\(error)"])
+                    wake.yield()
+                }
+                do { try await Task.sleep(for: Self.pause) } catch { return }
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+import Attribution
+import AurumCore
+import Database
+import Events
+import Logging
+import Synchronization
+import Telemetry
+import TestSupport
+import Testing
+
+/// Credit of leads and sales whose persons turn out to have more touches.
+struct RestatementTests {
+    private static let reminder = "utm_source=newsletter&utm_medium=email&utm_campaign=reminder"
+    private static let spring = "utm_source=google&utm_medium=cpc&utm_campaign=spring"
+    private static let price = Money.usd(cents: 10_001)
+    private static let leg = UID(high: 7, low: 1)
+    private static let lead = UID(high: 7, low: 2)
+
+    private final class Items: Sendable {
+        private let all = Mutex<[LiveCredit]>([])
+        func add(_ item: LiveCredit) { all.withLock { $0.append(item) } }
+        func since(_ moment: Timestamp) -> [LiveCredit] { all.withLock { $0.filter { $0.at >= moment } } }
+    }
+
+    private struct World {
+        let base: CampaignWorld
+        let items = Items()
+
+        init(_ engine: Dialect = .sqlite) throws { base = try CampaignWorld(on: engine) }
+
+        var service: AttributionService { base.attribution }
+        var now: Timestamp { base.open.clock.now }
+
+        /// As a process begins: what it knows is in the tables.
+        func follower() -> CreditFollower {
+            let (store, items) = (base.log.store, items)
+            return CreditFollower(
+                service, source: store, log: store.logIdentity,
+                keys: { store.personKeys(org: $0, of: PersonIdentifier(.anonymous, $1)) },
+                live: { _, since, limit in Array(items.since(since).prefix(limit)) }, clock: base.open.clock,
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        }
+
+        /// A lead and its sale, both credited.
+        func sell(to visitor: String) async throws {
+            let at = now
+            try await service.credit(
+                NewLead(org: "o", lead: RestatementTests.lead, traceID: nil, visitorID: visitor, at: at))
+            try await service.credit(
+                Sale(
+                    org: "o", leg: RestatementTests.leg, traceID: nil, visitorID: visitor,
+                    price: RestatementTests.price, at: at, milestoneAt: at))
+            for (kind, item) in [(LiveCredit.Kind.lead, RestatementTests.lead), (.sale, RestatementTests.leg)] {
+                items.add(LiveCredit(kind, item, org: "o", traceID: nil, visitorID: visitor, at: at, leadAt: at))
+            }
+            base.open.clock.advance(by: .seconds(60))
+        }
+
+        /// A visit of an hour ago that comes in now.
+        func visitLate(_ query: String, by person: String) async throws {
+            let at = now.milliseconds - 3_600_000
+            try await base.send(
+                "\"type\":\"page\",\"ts\":\(at),\"url\":\"https://a.example/?\(query)\"", by: person)
+            base.open.clock.advance(by: .seconds(60))
+        }
+
+        func campaigns(_ model: CreditModel) async throws -> [String] {
+            try await service.credits(org: "o", leg: RestatementTests.leg)[model, default: []].map(\.campaign)
+        }
+
+        /// Revenue, leads and returns by campaign.
+        func report(_ model: CreditModel, asOf: Timestamp? = nil) async throws -> [String: [Int64]] {
+            var question = CreditQuestion(models: [model], dimension: .campaign)
+            question.asOf = asOf
+            var found: [String: [Int64]] = [:]
+            for line in try await service.report(org: "o", question) {
+                let known = found[line.key] ?? [0, 0, 0]
+                found[line.key] = [
+                    known[0] + line.revenueMinor, known[1] + line.leadsMillionths, known[2] + line.returnedMinor,
+                ]
+            }
+            return found
+        }
+    }
+
+    @Test(arguments: Dialect.allCases)
+    func `a touch that comes in late changes the credit, and reports of before show what it was`(
+        _ engine: Dialect
+    ) async throws {
+        let world = try World(engine)
+        try await world.base.visit(Self.reminder, by: "v")
+        let follower = world.follower()
+        #expect(try await follower.catchUp() == 0)
+        try await world.sell(to: "v")
+        let before = world.now
+        world.base.open.clock.advance(by: .seconds(60))
+        try await world.visitLate(Self.spring, by: "somebody else")
+        #expect(try await follower.catchUp() == 0)
+        try await world.visitLate(Self.spring, by: "v")
+        #expect(try await follower.catchUp() == 2)
+        #expect(try await world.campaigns(.first) == ["spring"])
+        #expect(try await world.campaigns(.last) == ["reminder"])
+        #expect(try await world.campaigns(.linear) == ["spring", "reminder"])
+        let stored = try await world.service.credits(org: "o", leg: Self.leg)
+        for model in CreditModel.allCases {
+            #expect(stored[model, default: []].reduce(0) { $0 + $1.amount.minorUnits } == 10_001, "\(model)")
+        }
+        #expect(try await world.report(.first) == ["spring": [10_001, 1_000_000, 0]])
+        #expect(try await world.report(.first, asOf: before) == ["reminder": [10_001, 1_000_000, 0]])
+        #expect(try await world.report(.first, asOf: world.now) == ["spring": [10_001, 1_000_000, 0]])
+        let basis = try await world.service.basis(
+            of: Sale(
+                org: "o", leg: Self.leg, traceID: nil, visitorID: "v", price: Self.price, at: before - .seconds(60)))
+        #expect(basis["version"] == 2 && basis["versions_before"]?.array?.map { $0["cause"] } == ["late"])
+        // Nothing new, also to a process that begins, and to one that lost its place.
+        #expect(try await follower.catchUp() == 0)
+        #expect(try await world.follower().catchUp() == 0)
+        let registry = world.base.open.registry
+        #expect(registry.counter(.attributionRestatements, "late").value == 2)
+        try await world.visitLate("utm_source=bing&utm_medium=cpc&utm_campaign=third", by: "v")
+        #expect(try await world.follower().catchUp() == 2)
+        #expect(try await world.report(.linear, asOf: before) == ["reminder": [10_001, 1_000_000, 0]])
+        #expect(try await world.report(.linear).count == 3)
+        await world.base.log.close()
+    }
+
+    @Test func `persons that are found to be one share their touches from then on`() async throws {
+        let world = try World()
+        try await world.base.visit(Self.spring, by: "phone")
+        let follower = world.follower()
+        try await follower.catchUp()
+        try await world.sell(to: "laptop")
+        #expect(try await world.campaigns(.first) == ["(organic)"])
+        try await world.base.send("\"type\":\"identify\",\"user_id\":\"u\"", by: "phone")
+        #expect(try await follower.catchUp() == 0)
+        try await world.base.send("\"type\":\"identify\",\"user_id\":\"u\"", by: "laptop")
+        #expect(try await follower.catchUp() == 2)
+        #expect(try await world.campaigns(.first) == ["spring"])
+        #expect(world.base.open.registry.counter(.attributionRestatements, "merge").value == 2)
+        #expect(try await follower.catchUp() == 0)
+        await world.base.log.close()
+    }
+
+    @Test func `a sale that was returned stays so, and one returned later is returned as it was restated`() async throws
+    {
+        let world = try World()
+        try await world.base.visit(Self.reminder, by: "v")
+        let follower = world.follower()
+        try await follower.catchUp()
+        try await world.sell(to: "v")
+        let sold = world.now
+        world.base.open.clock.advance(by: .seconds(60))
+        try await world.visitLate(Self.spring, by: "v")
+        #expect(try await follower.catchUp() == 2)
+        world.base.open.clock.advance(by: .seconds(60))
+        let restated = world.now
+        world.base.open.clock.advance(by: .seconds(60))
+        try await world.service.reverse(org: "o", leg: Self.leg)
+        #expect(try await world.report(.first, asOf: sold)["reminder"]?.first == 10_001)
+        #expect(try await world.report(.first, asOf: restated)["spring"]?.first == 10_001)
+        #expect(try await world.report(.first)["spring"] == [0, 1_000_000, 10_001])
+        try await world.visitLate("utm_source=bing&utm_medium=cpc&utm_campaign=third", by: "v")
+        #expect(try await follower.catchUp() == 1, "the lead alone")
+        #expect(try await world.report(.first)["spring"]?[2] == 10_001)
+        await world.base.log.close()
+    }
+
+    @Test func `credit of a touch that is gone stays, and touches after the sale change nothing`() async throws {
+        let world = try World()
+        try await world.base.visit(Self.reminder, by: "v")
+        let follower = world.follower()
+        try await follower.catchUp()
+        try await world.sell(to: "v")
+        world.base.open.clock.advance(by: .seconds(3600))
+        try await world.base.visit(Self.spring, by: "v")
+        #expect(try await follower.catchUp() == 0)
+        _ = try await world.base.log.upkeep.erase(
+            org: "o", [PersonIdentifier(.anonymous, "v")], actor: "test")
+        world.base.open.clock.advance(by: .seconds(60))
+        let at = world.now.milliseconds - 2 * 3_600_000
+        try await world.base.send(
+            "\"type\":\"page\",\"ts\":\(at),\"url\":\"https://a.example/?\(Self.spring)\"", by: "v")
+        #expect(try await follower.catchUp() == 0)
+        #expect(try await world.campaigns(.first) == ["reminder"])
+        await world.base.log.close()
+    }
+}
