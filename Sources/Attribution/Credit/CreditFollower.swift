@@ -61,7 +61,14 @@ package actor CreditFollower {
             if let end { try await move(to: end) }
             return 0
         }
-        let scan = try await BlockingWork.value { try CreditScan(try source.segments(), after: after) }
+        let segments = try await BlockingWork.value { try source.segments() }
+        // Asked behind the snapshot: whoever is credited later sees all of it then.
+        let orgs = try await creditedOrgs()
+        guard !orgs.isEmpty else {
+            try await skip(to: try await BlockingWork.value { try LogCursor.lastPosition(of: segments) })
+            return 0
+        }
+        let scan = try await BlockingWork.value { try CreditScan(segments, of: orgs, after: after) }
         var restated = 0
         while let batch = try await BlockingWork.value({ try scan.next() }) {
             try Task.checkCancellation()
@@ -103,7 +110,39 @@ package actor CreditFollower {
         return restated
     }
 
+    /// Organisations that ever had a lead or a sale: only their touches can change anything.
+    private func creditedOrgs() async throws -> Set<String> {
+        let orgs = try await attribution.database.read("attribution.creditedOrgs") { transaction in
+            // From one organisation to the next, each by one step of an index.
+            try transaction.all(
+                CreditedOrg.self,
+                """
+                WITH RECURSIVE leads (org) AS (
+                    SELECT MIN(org) FROM attribution_leads
+                    UNION ALL
+                    SELECT (SELECT MIN(org) FROM attribution_leads WHERE org > leads.org) FROM leads
+                    WHERE leads.org IS NOT NULL
+                ), sales (org) AS (
+                    SELECT MIN(org) FROM attribution_credits
+                    UNION ALL
+                    SELECT (SELECT MIN(org) FROM attribution_credits WHERE org > sales.org) FROM sales
+                    WHERE sales.org IS NOT NULL
+                )
+                SELECT org FROM leads WHERE org IS NOT NULL UNION SELECT org FROM sales WHERE org IS NOT NULL
+                """)
+        }
+        return Set(orgs.map(\.org))
+    }
+
     // MARK: position
+
+    /// Leaves out everything up to a position. It is stored now and then: reading a part once more changes nothing.
+    private func skip(to end: LogPosition?) async throws {
+        guard let end, end > position ?? end else { return }
+        position = end
+        unwritten += Self.unwrittenMax / 10
+        if unwritten >= Self.unwrittenMax { try await move(to: end) }
+    }
 
     private func storedPosition() async throws -> LogPosition? {
         let log = log
@@ -125,4 +164,10 @@ package actor CreditFollower {
         }
         (self.position, unwritten) = (position, 0)
     }
+}
+
+private struct CreditedOrg: RowDecodable, Sendable {
+    let org: String
+
+    init(row: Row) throws { org = try row.get("org") }
 }

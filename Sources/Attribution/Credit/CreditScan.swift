@@ -49,12 +49,14 @@ final class CreditScan: @unchecked Sendable {  // one call at a time, by the one
     /// Rows of one batch; one block more at most.
     static let rowsMax = 500_000
     private let segments: [ColumnSegment]
+    private let orgs: Set<String>
     private var places: [(segment: Int, block: Int)] = []
     private var cursor = 0
 
     /// Finds the blocks behind a position, from the end of the log.
-    init(_ segments: [ColumnSegment], after: LogPosition) throws {
-        self.segments = segments
+    /// - Parameter orgs: whose touches are wanted.
+    init(_ segments: [ColumnSegment], of orgs: Set<String>, after: LogPosition) throws {
+        (self.segments, self.orgs) = (segments, orgs)
         var isOver = false
         for number in segments.indices.reversed() where !isOver {
             let segment = segments[number]
@@ -92,9 +94,10 @@ final class CreditScan: @unchecked Sendable {  // one call at a time, by the one
     }
 
     private func take(_ block: any ColumnBlock, _ batch: inout Batch) throws {
+        guard block.requests.contains(where: { orgs.contains($0.org) }) else { return }
         let (types, outcomes, times) = (try block.types(), try block.outcomes(), try block.times())
         var names: TextColumn?
-        for request in block.requests {
+        for request in block.requests where orgs.contains(request.org) {
             let end = min(block.rowCount, request.firstRow + request.rowCount)
             guard request.firstRow < end else { continue }
             let people = try block.persons(org: request.org)
