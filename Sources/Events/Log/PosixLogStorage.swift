@@ -164,7 +164,9 @@ package struct PosixLogStorage: LogStorage {
 
     package func totalBytes() throws(LogStorageError) -> Int {
         let status = try volume()
-        return Int(clamping: UInt64(status.f_blocks) * UInt64(status.f_frsize))
+        // As `df` counts: without what is reserved for others, of which nothing is ever free.
+        let blocks = UInt64(status.f_blocks) - min(UInt64(status.f_bfree), UInt64(status.f_blocks))
+        return Int(clamping: (blocks + UInt64(status.f_bavail)) * UInt64(status.f_frsize))
     }
 
     private func volume() throws(LogStorageError) -> statvfs {
