@@ -23,7 +23,12 @@ extension AttributionService {
             (model, Credit.split(.usd(cents: 0), over: journey, model: model, milestoneAt: lead.at, at: lead.at))
         }
         let marks = PathEvidence.marks(journey)
-        try await database.write("attribution.creditLead", isolation: .readCommitted) { transaction in
+        // Serializable: what is stored decides what is written.
+        try await database.write("attribution.creditLead") { transaction in
+            let stored = Set(
+                try transaction.values(
+                    String.self,
+                    "SELECT DISTINCT model FROM attribution_leads WHERE org = \(lead.org) AND lead = \(lead.lead)"))
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: lead.org, in: transaction)
             let ads = CreditedAds.keys(of: models.lazy.flatMap(\.1))
             try CreditedAds.note(ads, org: lead.org, in: transaction)
@@ -31,7 +36,7 @@ extension AttributionService {
                 .lead, lead.lead, org: lead.org, traceID: lead.traceID, visitorID: lead.visitorID, at: lead.at,
                 in: transaction)
             try PathEvidence.note(.lead, lead.lead, org: lead.org, marks, in: transaction)
-            for (model, credits) in models {
+            for (model, credits) in models where !stored.contains(model.rawValue) {
                 for (position, credit) in credits.enumerated() {
                     try Self.insert(
                         credit, model, position, ofLead: lead.lead, org: lead.org, at: lead.at, ads, in: transaction)

@@ -8,9 +8,10 @@ internal import Telemetry
     internal import Glibc
 #endif
 
-/// Point reads, durable writes, a mixed load and what the product writes on the tables' engines, through the same calls
-/// that the server makes, and beside the engines alone. SQLite in a temporary file, and each PostgreSQL of `servers` in a
-/// schema of its own that is dropped afterwards; without one a PostgreSQL that is started for it, where it is installed.
+/// Point reads, durable writes, a mixed load and what the product writes on the tables' engines, through the same
+/// calls that the server makes, and beside the engines alone. SQLite in a temporary file, and each PostgreSQL of
+/// `servers` in a schema of its own that is dropped afterwards; without one a PostgreSQL that is started for it,
+/// where it is installed.
 package func databaseBench(servers: [PostgresAddress], tiny: Bool, seed: UInt64) async throws -> [BenchRow] {
     let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-bench-\(UUID().uuidString)").path
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)

@@ -12,6 +12,8 @@ package final class DatabaseClock: Sendable {
     /// How long one answer of the server is carried on.
     package static let askedEvery: Duration = .seconds(60)
 
+    private static let tripMax: Duration = .seconds(1)
+
     private struct Reading: Sendable {
         let time: Timestamp
         let at: ContinuousClock.Instant
@@ -36,6 +38,8 @@ package final class DatabaseClock: Sendable {
         let ended = ContinuousClock.now
         // It was read somewhere on the way there and back.
         let time = Timestamp(microseconds: answer) + (ended - began) / 2
+        // One that took long may be wrong by half of that: it serves once.
+        guard ended - began < Self.tripMax else { return time }
         offset.set((transaction.now - time).seconds)
         reading.withLock { $0 = Reading(time: time, at: ended) }
         return time

@@ -37,7 +37,8 @@ struct RestatementTests {
             return CreditFollower(
                 service, source: store, log: store.logIdentity,
                 keys: { store.personKeys(org: $0, of: PersonIdentifier(.anonymous, $1)) },
-                live: { _, since, limit in Array(items.since(since).prefix(limit)) }, clock: base.open.clock,
+                live: { _, since, limit in Array(items.since(since).prefix(limit)) }, orgs: { ["o"] },
+                clock: base.open.clock,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         }
 
@@ -134,7 +135,11 @@ struct RestatementTests {
         try await world.base.send("\"type\":\"identify\",\"user_id\":\"u\"", by: "phone")
         #expect(try await follower.catchUp() == 0)
         try await world.base.send("\"type\":\"identify\",\"user_id\":\"u\"", by: "laptop")
+        #expect(try await follower.catchUp() == 0, "leads of a month are looked at once a minute")
+        #expect(await follower.hasMore)
+        world.base.open.clock.advance(by: .seconds(60))
         #expect(try await follower.catchUp() == 2)
+        #expect(await !follower.hasMore)
         #expect(try await world.campaigns(.first) == ["spring"])
         #expect(world.base.open.registry.counter(.attributionRestatements, "merge").value == 2)
         #expect(try await follower.catchUp() == 0)
@@ -182,6 +187,58 @@ struct RestatementTests {
             "\"type\":\"page\",\"ts\":\(at),\"url\":\"https://a.example/?\(Self.spring)\"", by: "v")
         #expect(try await follower.catchUp() == 0)
         #expect(try await world.campaigns(.first) == ["reminder"])
+        await world.base.log.close()
+    }
+
+    @Test func `a touch that came while a sale was being credited is not lost, also to the next process`() async throws {
+        let world = try World()
+        try await world.base.visit(Self.reminder, by: "v")
+        try await world.follower().catchUp()
+        let at = world.now
+        world.items.add(
+            LiveCredit(.sale, Self.leg, org: "o", traceID: nil, visitorID: "v", at: at, leadAt: at))
+        // Its journey was read, and its credit is not stored yet.
+        world.base.open.clock.advance(by: .seconds(60))
+        try await world.visitLate(Self.spring, by: "v")
+        let follower = world.follower()
+        #expect(try await follower.catchUp() == 0)
+        #expect(await follower.hasMore)
+        let sale = Sale(
+            org: "o", leg: Self.leg, traceID: nil, visitorID: "v", price: Self.price, at: at, milestoneAt: at)
+        try await world.service.credit(sale)
+        #expect(try await world.follower().catchUp() == 0, "it was credited with all of it")
+        #expect(try await follower.catchUp() == 0)
+        #expect(await !follower.hasMore)
+        #expect(try await world.campaigns(.first) == ["spring"])
+        await world.base.log.close()
+    }
+
+    @Test func `leads that are told again keep the credit that they have`() async throws {
+        let world = try World()
+        try await world.base.visit(Self.reminder, by: "v")
+        try await world.sell(to: "v")
+        let before = try await world.report(.linear)
+        let at = world.now
+        try await world.visitLate(Self.spring, by: "v")
+        try await world.service.credit(
+            NewLead(org: "o", lead: Self.lead, traceID: nil, visitorID: "v", at: at))
+        #expect(try await world.report(.linear) == before)
+        await world.base.log.close()
+    }
+
+    @Test func `a log that is older than the tables is read from its beginning`() async throws {
+        let world = try World()
+        try await world.base.visit(Self.reminder, by: "v")
+        try await world.follower().catchUp()
+        try await world.sell(to: "v")
+        try await world.visitLate(Self.spring, by: "v")
+        let log = world.base.log.store.logIdentity
+        try await world.base.open.database.write("test.ahead") { transaction in
+            try transaction.run(
+                "UPDATE attribution_positions SET position = \(LogPosition(segment: 9, offset: 0, row: 0).description)")
+        }
+        #expect(try await world.follower().catchUp() == 2, "log \(log)")
+        #expect(try await world.follower().catchUp() == 0)
         await world.base.log.close()
     }
 }

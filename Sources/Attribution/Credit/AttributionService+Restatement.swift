@@ -32,6 +32,15 @@ package enum RestatementCause: String, Sendable {
     case merge
 }
 
+/// What came of looking at credit again.
+package enum Restatement: Sendable {
+    case restated
+    /// It is as it was, or stays so.
+    case same
+    /// None is stored: it is being credited now, or was returned.
+    case uncredited
+}
+
 extension AttributionService {
     /// Times that the credit of one lead or sale is restated; later touches change nothing.
     package static let restatementsMax = 50
@@ -41,15 +50,14 @@ extension AttributionService {
     ///
     /// Touches are only added: where one that earns is gone (it has expired, was erased or rejected, or stands in the
     /// log of another server), the credit stays as it is.
-    /// - Returns: whether it is other credit now. False for what was returned, or not credited yet.
     /// - Throws: `CreditError` when a split does not add up; database errors, and what the log throws.
     @discardableResult
-    package func restate(_ live: LiveCredit, cause: RestatementCause) async throws -> Bool {
+    package func restate(_ live: LiveCredit, cause: RestatementCause) async throws -> Restatement {
         let stored = try await database.read("attribution.stored") { try Self.stored(live, in: $0) }
-        guard let known = stored else { return false }
+        guard let known = stored else { return .uncredited }
         let journey = try await journey(
             org: live.org, traceID: live.traceID, visitorID: live.visitorID, until: known.at)
-        guard known.isHeld(by: journey) else { return false }
+        guard known.isHeld(by: journey) else { return .same }
         let milestone = live.kind == .lead ? known.at : live.leadAt
         let price = known.price
         let models = try CreditModel.allCases.map { model in
@@ -57,7 +65,7 @@ extension AttributionService {
             try Credit.check(credits, of: price, leg: live.item, model: model)
             return (model, credits)
         }
-        guard known.isOther(than: models) else { return false }
+        guard known.isOther(than: models) else { return .same }
         let marks = PathEvidence.marks(journey)
         let changed = try await database.write("attribution.restate") { transaction in
             // Returned or restated meanwhile: what was compared is not there any more.
@@ -89,10 +97,10 @@ extension AttributionService {
             }
             return true
         }
-        guard changed else { return false }
+        guard changed else { return .same }
         count(restatement: cause.rawValue)
         revision.advance()
-        return true
+        return .restated
     }
 
     /// Moves what is stored among the older versions.

@@ -12,6 +12,8 @@ package actor CreditFollower {
     /// Leads and sales of an organisation since a moment, the newest first, no more than asked for.
     package typealias Live =
         @Sendable (_ org: String, _ since: Timestamp, _ limit: Int) async throws -> [LiveCredit]
+    /// Organisations that have leads: only their touches can change anything.
+    package typealias Orgs = @Sendable () async throws -> Set<String>
     /// Every key that the log has for a visitor, after merges.
     package typealias Keys = @Sendable (_ org: String, _ visitor: String) -> Set<UInt64>
 
@@ -20,6 +22,7 @@ package actor CreditFollower {
     private let log: Int64
     private let keys: Keys
     private let live: Live
+    private let orgs: Orgs
     private let clock: any WallClock
     private let logger: Logger
     private var position: LogPosition?
@@ -28,6 +31,16 @@ package actor CreditFollower {
     /// Rows behind the stored position in which nothing was found.
     private var unwritten = 0
     private static let unwrittenMax = 100_000
+    /// Leads and sales that were being credited when a touch of theirs was read, and since when: they may have been
+    /// credited without it, and are looked at again until there is credit.
+    private var uncredited: [UID: Uncredited] = [:]
+    private static let uncreditedMax = 10_000
+    /// What has no credit for so long has none: it was returned.
+    static let uncreditedFor: Duration = .seconds(600)
+    /// What was read of merges and has to wait, because an organisation's leads of a month were looked at just now.
+    private var held: [String: CreditSigns] = [:]
+    private var lookedWidely: [String: Timestamp] = [:]
+    static let widePause: Duration = .seconds(60)
     /// Leads and sales of an organisation that one look compares, the newest.
     package static let liveMax = 20_000
     /// A clock of a sale may be so much behind that of its touch.
@@ -37,10 +50,10 @@ package actor CreditFollower {
 
     package init(
         _ attribution: AttributionService, source: any ColumnSource, log: Int64, keys: @escaping Keys,
-        live: @escaping Live, clock: any WallClock, logger: Logger
+        live: @escaping Live, orgs: @escaping Orgs, clock: any WallClock, logger: Logger
     ) {
         (self.attribution, self.source, self.log, self.keys) = (attribution, source, log, keys)
-        (self.live, self.clock, self.logger) = (live, clock, logger)
+        (self.live, self.orgs, self.clock, self.logger) = (live, orgs, clock, logger)
     }
 
     /// Reads everything that is durable now and restates what it changes. Returns at once while another call works.
@@ -55,24 +68,29 @@ package actor CreditFollower {
             position = try await storedPosition()
             isPlaced = true
         }
-        let (source, after) = (source, position)
-        guard let after else {
-            let end = try await BlockingWork.value { try LogCursor.lastPosition(of: try source.segments()) }
-            if let end { try await move(to: end) }
+        let source = source
+        let (segments, end) = try await BlockingWork.value {
+            let segments = try source.segments()
+            return (segments, try LogCursor.lastPosition(of: segments))
+        }
+        guard let end else { return 0 }
+        guard let known = position else {
+            try await move(to: end)
             return 0
         }
-        let segments = try await BlockingWork.value { try source.segments() }
-        // Asked behind the snapshot: whoever is credited later sees all of it then.
-        let orgs = try await creditedOrgs()
+        // Tables that were put back beside an older log are ahead of it: what is read twice changes nothing.
+        let after = end < known ? LogPosition(segment: 0, offset: 0, row: 0) : known
+        if end < known { position = end }
+        // Asked behind the snapshot: a lead that comes later is credited with all of it.
+        let orgs = try await orgs()
         guard !orgs.isEmpty else {
-            try await skip(to: try await BlockingWork.value { try LogCursor.lastPosition(of: segments) })
+            try await skip(to: end)
             return 0
         }
+        var restated = try await lookAgain()
         let scan = try await BlockingWork.value { try CreditScan(segments, of: orgs, after: after) }
-        var restated = 0
         while let batch = try await BlockingWork.value({ try scan.next() }) {
-            try Task.checkCancellation()
-            for (org, signs) in batch.signs { restated += try await look(org, signs) }
+            for (org, signs) in batch.signs { restated += try await looked(org, signs) }
             unwritten += batch.rows
             guard let read = batch.position else { continue }
             position = max(position ?? read, read)
@@ -84,9 +102,56 @@ package actor CreditFollower {
         return restated
     }
 
+    /// Whether something is left to be looked at, also when nothing more comes in.
+    package var hasMore: Bool { !uncredited.isEmpty || !held.isEmpty }
+
+    /// What an earlier look left.
+    private func lookAgain() async throws -> Int {
+        var restated = 0
+        for (org, signs) in held where !isTooSoon(org) {
+            held[org] = nil
+            restated += try await looked(org, signs)
+        }
+        let now = clock.now
+        for (item, open) in uncredited {
+            if try await restate(open.live, open.cause) { restated += 1 }
+            if now - open.since > Self.uncreditedFor || now < open.since { uncredited[item] = nil }
+        }
+        return restated
+    }
+
+    private func isTooSoon(_ org: String) -> Bool {
+        guard let last = lookedWidely[org] else { return false }
+        let since = clock.now - last
+        return since >= .zero && since < Self.widePause
+    }
+
+    /// What one organisation has wrong keeps no other waiting; without a database all wait.
+    private func looked(_ org: String, _ signs: CreditSigns) async throws -> Int {
+        try Task.checkCancellation()
+        do { return try await look(org, signs) } catch {
+            if Task.isCancelled || error is CancellationError { throw error }
+            if let error = error as? SQLError, error.isTemporary { throw error }
+            logger.error(
+                "credit could not be looked at again",
+                metadata: ["code": "credit_not_restated", "org": "\(org)", "error": "\(error)"])
+            return 0
+        }
+    }
+
     private func look(_ org: String, _ signs: CreditSigns) async throws -> Int {
         let oldest = clock.now - Self.reach
-        let earliest = signs.isOfAll || !signs.linked.isEmpty ? oldest : signs.earliest - Self.tolerance
+        var signs = signs
+        if signs.isWide {
+            if isTooSoon(org) {
+                held[org, default: CreditSigns()].add(signs.links)
+                signs = signs.touches
+                if signs.isEmpty { return 0 }
+            } else {
+                lookedWidely[org] = clock.now
+            }
+        }
+        let earliest = signs.isWide ? oldest : signs.earliest - Self.tolerance
         let all = try await live(org, max(oldest, earliest), Self.liveMax)
         if all.count == Self.liveMax {
             logger.warning(
@@ -98,47 +163,35 @@ package actor CreditFollower {
             try Task.checkCancellation()
             // Without a visitor nobody knows which touches are its person's but those of its trace.
             guard let visitor = live.visitorID, let cause = signs.cause(keys(org, visitor), live) else { continue }
-            do {
-                if try await attribution.restate(live, cause: cause) { restated += 1 }
-            } catch let error as CreditError {
-                // One that does not add up keeps no other from it.
-                logger.error(
-                    "credit could not be restated",
-                    metadata: ["code": "credit_unbalanced", "org": "\(org)", "error": "\(error)"])
-            }
+            if try await restate(live, cause) { restated += 1 }
         }
         return restated
     }
 
-    /// Organisations that ever had a lead or a sale: only their touches can change anything.
-    private func creditedOrgs() async throws -> Set<String> {
-        let orgs = try await attribution.database.read("attribution.creditedOrgs") { transaction in
-            // From one organisation to the next, each by one step of an index.
-            try transaction.all(
-                CreditedOrg.self,
-                """
-                WITH RECURSIVE leads (org) AS (
-                    SELECT MIN(org) FROM attribution_leads
-                    UNION ALL
-                    SELECT (SELECT MIN(org) FROM attribution_leads WHERE org > leads.org) FROM leads
-                    WHERE leads.org IS NOT NULL
-                ), sales (org) AS (
-                    SELECT MIN(org) FROM attribution_credits
-                    UNION ALL
-                    SELECT (SELECT MIN(org) FROM attribution_credits WHERE org > sales.org) FROM sales
-                    WHERE sales.org IS NOT NULL
-                )
-                SELECT org FROM leads WHERE org IS NOT NULL UNION SELECT org FROM sales WHERE org IS NOT NULL
-                """)
+    private func restate(_ live: LiveCredit, _ cause: RestatementCause) async throws -> Bool {
+        do {
+            let result = try await attribution.restate(live, cause: cause)
+            if result != .uncredited {
+                uncredited[live.item] = nil
+            } else if uncredited[live.item] == nil, uncredited.count < Self.uncreditedMax {
+                uncredited[live.item] = Uncredited(live: live, cause: cause, since: clock.now)
+            }
+            return result == .restated
+        } catch let error as CreditError {
+            // One that does not add up keeps no other from it.
+            uncredited[live.item] = nil
+            logger.error(
+                "credit could not be restated",
+                metadata: ["code": "credit_unbalanced", "org": "\(live.org)", "error": "\(error)"])
+            return false
         }
-        return Set(orgs.map(\.org))
     }
 
     // MARK: position
 
     /// Leaves out everything up to a position. It is stored now and then: reading a part once more changes nothing.
-    private func skip(to end: LogPosition?) async throws {
-        guard let end, end > position ?? end else { return }
+    private func skip(to end: LogPosition) async throws {
+        guard position.map({ $0 < end }) ?? true else { return }
         position = end
         unwritten += Self.unwrittenMax / 10
         if unwritten >= Self.unwrittenMax { try await move(to: end) }
@@ -152,7 +205,9 @@ package actor CreditFollower {
         return text.flatMap { LogPosition($0) }
     }
 
+    /// Not while something is left: the next process has to find it.
     private func move(to position: LogPosition) async throws {
+        guard !hasMore else { return }
         let log = log
         try await attribution.database.write("attribution.movePosition") { transaction in
             try transaction.run(
@@ -166,8 +221,8 @@ package actor CreditFollower {
     }
 }
 
-private struct CreditedOrg: RowDecodable, Sendable {
-    let org: String
-
-    init(row: Row) throws { org = try row.get("org") }
+private struct Uncredited {
+    let live: LiveCredit
+    let cause: RestatementCause
+    let since: Timestamp
 }

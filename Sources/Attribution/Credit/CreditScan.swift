@@ -10,6 +10,12 @@ struct CreditSigns: Sendable {
     /// Persons were merged or taken apart by hand: it may be anybody.
     var isOfAll = false
 
+    /// Whether the leads and sales of a whole month have to be looked at.
+    var isWide: Bool { isOfAll || !linked.isEmpty }
+    /// What it says of persons alone.
+    var links: CreditSigns { CreditSigns(linked: linked, isOfAll: isOfAll) }
+    /// What it says of touches alone.
+    var touches: CreditSigns { CreditSigns(touched: touched) }
     var isEmpty: Bool { touched.isEmpty && linked.isEmpty && !isOfAll }
     var earliest: Timestamp { Timestamp(microseconds: touched.values.map(\.lowerBound).min() ?? .max) }
 
@@ -24,6 +30,12 @@ struct CreditSigns: Sendable {
         }
         if isTouched { return .late }
         return isOfAll || keys.contains(where: linked.contains) ? .merge : nil
+    }
+
+    mutating func add(_ other: CreditSigns) {
+        touched.merge(other.touched) { min($0.lowerBound, $1.lowerBound)...max($0.upperBound, $1.upperBound) }
+        linked.formUnion(other.linked)
+        isOfAll = isOfAll || other.isOfAll
     }
 
     fileprivate mutating func touch(_ key: UInt64, at time: Int64) {

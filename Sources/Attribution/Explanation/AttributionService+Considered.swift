@@ -39,6 +39,10 @@ extension AttributionService {
     /// - Throws: database errors, and what the log throws.
     package func basis(of sale: Sale) async throws -> [String: JSONValue] {
         let touches = try await considered(sale)
+        // The newest, and of the others those that earn.
+        let shown = touches.enumerated().filter { number, touch in
+            touch.reason == nil || number >= touches.count - Self.consideredMax
+        }
         let former = try await database.read("attribution.formerVersions") { transaction in
             try transaction.all(
                 FormerVersion.self,
@@ -51,8 +55,8 @@ extension AttributionService {
             (model.rawValue, JSONValue.string(JourneyExplanation.formula(.rule(model))))
         }
         return [
-            "touches": .array(touches.suffix(Self.consideredMax).map(\.json)),
-            "touches_left_out": .integer(Int64(max(0, touches.count - Self.consideredMax))),
+            "touches": .array(shown.map(\.element.json)),
+            "touches_left_out": .integer(Int64(touches.count - shown.count)),
             "formulas": .object(Dictionary(uniqueKeysWithValues: formulas)),
             "inputs": [
                 "click_hours": .number(window.click.seconds / 3600), "view_hours": .number(window.view.seconds / 3600),
@@ -72,10 +76,12 @@ extension AttributionService {
                 org: sale.org, traceID: sale.traceID, identifiers: identifiers, until: sale.at, lookback: reach,
                 limit: Journey.eventsMax))
         let barred = try await FraudStore(database: database).barred(among: found.map(\.eventID), org: sale.org)
-        let journey = Journey(
-            found.filter { !barred.contains($0.eventID) }, conversionAt: sale.at, window: window)
+        // What earns is asked for as crediting does: views of two months may push clicks out of the wider reading.
+        let journey = try await journey(of: sale)
+        let wide = Set(found.map(\.eventID))
+        let all = found + journey.eligible.filter { !wide.contains($0.eventID) }
         let (earning, eligible) = (Set(journey.touches.map(\.eventID)), Set(journey.eligible.map(\.eventID)))
-        return found.sorted { ($0.at, $0.eventID) < ($1.at, $1.eventID) }.map { touch in
+        return all.sorted { ($0.at, $0.eventID) < ($1.at, $1.eventID) }.map { touch in
             ConsideredTouch(touch: touch, reason: reason(touch, journey, earning, eligible, barred))
         }
     }

@@ -39,7 +39,7 @@ extension InstallAttribution {
         _ org: String, _ members: [InstallMember], _ definitions: [DefinitionInForce],
         _ question: InstallCohortQuestion, _ zone: ZoneClock, now: Timestamp
     ) async throws -> InstallCohortTally {
-        let (source, resolver, control) = (source, persons(org), LogRunControl())
+        let (source, resolver, budget) = (source, persons(org), ReadingBudget(ExplanationLimits()))
         return try await withTaskCancellationHandler {
             try await BlockingWork.value {
                 var tally = InstallCohortTally(question, zone, now: now)
@@ -51,7 +51,7 @@ extension InstallAttribution {
                     let first = times.min() ?? 0
                     let last = max(first, min(now.microseconds, (times.max() ?? 0) + reach)) + 1
                     let scan = try InstallCohortScan(
-                        org: org, app: app, definitions, span: first..<last, resolver: resolver, control: control,
+                        org: org, app: app, definitions, span: first..<last, resolver: resolver, budget: budget,
                         now: now)
                     let conversions = try scan.read(try source.segments(), &installs)
                     let persons = installs.map { $0.person == 0 ? 0 : resolver.person($0.person) }
@@ -60,7 +60,7 @@ extension InstallAttribution {
                 return tally
             }
         } onCancel: {
-            control.cancel()
+            budget.control.cancel()
         }
     }
 

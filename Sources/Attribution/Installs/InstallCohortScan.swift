@@ -13,7 +13,7 @@ struct InstallCohortScan {
     private let activity: RowFilter
     private let conversions: [Conversion]
     private let resolver: any PersonResolver
-    private let control: LogRunControl
+    private let budget: ReadingBudget
     /// What is no sign of somebody who uses the app.
     private static let types: Set<UInt8> = Set(
         [EventType.page, .screen, .open, .track, .click, .conversion].map(\.rawValue))
@@ -24,9 +24,9 @@ struct InstallCohortScan {
     /// - Throws: `LogAttributionError.invalid` for a condition that cannot be read.
     init(
         org: String, app: String, _ definitions: [DefinitionInForce], span: Range<Int64>, resolver: any PersonResolver,
-        control: LogRunControl, now: Timestamp
+        budget: ReadingBudget, now: Timestamp
     ) throws(LogAttributionError) {
-        (self.org, self.app, self.resolver, self.control) = (org, app, resolver, control)
+        (self.org, self.app, self.resolver, self.budget) = (org, app, resolver, budget)
         func bound(_ time: Int64) -> Timestamp? {
             time == .min || time == .max ? nil : Timestamp(microseconds: time)
         }
@@ -47,7 +47,7 @@ struct InstallCohortScan {
     /// Blocks its thread.
     /// - Parameter members: all of this app; those that came back are noted in them.
     /// - Returns: conversions that count, in order of time.
-    /// - Throws: `LogAttributionError.cancelled` and `tooLarge`, and what the log throws.
+    /// - Throws: `LogAttributionError.cancelled`, `slow` and `tooLarge`, and what the log throws.
     func read(_ segments: [ColumnSegment], _ members: inout [InstallMember]) throws -> [InstallConversion] {
         var persons: [UInt64: [Int]] = [:]
         for (index, member) in members.enumerated() where member.person != 0 {
@@ -59,7 +59,7 @@ struct InstallCohortScan {
         for segment in segments {
             for (index, summary) in segment.blocks.enumerated()
             where activity.mayHold(summary) || conversions.contains(where: { $0.filter.mayHold(summary) }) {
-                try control.check()
+                try budget.take(summary.rowCount)
                 guard let bare = try segment.read(index) else { continue }
                 let block = MemoBlock(bare)
                 try note(try scanner.select(block).rows(of: block.rowCount), block, persons, &members)

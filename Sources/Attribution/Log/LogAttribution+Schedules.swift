@@ -1,6 +1,7 @@
 package import AurumCore
 package import Database
 internal import Logging
+internal import Runtime
 internal import Telemetry
 
 extension LogAttribution {
@@ -41,6 +42,9 @@ extension LogAttribution {
                 }
             } catch is CancellationError {
                 throw CancellationError()
+            } catch JobError.staleFence {
+                // Another process has this job now.
+                throw JobError.staleFence
             } catch {
                 logger.error(
                     "a run of attribution could not be asked for",

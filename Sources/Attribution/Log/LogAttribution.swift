@@ -134,9 +134,15 @@ package struct LogAttribution: Sendable {
         _ wish: Wish, org: String, id: UID, control: LogRunControl = LogRunControl()
     ) async throws -> LogRunSummary {
         // One at a time, whatever the organisation: memory has room for one.
-        try await gate.take()
-        defer { gate.give() }
         let began = ContinuousClock.now
+        do { try await gate.take() } catch {
+            // Its schedule says so if the job gives up at last.
+            if error == .busy {
+                await note(.failed, code: LogAttributionError.busy.tag, wish, org: org, elapsed: .zero)
+            }
+            throw error
+        }
+        defer { gate.give() }
         do {
             let summary = try await compute(wish, org: org, id: id, control)
             let elapsed = ContinuousClock.now - began

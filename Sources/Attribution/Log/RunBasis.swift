@@ -3,11 +3,15 @@ internal import Events
 
 /// A short name of everything that the result of a run follows from: two runs with the same one give the same bytes.
 enum RunBasis {
+    /// Counts changes of what a run computes from the same inputs: a release that computes something else has another.
+    private static let method = "1"
+
     /// - Throws: what the log throws.
     static func hex(
         _ request: LogRunRequest, segments: [ColumnSegment], persons: any PersonResolver
     ) throws -> String {
         var digest = PartsDigest()
+        digest.add(method)
         digest.add(request.org)
         digest.add(try LogCursor.lastPosition(of: segments)?.description ?? "")
         // Erased and expired events leave without a new row: then a segment is another one.

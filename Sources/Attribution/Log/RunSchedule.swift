@@ -102,7 +102,8 @@ package struct RunSchedule: Sendable, Equatable {
 
     package var org: String
     package var conversion: String
-    package var plan: RunPlan
+    /// nil where this release, or this machine's time zones, cannot read it.
+    package var plan: RunPlan?
     package var next: Timestamp
     /// nil: none has ended.
     package var last: End?
@@ -110,7 +111,7 @@ package struct RunSchedule: Sendable, Equatable {
     package var succeededAt: Timestamp?
 
     package var json: JSONValue {
-        var members = plan.members
+        var members = plan?.members ?? [:]
         members["conversion"] = .string(conversion)
         members["next_at"] = .string(next.rfc3339)
         members["succeeded_at"] = succeededAt.map { .string($0.rfc3339) } ?? .null
@@ -128,7 +129,8 @@ package struct RunSchedule: Sendable, Equatable {
 extension RunSchedule: RowDecodable {
     package init(row: Row) throws {
         (org, conversion, next) = (try row.get("org"), try row.get("conversion"), try row.get("next_at"))
-        plan = try RunPlan(JSONValue(sqlValue: .text(try row.get("plan", as: String.self))) ?? .null)
+        // One that cannot be read keeps no other from being due.
+        plan = try? RunPlan(JSONValue(sqlValue: .text(try row.get("plan", as: String.self))) ?? .null)
         succeededAt = try row.optional("succeeded_at")
         guard let outcome = try row.optional("outcome", as: String.self).flatMap({ Outcome(rawValue: $0) }) else {
             last = nil

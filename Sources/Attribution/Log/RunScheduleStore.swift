@@ -80,7 +80,9 @@ package struct RunScheduleStore: Sendable {
     func advance(
         _ schedule: RunSchedule, now: Timestamp, _ work: @escaping @Sendable (Transaction) throws -> Void
     ) async throws -> Bool {
-        let next = try schedule.plan.next(after: now)
+        guard let next = try? schedule.plan?.next(after: now) else {
+            return try await putOff(schedule, now: now)
+        }
         return try await database.write("attribution.advanceSchedule") { transaction in
             let moved = try transaction.run(
                 """
@@ -91,6 +93,19 @@ package struct RunScheduleStore: Sendable {
             try work(transaction)
             return true
         }
+    }
+
+    /// Says of a plan that cannot be read that it fails, and looks at it again later.
+    private func putOff(_ schedule: RunSchedule, now: Timestamp) async throws -> Bool {
+        try await database.write("attribution.putOffSchedule") { transaction in
+            try transaction.run(
+                """
+                UPDATE attribution_schedules SET next_at = \(now + .seconds(3600)), outcome = 'failed',
+                    code = 'attribution_schedule_unreadable', ended_at = \(now), milliseconds = 0
+                WHERE org = \(schedule.org) AND conversion = \(schedule.conversion) AND next_at = \(schedule.next)
+                """)
+        }
+        return false
     }
 
     /// Keeps how a run ended.

@@ -72,8 +72,8 @@ extension Postback {
 }
 
 /// How long before its reception the window of a postback opened, in days of 24 hours. Windows close 2, 7 and 35 days
-/// after the first launch or when the app locks them, and postbacks leave 24–48 h after the first and 24–144 h after the
-/// others, and are tried again for 9 days. Source: Apple, "Receiving postbacks in multiple conversion windows".
+/// after the first launch or when the app locks them, and postbacks leave 24–48 h after the first and 24–144 h after
+/// the others, and are tried again for 9 days. Source: Apple, "Receiving postbacks in multiple conversion windows".
 struct PostbackTiming: Hashable, Sendable {
     /// A window that was not locked, and a postback that came in at once.
     let usual: Int64

@@ -29,7 +29,7 @@ package struct ConversionSchemaStore: Sendable {
     private let database: Database
     private let clock: any WallClock
     /// Versions of one app.
-    package static let versionsMax = 1000
+    package static let versionsMax = 100
     /// Apps of one organisation.
     package static let appsMax = 1000
 
@@ -79,8 +79,8 @@ package struct ConversionSchemaStore: Sendable {
     }
 
     /// Saves a new version; the newest once more, from the same day, makes none.
-    /// - Parameter body: what `ConversionSchema.json` writes, and `starts_at`, the day of UTC it holds from: today unless
-    ///   told.
+    /// - Parameter body: what `ConversionSchema.json` writes, and `starts_at`, the day of UTC from which it holds: today
+    ///   unless told.
     /// - Throws: `ConversionSchemaError`; database errors.
     package func save(
         _ body: JSONValue, org: String, appID: Int64, actor: String

@@ -32,8 +32,8 @@ package struct PostbackPageMark: Sendable, Equatable {
 }
 
 extension PostbackStore {
-    /// Postbacks of an organisation, newest first, a page at a time, each with what its value means; and what was received
-    /// in all.
+    /// Postbacks of an organisation, newest first, a page at a time, each with what its value means; and what was
+    /// received in all.
     package func document(org: String, _ filter: PostbackFilter) async throws -> JSONValue {
         let rows = try await rows(org, filter)
         let postbacks = rows.map { try? PostbackVerifier.read(Array($0.body.utf8), keys: keys) }

@@ -69,10 +69,12 @@ package struct JSONPoster: Sendable {
         }
     }
 
-    /// A date counts from the one of the answer: both are of the server's clock.
+    /// A date counts from the one of the answer: both are of the server's clock. What cannot be read asks for rest all
+    /// the same, nobody knows for how long.
     private static func retryAfter(_ headers: HTTPHeaders) -> Duration? {
         guard let text = headers.first(name: "Retry-After") else { return nil }
-        return RetryAfter.wait(text, now: headers.first(name: "Date").flatMap(RetryAfter.date)) ?? .zero
+        return RetryAfter.wait(text, now: headers.first(name: "Date").flatMap(RetryAfter.date))
+            ?? RetryAfter.longest
     }
 
     /// A stable code; never an address or a partner's own words.

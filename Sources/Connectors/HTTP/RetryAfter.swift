@@ -5,6 +5,7 @@ internal import Foundation
 enum RetryAfter {
     /// More is as long as anybody waits.
     private static let secondsMax: Int64 = 1_000_000
+    static let longest: Duration = .seconds(secondsMax)
 
     /// Seconds, or a date as HTTP writes it; nil for what is neither.
     static func wait(_ text: String, now: Timestamp?) -> Duration? {
@@ -13,7 +14,7 @@ enum RetryAfter {
             return .seconds(min(Int64(text) ?? secondsMax, secondsMax))
         }
         guard let now, let date = date(text) else { return nil }
-        return min(max(.zero, date - now), .seconds(secondsMax))
+        return min(max(.zero, date - now), longest)
     }
 
     static func date(_ text: String) -> Timestamp? {

@@ -64,7 +64,8 @@ struct PostgresMigration: MigrationTarget {
         try connection.command(
             """
             SELECT 'process ' || l.pid || ' of PostgreSQL'
-                || COALESCE(' (' || NULLIF(a.application_name, '') || ')', '') || ', for ' || COALESCE(host(a.client_addr), 'its own machine')
+                || COALESCE(' (' || NULLIF(a.application_name, '') || ')', '')
+                || ', for ' || COALESCE(host(a.client_addr), 'its own machine')
                 || COALESCE(to_char(a.backend_start AT TIME ZONE 'UTC', '", since "YYYY-MM-DD"T"HH24:MI:SS"Z"'), '')
             FROM pg_locks l LEFT JOIN pg_stat_activity a ON a.pid = l.pid
             WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1

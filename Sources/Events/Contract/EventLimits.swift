@@ -18,7 +18,8 @@ package struct EventLimits: Sendable, Equatable {
     package var bytesInFlightMax = 64 << 20
     /// Free bytes of the volume below which nothing new is accepted.
     package var freeBytesMin = 2 << 30
-    /// Hundredths of the volume: below so many free ones nothing new is accepted either, and from so many on it is again.
+    /// Hundredths of the volume: below so many free ones nothing new is accepted either, and from so many on it is
+    /// again.
     package var freePercentMin = 5
     package var freePercentAgain = 7
     /// Rows after which a block closes.

@@ -62,13 +62,15 @@ extension EventCondition {
 }
 
 extension ColumnName {
-    private static let personal: Set<String> = [
-        "id", "trace_id", "anonymous_id", "user_id", "device_id", "session_id", "click_id", "order_id", "lead_id",
-        "advertising_id", "vendor_id", "install_referrer", "context.ip",
+    private static let ofMany: Set<String> = [
+        "type", "name", "outcome", "quarantine_reason", "org", "app", "source_format", "channel", "network", "currency",
+        "browser", "browser_major", "os_name", "device_class",
     ]
 
-    /// Its values single persons out.
-    var tellsPersons: Bool { ColumnName.personal.contains(path) || path.hasPrefix("traits.") }
+    /// Its values may single persons out: those of every column that is not known to be of many.
+    var tellsPersons: Bool {
+        !ColumnName.ofMany.contains(path) && !path.hasPrefix("campaign.") && !path.hasPrefix("consent.")
+    }
 }
 
 extension StoredEvent {

@@ -30,8 +30,8 @@ struct BreakerRoutes: Sendable {
             ),
             (
                 "observe",
-                "Keeps a breaker from opening until it is released, so that every call goes out: on every server of the "
-                    + "database, also after a restart."
+                "Keeps a breaker from opening until it is released, so that every call goes out: on every server of "
+                    + "the database, also after a restart."
             ),
             ("release", "Lets a breaker that a person isolated or observed decide by itself again."),
         ] {

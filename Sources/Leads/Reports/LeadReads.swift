@@ -138,7 +138,25 @@ package struct LeadReads: Sendable {
         }
     }
 
-    /// Leads and legs sold at or after `since` newest first.
+    /// Organisations that ever had a lead.
+    package func orgs() async throws -> Set<String> {
+        let orgs = try await database.read("leads.orgs") { tx in
+            // From one organisation to the next, each by one step of the key.
+            try tx.values(
+                String.self,
+                """
+                WITH RECURSIVE found (org) AS (
+                    SELECT MIN(org) FROM leads
+                    UNION ALL
+                    SELECT (SELECT MIN(org) FROM leads WHERE org > found.org) FROM found WHERE found.org IS NOT NULL
+                )
+                SELECT org FROM found WHERE org IS NOT NULL
+                """)
+        }
+        return Set(orgs)
+    }
+
+    /// Leads and legs sold at or after `since`, newest first.
     package func credited(org: String, since: Timestamp, limit: Int) async throws -> [CreditedLead] {
         try await database.read("leads.credited", limit: .report) { tx in
             try tx.all(

@@ -72,8 +72,8 @@ package final class RedisCache: Cache, Service {
         }
     }
 
-    /// The connection over which invalidations come may be lost, or not let listen, while those for commands stand: what
-    /// was remembered with news is dropped then, and what is remembered without is not for long.
+    /// The connection over which invalidations come may be lost, or not let listen, while those for commands stand:
+    /// what was remembered with news is dropped then, and what is remembered without is not for long.
     private func watchNews() async {
         for await hears in pubSub.hearing().cancelOnGracefulShutdown() {
             self.hears.store(hears, ordering: .releasing)

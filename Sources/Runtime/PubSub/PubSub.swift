@@ -5,8 +5,8 @@ package protocol PubSub: Sendable {
     /// - Throws: `payloadTooLarge`; nothing was published.
     func publish(_ payload: [UInt8], to channel: String) async throws(PubSubError)
 
-    /// Whether messages of other nodes come, beginning with now; a slow reader sees the newest only. True where there are
-    /// no other nodes.
+    /// Whether messages of other nodes come, beginning with now; a slow reader sees the newest only. True where there
+    /// are no other nodes.
     func hearing() -> AsyncStream<Bool>
 
     /// Begins at once: messages published after this call are in the stream. A message that fits several of the

@@ -165,9 +165,13 @@ final class RedisLink: @unchecked Sendable {
 
     // MARK: events of the channel
 
+    /// Bytes came, whether or not they end a value: a long answer is no silence.
+    func heard(_ handler: RedisChannelHandler) {
+        if self.handler === handler { lastRead = .now() }
+    }
+
     func received(_ values: [RESPValue], _ handler: RedisChannelHandler) throws(RedisError) {
         guard self.handler === handler else { return }
-        lastRead = .now()
         guard stage == .greeting else {
             if stage == .ready || stage == .stopped { try owner?.linkReceived(values) }
             return
@@ -288,6 +292,7 @@ final class RedisChannelHandler: ChannelInboundHandler, @unchecked Sendable {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isClosed else { return }
         var bytes = unwrapInboundIn(data)
+        link.heard(self)
         if received.readableBytes == 0 { received = bytes } else { received.writeBuffer(&bytes) }
         do throws(RedisError) {
             var failure: RedisError?

@@ -93,7 +93,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
     func subscriptionRefused(_ address: RedisConfiguration.Address, _ text: String) {
         refused.increment()
         let text = String(text.prefix(Self.shownMax))
-        let isNews = state.withLock { $0.refusals.updateValue(text, forKey: address) } != text
+        let isNews = state.withLock { $0.refusals.updateValue(text, forKey: address) } == nil
         update { _ in }
         guard isNews else { return }
         logger.warning(

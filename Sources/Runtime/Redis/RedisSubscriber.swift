@@ -195,8 +195,8 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         if state.isReady { say(unused, joining: false, &state) }
     }
 
-    /// Writes the commands that join or leave; those of shards one by one, because their slots differ, as are those that
-    /// were refused, because one that must not be heard has all of its command refused.
+    /// Writes the commands that join or leave; those of shards one by one, because their slots differ, as are those
+    /// that were refused, because one that must not be heard has all of its command refused.
     private static func say(
         _ targets: [RedisTarget], joining: Bool, oneByOne: Bool = false, _ state: inout State
     ) {

@@ -57,8 +57,9 @@ package final class GuardBook: Sendable {
     /// Whether anything of this name was called, or is held open.
     package func knows(_ name: String) -> Bool { state.withLock { $0.guards[name] != nil } }
 
-    /// Isolates the breakers of these names, keeps the observed ones from opening, and releases every other one that a
-    /// person held. Names that were never called are held before they are, as far as they can have a guard of their own.
+    /// Isolates the breakers of these names, keeps the observed ones from opening, and releases every other one that
+    /// a person held. Names that were never called are held before they are, as far as they can have a guard of their
+    /// own.
     package func hold(only names: Set<String>, observing observed: Set<String> = []) {
         for name in names.sorted() where knows(name) || hasRoom { `guard`(name).isolate() }
         let observed = observed.subtracting(names)

@@ -22,12 +22,12 @@ extension CheckList {
         }
     }
 
-    /// Conversions and minor units of each channel, by model. Each of the two conversions is divided by itself, in whole
-    /// millionths and cents of which the last touch has the rest.
+    /// Conversions and minor units of each channel, by model. Each of the two conversions is divided by itself, in
+    /// whole millionths and cents of which the last touch has the rest.
     ///
-    /// Markov of order 1: from the start 3/4 email, 1/4 search; from email 2/3 search, 1/3 nothing; from search a third
-    /// each of social, purchase and nothing; from social purchase. P = 1/2; without email 1/6, without search 0, without
-    /// social 1/4. Effects 2/3, 1 and 1/2, so that the first purchase is divided 4 : 6 : 3.
+    /// Markov of order 1: from the start 3/4 email, 1/4 search; from email 2/3 search, 1/3 nothing; from search a
+    /// third each of social, purchase and nothing; from social purchase. P = 1/2; without email 1/6, without search
+    /// 0, without social 1/4. Effects 2/3, 1 and 1/2, so that the first purchase is divided 4 : 6 : 3.
     private static let credits: [(model: String, channels: [String: (conversions: Double, minor: Int64)])] = [
         ("first", ["email": (1, 9000), "paid_search": (1, 1001)]),
         ("last", ["paid_search": (1, 1001), "paid_social": (1, 9000)]),

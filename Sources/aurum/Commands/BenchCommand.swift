@@ -11,10 +11,10 @@ struct BenchCommand: AsyncParsableCommand {
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
             Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns and \
-            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own, or one that it \
-            starts), runtime, its parts redis, roles (caches, locks and limits) and jobs (starts a redis-server unless --redis-url is \
-            given, and a PostgreSQL), all (of these), questions (fills a server of its own and asks it the dashboard's \
-            questions).
+            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own, or one that \
+            it starts), runtime, its parts redis, roles (caches, locks and limits) and jobs (starts a redis-server \
+            unless --redis-url is given, and a PostgreSQL), all (of these), questions (fills a server of its own and \
+            asks it the dashboard's questions).
             Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the \
             baseline of the repository. docs/benchmarks.md and docs/runtime.md explain the rows.
             """)

@@ -123,8 +123,8 @@ extension AttributionCommand {
             commandName: "schema", abstract: "What the conversion values of an app mean: show it, or save a version.",
             discussion: """
                 A file holds {"starts_at": "2026-11-01", "currency": "USD", "fine": [{"from": 1, "to": 31, "events": \
-                ["signup"], "revenue_min_minor": 0, "revenue_max_minor": 500}], "coarse": [{"value": "low", "window": 1, \
-                …}]}; a coarse entry without a window is for all that have none of their own.
+                ["signup"], "revenue_min_minor": 0, "revenue_max_minor": 500}], "coarse": [{"value": "low", \
+                "window": 1, …}]}; a coarse entry without a window is for all that have none of their own.
                 Example: aurum attribution postback schema 525463029 --set schema.json
                 """)
 

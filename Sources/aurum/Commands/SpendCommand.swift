@@ -99,9 +99,9 @@ struct SpendCommand: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Print spend, revenue and ROAS as CSV.",
             discussion: """
-                With --definition the conversions are those of a run over the event log, under any of its models, Markov \
-                and Shapley among them; the last columns say which result of it. aurum attribution compare shows all \
-                models.
+                With --definition the conversions are those of a run over the event log, under any of its models, \
+                Markov and Shapley among them; the last columns say which result of it. aurum attribution compare \
+                shows all models.
                 With --as-of the figures are those of that moment, and columns ending in _now say what they are today.
                 Under ad_group, creative, keyword and publisher the last column says how many conversions an earlier \
                 release credited, which did not keep ads; they are in the row "(not set)".

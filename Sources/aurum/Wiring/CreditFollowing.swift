@@ -15,19 +15,25 @@ struct CreditFollowing: Service {
     let store: BlockEventStore
     let logger: Logger
 
-    init(_ attribution: AttributionService, _ events: EventLog, _ leads: LeadReads, logger: Logger) {
+    init(
+        _ attribution: AttributionService, _ events: EventLog, _ policies: EventPolicies, _ leads: LeadReads,
+        logger: Logger
+    ) {
         let store = events.store
         (self.store, self.logger) = (store, logger)
         follower = CreditFollower(
             attribution, source: store, log: store.logIdentity,
-            keys: { store.personKeys(org: $0, of: PersonIdentifier(.anonymous, $1)) },
+            keys: { org, visitor in
+                let stored = policies.storedForm(PersonIdentifier(.anonymous, visitor), org: org)
+                return store.personKeys(org: org, of: stored)
+            },
             live: { org, since, limit in
                 try await leads.credited(org: org, since: since, limit: limit).map { lead in
                     LiveCredit(
                         lead.isSold ? .sale : .lead, lead.id, org: org, traceID: lead.traceID,
                         visitorID: lead.visitorID, at: lead.at, leadAt: lead.createdAt)
                 }
-            }, clock: SystemWallClock(), logger: logger)
+            }, orgs: { try await leads.orgs() }, clock: SystemWallClock(), logger: logger)
     }
 
     func run() async throws {
@@ -47,6 +53,7 @@ struct CreditFollowing: Service {
                     wake.yield()
                 }
                 do { try await Task.sleep(for: Self.pause) } catch { return }
+                if await follower.hasMore { wake.yield() }
             }
         }
     }

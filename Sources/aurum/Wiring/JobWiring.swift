@@ -66,8 +66,8 @@ enum JobWiring {
                 JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs, jobs) },
                 JobHandler(purgeTouches) { _ in
                     try await installs.purge()
-                    try await installs.purgeInstalls()
                     try await links.purge()
+                    try await installs.purgeInstalls()
                 },
                 JobHandler(fraudReview, stopping: .interrupt) { job in
                     try await reviewing { _ = try await fraud.review(org: job.org) }

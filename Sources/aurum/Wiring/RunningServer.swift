@@ -103,7 +103,7 @@ struct RunningServer {
             CreditCompletion(
                 attribution: parts.attribution, leads: parts.leads, logger: Logger(label: "attribution")),
             CreditFollowing(
-                parts.attribution, stores.events, parts.leads, logger: Logger(label: "attribution")),
+                parts.attribution, stores.events, stores.policies, parts.leads, logger: Logger(label: "attribution")),
             InstallFollowing(
                 follower: InstallFollower(parts.installs.installs), store: stores.events.store,
                 logger: Logger(label: "attribution")),

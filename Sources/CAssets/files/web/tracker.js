@@ -1,5 +1,5 @@
-// Aurum tracker. Events stay queued until answered; one may arrive twice, with one id.
-// GPC or analytics denied: only that choice is stored, ids last one page.
+// Aurum tracker. Events stay queued until answered; one may come twice, with one id.
+// GPC or analytics denied: only that is kept, ids last one page.
 ((w, d, nav) => {
 const me = d.currentScript, key = me?.dataset.key;
 if (!key || w.aurum) return;
@@ -20,7 +20,7 @@ let queue = [], busy = 0, wait, from = d.referrer, at = here(), self = {};
 let choice = {analytics: 'unknown', ads: 'unknown', ...read(CHOICE)};
 const may = () => !gpc && choice.analytics !== 'denied', save = () => keep(slot, may() && queue[0] && queue);
 
-// What brought this view, or 0.
+// What led here, or 0.
 const source = () => {
   const q = new URLSearchParams(location.search), campaign = {}, touch = {};
   for (const k of ['source', 'medium', 'campaign', 'term', 'content', 'id']) {
@@ -43,7 +43,7 @@ const person = () => {
   return p;
 };
 const add = (type, more) => {
-  JSON.stringify(more);
+  more = more && JSON.parse(JSON.stringify(more));
   const p = person(), s = type === 'page' && source(), ok = may();
   p.f ||= s.touch;
   if (ok) keep(ID, p);
@@ -57,14 +57,14 @@ const add = (type, more) => {
   save();
   wait || setTimeout(send, 30);
 };
-// What fits: a page that is left may send 64 KB.
-const pack = (one, left = 6e4) => queue.slice(0, 99).map(e => JSON.stringify({...e, sent_at: now()}))
+// What fits: 64 KB when a page is left.
+const pack = (one, left = 6e4) => queue.slice(0, 20).map(e => JSON.stringify({...e, sent_at: now()}))
   .filter((s, i) => (left -= new Blob([s]).size + 1) > 0 || one && !i);
 const send = () => {
   if (busy || !queue[0]) return;
   const body = pack(1);
   busy = body.length;
-  fetch(to, {method: 'POST', credentials: 'omit', body: body.join('\n'),
+  fetch(to, {method: 'POST', credentials: 'omit', keepalive: d.hidden, body: body.join('\n'),
     headers: {Authorization: 'Bearer ' + key}}).then(r => {
     if (/^5|408|429/.test(r.status)) throw 0;
     queue.splice(0, busy);
@@ -76,7 +76,7 @@ const send = () => {
     setTimeout(send, 1e3 * (wait = Math.min(wait * 2 || 1, 60)));
   });
 };
-// With what is under way: that ends with the page.
+// With what is under way.
 const leave = () => queue[0] && nav.sendBeacon(to + '?key=' + key, pack().join('\n'));
 const turn = () => here() !== at && (from = at, at = here(), add('page'));
 const api = w.aurum = {

@@ -3,8 +3,9 @@ extension RedisJobScripts {
     /// It decides what `JobDesk.turn` does, and a test holds the two together. Where somebody waits for a job that
     /// ends it answers `long` and has done nothing.
     ///
-    /// ARGV: worker, lease, limit, how many ready jobs are looked at, rounds, then number and fence of each end. Answers
-    /// the time, for each end 0 (stale), 1 (ended) or 2 (had ended), the claimed jobs, and how many were put aside.
+    /// ARGV: worker, lease, limit, how many ready jobs are looked at, rounds, then number and fence of each end.
+    /// Answers the time, for each end 0 (stale), 1 (ended) or 2 (had ended), the claimed jobs, and how many were put
+    /// aside.
     static let turn = RedisScript(head + writes + ends + keys + front + claim)
 
     /// What ends, and the room that it leaves under keys.
@@ -217,7 +218,11 @@ extension RedisJobScripts {
           if not jobs then return 'long' end
           for _, job in ipairs(jobs) do
             job.isSeen, job.ready = true, admit(job)
-            if job.ready then aside[#aside + 1] = job else chosen[#chosen + 1] = job end
+            if job.ready then
+              job.body, aside[#aside + 1] = nil, job
+            else
+              chosen[#chosen + 1] = job
+            end
           end
           if #chosen >= limit or #aside == count then break end
         end
