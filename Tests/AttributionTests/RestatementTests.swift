@@ -190,7 +190,8 @@ struct RestatementTests {
         await world.base.log.close()
     }
 
-    @Test func `a touch that came while a sale was being credited is not lost, also to the next process`() async throws {
+    @Test func `a touch that came while a sale was being credited is not lost, also to the next process`() async throws
+    {
         let world = try World()
         try await world.base.visit(Self.reminder, by: "v")
         try await world.follower().catchUp()
