@@ -148,18 +148,18 @@ private struct DatabaseBench: Sendable {
     }
 
     private func postgresPeer(_ address: PostgresAddress) async throws -> (reads: Double, writes: Double)? {
-        let seconds = tiny ? 1 : 5
         // As many connections as the pool has at most, for as many callers as there are here.
         let clients = PostgresPoolSettings().connectionsMax
+        let each = max(10, operations * 2 / clients)
         do {
             guard
                 let reads = try await address.pgbench(
                     "\\set id random(0, \(keys - 1))\nSELECT value FROM bench_rows WHERE id = :id;\n",
-                    clients: clients, seconds: seconds),
+                    clients: clients, each: each),
                 let writes = try await address.pgbench(
                     "\\set id random(1000000000000, 9000000000000000000)\n"
                         + "INSERT INTO bench_notes (id, row_id) VALUES (:id, 1);\n",
-                    clients: clients, seconds: seconds)
+                    clients: clients, each: each)
             else { return nil }
             return (reads, writes)
         } catch let failure as LocalPostgres.Failure { throw BenchFailure(failure.description) }

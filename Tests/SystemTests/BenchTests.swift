@@ -54,7 +54,7 @@ import Testing
         for (name, bar) in roles {
             #expect(rows[name]?["bar"]?.double == bar && rows[name]?["value"]?.double ?? 0 > 0, "\(name)")
         }
-        #expect(rows["roles.memory"]?["bar"]?.double == 5 && rows["roles.memory"]?["n"]?.integer == 500)
+        #expect(rows["roles.memory"]?["bar"]?.double == 5 && rows["roles.memory"]?["samples"]?.integer == 500)
         let refused = try await bench("runtime", ["--tiny", "--redis-url", "redis+sentinel://a"])
         #expect(refused.status != 0 && refused.output.contains("Sentinel is not supported"), "\(refused.output)")
     }
@@ -75,7 +75,7 @@ import Testing
                 #expect(row?["value"]?.double ?? 0 > 0, "\(engine) \(name)")
             }
             let served = rows["\(engine): not served of 100 at once"]
-            #expect(served?["value"]?.double == 0 && served?["n"]?.integer == 100, "\(answer.output)")
+            #expect(served?["value"]?.double == 0 && served?["samples"]?.integer == 100, "\(answer.output)")
         }
         let alone = rows["sqlite: point reads, of GRDB alone"]
         #expect(alone?["bar"]?.double == 0.8 && alone?["value"]?.double ?? 0 > 0)

@@ -2,21 +2,24 @@ internal import Foundation
 
 extension PostgresAddress {
     /// The same statement by PostgreSQL's own `pgbench`, prepared, from so many clients: transactions a second.
-    /// - Parameter script: as pgbench takes it.
+    /// - Parameters:
+    ///   - script: as pgbench takes it.
+    ///   - each: transactions of a client.
     /// - Returns: nil where the program is not on this machine.
     /// - Throws: `LocalPostgres.Failure` with what it said.
-    package func pgbench(_ script: String, clients: Int, seconds: Int) async throws -> Double? {
-        try await OwnThread.run { try self.runPgbench(script, clients: clients, seconds: seconds) }
+    package func pgbench(_ script: String, clients: Int, each: Int) async throws -> Double? {
+        try await OwnThread.run { try self.runPgbench(script, clients: clients, each: each) }
     }
 
-    private func runPgbench(_ script: String, clients: Int, seconds: Int) throws -> Double? {
+    private func runPgbench(_ script: String, clients: Int, each: Int) throws -> Double? {
         let file = NSTemporaryDirectory() + "aurum-pgbench-\(UUID().uuidString).sql"
         try Data(script.utf8).write(to: URL(fileURLWithPath: file))
         defer { try? FileManager.default.removeItem(atPath: file) }
         let process = Process()
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = [
-            "pgbench", "-n", "-M", "prepared", "-c", "\(clients)", "-j", "2", "-T", "\(seconds)", "-f", file,
+            // By their number: for a time it needs an alarm, which threads of this process keep from their children.
+            "pgbench", "-n", "-M", "prepared", "-c", "\(clients)", "-j", "2", "-t", "\(each)", "-f", file,
         ]
         process.environment = environment.merging(["PATH": Self.folders]) { $1 }
         let pipe = Pipe()
