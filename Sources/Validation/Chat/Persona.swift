@@ -70,15 +70,15 @@ package struct Persona: Sendable, Hashable {
         return asked.first == "borough" ? "Brooklyn" : "not sure"
     }
 
-    /// A number in an exchange that no subscriber has.
+    /// A number in an exchange that no subscriber has. So many in a row are all different: two people with one number
+    /// would be one lead.
     static func phone(_ number: UInt64) -> String {
         let areas = ["917", "718", "347", "929", "646", "212", "332", "516", "914", "631", "845"]
-        var random = SeededRandom(seed: number)
-        let mixed = random.next()
-        let line = String(mixed % 10_000)
-        let area = areas[Int(mixed / 10_000 % UInt64(areas.count))]
-        let safe = line == "1212" ? "1213" : String(repeating: "0", count: 4 - line.utf8.count) + line
-        return "\(area)-555-\(safe)"
+        // Information is at 1212, wherever one is.
+        let line = number % 9_999
+        let text = String(line < 1212 ? line : line + 1)
+        let area = areas[Int(number / 9_999 % UInt64(areas.count))]
+        return "\(area)-555-\(String(repeating: "0", count: 4 - text.utf8.count))\(text)"
     }
 
     private static let firstNames = [

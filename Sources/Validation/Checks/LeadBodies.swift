@@ -38,7 +38,7 @@ enum LeadBodies {
 
 extension CheckContext {
     /// A number that no other lead of this or another run carries.
-    func number(_ index: Int) -> UInt64 { stableHash("\(runID)-\(findingsID)-\(index)") }
+    func number(_ index: Int) -> UInt64 { stableHash("\(runID)-\(findingsID)") &+ UInt64(index) }
 
     private var findingsID: String { findings.name }
 
