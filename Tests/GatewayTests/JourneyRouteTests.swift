@@ -136,6 +136,33 @@ struct JourneyRouteTests {
         await gateway.harness.log.close()
     }
 
+    @Test func `custom weights are saved, and a report before the next run says what is missing`() async throws {
+        let gateway = try await Gateway()
+        let manager = try await gateway.harness.key(scopes: [.campaignsWrite])
+        func save(_ custom: String) async throws -> CaptureHarness.Answer {
+            let body = #"{"where":"name = purchase","starts_at":"2020-01-01","custom":\#(custom)}"#
+            return try await gateway.harness.call(
+                .put, "/v1/attribution/conversions/purchase", Array(body.utf8), ["content-type": "application/json"],
+                key: manager)
+        }
+        func report() async throws -> CaptureHarness.Answer {
+            try await gateway.harness.call(
+                .get, "/v1/attribution/log-report?conversion=purchase&model=custom", key: gateway.reader)
+        }
+        try await gateway.send(gateway.sale("a"))
+        try await gateway.run()
+        let early = try await report()
+        #expect(early.status == 409 && early.code == "no_custom_weights", "\(early.text)")
+        let wrong = try await save(#"{"first":-1,"last":2}"#)
+        #expect(wrong.status == 422 && wrong.text.contains("The weight of first is negative."), "\(wrong.text)")
+        let saved = try await save(#"{"first":1,"last":3}"#)
+        #expect(saved.status == 200 && saved.json["custom"]?["last"]?.double == 3, "\(saved.text)")
+        try await gateway.run()
+        let found = try await report()
+        #expect(found.status == 200 && found.json["totals"]?["conversions"]?.double == 1, "\(found.text)")
+        await gateway.harness.log.close()
+    }
+
     @Test func `nobody sees the conversions of another organisation`() async throws {
         let gateway = try await Gateway()
         let theirs = try await gateway.harness.keys.create(

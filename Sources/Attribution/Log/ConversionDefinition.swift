@@ -26,6 +26,8 @@ package struct ConversionDefinition: Sendable, Equatable {
     package var repeats = Repeats.each
     package var window = WindowPreset.standard.window
     package var halfLifeHours = JourneyCredit.halfLifeSeconds / 3600
+    /// Those of the model `custom`; nil has no such model.
+    package var custom: CustomWeights?
 
     package init(name: String, condition: String, repeats: Repeats = .each) {
         (self.name, self.condition, self.repeats) = (name, condition, repeats)
@@ -105,6 +107,8 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     case noResult(String)
     /// The newest run could not fit a model to its journeys; the model, and why where the run says it.
     case notFitted(String, String?)
+    /// The definitions that the run went by have no custom weights; the conversion.
+    case noCustomWeights(String)
     /// A bound of one run, as a sentence.
     case tooLarge(String)
     /// The temporary files could not be written or read.
@@ -131,6 +135,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .unknownSchedule: "schedule_unknown"
         case .noResult: "attribution_not_computed"
         case .notFitted: "model_not_fitted"
+        case .noCustomWeights: "no_custom_weights"
         case .tooLarge: "attribution_too_large"
         case .storage: "attribution_storage"
         case .busy: "attribution_busy"
@@ -153,6 +158,8 @@ package enum LogAttributionError: Error, Sendable, Equatable {
                 + "POST /v1/attribution/recompute or aurum attribution run computes it."
         case .notFitted(let model, let reason):
             reason ?? "The newest run has no \(model): no journey with a touchpoint converted; ask for another model."
+        case .noCustomWeights(let name):
+            "The definition of \(name) that the run went by has no custom weights: save it with custom, then run anew."
         case .tooLarge(let sentence): sentence
         case .storage(let sentence): sentence
         case .busy: "Other runs work and wait; this one is tried again."
@@ -190,7 +197,7 @@ extension ConversionDefinition {
         guard let members = body.object else { throw .invalid("body", "must be an object.") }
         let known: Set = [
             "name", "app", "where", "value", "repeat", "preset", "click_hours", "view_hours", "half_life_hours",
-            "starts_at", "version", "built_in",
+            "custom", "starts_at", "version", "built_in",
         ]
         guard known.isSuperset(of: members.keys) else {
             throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
@@ -219,6 +226,7 @@ extension ConversionDefinition {
             window = preset.window
         }
         try readHours(members)
+        if let weights = members["custom"], weights != .null { custom = try CustomWeights(weights) }
         if let value = members["value"] { self.value = try Self.value(value) }
         _ = try filter(now: now)
     }
@@ -266,6 +274,7 @@ extension ConversionDefinition {
             "half_life_hours": .number(halfLifeHours),
         ]
         if !app.isEmpty { members["app"] = .string(app) }
+        if let custom { members["custom"] = custom.json }
         switch value {
         case .event: members["value"] = ["source": "event"]
         case .fixed(let money):

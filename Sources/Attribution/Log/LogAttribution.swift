@@ -282,12 +282,13 @@ package struct LogAttribution: Sendable {
     /// - Parameters:
     ///   - from: days since 1970 of conversions, UTC.
     ///   - to: the day that they lie before.
-    /// - Throws: `noResult`, `tooLarge` for amounts that do not fit 64 bits; database errors.
+    /// - Throws: `noResult`, `noCustomWeights`, `tooLarge` for amounts that do not fit 64 bits; database errors.
     package func report(
         org: String, conversion: String, model: LogModel, by dimension: LogDimension, version: Int? = nil,
         from: Timestamp? = nil, to: Timestamp? = nil
     ) async throws -> JSONValue {
         let head = try await head(org: org, conversion: conversion, version: version)
+        if model == .custom, !head.has(model) { throw LogAttributionError.noCustomWeights(conversion) }
         let lines = try await results.lines(
             head, org: org, model: model.name, by: dimension, from: from.map { Int($0.microseconds.flooredDay) },
             to: to.map { Int($0.microseconds.flooredDay) })

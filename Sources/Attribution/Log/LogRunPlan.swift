@@ -112,6 +112,8 @@ final class LogRunPlan: Sendable {
         var halfLifeSeconds: Double
         /// Minor units and currency number of a fixed value.
         var fixed: (minor: Int64, currency: UInt32)?
+        /// nil computes no custom model.
+        var custom: ChannelWeights?
     }
 
     let request: LogRunRequest
@@ -120,6 +122,8 @@ final class LogRunPlan: Sendable {
     /// Windows of the newest version of each conversion: those of journeys that led to nothing.
     let windows: [(click: Int64, view: Int64)?]
     let milestone: RowFilter?
+    /// Models that are computed while persons are walked: the rules, and custom weights where a definition has some.
+    let ruleModels: Int
     let touches: RowFilter
     /// Conversions are credited from here on; earlier ones only count as repeated.
     let from: Int64
@@ -164,9 +168,11 @@ final class LogRunPlan: Sendable {
                         apps: definition.app.isEmpty ? [] : [definition.app], from: Self.bound(first),
                         to: Self.bound(last)),
                     definition: definition, name: names.firstIndex(of: definition.name) ?? 0, click: click, view: view,
-                    halfLifeSeconds: definition.halfLifeHours * 3600, fixed: fixed))
+                    halfLifeSeconds: definition.halfLifeHours * 3600, fixed: fixed,
+                    custom: definition.custom.map { ChannelWeights($0) }))
         }
         conversions = made
+        ruleModels = LogModel.rules.count + (made.contains { $0.custom != nil } ? 1 : 0)
         othersWithin = request.sessions.apps.values.map(\.gap).reduce(
             min(request.sessions.standard.gap, Self.othersWithinMax)
         ) { min($0, $1) }
@@ -204,6 +210,9 @@ final class LogRunPlan: Sendable {
         touches.mayHold(block) || milestone?.mayHold(block) == true
             || conversions.contains { $0.filter.mayHold(block) }
     }
+
+    /// Whether a conversion, by its place in `names`, has custom weights under one of its versions.
+    func isWeighed(_ name: Int) -> Bool { conversions.contains { $0.name == name && $0.custom != nil } }
 
     /// Microseconds after which the next page of an app begins another session, by the number of the app.
     var sessionGaps: [Int64] {

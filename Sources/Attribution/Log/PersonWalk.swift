@@ -96,7 +96,7 @@ struct PersonWalk: ~Copyable {
         sessions = ContiguousArray(repeating: Session(), count: 256)
         isSeen = ContiguousArray(repeating: false, count: plan.names.count)
         lastConversion = ContiguousArray(repeating: .min, count: plan.names.count)
-        tally = CreditTally(models: LogModel.rules.count, rowsMax: .max)
+        tally = CreditTally(models: plan.ruleModels, rowsMax: .max)
         counts = plan.names.flatMap { _ in
             (1...LogModel.ordersMax).map { MarkovChain.Counts(channels: TouchChannel.names.count, order: $0) }
         }
@@ -269,13 +269,14 @@ struct PersonWalk: ~Copyable {
         if !isWhole { facts[name].truncated += 1 }
         facts[name].conversions += 1
         facts[name].touches += journey.count
+        if conversion.custom == nil { facts[name].unweighed += 1 }
         let money = money(record, conversion)
         let day = Int32(clamping: Int(record.time.flooredDay))
         guard journey.count > 0 else {
             facts[name].organic += 1
             let label = TouchLabel.of(campaign: 0, channel: TouchChannel.organic)
             let slot = try tally.slot(CreditTally.Key(name: name, currency: money.currency, day: day, label: label))
-            for model in LogModel.rules.indices {
+            for model in 0..<(LogModel.rules.count + (conversion.custom == nil ? 0 : 1)) {
                 try tally.add(slot, model: model, credit: 1_000_000, minor: money.minor)
             }
             return
@@ -289,6 +290,12 @@ struct PersonWalk: ~Copyable {
             weights.weigh(model, known)
             try weights.share(
                 money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: place, &tally)
+        }
+        if let custom = conversion.custom {
+            weights.weigh(custom, known)
+            try weights.share(
+                money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: LogModel.rules.count,
+                &tally)
         }
         countPath(name, conversions: 1, nulls: 0)
         paths[name].add(UnsafeBufferPointer(start: journey.channels, count: journey.count))
@@ -348,7 +355,7 @@ struct PersonWalk: ~Copyable {
         if journey.count > 0 {
             let known = journeyFacts(of: conversion, at: record.time, milestone: milestone)
             seen.milestonePlace = known.milestone
-            seen.models = witness.weigh(&weights, known, minor: money.minor)
+            seen.models = witness.weigh(&weights, known, minor: money.minor, custom: conversion.custom)
         }
         witness.tell(seen)
     }
