@@ -112,7 +112,8 @@ struct CustomWeightTests {
         let result = try await world.run().result
         let sums = Self.sums(result.results[0].rows.filter { $0.model == "custom" })
         #expect(sums == ["c2": [1_000_000, 100], "c3": [1_000_000, 100], "(organic)": [2_000_000, 200]], "\(sums)")
-        #expect(result.notes.contains { $0.hasPrefix("custom of purchase leaves out 4 conversions") }, "\(result.notes)")
+        let left = "custom of purchase leaves out 4 conversions"
+        #expect(result.notes.contains { $0.hasPrefix(left) }, "\(result.notes)")
         await world.log.close()
     }
 

@@ -62,7 +62,7 @@ extension LogAttribution {
 
     /// Times whose joined touches can matter at a conversion: its window and a session on both sides.
     private static func joinedRange(_ time: Int64, _ plan: LogRunPlan) -> ClosedRange<Timestamp> {
-        let reach = plan.conversions.map { max($0.click, $0.view) }.max() ?? 0
+        let reach = plan.request.reach.microseconds
         let session = 2 * SessionRule.lengthMax
         let (start, isUnder) = time.subtractingReportingOverflow(reach + session)
         let (end, isOver) = time.addingReportingOverflow(session)

@@ -103,6 +103,8 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     case unknownConversion(String)
     /// The conversion is credited only when somebody asks.
     case unknownSchedule
+    /// The network or campaign has no windows of its own.
+    case unknownWindow
     /// Nothing was computed yet for this conversion.
     case noResult(String)
     /// The newest run could not fit a model to its journeys; the model, and why where the run says it.
@@ -133,6 +135,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .invalid: "bad_definition"
         case .unknownConversion: "conversion_unknown"
         case .unknownSchedule: "schedule_unknown"
+        case .unknownWindow: "window_unknown"
         case .noResult: "attribution_not_computed"
         case .notFitted: "model_not_fitted"
         case .noCustomWeights: "no_custom_weights"
@@ -153,6 +156,7 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .invalid(let member, let detail): "\(member) \(detail)"
         case .unknownConversion: "There is no conversion of this name."
         case .unknownSchedule: "This conversion has no schedule."
+        case .unknownWindow: "This network or campaign has no windows of its own."
         case .noResult:
             "Nothing was computed for this conversion yet, or not under this version; "
                 + "POST /v1/attribution/recompute or aurum attribution run computes it."

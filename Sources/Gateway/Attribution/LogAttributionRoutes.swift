@@ -44,6 +44,7 @@ package struct LogAttributionRoutes: Sendable {
     package func register(in book: RouteBook) {
         registerDefinitions(in: book)
         registerSchedules(in: book)
+        registerWindows(in: book)
         registerConversions(in: book)
         book.post(
             "/v1/attribution/recompute",
@@ -204,7 +205,7 @@ extension Problem {
     init(_ error: LogAttributionError) {
         switch error {
         case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
-        case .unknownConversion, .unknownSchedule, .noResult, .unknownEvent:
+        case .unknownConversion, .unknownSchedule, .unknownWindow, .noResult, .unknownEvent:
             self = .notFound(code: error.tag, detail: error.sentence)
         case .erasedEvent: self = .gone(code: error.tag, detail: error.sentence)
         case .tooLarge, .notYetRun, .notCredited, .notFitted, .noCustomWeights:
