@@ -113,8 +113,8 @@ struct CampaignRunTests {
         try await Self.fill(world)
         try await Self.run(world, "purchase")
         for dimension in CreditQuestion.Dimension.allCases where dimension.isOfRuns {
-            let report = try await Self.report(world, "purchase", LogModel.allCases) { $0.dimension = dimension }
-            #expect(report.models.map(\.model) == LogModel.allCases)
+            let report = try await Self.report(world, "purchase", LogModel.standard) { $0.dimension = dimension }
+            #expect(report.models.map(\.model) == LogModel.standard)
             for lines in report.models {
                 let total = try #require(lines.totals.first)
                 #expect(lines.totals.count == 1 && total.spendMinor == 4100, "\(dimension) \(lines.model)")
@@ -122,7 +122,7 @@ struct CampaignRunTests {
             }
         }
         let log = Self.attribution(world)
-        for model in LogModel.allCases {
+        for model in LogModel.standard {
             for (key, dimension) in [(LogDimension.channel, CreditQuestion.Dimension.channel), (.day, .day)] {
                 let run = try await log.report(org: "o", conversion: "purchase", model: model, by: key)
                 let report = try await Self.report(world, "purchase", [model]) { $0.dimension = dimension }
@@ -149,12 +149,12 @@ struct CampaignRunTests {
         let world = try World(on: .sqlite)
         try await Self.fill(world)
         let summary = try await Self.run(world, "purchase")
-        let compared = try await Self.report(world, "purchase", LogModel.allCases) { $0.base = .markov(1) }.document
+        let compared = try await Self.report(world, "purchase", LogModel.standard) { $0.base = .markov(1) }.document
         #expect(compared["compare_to"] == "markov1")
-        #expect(compared["models"]?.array?.compactMap(\.string) == LogModel.allCases.map(\.name))
+        #expect(compared["models"]?.array?.compactMap(\.string) == LogModel.standard.map(\.name))
         let row = compared["rows"]?.array?.first { $0["key"] == "Spring" } ?? .null
         #expect(row["spend_minor"] == 3000 && row["models"]?["markov1"]?["difference_minor"] == 0, "\(row)")
-        for model in LogModel.allCases {
+        for model in LogModel.standard {
             let figures = row["models"]?[model.name] ?? .null
             #expect(figures["leads"] == .null && figures["revenue_minor"] != .null, "\(model)")
             let roas = (figures["revenue_minor"]?.double ?? 0) / 3000
@@ -183,6 +183,36 @@ struct CampaignRunTests {
         await world.log.close()
     }
 
+    @Test func `custom weights of a definition stand in reports and comparisons, and nowhere without`() async throws {
+        let world = try World(on: .sqlite)
+        try await Self.fill(world)
+        try await Self.run(world, "purchase")
+        await #expect(throws: LogAttributionError.noCustomWeights("purchase")) {
+            try await Self.report(world, "purchase", [.custom])
+        }
+        let plain = try await Self.report(world, "purchase", LogModel.allCases) { $0.base = .rule(.last) }
+        #expect(plain.models.map(\.model) == LogModel.standard)
+        let body: JSONValue = [
+            "where": "name = purchase", "repeat": "per_order_id", "custom": ["first": 3, "last": 1],
+            "starts_at": "2020-01-01",
+        ]
+        _ = try await Self.attribution(world).definitions.save(
+            body, name: "purchase", org: "o", now: world.open.clock.now)
+        try await Self.run(world, "purchase")
+        // Of bob's 20.00 three parts go to Spring and one to Winter; all of ann's 10.01 are Spring's.
+        let report = try await Self.report(world, "purchase", [.custom])
+        #expect(try world.line(report, "Spring").bookedMinor == 2501)
+        #expect(try world.line(report, "Winter").bookedMinor == 500)
+        #expect(try world.line(report, Credit.organic).bookedMinor == 500)
+        let compared = try await Self.report(world, "purchase", LogModel.allCases) { $0.base = .custom }
+        #expect(compared.models.map(\.model) == LogModel.allCases)
+        let weights = compared.document["settings"]?["models"]?["custom"]?["weights"]?.array
+        #expect(weights?.map { $0["first"]?.double } == [3], "\(compared.document["settings"] ?? .null)")
+        let row = compared.document["rows"]?.array?.first { $0["key"] == "Spring" }
+        #expect(row?["models"]?["linear"]?["difference_minor"] == -500, "\(row ?? .null)")
+        await world.log.close()
+    }
+
     @Test func `conversions without a value stand on their campaign's line, and a model without a fit is named`()
         async throws
     {
@@ -200,8 +230,8 @@ struct CampaignRunTests {
         await #expect(throws: LogAttributionError.notFitted("markov2", nil)) {
             try await Self.report(world, "trial_start", [.markov(2)])
         }
-        let compared = try await Self.report(world, "trial_start", LogModel.allCases) { $0.base = .rule(.last) }
-        #expect(compared.models.map(\.model) == LogModel.allCases.filter { $0.rule != nil || $0 == .shapley })
+        let compared = try await Self.report(world, "trial_start", LogModel.standard) { $0.base = .rule(.last) }
+        #expect(compared.models.map(\.model) == LogModel.standard.filter { $0.rule != nil || $0 == .shapley })
         await world.log.close()
     }
 

@@ -65,7 +65,7 @@ struct LogResultTests {
         let world = try await World()
         await #expect(throws: LogAttributionError.noResult("purchase")) { try await world.report() }
         _ = try await world.run(1)
-        for model in LogModel.allCases {
+        for model in LogModel.standard {
             let report = try await world.report(model)
             #expect(report["totals"]?["conversions"]?.double == 20, "\(model.name)")
             #expect(report["totals"]?["amount_minor"]?["USD"]?.integer == 24_680, "\(model.name)")

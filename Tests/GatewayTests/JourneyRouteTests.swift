@@ -136,6 +136,68 @@ struct JourneyRouteTests {
         await gateway.harness.log.close()
     }
 
+    @Test func `custom weights are saved, and a report before the next run says what is missing`() async throws {
+        let gateway = try await Gateway()
+        let manager = try await gateway.harness.key(scopes: [.campaignsWrite])
+        func save(_ custom: String) async throws -> CaptureHarness.Answer {
+            let body = #"{"where":"name = purchase","starts_at":"2020-01-01","custom":\#(custom)}"#
+            return try await gateway.harness.call(
+                .put, "/v1/attribution/conversions/purchase", Array(body.utf8), ["content-type": "application/json"],
+                key: manager)
+        }
+        func report() async throws -> CaptureHarness.Answer {
+            try await gateway.harness.call(
+                .get, "/v1/attribution/log-report?conversion=purchase&model=custom", key: gateway.reader)
+        }
+        try await gateway.send(gateway.sale("a"))
+        try await gateway.run()
+        let early = try await report()
+        #expect(early.status == 409 && early.code == "no_custom_weights", "\(early.text)")
+        let wrong = try await save(#"{"first":-1,"last":2}"#)
+        #expect(wrong.status == 422 && wrong.text.contains("The weight of first is negative."), "\(wrong.text)")
+        let saved = try await save(#"{"first":1,"last":3}"#)
+        #expect(saved.status == 200 && saved.json["custom"]?["last"]?.double == 3, "\(saved.text)")
+        try await gateway.run()
+        let found = try await report()
+        #expect(found.status == 200 && found.json["totals"]?["conversions"]?.double == 1, "\(found.text)")
+        await gateway.harness.log.close()
+    }
+
+    @Test func `windows of a campaign are set, obeyed by the next run, listed and ended`() async throws {
+        let gateway = try await Gateway()
+        let manager = try await gateway.harness.key(scopes: [.campaignsWrite])
+        func call(_ method: HTTPRequest.Method, _ query: String = "", _ body: String = "", key: String) async throws
+            -> CaptureHarness.Answer
+        {
+            try await gateway.harness.call(
+                method, "/v1/attribution/windows" + query, Array(body.utf8), ["content-type": "application/json"],
+                key: key)
+        }
+        // The click of each sale is 59 seconds before it, far inside an hour.
+        try await gateway.send(gateway.sale("a"))
+        let body = #"{"scope":"campaign","name":"Big Spring","click_hours":2,"starts_at":"2020-01-01"}"#
+        let set = try await call(.put, "", body, key: manager)
+        #expect(set.status == 200 && set.json["version"] == 1 && set.json["name"] == "big spring", "\(set.text)")
+        #expect(set.json["click_hours"]?.double == 2 && set.json["view_hours"] == .null && set.json["ended"] == false)
+        try await gateway.run()
+        let runs = try await gateway.harness.call(.get, "/v1/attribution/runs", key: gateway.reader)
+        let windows = runs.json["runs"]?.array?.first?["facts"]?["windows"]?.array
+        #expect(windows?.map { $0["name"] } == ["big spring"], "\(runs.text)")
+        let early = try await call(.put, "", #"{"scope":"campaign","name":"x","click_hours":0}"#, key: manager)
+        #expect(early.status == 422 && early.text.contains("click_hours"), "\(early.text)")
+        let empty = try await call(.put, "", #"{"scope":"campaign","name":"x","ended":true}"#, key: manager)
+        #expect(empty.status == 422, "\(empty.text)")
+        let unknown = try await call(.delete, "?scope=network&name=x", key: manager)
+        #expect(unknown.status == 404 && unknown.code == "window_unknown", "\(unknown.text)")
+        let ended = try await call(.delete, "?scope=campaign&name=Big%20Spring", key: manager)
+        #expect(ended.status == 200 && ended.json["ended"] == true && ended.json["version"] == 2, "\(ended.text)")
+        let listed = try await call(.get, key: gateway.reader)
+        #expect(listed.json["windows"]?.array?.map { $0["version"] } == [1, 2], "\(listed.text)")
+        #expect(try await call(.put, "", body, key: gateway.reader).status == 403)
+        #expect(try await call(.get, key: gateway.writer).status == 403)
+        await gateway.harness.log.close()
+    }
+
     @Test func `nobody sees the conversions of another organisation`() async throws {
         let gateway = try await Gateway()
         let theirs = try await gateway.harness.keys.create(

@@ -56,9 +56,14 @@ extension LogResultHead {
 
     private func fit(_ model: LogModel) -> JSONValue? { facts["fits"]?[model.name] }
 
-    /// Whether the run could divide conversions under a model: rules always, fitted ones where journeys allow it.
-    fileprivate func has(_ model: LogModel) -> Bool {
-        if case .markov = model { fit(model) != nil } else { true }
+    /// Whether the run could divide conversions under a model: rules always, fitted ones where journeys allow it,
+    /// custom weights where a definition has some.
+    func has(_ model: LogModel) -> Bool {
+        switch model {
+        case .markov: fit(model) != nil
+        case .custom: definitions.contains { $0["custom"] != nil }
+        case .rule, .shapley: true
+        }
     }
 
     /// What a model went by beside its formula; nil for nothing.
@@ -66,6 +71,11 @@ extension LogResultHead {
         switch model {
         case .rule(.timeDecay): ["half_life_hours": .array(definitions.compactMap { $0["half_life_hours"] })]
         case .rule(.wShaped), .rule(.wShaped30303010): ["milestone": facts[LogAttribution.milestoneFact] ?? .null]
+        case .custom:
+            [
+                "weights": .array(definitions.compactMap { $0["custom"] }),
+                "milestone": facts[LogAttribution.milestoneFact] ?? .null,
+            ]
         case .markov(let order):
             .object((fit(model)?.object ?? [:]).merging(["order": .integer(Int64(order))]) { $1 })
         case .rule, .shapley: nil
@@ -73,10 +83,11 @@ extension LogResultHead {
     }
 
     /// The models of a question that the run has.
-    /// - Throws: `notFitted` for the one that is asked for, or that others are compared with.
+    /// - Throws: `notFitted` and `noCustomWeights` for the one that is asked for, or that others are compared with.
     fileprivate func models(_ question: CampaignQuestion) throws(LogAttributionError) -> [LogModel] {
         let needed = question.base.map { [$0] } ?? question.models
         if let missing = needed.first(where: { !has($0) }) {
+            guard missing != .custom else { throw .noCustomWeights(conversion) }
             let notes = (facts["notes"]?.array ?? []).compactMap(\.string)
             throw .notFitted(missing.name, notes.first { $0.hasPrefix("\(missing.name) of \(conversion) ") })
         }
@@ -96,7 +107,7 @@ extension LogResultHead {
 
 extension CampaignReports {
     /// What campaigns cost beside what the newest finished run over the log credits to them.
-    /// - Throws: `LogAttributionError.unknownConversion`, `noResult`, `notFitted`; `QueryError`;
+    /// - Throws: `LogAttributionError.unknownConversion`, `noResult`, `notFitted`, `noCustomWeights`; `QueryError`;
     ///   `SpendError.figuresTooLarge`; database errors.
     func report(
         org: String, _ question: CampaignQuestion, _ range: Range, _ sums: [SpendSum], of definition: String

@@ -35,24 +35,28 @@ package struct CustomWeights: Sendable, Equatable {
     package enum Refusal: Error, Sendable, Equatable {
         case notANumber(String)
         case negative(String)
+        case tooLarge(String)
         case allZero
 
         package var sentence: String {
             switch self {
             case .notANumber(let name): "The weight of \(name) is no number."
             case .negative(let name): "The weight of \(name) is negative."
+            case .tooLarge(let name): "The weight of \(name) is more than \(CustomWeights.most)."
             case .allZero: "All weights are 0: nobody would get credit."
             }
         }
     }
 
+    /// Of a weight and of a factor: what touches add up to stays a number.
+    package static let most = 1_000_000
     package static let example = CustomWeights(known: 0.3, 0.1, 0.3, 0.3)
 
     private init(known first: Double, _ middle: Double, _ milestone: Double, _ last: Double) {
         (self.first, self.middle, self.milestone, self.last, channelFactors) = (first, middle, milestone, last, [:])
     }
 
-    /// - Throws: when a weight is negative or no number, or all are zero.
+    /// - Throws: when a weight is negative, above `most` or no number, or all are zero.
     package init(
         first: Double, middle: Double, milestone: Double, last: Double, channelFactors: [String: Double] = [:]
     ) throws(Refusal) {
@@ -60,6 +64,7 @@ package struct CustomWeights: Sendable, Equatable {
         for (name, weight) in anchors + channelFactors.sorted(by: { $0.key < $1.key }) {
             guard weight.isFinite else { throw .notANumber(name) }
             guard weight >= 0 else { throw .negative(name) }
+            guard weight <= Double(Self.most) else { throw .tooLarge(name) }
         }
         guard anchors.contains(where: { $0.1 > 0 }) else { throw .allZero }
         if !channelFactors.isEmpty, channelFactors.values.allSatisfy({ $0 == 0 }), channelFactors["*"] == 0 {

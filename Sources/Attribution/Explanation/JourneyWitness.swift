@@ -122,7 +122,10 @@ final class JourneyWitness {
     func tell(_ seen: Seen) { self.seen = seen }
 
     /// Every model's way with a journey of one touch at least, by the arithmetic of runs.
-    func weigh(_ weights: inout JourneyWeights, _ facts: JourneyWeights.Facts, minor: Int64) -> [Weighed] {
+    /// - Parameter custom: the weights of the conversion's definition; nil where it has none.
+    func weigh(
+        _ weights: inout JourneyWeights, _ facts: JourneyWeights.Facts, minor: Int64, custom: ChannelWeights?
+    ) -> [Weighed] {
         let count = facts.count
         func list<Value>(_ values: UnsafePointer<Value>) -> [Value] {
             Array(UnsafeBufferPointer(start: values, count: count))
@@ -136,6 +139,14 @@ final class JourneyWitness {
                     model: .rule(model), raw: raw, weights: made,
                     credits: list(weights.divide(1_000_000, count: count)),
                     parts: list(weights.divide(minor, count: count))))
+        }
+        if let custom {
+            let raw = list(weights.weigh(custom, facts, isRaw: true))
+            let made = list(weights.weigh(custom, facts))
+            all.append(
+                Weighed(
+                    model: .custom, raw: raw, weights: made, credits: list(weights.divide(1_000_000, count: count)),
+                    parts: list(weights.divide(minor, count: count)), isFlat: raw.allSatisfy { $0 == 0 }))
         }
         for (place, model) in LogModel.fitted.enumerated() where place < effects.count {
             guard let known = effects[place], known.count >= 32 else { continue }

@@ -65,6 +65,7 @@ extension LogAttribution {
             request.milestone = try ConversionDefinition(body, name: ConversionDefinition.milestone, now: clock.now)
         case nil: request.milestone = try await milestone(org: org)
         }
+        request.windows = try (head.facts[Self.windowsFact]?.array ?? []).map { try WindowOverride($0, now: clock.now) }
         request.sessions = sessions(org)
         request.settings = settings
         if let range {

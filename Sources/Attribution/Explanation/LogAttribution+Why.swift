@@ -62,7 +62,7 @@ extension LogAttribution {
 
     /// Times whose joined touches can matter at a conversion: its window and a session on both sides.
     private static func joinedRange(_ time: Int64, _ plan: LogRunPlan) -> ClosedRange<Timestamp> {
-        let reach = plan.conversions.map { max($0.click, $0.view) }.max() ?? 0
+        let reach = plan.request.reach.microseconds
         let session = 2 * SessionRule.lengthMax
         let (start, isUnder) = time.subtractingReportingOverflow(reach + session)
         let (end, isOver) = time.addingReportingOverflow(session)
@@ -118,7 +118,8 @@ struct JourneyExplanation {
         let all = seen.models.filter { model == nil || $0.model == model }
         members["models"] = .array(
             seen.journey.isEmpty
-                ? LogModel.allCases.filter { model == nil || $0 == model }.map { organic($0, seen) }
+                ? LogModel.allCases.filter { model == nil || $0 == model }
+                    .filter { $0 != .custom || conversion.custom != nil }.map { organic($0, seen) }
                 : all.map { self.model($0, seen, conversion) })
         return .object(members)
     }
@@ -289,6 +290,11 @@ struct JourneyExplanation {
                 TouchLabel.channel(seen.journey[$0].label) == TouchChannel.direct
             }
             return ["direct": .array(direct.map { .integer(Int64($0)) })]
+        case .custom:
+            return [
+                "weights": conversion.definition.custom?.json ?? .null,
+                "milestone": seen.milestonePlace < 0 ? .null : .integer(Int64(seen.milestonePlace)),
+            ]
         case .markov, .shapley:
             var (effects, counts): ([String: JSONValue], [String: Int]) = ([:], [:])
             for (place, touch) in seen.journey.enumerated() {
@@ -315,6 +321,9 @@ struct JourneyExplanation {
         case .rule(.wShaped): "0.3 first, 0.3 milestone, 0.4 last; no milestone: 3/7 and 4/7"
         case .rule(.wShaped30303010):
             "0.3 first, 0.3 milestone, 0.3 last, 0.1 shared by the others, divided by the sum"
+        case .custom:
+            "the definition's weights of first, middle (shared by the others), milestone and last, times the factor of "
+                + "the channel, divided by the sum"
         case .markov: "removal effect of the channel / sum over the journey's channels / touches of the channel"
         case .shapley: "1 / channels of the journey / touches of the channel"
         }

@@ -36,7 +36,7 @@ struct PersonReading {
         let records = try load(files)
         defer { records.deallocate() }
         let journeys = try SpillFiles(folder: folder + "/journeys", bits: 0)
-        let sums = SharedTally(models: LogModel.rules.count, rowsMax: plan.request.settings.resultRowsMax)
+        let sums = SharedTally(models: plan.ruleModels, rowsMax: plan.request.settings.resultRowsMax)
         var walk = PersonWalk(
             plan, journeys: JourneyWriter(journeys, number: 0), sums: sums, rowsMax: .max, pathsMax: 1,
             control: budget.control, witness: witness)

@@ -26,6 +26,8 @@ package struct ConversionDefinition: Sendable, Equatable {
     package var repeats = Repeats.each
     package var window = WindowPreset.standard.window
     package var halfLifeHours = JourneyCredit.halfLifeSeconds / 3600
+    /// Those of the model `custom`; nil has no such model.
+    package var custom: CustomWeights?
 
     package init(name: String, condition: String, repeats: Repeats = .each) {
         (self.name, self.condition, self.repeats) = (name, condition, repeats)
@@ -101,10 +103,14 @@ package enum LogAttributionError: Error, Sendable, Equatable {
     case unknownConversion(String)
     /// The conversion is credited only when somebody asks.
     case unknownSchedule
+    /// The network or campaign has no windows of its own.
+    case unknownWindow
     /// Nothing was computed yet for this conversion.
     case noResult(String)
     /// The newest run could not fit a model to its journeys; the model, and why where the run says it.
     case notFitted(String, String?)
+    /// The definitions that the run went by have no custom weights; the conversion.
+    case noCustomWeights(String)
     /// A bound of one run, as a sentence.
     case tooLarge(String)
     /// The temporary files could not be written or read.
@@ -129,8 +135,10 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .invalid: "bad_definition"
         case .unknownConversion: "conversion_unknown"
         case .unknownSchedule: "schedule_unknown"
+        case .unknownWindow: "window_unknown"
         case .noResult: "attribution_not_computed"
         case .notFitted: "model_not_fitted"
+        case .noCustomWeights: "no_custom_weights"
         case .tooLarge: "attribution_too_large"
         case .storage: "attribution_storage"
         case .busy: "attribution_busy"
@@ -148,11 +156,14 @@ package enum LogAttributionError: Error, Sendable, Equatable {
         case .invalid(let member, let detail): "\(member) \(detail)"
         case .unknownConversion: "There is no conversion of this name."
         case .unknownSchedule: "This conversion has no schedule."
+        case .unknownWindow: "This network or campaign has no windows of its own."
         case .noResult:
             "Nothing was computed for this conversion yet, or not under this version; "
                 + "POST /v1/attribution/recompute or aurum attribution run computes it."
         case .notFitted(let model, let reason):
             reason ?? "The newest run has no \(model): no journey with a touchpoint converted; ask for another model."
+        case .noCustomWeights(let name):
+            "The definition of \(name) that the run went by has no custom weights: save it with custom, then run anew."
         case .tooLarge(let sentence): sentence
         case .storage(let sentence): sentence
         case .busy: "Other runs work and wait; this one is tried again."
@@ -190,7 +201,7 @@ extension ConversionDefinition {
         guard let members = body.object else { throw .invalid("body", "must be an object.") }
         let known: Set = [
             "name", "app", "where", "value", "repeat", "preset", "click_hours", "view_hours", "half_life_hours",
-            "starts_at", "version", "built_in",
+            "custom", "starts_at", "version", "built_in",
         ]
         guard known.isSuperset(of: members.keys) else {
             throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
@@ -219,6 +230,7 @@ extension ConversionDefinition {
             window = preset.window
         }
         try readHours(members)
+        if let weights = members["custom"], weights != .null { custom = try CustomWeights(weights) }
         if let value = members["value"] { self.value = try Self.value(value) }
         _ = try filter(now: now)
     }
@@ -266,6 +278,7 @@ extension ConversionDefinition {
             "half_life_hours": .number(halfLifeHours),
         ]
         if !app.isEmpty { members["app"] = .string(app) }
+        if let custom { members["custom"] = custom.json }
         switch value {
         case .event: members["value"] = ["source": "event"]
         case .fixed(let money):

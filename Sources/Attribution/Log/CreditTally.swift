@@ -1,13 +1,17 @@
 internal import Synchronization
 
-/// A model of a run over the log: a rule, or one that is fitted to all journeys of the run.
+/// A model of a run over the log: a rule, one that is fitted to all journeys of the run, or the weights of a conversion's
+/// own definition.
 package enum LogModel: Sendable, Hashable, CaseIterable {
     case rule(CreditModel)
     case markov(Int)
     case shapley
+    case custom
 
-    package static let allCases: [LogModel] =
+    /// Those of every conversion.
+    package static let standard: [LogModel] =
         CreditModel.allCases.map { .rule($0) } + [.markov(1), .markov(2), .markov(3), .shapley]
+    package static let allCases = standard + [.custom]
 
     /// The word in answers and tables.
     package var name: String {
@@ -15,6 +19,7 @@ package enum LogModel: Sendable, Hashable, CaseIterable {
         case .rule(let model): model.rawValue
         case .markov(let order): "markov\(order)"
         case .shapley: "shapley"
+        case .custom: "custom"
         }
     }
 
@@ -23,7 +28,7 @@ package enum LogModel: Sendable, Hashable, CaseIterable {
         self = model
     }
 
-    /// nil for what is fitted.
+    /// nil for what is fitted, and for custom weights.
     package var rule: CreditModel? { if case .rule(let model) = self { model } else { nil } }
 
     static let rules = CreditModel.allCases
@@ -199,6 +204,8 @@ struct ConversionTally: Sendable, Equatable {
     var touches = 0
     /// Journeys that a fitted model had to split equally.
     var flat = 0
+    /// Credited conversions whose version of the definition has no custom weights.
+    var unweighed = 0
 
     mutating func add(_ other: ConversionTally) {
         conversions += other.conversions
@@ -208,5 +215,6 @@ struct ConversionTally: Sendable, Equatable {
         nulls += other.nulls
         touches += other.touches
         flat += other.flat
+        unweighed += other.unweighed
     }
 }

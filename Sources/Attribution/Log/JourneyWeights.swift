@@ -95,6 +95,20 @@ package struct JourneyWeights: ~Copyable {
         return UnsafePointer(weights)
     }
 
+    /// Custom weights; valid until the next call.
+    /// - Parameter isRaw: before they are made to add up to 1.
+    @discardableResult
+    package mutating func weigh(
+        _ custom: ChannelWeights, _ facts: Facts, isRaw: Bool = false
+    ) -> UnsafePointer<Double> {
+        for index in 0..<facts.count { weights[index] = 0 }
+        let parts = custom.weights
+        anchors(parts.first, parts.middle, parts.milestone, parts.last, facts)
+        for index in 0..<facts.count { weights[index] *= custom.factors[Int(TouchLabel.channel(facts.labels[index]))] }
+        if !isRaw { normalise(facts.count) }
+        return UnsafePointer(weights)
+    }
+
     /// The weights of a fitted model: every channel of the journey weighs its effect, shared equally by its touches.
     /// All effects 0 makes it linear.
     /// - Returns: false where it had to be linear.

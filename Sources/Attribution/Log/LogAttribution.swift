@@ -10,6 +10,8 @@ package struct LogAttribution: Sendable {
     package let definitions: DefinitionStore
     let results: LogResultStore
     package let schedules: RunScheduleStore
+    /// Windows of networks and campaigns.
+    package let windows: WindowStore
     let source: any ColumnSource
     let persons: @Sendable (_ org: String) -> any PersonResolver
     let sessions: @Sendable (_ org: String) -> SessionRules
@@ -42,6 +44,7 @@ package struct LogAttribution: Sendable {
         definitions = DefinitionStore(database: database)
         results = LogResultStore(database: database)
         schedules = RunScheduleStore(database: database)
+        windows = WindowStore(database: database)
         (self.source, self.persons, self.sessions, self.folder) = (source, persons, sessions, folder)
         (self.clock, self.registry, self.logger) = (clock, registry, logger)
     }
@@ -200,6 +203,7 @@ package struct LogAttribution: Sendable {
                 var members = found.facts(result).object ?? [:]
                 members[Self.milestoneFact] = asked.milestone?.json ?? .null
                 members[Self.basisFact] = .string(basis)
+                if !asked.windows.isEmpty { members[Self.windowsFact] = .array(asked.windows.map(\.json)) }
                 return (found.name, .object(members))
             })
         let versions = try await results.store(
@@ -219,7 +223,8 @@ package struct LogAttribution: Sendable {
         request.milestone = try await milestone(org: org)
         request.sessions = sessions(org)
         request.settings = settings
-        let reach = inForce.map { max($0.definition.window.click, $0.definition.window.view) }.max() ?? .zero
+        request.windows = try await windows.versions(org: org)
+        let reach = request.reach
         request.joined = try await joined(
             org, wish.from.map { $0 - reach } ?? Timestamp(microseconds: .min),
             wish.to ?? Timestamp(microseconds: .max))
@@ -240,6 +245,8 @@ package struct LogAttribution: Sendable {
 
     /// The member of a result's facts that names what it was computed from.
     static let basisFact = "basis"
+    /// The member of a result's facts that holds the windows of networks and campaigns; absent where there were none.
+    static let windowsFact = "windows"
     /// The member of a result's facts that says what its milestone was.
     static let milestoneFact = "milestone"
 
@@ -288,12 +295,13 @@ package struct LogAttribution: Sendable {
     /// - Parameters:
     ///   - from: days since 1970 of conversions, UTC.
     ///   - to: the day that they lie before.
-    /// - Throws: `noResult`, `tooLarge` for amounts that do not fit 64 bits; database errors.
+    /// - Throws: `noResult`, `noCustomWeights`, `tooLarge` for amounts that do not fit 64 bits; database errors.
     package func report(
         org: String, conversion: String, model: LogModel, by dimension: LogDimension, version: Int? = nil,
         from: Timestamp? = nil, to: Timestamp? = nil
     ) async throws -> JSONValue {
         let head = try await head(org: org, conversion: conversion, version: version)
+        if model == .custom, !head.has(model) { throw LogAttributionError.noCustomWeights(conversion) }
         let lines = try await results.lines(
             head, org: org, model: model.name, by: dimension, from: from.map { Int($0.microseconds.flooredDay) },
             to: to.map { Int($0.microseconds.flooredDay) })

@@ -8,6 +8,7 @@ final class LogBlockReader {
     private let conversions: [RowScanner]
     private var campaigns: TextNumbers
     private var currencies: TextNumbers
+    private var networks: TextNumbers
     private var channels = TextNumbers { UInt32(TouchChannel.number($0)) + 1 }
     private var refusals = TextNumbers { AdvertisingConsent.isDenial(ads: $0) ? 2 : 1 }
     private var signals = TextNumbers { AdvertisingConsent.isControl(gpc: $0) ? 2 : 1 }
@@ -32,6 +33,7 @@ final class LogBlockReader {
         // What no name stands for has one number, however it is written, so that no two rows of a result say the same.
         campaigns = TextNumbers { Self.number($0, Credit.none, TouchLabel.campaignsMax, campaignTable) }
         currencies = TextNumbers { Self.number($0, "", LogRunPlan.currenciesMax, currencyTable) }
+        networks = TextNumbers { plan.networkNumber($0) }
         isMerged = plan.resolver.version != 0
     }
 
@@ -171,7 +173,7 @@ final class LogBlockReader {
             LogRecord(person: other.person, time: other.time, id: 0, kind: LogRecord.Kind.other, app: other.app))
     }
 
-    /// Campaign (its name, else its id) and channel of each row.
+    /// Campaign (its name, else its id), channel and network of each row.
     private func labels(_ rows: [UInt32], _ block: MemoBlock) throws -> [UInt32] {
         var found = campaigns.numbers(try block.text(ColumnName("campaign.name")), rows: rows)
         let unnamed = found.indices.filter { found[$0] == 0 }
@@ -184,6 +186,9 @@ final class LogBlockReader {
             let channel = marks[index] == 0 ? TouchChannel.other : UInt8(truncatingIfNeeded: marks[index] - 1)
             found[index] = TouchLabel.of(campaign: found[index], channel: channel)
         }
+        guard plan.hasNetworks else { return found }
+        let marked = networks.numbers(try block.text(ColumnName("campaign.network")), rows: rows)
+        for index in found.indices { found[index] = TouchLabel.with(network: marked[index], found[index]) }
         return found
     }
 

@@ -16,7 +16,7 @@ package struct LogCreditRow: Sendable, Equatable {
 }
 
 /// The credits of one conversion: model by model, each by campaign, channel, day and currency. A row is made when it is
-/// asked for, because twelve rows of every sum would take ten times the memory of the sums.
+/// asked for, because so many rows of every sum would take ten times the memory of the sums.
 package struct LogCreditRows: Sendable, Sequence, Equatable {
     private let table: LogCreditTable?
     private let name: Int
@@ -68,7 +68,8 @@ final class LogCreditTable: Sendable {
     let keys: [[CreditTally.Key]]
 
     /// - Parameters:
-    ///   - rules: sums under `LogModel.rules`, those of organic conversions among them.
+    ///   - rules: sums under `LogModel.rules`, and under custom weights where the plan has some; those of organic
+    ///     conversions among them.
     ///   - fitted: sums under `LogModel.fitted`.
     init(_ plan: LogRunPlan, rules: CreditTally, fitted: CreditTally, fits: [ConversionFits]) {
         (names, self.rules, self.fitted) = (plan.names, rules, fitted)
@@ -94,6 +95,7 @@ final class LogCreditTable: Sendable {
     func row(_ key: CreditTally.Key, model: Int) -> LogCreditRow? {
         let isOrganic = TouchLabel.channel(key.label) == TouchChannel.organic
         let place = model - LogModel.rules.count
+        if place == LogModel.fitted.count { return customRow(key) }
         if place >= 0, !isOrganic, !isFitted[key.name][place] { return nil }
         // All models say the same of conversions without touchpoints.
         let isRule = place < 0 || isOrganic
@@ -101,11 +103,24 @@ final class LogCreditTable: Sendable {
         let sum =
             isRule
             ? rules.sum(Int(slot), model: isOrganic ? 0 : model) : fitted.sum(Int(slot), model: place)
+        return row(key, LogModel.allCases[model], sum)
+    }
+
+    /// Organic conversions have a sum of their own here: other versions of the definition may have no weights.
+    private func customRow(_ key: CreditTally.Key) -> LogCreditRow? {
+        guard rules.models > LogModel.rules.count, let slot = rules.slots[key] else { return nil }
+        return row(key, .custom, rules.sum(Int(slot), model: LogModel.rules.count))
+    }
+
+    private func row(
+        _ key: CreditTally.Key, _ model: LogModel, _ sum: (credit: Int64, minor: Int64)
+    ) -> LogCreditRow? {
         if sum == (0, 0) { return nil }
+        let isOrganic = TouchLabel.channel(key.label) == TouchChannel.organic
         let (campaign, currency) = (Int(TouchLabel.campaign(key.label)), Int(key.currency))
         let text = campaign < campaigns.count ? campaigns[campaign] : LabelTable.otherText
         return LogCreditRow(
-            conversion: names[key.name], model: LogModel.allCases[model].name,
+            conversion: names[key.name], model: model.name,
             campaign: isOrganic ? Credit.organic : text,
             channel: TouchChannel.name(TouchLabel.channel(key.label)), day: key.day,
             currency: currency < currencies.count ? currencies[currency] : LabelTable.otherText,

@@ -30,7 +30,7 @@ struct LogRecord: Equatable, Sendable {
     /// A touch: hash of the click id, 0 without one. A conversion: millionths of the currency's unit, `Int64.min`
     /// without a value.
     var extra: UInt64
-    /// A touch: campaign and channel, see `TouchLabel`. A conversion: number of the currency above, of the definition
+    /// A touch: network, campaign and channel, see `TouchLabel`. A conversion: number of the currency above, of the definition
     /// below.
     var label: UInt32
     /// More of the event id.
@@ -60,9 +60,12 @@ struct LogRecord: Equatable, Sendable {
     }
 }
 
-/// Campaign and channel of a touch in one number.
+/// Campaign and channel of a touch in one number; in records, and there alone, also the number of a network that has
+/// windows of its own.
 package enum TouchLabel {
     static let channelBits: UInt32 = 5
+    private static let networkShift: UInt32 = 22
+    static let networksMax = 1 << 10 - 1
     /// Campaigns that are told apart in one run; what comes when so many are known is all one campaign.
     static let campaignsMax = 50_000
 
@@ -71,7 +74,13 @@ package enum TouchLabel {
     @inline(__always)
     static func channel(_ label: UInt32) -> UInt8 { UInt8(truncatingIfNeeded: label & (1 << channelBits - 1)) }
     @inline(__always)
-    static func campaign(_ label: UInt32) -> UInt32 { label &>> channelBits }
+    static func campaign(_ label: UInt32) -> UInt32 { bare(label) &>> channelBits }
+    /// 0 for every network without windows of its own.
+    @inline(__always)
+    static func network(_ label: UInt32) -> UInt32 { label &>> networkShift }
+    @inline(__always)
+    static func bare(_ label: UInt32) -> UInt32 { label & (1 &<< networkShift &- 1) }
+    static func with(network: UInt32, _ label: UInt32) -> UInt32 { bare(label) | network &<< networkShift }
 }
 
 /// The channels of a run, in the order of their names, so that no fit depends on which was met first.

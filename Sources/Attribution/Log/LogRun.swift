@@ -199,7 +199,7 @@ package struct LogRun: Sendable {
         let next = Atomic(0)
         let number = Atomic(0)
         let done = Mutex<[Walked]>([])
-        let sums = SharedTally(models: LogModel.rules.count, rowsMax: plan.request.settings.resultRowsMax)
+        let sums = SharedTally(models: plan.ruleModels, rowsMax: plan.request.settings.resultRowsMax)
         let pathsMax = max(
             LogRunSettings.pathsMin, LogRunSettings.threadPathsMax / (workers * max(1, plan.names.count)))
         try share { isOver in
@@ -306,7 +306,7 @@ package struct LogRun: Sendable {
         _ walked: Walked, _ divided: CreditTally, _ fits: [ConversionFits], _ result: inout LogRunResult
     ) {
         (result.touches, result.persons) = (walked.touches, walked.persons)
-        result.notes = fits.flatMap(\.notes) + notes(damaged: result.damagedBlocks)
+        result.notes = fits.flatMap(\.notes) + unweighed(walked.facts) + notes(damaged: result.damagedBlocks)
         let table = LogCreditTable(plan, rules: walked.tally, fitted: divided, fits: fits)
         for (index, name) in plan.names.enumerated() {
             let facts = walked.facts[index]
@@ -317,6 +317,13 @@ package struct LogRun: Sendable {
             found.paths = walked.paths[index].top(Self.pathsKept).map { LogPath(path: $0.path, conversions: $0.count) }
             found.rows = LogCreditRows(table, name: index)
             result.results.append(found)
+        }
+    }
+
+    private func unweighed(_ facts: [ConversionTally]) -> [String] {
+        plan.names.indices.filter { plan.isWeighed($0) && facts[$0].unweighed > 0 }.map { name in
+            "custom of \(plan.names[name]) leaves out \(facts[name].unweighed) conversions: the versions that they go by "
+                + "have no weights."
         }
     }
 

@@ -30,11 +30,19 @@ package struct LogRunRequest: Sendable {
     /// What matches of installs add to journeys.
     package var joined: [JoinedTouch] = []
     package var settings = LogRunSettings()
+    /// Every version of the windows of networks and campaigns.
+    package var windows: [WindowOverride] = []
     /// Touches that get no credit.
     package var rejected = RejectedTouches()
 
     package init(org: String, definitions: [DefinitionInForce], from: Timestamp? = nil, to: Timestamp? = nil) {
         (self.org, self.definitions, self.from, self.to) = (org, definitions, from, to)
+    }
+
+    /// The longest window that a touch may have.
+    var reach: Duration {
+        let defined = definitions.map { max($0.definition.window.click, $0.definition.window.view) }
+        return (defined + windows.flatMap { [$0.click, $0.view].compactMap(\.self) }).max() ?? .zero
     }
 }
 
@@ -112,6 +120,8 @@ final class LogRunPlan: Sendable {
         var halfLifeSeconds: Double
         /// Minor units and currency number of a fixed value.
         var fixed: (minor: Int64, currency: UInt32)?
+        /// nil computes no custom model.
+        var custom: ChannelWeights?
     }
 
     let request: LogRunRequest
@@ -120,6 +130,8 @@ final class LogRunPlan: Sendable {
     /// Windows of the newest version of each conversion: those of journeys that led to nothing.
     let windows: [(click: Int64, view: Int64)?]
     let milestone: RowFilter?
+    /// Models that are computed while persons are walked: the rules, and custom weights where a definition has some.
+    let ruleModels: Int
     let touches: RowFilter
     /// Conversions are credited from here on; earlier ones only count as repeated.
     let from: Int64
@@ -131,12 +143,18 @@ final class LogRunPlan: Sendable {
     let campaigns = LabelTable(textsMax: TouchLabel.campaignsMax)
     let currencies = LabelTable(textsMax: LogRunPlan.currenciesMax)
     static let currenciesMax = 1000
+    /// Networks with windows of their own, in lower case, from 1 up.
+    private let networks: [String: UInt32]
+    var hasNetworks: Bool { !networks.isEmpty }
     let resolver: any PersonResolver
 
     /// - Throws: `LogAttributionError` for conditions that cannot be read and for too many definitions.
     init(_ request: LogRunRequest, resolver: any PersonResolver, now: Timestamp) throws(LogAttributionError) {
         (self.request, self.resolver) = (request, resolver)
         let names = Set(request.definitions.map(\.definition.name)).sorted()
+        let marked = Set(request.windows.filter { $0.scope == .network }.map(\.name)).sorted()
+        networks = Dictionary(
+            uniqueKeysWithValues: marked.prefix(TouchLabel.networksMax).enumerated().map { ($1, UInt32($0) + 1) })
         guard names.count <= LogRunSettings.conversionsMax, request.definitions.count <= LogRunSettings.versionsMax
         else {
             throw .tooLarge("One run takes \(LogRunSettings.conversionsMax) conversions at most; name one.")
@@ -164,9 +182,11 @@ final class LogRunPlan: Sendable {
                         apps: definition.app.isEmpty ? [] : [definition.app], from: Self.bound(first),
                         to: Self.bound(last)),
                     definition: definition, name: names.firstIndex(of: definition.name) ?? 0, click: click, view: view,
-                    halfLifeSeconds: definition.halfLifeHours * 3600, fixed: fixed))
+                    halfLifeSeconds: definition.halfLifeHours * 3600, fixed: fixed,
+                    custom: definition.custom.map { ChannelWeights($0) }))
         }
         conversions = made
+        ruleModels = LogModel.rules.count + (made.contains { $0.custom != nil } ? 1 : 0)
         othersWithin = request.sessions.apps.values.map(\.gap).reduce(
             min(request.sessions.standard.gap, Self.othersWithinMax)
         ) { min($0, $1) }
@@ -189,8 +209,7 @@ final class LogRunPlan: Sendable {
     /// From when on events are read: as far before the range as windows reach, and a session more, so that every
     /// session with a touchpoint in it is seen from its beginning.
     private static func earliest(_ request: LogRunRequest, _ from: Int64) -> Int64 {
-        let windows = request.definitions.map(\.definition.window)
-        let reach = windows.map { max($0.click, $0.view).microseconds }.max() ?? 0
+        let reach = request.reach.microseconds
         let gaps = request.sessions.apps.values.map(\.gap) + [request.sessions.standard.gap]
         let session = SessionRule.lengthMax + (gaps.max() ?? 0)
         return from < .min + reach + session ? .min : from - reach - session
@@ -204,6 +223,12 @@ final class LogRunPlan: Sendable {
         touches.mayHold(block) || milestone?.mayHold(block) == true
             || conversions.contains { $0.filter.mayHold(block) }
     }
+
+    /// 0 for a network without windows of its own.
+    func networkNumber(_ name: String) -> UInt32 { networks[name.lowercased()] ?? 0 }
+
+    /// Whether a conversion, by its place in `names`, has custom weights under one of its versions.
+    func isWeighed(_ name: Int) -> Bool { conversions.contains { $0.name == name && $0.custom != nil } }
 
     /// Microseconds after which the next page of an app begins another session, by the number of the app.
     var sessionGaps: [Int64] {

@@ -10,6 +10,7 @@ struct PersonWalk: ~Copyable {
     private let witness: JourneyWitness?
     private let gaps: [Int64]
     private let minorUnits: [Int64]
+    private let eras: WindowEras
     private var fold = TouchFold()
     /// Events of `fold` that are not after the conversion that was looked at last.
     private var reached = 0
@@ -92,11 +93,11 @@ struct PersonWalk: ~Copyable {
         (self.sums, self.rowsMax) = (sums, rowsMax)
         (self.plan, self.control, self.witness) = (plan, control, witness)
         self.journeys = journeys
-        (gaps, minorUnits) = (plan.sessionGaps, plan.minorUnits)
+        (gaps, minorUnits, eras) = (plan.sessionGaps, plan.minorUnits, WindowEras(plan))
         sessions = ContiguousArray(repeating: Session(), count: 256)
         isSeen = ContiguousArray(repeating: false, count: plan.names.count)
         lastConversion = ContiguousArray(repeating: .min, count: plan.names.count)
-        tally = CreditTally(models: LogModel.rules.count, rowsMax: .max)
+        tally = CreditTally(models: plan.ruleModels, rowsMax: .max)
         counts = plan.names.flatMap { _ in
             (1...LogModel.ordersMax).map { MarkovChain.Counts(channels: TouchChannel.names.count, order: $0) }
         }
@@ -192,7 +193,7 @@ struct PersonWalk: ~Copyable {
         for (index, record) in records.enumerated() where roles[index] != Role.none {
             if isBarred(record) { continue }
             let kind = roles[index] == Role.direct ? LogRecord.Kind.visit : record.kind
-            fold.add(time: record.time, label: record.label, kind: kind, click: record.extra)
+            fold.add(time: record.time, marked: record.label, kind: kind, click: record.extra)
         }
     }
 
@@ -265,17 +266,18 @@ struct PersonWalk: ~Copyable {
         if tally.count >= rowsMax { try sums.take(&tally) }
         // Conversions come in their order, so that no event is passed twice.
         while reached < fold.count, fold.time(reached) <= record.time { reached += 1 }
-        isWhole = gather(until: record.time, end: reached, click: conversion.click, view: conversion.view)
+        isWhole = gather(until: record.time, end: reached, windows(of: conversion, at: record.time))
         if !isWhole { facts[name].truncated += 1 }
         facts[name].conversions += 1
         facts[name].touches += journey.count
+        if conversion.custom == nil { facts[name].unweighed += 1 }
         let money = money(record, conversion)
         let day = Int32(clamping: Int(record.time.flooredDay))
         guard journey.count > 0 else {
             facts[name].organic += 1
             let label = TouchLabel.of(campaign: 0, channel: TouchChannel.organic)
             let slot = try tally.slot(CreditTally.Key(name: name, currency: money.currency, day: day, label: label))
-            for model in LogModel.rules.indices {
+            for model in 0..<(LogModel.rules.count + (conversion.custom == nil ? 0 : 1)) {
                 try tally.add(slot, model: model, credit: 1_000_000, minor: money.minor)
             }
             return
@@ -290,11 +292,21 @@ struct PersonWalk: ~Copyable {
             try weights.share(
                 money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: place, &tally)
         }
+        if let custom = conversion.custom {
+            weights.weigh(custom, known)
+            try weights.share(
+                money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: LogModel.rules.count,
+                &tally)
+        }
         countPath(name, conversions: 1, nulls: 0)
         paths[name].add(UnsafeBufferPointer(start: journey.channels, count: journey.count))
         try journeys.add(
             name: name, currency: money.currency, day: day, minor: money.minor,
             labels: UnsafeBufferPointer(start: journey.labels, count: journey.count))
+    }
+
+    private func windows(of conversion: LogRunPlan.Conversion, at time: Int64) -> TouchWindows {
+        TouchWindows(click: conversion.click, view: conversion.view, era: eras.era(at: time))
     }
 
     /// What the rules want to know of the journey.
@@ -348,7 +360,7 @@ struct PersonWalk: ~Copyable {
         if journey.count > 0 {
             let known = journeyFacts(of: conversion, at: record.time, milestone: milestone)
             seen.milestonePlace = known.milestone
-            seen.models = witness.weigh(&weights, known, minor: money.minor)
+            seen.models = witness.weigh(&weights, known, minor: money.minor, custom: conversion.custom)
         }
         witness.tell(seen)
     }
@@ -367,7 +379,8 @@ struct PersonWalk: ~Copyable {
             guard touchpoint >= 0 else { return .tooMany }
             return taken.insert(touchpoint).inserted ? .touchpoint(touchpoint) : .merged(touchpoint)
         }
-        let window = record.kind == LogRecord.Kind.view ? conversion.view : conversion.click
+        let window = windows(of: conversion, at: time).of(
+            kind: record.kind, label: TouchLabel.bare(record.label), network: TouchLabel.network(record.label))
         return time - record.time > window ? .outsideWindow : .tooMany
     }
 
@@ -383,8 +396,8 @@ struct PersonWalk: ~Copyable {
     /// The newest touchpoints that are eligible at a time, oldest first.
     /// - Parameter end: events that are not after the time.
     /// - Returns: false where older ones had to be left out.
-    private mutating func gather(until time: Int64, end: Int, click: Int64, view: Int64) -> Bool {
-        let isWhole = fold.gather(until: time, end: end, click: click, view: view)
+    private mutating func gather(until time: Int64, end: Int, _ windows: TouchWindows) -> Bool {
+        let isWhole = fold.gather(until: time, end: end, windows)
         let first = max(0, fold.touchpoints.count - JourneyWeights.touchesMax)
         journey.count = fold.touchpoints.count - first
         for index in 0..<journey.count {
@@ -401,7 +414,8 @@ struct PersonWalk: ~Copyable {
         guard let last = fold.newest, last >= plan.from, last > lastConversion[name] else { return }
         guard let window = plan.windows[name] else { return }
         let since = lastConversion[name] == .min ? Int64.max : last - lastConversion[name] - 1
-        _ = gather(until: last, end: fold.count, click: min(window.click, since), view: min(window.view, since))
+        let windows = TouchWindows(click: window.click, view: window.view, era: eras.era(at: last), most: since)
+        _ = gather(until: last, end: fold.count, windows)
         guard journey.count > 0 else { return }
         facts[name].nulls += 1
         countPath(name, conversions: 0, nulls: 1)

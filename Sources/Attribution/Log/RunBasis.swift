@@ -33,6 +33,7 @@ enum RunBasis {
             digest.add(touch.campaign)
             digest.add("\(touch.channel) \(touch.app)")
         }
+        for window in request.windows { digest.add("window \(window.startsAt.microseconds) \(window.json.canonical)") }
         request.rejected.name(in: &digest)
         return digest.hex
     }

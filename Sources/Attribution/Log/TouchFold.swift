@@ -12,6 +12,8 @@ struct TouchFold: ~Copyable {
     private struct Event {
         var time: Int64
         var label: UInt32
+        /// Of a network with windows of its own, else 0.
+        var network: UInt32
         /// Number of the click id, -1 without one.
         var click: Int32
         var kind: UInt8
@@ -59,10 +61,14 @@ struct TouchFold: ~Copyable {
     func time(_ place: Int) -> Int64 { events[place].time }
 
     /// Adds an event that is not before the others.
-    /// - Parameter click: hash of the click id, 0 without one.
-    mutating func add(time: Int64, label: UInt32, kind: UInt8, click: UInt64) {
+    /// - Parameters:
+    ///   - marked: the label with the number of the network.
+    ///   - click: hash of the click id, 0 without one.
+    mutating func add(time: Int64, marked: UInt32, kind: UInt8, click: UInt64) {
+        let label = TouchLabel.bare(marked)
         let (number, isNew) = click == 0 ? (-1, true) : number(ofClick: click)
-        var event = Event(time: time, label: label, click: number, kind: kind, isFirst: isNew)
+        var event = Event(
+            time: time, label: label, network: TouchLabel.network(marked), click: number, kind: kind, isFirst: isNew)
         if isNew {
             var place = events.count
             let least = max(0, place - Self.comparedMax)
@@ -98,20 +104,19 @@ struct TouchFold: ~Copyable {
     /// Takes the events that are eligible at a time together.
     /// - Parameters:
     ///   - end: events that are not after the time: the first so many.
-    ///   - click: microseconds; of visits too.
-    ///   - view: microseconds.
     /// - Returns: false where older events had to be left out.
-    mutating func gather(until time: Int64, end: Int, click: Int64, view: Int64) -> Bool {
+    mutating func gather(until time: Int64, end: Int, _ windows: TouchWindows) -> Bool {
         touchpoints.removeAll(keepingCapacity: true)
         round &+= 1
-        let reach = max(click, view)
+        let reach = windows.reach
         let least = max(0, end - Self.eventsMax)
         if isTraced { (assigned, assignedFrom) = (ContiguousArray(repeating: -1, count: end - least), least) }
         var first = end
         while first > least, time - events[first - 1].time <= reach { first -= 1 }
         for index in first..<end {
             let event = events[index]
-            guard time - event.time <= (event.kind == LogRecord.Kind.view ? view : click) else { continue }
+            let window = windows.of(kind: event.kind, label: event.label, network: event.network)
+            guard time - event.time <= window else { continue }
             if event.click >= 0, places[Int(event.click)].round == round {
                 strengthen(places[Int(event.click)].place, event)
                 if isTraced { assigned[index - least] = Int32(truncatingIfNeeded: places[Int(event.click)].place) }

@@ -33,7 +33,7 @@ package struct LogAttributionRoutes: Sendable {
         "where": "type = conversion and name = demo_booked",
         "value": ["source": "fixed", "amount": "40.00", "currency": "USD"],
         "repeat": "once_per_person", "preset": "lead_sale", "view_hours": 12, "half_life_hours": 72,
-        "starts_at": "2026-11-01",
+        "custom": ["first": 0.5, "last": 0.5, "channels": ["direct": 0]], "starts_at": "2026-11-01",
     ]
     private static let wish: JSONValue = [
         "conversion": "purchase", "from": "2026-10-01", "to": "2026-11-01", "reason": "new window",
@@ -44,6 +44,7 @@ package struct LogAttributionRoutes: Sendable {
     package func register(in book: RouteBook) {
         registerDefinitions(in: book)
         registerSchedules(in: book)
+        registerWindows(in: book)
         registerConversions(in: book)
         book.post(
             "/v1/attribution/recompute",
@@ -204,10 +205,11 @@ extension Problem {
     init(_ error: LogAttributionError) {
         switch error {
         case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
-        case .unknownConversion, .unknownSchedule, .noResult, .unknownEvent:
+        case .unknownConversion, .unknownSchedule, .unknownWindow, .noResult, .unknownEvent:
             self = .notFound(code: error.tag, detail: error.sentence)
         case .erasedEvent: self = .gone(code: error.tag, detail: error.sentence)
-        case .tooLarge, .notYetRun, .notCredited, .notFitted: self = .conflict(code: error.tag, detail: error.sentence)
+        case .tooLarge, .notYetRun, .notCredited, .notFitted, .noCustomWeights:
+            self = .conflict(code: error.tag, detail: error.sentence)
         case .storage, .busy: self = .internalError
         case .cancelled, .slow: self = .unavailable(code: error.tag, detail: error.sentence)
         }

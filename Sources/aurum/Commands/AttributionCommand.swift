@@ -10,7 +10,7 @@ struct AttributionCommand: AsyncParsableCommand {
         abstract: "Credit the conversions of the event log; saturation, cohorts, advice and claims; Apple's postbacks.",
         subcommands: [
             Run.self, Report.self, Compare.self, Why.self, Conversions.self, Schedule.self, Saturation.self,
-            Cohorts.self,
+            Cohorts.self, Windows.self,
             Retention.self, Advice.self, Claims.self, SharedClaims.self, Installs.self, PostbackCommand.self,
         ])
 

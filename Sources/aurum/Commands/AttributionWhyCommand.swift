@@ -89,7 +89,7 @@ extension AttributionCommand {
                     money(credit["amount_minor"], currency),
                 ])
             }
-            let flat = model["split_equally"]?.bool == true ? "; all effects are 0: shared equally" : ""
+            let flat = model["split_equally"]?.bool == true ? "; everything weighs 0: shared equally" : ""
             return ["\(model["model"]?.string ?? ""): \(model["formula"]?.string ?? "")\(flat)"]
                 + TextTable.lines(rows)
         }

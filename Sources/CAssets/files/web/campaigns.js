@@ -446,7 +446,9 @@
     try {
       logRows(await (await answer(`/v1/attribution/log-report?${asked}`)).json());
     } catch (refusal) {
-      if (refusal.name !== 'AbortError') $('log-state').textContent = refusal.message;
+      if (refusal.name === 'AbortError') return;
+      $('log-table').hidden = true;
+      $('log-state').textContent = refusal.message;
     }
   }
   async function logResults() {

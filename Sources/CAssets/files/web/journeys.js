@@ -7,7 +7,7 @@
     first: 'First touch', last: 'Last touch', last_non_direct: 'Last non-direct', linear: 'Linear',
     time_decay: 'Time decay', position: 'Position 40/20/40', w_shaped: 'W-shaped 30/30/40',
     w_shaped_30_30_30_10: 'W-shaped 30/30/30/10', markov1: 'Markov, order 1', markov2: 'Markov, order 2',
-    markov3: 'Markov, order 3', shapley: 'Shapley',
+    markov3: 'Markov, order 3', shapley: 'Shapley', custom: 'Custom weights',
   };
   const REASONS = {
     outside_window: 'No: older than the window', after_conversion: 'No: after the conversion',
@@ -180,7 +180,12 @@
         parts.push(`${label} of ${channel} ${number(value)}, ${plural(said.touches_of_channel[channel], 'touch', 'touches')}`);
       }
     }
-    if (model.split_equally) parts.push('all effects are 0: shared equally');
+    if (said.weights) {
+      const { channels, ...rest } = said.weights;
+      parts.push(...Object.entries(rest).map(([part, weight]) => `${part} ${number(weight)}`));
+      parts.push(...Object.entries(channels || {}).map(([channel, factor]) => `${channel} times ${number(factor)}`));
+    }
+    if (model.split_equally) parts.push('everything weighs 0: shared equally');
     return parts.join('; ');
   }
   function credits() {
