@@ -70,6 +70,8 @@ final class JourneyWitness {
         /// Millionths of the conversion, and its money; each adds up exactly.
         var credits: [Int64]
         var parts: [Int64]
+        /// What refunds took of the parts.
+        var returned: [Int64]
         /// All effects were 0.
         var isFlat = false
     }
@@ -81,6 +83,9 @@ final class JourneyWitness {
         var minor: Int64
         /// Number of the currency in the plan.
         var currency: UInt32
+        /// Minor units that refunds took, and whether they left nothing.
+        var returned: Int64 = 0
+        var isReturned = false
         var isWhole = true
         /// The person's first milestone, microseconds since 1970.
         var milestone: Int64?
@@ -122,7 +127,9 @@ final class JourneyWitness {
     func tell(_ seen: Seen) { self.seen = seen }
 
     /// Every model's way with a journey of one touch at least, by the arithmetic of runs.
-    func weigh(_ weights: inout JourneyWeights, _ facts: JourneyWeights.Facts, minor: Int64) -> [Weighed] {
+    func weigh(
+        _ weights: inout JourneyWeights, _ facts: JourneyWeights.Facts, minor: Int64, returned: Int64
+    ) -> [Weighed] {
         let count = facts.count
         func list<Value>(_ values: UnsafePointer<Value>) -> [Value] {
             Array(UnsafeBufferPointer(start: values, count: count))
@@ -135,7 +142,8 @@ final class JourneyWitness {
                 Weighed(
                     model: .rule(model), raw: raw, weights: made,
                     credits: list(weights.divide(1_000_000, count: count)),
-                    parts: list(weights.divide(minor, count: count))))
+                    parts: list(weights.divide(minor, count: count)),
+                    returned: weights.divide(returned: returned, of: minor, count: count)))
         }
         for (place, model) in LogModel.fitted.enumerated() where place < effects.count {
             guard let known = effects[place], known.count >= 32 else { continue }
@@ -148,7 +156,8 @@ final class JourneyWitness {
             all.append(
                 Weighed(
                     model: model, raw: raw, weights: made, credits: list(weights.divide(1_000_000, count: count)),
-                    parts: list(weights.divide(minor, count: count)), isFlat: isFlat))
+                    parts: list(weights.divide(minor, count: count)),
+                    returned: weights.divide(returned: returned, of: minor, count: count), isFlat: isFlat))
         }
         return all
     }

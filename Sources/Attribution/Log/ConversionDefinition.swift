@@ -26,6 +26,8 @@ package struct ConversionDefinition: Sendable, Equatable {
     package var repeats = Repeats.each
     package var window = WindowPreset.standard.window
     package var halfLifeHours = JourneyCredit.halfLifeSeconds / 3600
+    /// What takes money off its conversions; nil for nothing.
+    package var refunds: RefundRule?
 
     package init(name: String, condition: String, repeats: Repeats = .each) {
         (self.name, self.condition, self.repeats) = (name, condition, repeats)
@@ -190,7 +192,7 @@ extension ConversionDefinition {
         guard let members = body.object else { throw .invalid("body", "must be an object.") }
         let known: Set = [
             "name", "app", "where", "value", "repeat", "preset", "click_hours", "view_hours", "half_life_hours",
-            "starts_at", "version", "built_in",
+            "starts_at", "version", "built_in", "refunds",
         ]
         guard known.isSuperset(of: members.keys) else {
             throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
@@ -220,6 +222,7 @@ extension ConversionDefinition {
         }
         try readHours(members)
         if let value = members["value"] { self.value = try Self.value(value) }
+        if let body = members["refunds"], body != .null { refunds = try RefundRule(body) }
         _ = try filter(now: now)
     }
 
@@ -266,6 +269,7 @@ extension ConversionDefinition {
             "half_life_hours": .number(halfLifeHours),
         ]
         if !app.isEmpty { members["app"] = .string(app) }
+        if let refunds { members["refunds"] = refunds.json }
         switch value {
         case .event: members["value"] = ["source": "event"]
         case .fixed(let money):

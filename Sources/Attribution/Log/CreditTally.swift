@@ -131,6 +131,43 @@ final class SharedTally: Sendable {
     var total: CreditTally { sum.withLock { $0 } }
 }
 
+/// What was credited, and what of it refunds took back; both by the same keys.
+struct CreditSums: Sendable {
+    var credited: CreditTally
+    var returned: CreditTally
+
+    init(models: Int) {
+        credited = CreditTally(models: models, rowsMax: .max)
+        returned = credited
+    }
+}
+
+/// `CreditSums` of all threads.
+final class SharedSums: Sendable {
+    private let credited: SharedTally
+    private let returned: SharedTally
+
+    /// - Parameter rowsMax: combinations of the result.
+    init(models: Int, rowsMax: Int) {
+        credited = SharedTally(models: models, rowsMax: rowsMax)
+        returned = SharedTally(models: models, rowsMax: rowsMax)
+    }
+
+    /// Adds what a thread has, and empties it.
+    /// - Parameter rowsMax: a thread may keep what is less.
+    /// - Throws: `tooLarge`.
+    func take(_ sums: inout CreditSums, from rowsMax: Int = 0) throws(LogAttributionError) {
+        if sums.credited.count >= rowsMax { try credited.take(&sums.credited) }
+        if sums.returned.count >= max(1, rowsMax) { try returned.take(&sums.returned) }
+    }
+
+    var total: CreditSums {
+        var sums = CreditSums(models: 0)
+        (sums.credited, sums.returned) = (credited.total, returned.total)
+        return sums
+    }
+}
+
 /// Journeys that converted by the channels they went through, and how often. Bounded: what comes when it is full is
 /// counted together.
 struct PathTally: Sendable {
@@ -199,6 +236,9 @@ struct ConversionTally: Sendable, Equatable {
     var touches = 0
     /// Journeys that a fitted model had to split equally.
     var flat = 0
+    /// Conversions with touchpoints of which refunds left nothing: to fitted models they did not convert.
+    var undone = 0
+    var refunds = RefundTally()
 
     mutating func add(_ other: ConversionTally) {
         conversions += other.conversions
@@ -208,5 +248,7 @@ struct ConversionTally: Sendable, Equatable {
         nulls += other.nulls
         touches += other.touches
         flat += other.flat
+        undone += other.undone
+        refunds.add(other.refunds)
     }
 }

@@ -300,15 +300,19 @@ package struct LogAttribution: Sendable {
     }
 
     private static func totals(_ lines: [LogReportLine]) throws(LogAttributionError) -> [String: JSONValue] {
-        var amounts: [String: Int64] = [:]
-        for line in lines where !line.currency.isEmpty {
-            let (sum, isOver) = amounts[line.currency, default: 0].addingReportingOverflow(line.amountMinor)
-            guard !isOver else { throw CreditTally.pastSums }
-            amounts[line.currency] = sum
+        func sums(_ amount: (LogReportLine) -> Int64) throws(LogAttributionError) -> JSONValue {
+            var amounts: [String: Int64] = [:]
+            for line in lines where !line.currency.isEmpty {
+                let (sum, isOver) = amounts[line.currency, default: 0].addingReportingOverflow(amount(line))
+                guard !isOver else { throw CreditTally.pastSums }
+                amounts[line.currency] = sum
+            }
+            return .object(amounts.mapValues { .integer($0) })
         }
         return [
             "conversions": .number(Double(lines.reduce(0) { $0 + $1.creditPPM }) / 1_000_000),
-            "amount_minor": .object(amounts.mapValues { .integer($0) }),
+            "amount_minor": try sums { $0.amountMinor }, "returned_minor": try sums { $0.returnedMinor },
+            "net_minor": try sums { $0.netMinor },
         ]
     }
 
@@ -371,6 +375,7 @@ extension LogConversionResult {
             ]
         }
         members["fits"] = .object(models)
+        members.merge(refunds?.members ?? [:]) { $1 }
         return .object(members)
     }
 }

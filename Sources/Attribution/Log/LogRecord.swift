@@ -19,6 +19,8 @@ struct LogRecord: Equatable, Sendable {
         /// A touch that the fraud rules bar from credit: `extra` as for a touch, so that the visit it led to gets none
         /// either.
         static let rejected: UInt8 = 9
+        /// Follows its conversion: `extra` is what refunds take off it, see `RefundAmount`, `label` as of an order.
+        static let refund: UInt8 = 10
     }
 
     /// After merges.
