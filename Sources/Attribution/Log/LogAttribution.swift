@@ -60,6 +60,8 @@ package struct LogAttribution: Sendable {
         package var reason = "asked"
         /// Whether a result that the same log and the same settings gave may stand.
         package var onlyIfChanged = false
+        /// Whether the credit of live leads and sales of the time is looked at again as well.
+        package var isOfLive = false
         package static let reasonBytesMax = 200
 
         package init(conversion: String? = nil, from: Timestamp? = nil, to: Timestamp? = nil, reason: String = "asked")
@@ -70,7 +72,7 @@ package struct LogAttribution: Sendable {
         /// - Throws: `LogAttributionError.invalid`.
         package init(_ body: JSONValue) throws(LogAttributionError) {
             guard let members = body.object else { throw .invalid("body", "must be an object.") }
-            let known: Set = ["from", "to", "conversion", "reason", "only_if_changed"]
+            let known: Set = ["from", "to", "conversion", "reason", "only_if_changed", "live"]
             guard known.isSuperset(of: members.keys) else {
                 throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
             }
@@ -86,11 +88,19 @@ package struct LogAttribution: Sendable {
                 guard let isWanted = member.bool else { throw .invalid("only_if_changed", "must be true or false.") }
                 onlyIfChanged = isWanted
             }
+            isOfLive = isOfEverything
+            if let member = members["live"] {
+                guard let isWanted = member.bool else { throw .invalid("live", "must be true or false.") }
+                isOfLive = isWanted
+            }
             reason = try text("reason") ?? reason
             guard reason.utf8.count <= Self.reasonBytesMax, !reason.utf8.contains(0) else {
                 throw .invalid("reason", "must have at most \(Self.reasonBytesMax) bytes.")
             }
         }
+
+        /// Nothing narrows it but a time.
+        private var isOfEverything: Bool { conversion == nil && !onlyIfChanged }
 
         /// A date, midnight UTC, or RFC 3339.
         package static func moment(_ name: String, _ text: String?) throws(LogAttributionError) -> Timestamp? {
@@ -104,7 +114,8 @@ package struct LogAttribution: Sendable {
         /// The same for wishes that compute the same, whatever their reason.
         package var key: String {
             let parts = [conversion ?? "", from?.rfc3339 ?? "", to?.rfc3339 ?? ""]
-            return (parts + (onlyIfChanged ? ["only_if_changed"] : [])).joined(separator: "|")
+            let marks = (onlyIfChanged ? ["only_if_changed"] : []) + (isOfLive ? ["live"] : [])
+            return (parts + marks).joined(separator: "|")
         }
 
         package var json: JSONValue {
@@ -113,6 +124,7 @@ package struct LogAttribution: Sendable {
             if let from { members["from"] = .string(from.rfc3339) }
             if let to { members["to"] = .string(to.rfc3339) }
             if onlyIfChanged { members["only_if_changed"] = true }
+            if isOfLive != isOfEverything { members["live"] = .bool(isOfLive) }
             return .object(members)
         }
     }
