@@ -106,6 +106,34 @@ struct CampaignRunTests {
     }
 
     @Test(arguments: Dialect.allCases)
+    func `revenue beside spend is what refunds left, and gross and returned stand with it`(
+        engine: Dialect
+    ) async throws {
+        let world = try World(on: engine)
+        _ = try await Self.attribution(world).definitions.save(
+            [
+                "where": "type = conversion and name = purchase", "repeat": "per_order_id", "refunds": [:],
+                "starts_at": "2020-01-01",
+            ], name: "purchase", org: "o", now: world.open.clock.now)
+        try await world.spend("2026-11-21,google,77,,USD,30.00,1000,50\n")
+        try await Self.send(world, "\"type\":\"click\",\"campaign\":{\(Self.spring)}", by: "ann")
+        try await Self.send(world, "\(Self.purchase)60,\"order_id\":\"o1\"", by: "ann")
+        try await Self.send(world, "\(Self.purchase)9,\"order_id\":\"o2\"", by: "bob")
+        let refund = "\"type\":\"conversion\",\"name\":\"refund\",\"currency\":\"USD\",\"value\":"
+        try await Self.send(world, "\(refund)15,\"order_id\":\"o1\"", by: "server")
+        try await Self.send(world, "\(refund)9,\"order_id\":\"o2\"", by: "server")
+        try await Self.run(world, "purchase")
+        let report = try await Self.report(world)
+        let row = report.json["rows"]?.array?.first { $0["key"] == "Spring" } ?? .null
+        #expect(row["revenue_minor"] == 4500 && row["gross_minor"] == 6000 && row["returned_minor"] == 1500)
+        #expect(row["roas"]?.double == 1.5)
+        let organic = try world.line(report, Credit.organic)
+        #expect(organic.bookedMinor == 0 && organic.returnedMinor == 900)
+        #expect(report.unattributed.revenueMinor == [.usd: 0])
+        await world.log.close()
+    }
+
+    @Test(arguments: Dialect.allCases)
     func `under every model and key the report adds up to the run, and spend to the files`(
         engine: Dialect
     ) async throws {

@@ -85,6 +85,54 @@ struct RestatementTests {
     }
 
     @Test(arguments: Dialect.allCases)
+    func `asked for, all leads and sales of a time are credited anew, in pages of any size`(
+        _ engine: Dialect
+    ) async throws {
+        let world = try World(engine)
+        try await world.base.visit(Self.spring, by: "ann")
+        let before = world.now
+        try await world.sell(to: "ann")
+        try await world.visitLate(Self.reminder, by: "ann")
+        let items = world.items
+        let recomputation = LiveRecomputation(
+            world.service,
+            page: { _, from, to, limit in
+                Array(items.since(from).filter { $0.at < to }.sorted { $0.at > $1.at }.prefix(limit))
+            }, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+        // Another time is not looked at.
+        var found = try await recomputation.run(org: "o", from: world.now, to: nil)
+        #expect(found == (0, 0))
+        found = try await recomputation.run(org: "o", from: nil, to: before)
+        #expect(found == (0, 0))
+        #expect(try await world.campaigns(.first) == ["spring"])
+        // Lead and sale are of one moment, more than a page takes.
+        found = try await recomputation.run(org: "o", from: before, to: world.now, pageSize: 1)
+        #expect(found == (2, 2))
+        #expect(try await world.campaigns(.first) == ["reminder"])
+        #expect(try await world.report(.first)["reminder"] == [10_001, 1_000_000, 0])
+        found = try await recomputation.run(org: "o", from: nil, to: nil)
+        #expect(found == (2, 0))
+        await world.base.log.close()
+    }
+
+    @Test func `a recomputation of everything is of live leads and sales too, unless told otherwise`() throws {
+        let wanted: [(JSONValue, Bool)] = [
+            (["reason": "new touches"], true), (["from": "2026-10-01", "to": "2026-11-01"], true),
+            (["live": false], false), (["conversion": "purchase"], false), (["only_if_changed": true], false),
+            (["conversion": "purchase", "live": true], true),
+        ]
+        for (body, isOfLive) in wanted {
+            let wish = try LogAttribution.Wish(body)
+            #expect(wish.isOfLive == isOfLive, "\(body.canonical)")
+            #expect(try LogAttribution.Wish(wish.json) == wish, "\(body.canonical)")
+        }
+        #expect(try LogAttribution.Wish(LogAttribution.Wish(reason: "installs").json).isOfLive == false)
+        #expect(throws: LogAttributionError.invalid("live", "must be true or false.")) {
+            try LogAttribution.Wish(["live": "yes"])
+        }
+    }
+
+    @Test(arguments: Dialect.allCases)
     func `a touch that comes in late changes the credit, and reports of before show what it was`(
         _ engine: Dialect
     ) async throws {

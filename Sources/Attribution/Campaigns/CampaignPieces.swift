@@ -17,15 +17,17 @@ struct Pieces {
     private let isSpendKnown: Bool
     private let dimension: CreditQuestion.Dimension
     private let isOfRun: Bool
+    private let hasRefunds: Bool
 
     /// - Parameters:
     ///   - sums: nil when nobody knows what was spent.
     ///   - isOfRun: the lines are what a run over the log credits.
+    ///   - hasRefunds: the run took refunds off its conversions.
     init(
         _ dimension: CreditQuestion.Dimension, _ sums: [SpendSum]?, _ book: CampaignBook,
-        _ counts: [String: TouchCounts], _ lines: [CreditLine], isOfRun: Bool = false
+        _ counts: [String: TouchCounts], _ lines: [CreditLine], isOfRun: Bool = false, hasRefunds: Bool = false
     ) throws(SpendError) {
-        (self.dimension, self.isOfRun) = (dimension, isOfRun)
+        (self.dimension, self.isOfRun, self.hasRefunds) = (dimension, isOfRun, hasRefunds)
         isSpendKnown = sums != nil && dimension.isSpentOn
         for sum in sums ?? [] where isSpendKnown {
             let place = Place(key: Self.key(sum, dimension, book), currency: sum.currency)
@@ -106,6 +108,7 @@ struct Pieces {
             lines[place]?.areTouchesKnown = !dimension.isOfSalesOnly
             lines[place]?.isSpentOn = dimension.isSpentOn
             lines[place]?.isOfRun = isOfRun
+            lines[place]?.hasRefunds = hasRefunds
         }
         return try sorted(lines, model, basis)
     }

@@ -141,7 +141,7 @@ extension CampaignReport {
         for (model, found) in models {
             var one = found ?? CampaignLine(key: line.key, currency: line.currency)
             if found == nil { (one.isSpendKnown, one.areTouchesKnown) = (line.isSpendKnown, line.areTouchesKnown) }
-            one.isOfRun = line.isOfRun
+            (one.isOfRun, one.hasRefunds) = (line.isOfRun, line.hasRefunds)
             let revenue = one.revenueMinor(basis)
             let (difference, isTooFar) = revenue.subtractingReportingOverflow(standard)
             members[model.name] = [
@@ -182,7 +182,8 @@ extension CampaignReport {
                 touches(line, String(line.visits)), touches(line, String(line.installs)),
                 decimal(line.knownLeadsMillionths), sold(String(line.sales)), decimal(line.salesMillionths),
                 money(line.revenueMinor(basis)), sold(money(line.bookedMinor)), sold(money(line.recognisedMinor)),
-                sold(money(line.returnedMinor)), decimal(line.clickRate), decimal(line.conversionRate),
+                line.hasRefunds ? money(line.returnedMinor) : sold(money(line.returnedMinor)), decimal(line.clickRate),
+                decimal(line.conversionRate),
                 money(line.costPerClickMinor), money(line.costPerInstallMinor), money(line.costPerLeadMinor),
                 money(line.costPerConversionMinor), decimal(line.returnOnSpend(basis)),
             ]
@@ -212,6 +213,7 @@ extension CampaignLine {
     package func json(_ basis: RevenueBasis) -> JSONValue {
         func touches(_ count: Int64) -> JSONValue { .whole(areTouchesKnown ? count : nil) }
         func sold(_ count: Int64?) -> JSONValue { .whole(isOfRun ? nil : count) }
+        func refunded(_ amount: Int64?) -> JSONValue { hasRefunds ? .whole(amount) : sold(amount) }
         var members: [String: JSONValue] = [
             "key": .string(key), "currency": .string(currency.code), "spend_minor": .whole(knownSpendMinor),
             "impressions": .whole(impressions), "clicks": .whole(clicks),
@@ -219,7 +221,7 @@ extension CampaignLine {
             "visits": touches(visits), "installs": touches(installs),
             "leads": .millionths(knownLeadsMillionths), "sales": sold(Int64(sales)),
             "conversions": .millionths(salesMillionths), "revenue_minor": .integer(revenueMinor(basis)),
-            "gross_minor": sold(grossMinor), "returned_minor": sold(returnedMinor),
+            "gross_minor": refunded(grossMinor), "returned_minor": refunded(returnedMinor),
             "booked_minor": sold(bookedMinor), "recognised_minor": sold(recognisedMinor),
             "network_conversions": networkConversionsMillionths.map { .millionths($0) } ?? .null,
             "network_value_minor": .whole(networkValueMinor), "ctr": .millionths(clickRate),

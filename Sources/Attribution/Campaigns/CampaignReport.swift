@@ -76,8 +76,10 @@ package struct CampaignLine: Sendable, Equatable {
     package var isEstimated = false
     /// What of its credit is on this line because an earlier release did not keep ads.
     package var unrecorded = UnrecordedCredit()
-    /// Its conversions are those of a run over the log: nothing is sold, returned or recognised, and no lead counted.
+    /// Its conversions are those of a run over the log: nothing is sold or recognised, and no lead counted.
     package var isOfRun = false
+    /// The run took refunds off its conversions: what it credits is known before and after.
+    package var hasRefunds = false
     /// The part of its conversions that have no value and so no currency: they stand on each line of their key.
     package var valuelessMillionths: Int64 = 0
 
@@ -107,6 +109,7 @@ package struct CampaignLine: Sendable, Equatable {
         isEstimated = isEstimated || other.isEstimated
         try unrecorded.add(other.unrecorded)
         isOfRun = isOfRun || other.isOfRun
+        hasRefunds = hasRefunds || other.hasRefunds
         try Figures.add(other.valuelessMillionths, to: &valuelessMillionths)
     }
 

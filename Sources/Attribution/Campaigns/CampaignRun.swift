@@ -8,7 +8,7 @@ package struct CampaignRun: Sendable {
     /// The report has days that the run does not cover: what was spent on them has no conversions beside it.
     package let isBeyond: Bool
 
-    /// What revenue is: the value of events.
+    /// What revenue is: the value of events, less what refunds took.
     static let basis = "event"
     /// Of `cells`.
     static let columns = "definition,result_version,log_position,computed_at"
@@ -53,6 +53,9 @@ extension LogResultHead {
         for model in models { known[model.name] = settings(of: model) }
         return ["definitions": .array(definitions), "models": .object(known)]
     }
+
+    /// Whether it took refunds off its conversions.
+    fileprivate var hasRefunds: Bool { facts["unmatched_refunds"] != nil }
 
     private func fit(_ model: LogModel) -> JSONValue? { facts["fits"]?[model.name] }
 
@@ -119,7 +122,8 @@ extension CampaignReports {
         let rows = try await LogResultStore(database: attribution.database).credits(
             head, org: org, models: models.map(\.name), by: question.dimension, from: days.from, to: days.to)
         let lines = try Self.lines(rows, question.dimension, known.book)
-        let pieces = try Pieces(question.dimension, sums, known.book, known.counts, lines, isOfRun: true)
+        let pieces = try Pieces(
+            question.dimension, sums, known.book, known.counts, lines, isOfRun: true, hasRefunds: head.hasRefunds)
         var report = CampaignReport(
             question: question, models: try models.map { try pieces.lines($0, question.basis) },
             unmatched: try Self.unmatched(sums, known.book),
@@ -153,7 +157,8 @@ extension CampaignReports {
             let place = Place(model: model, key: key(row, dimension, book), currency: Currency(row.currency))
             var line = lines[place] ?? CreditLine(model: model, key: place.key, currency: place.currency)
             try Figures.add(row.creditPPM, to: &line.salesMillionths)
-            try Figures.add(row.amountMinor(), to: &line.revenueMinor)
+            try Figures.add(row.netMinor(), to: &line.revenueMinor)
+            try Figures.add(row.returnedMinor(), to: &line.returnedMinor)
             lines[place] = line
         }
         return Array(lines.values)
@@ -179,7 +184,7 @@ extension CampaignReports {
         for row in rows where row.isOrganic && row.model == model?.name {
             try Figures.add(row.creditPPM, to: &found.conversionsMillionths)
             guard let currency = Currency(row.currency) else { continue }
-            try Figures.add(row.amountMinor(), to: &found.revenueMinor[currency, default: 0])
+            try Figures.add(row.netMinor(), to: &found.revenueMinor[currency, default: 0])
         }
         return found
     }

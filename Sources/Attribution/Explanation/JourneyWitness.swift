@@ -70,6 +70,8 @@ final class JourneyWitness {
         /// Millionths of the conversion, and its money; each adds up exactly.
         var credits: [Int64]
         var parts: [Int64]
+        /// What refunds took of the parts.
+        var returned: [Int64]
         /// All effects were 0.
         var isFlat = false
     }
@@ -81,6 +83,9 @@ final class JourneyWitness {
         var minor: Int64
         /// Number of the currency in the plan.
         var currency: UInt32
+        /// Minor units that refunds took, and whether they left nothing.
+        var returned: Int64 = 0
+        var isReturned = false
         var isWhole = true
         /// The person's first milestone, microseconds since 1970.
         var milestone: Int64?
@@ -122,9 +127,12 @@ final class JourneyWitness {
     func tell(_ seen: Seen) { self.seen = seen }
 
     /// Every model's way with a journey of one touch at least, by the arithmetic of runs.
-    /// - Parameter custom: the weights of the conversion's definition; nil where it has none.
+    /// - Parameters:
+    ///   - returned: minor units that refunds took, from 0 to `minor`.
+    ///   - custom: the weights of the conversion's definition; nil where it has none.
     func weigh(
-        _ weights: inout JourneyWeights, _ facts: JourneyWeights.Facts, minor: Int64, custom: ChannelWeights?
+        _ weights: inout JourneyWeights, _ facts: JourneyWeights.Facts, minor: Int64, returned: Int64,
+        custom: ChannelWeights?
     ) -> [Weighed] {
         let count = facts.count
         func list<Value>(_ values: UnsafePointer<Value>) -> [Value] {
@@ -138,7 +146,8 @@ final class JourneyWitness {
                 Weighed(
                     model: .rule(model), raw: raw, weights: made,
                     credits: list(weights.divide(1_000_000, count: count)),
-                    parts: list(weights.divide(minor, count: count))))
+                    parts: list(weights.divide(minor, count: count)),
+                    returned: weights.divide(returned: returned, of: minor, count: count)))
         }
         if let custom {
             let raw = list(weights.weigh(custom, facts, isRaw: true))
@@ -146,7 +155,9 @@ final class JourneyWitness {
             all.append(
                 Weighed(
                     model: .custom, raw: raw, weights: made, credits: list(weights.divide(1_000_000, count: count)),
-                    parts: list(weights.divide(minor, count: count)), isFlat: raw.allSatisfy { $0 == 0 }))
+                    parts: list(weights.divide(minor, count: count)),
+                    returned: weights.divide(returned: returned, of: minor, count: count),
+                    isFlat: raw.allSatisfy { $0 == 0 }))
         }
         for (place, model) in LogModel.fitted.enumerated() where place < effects.count {
             guard let known = effects[place], known.count >= 32 else { continue }
@@ -159,7 +170,8 @@ final class JourneyWitness {
             all.append(
                 Weighed(
                     model: model, raw: raw, weights: made, credits: list(weights.divide(1_000_000, count: count)),
-                    parts: list(weights.divide(minor, count: count)), isFlat: isFlat))
+                    parts: list(weights.divide(minor, count: count)),
+                    returned: weights.divide(returned: returned, of: minor, count: count), isFlat: isFlat))
         }
         return all
     }

@@ -88,7 +88,8 @@ struct JourneyExplanation {
 
     func json(model: LogModel?) throws -> JSONValue {
         let witness = JourneyWitness(wanted: event.spot, effects: run.effects)
-        let rows = try run.reading([event.person], budget).walk(witness, withRows: true)
+        let back = try RefundSearch(run: run, budget: budget).refunds(of: event)
+        let rows = try run.reading([event.person], budget).walk(witness, withRows: true, refund: back.record)
         guard let seen = witness.seen else {
             guard witness.isLeftOut else {
                 throw LogAttributionError.notCredited(
@@ -103,10 +104,13 @@ struct JourneyExplanation {
         let currency = run.plan.currencies.text(seen.currency) ?? ""
         var members: [String: JSONValue] = [
             "result": run.json, "definition": conversion.definition.json,
+            "definition_version": .integer(Int64(conversion.version)),
             "conversion": [
                 "event": .string(try id(of: event)), "app": .string(event.app),
                 "at": .string(Timestamp(microseconds: event.spot.time).rfc3339),
                 "person": .string(LogAttribution.personToken(event.person)), "amount_minor": .integer(seen.minor),
+                "returned_minor": .integer(seen.returned), "net_minor": .integer(seen.minor - seen.returned),
+                "returned": .bool(seen.isReturned),
                 "currency": .string(currency), "position": .string(event.position.description),
             ],
             "organic": .bool(seen.journey.isEmpty), "truncated": .bool(!seen.isWhole),
@@ -116,6 +120,7 @@ struct JourneyExplanation {
             "notes": .array(Self.notes.map { .string($0) }),
         ]
         let all = seen.models.filter { model == nil || $0.model == model }
+        if !run.plan.refunds.isEmpty { members["refunds"] = back.json }
         members["models"] = .array(
             seen.journey.isEmpty
                 ? LogModel.allCases.filter { model == nil || $0 == model }
@@ -248,7 +253,7 @@ struct JourneyExplanation {
             "credits": [
                 [
                     "touchpoint": .null, "raw": 1, "weight": 1, "credit_ppm": 1_000_000,
-                    "amount_minor": .integer(seen.minor),
+                    "amount_minor": .integer(seen.minor), "returned_minor": .integer(seen.returned),
                 ]
             ],
         ]
@@ -261,7 +266,7 @@ struct JourneyExplanation {
             [
                 "touchpoint": .integer(Int64(place)), "raw": .number(made.raw[place]),
                 "weight": .number(made.weights[place]), "credit_ppm": .integer(made.credits[place]),
-                "amount_minor": .integer(made.parts[place]),
+                "amount_minor": .integer(made.parts[place]), "returned_minor": .integer(made.returned[place]),
             ]
         }
         return [

@@ -26,17 +26,19 @@ struct PersonReading {
     /// Of its temporary files, which is its alone; removed at the end.
     let folder: String
 
-    /// - Parameter withRows: whether the rows that may be touches are wanted.
+    /// - Parameters:
+    ///   - withRows: whether the rows that may be touches are wanted.
+    ///   - refund: what refunds take off a conversion of the persons.
     /// - Returns: the rows, in no order.
     /// - Throws: `tooLarge`, `slow`, `cancelled`, `storage`; what the log throws.
-    func walk(_ witness: JourneyWitness, withRows: Bool) throws -> [Row] {
+    func walk(_ witness: JourneyWitness, withRows: Bool, refund: LogRecord? = nil) throws -> [Row] {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let files = try SpillFiles(folder: folder + "/records", bits: 0)
-        let rows = try read(into: files, withRows: withRows)
+        let rows = try read(into: files, withRows: withRows, refund)
         let records = try load(files)
         defer { records.deallocate() }
         let journeys = try SpillFiles(folder: folder + "/journeys", bits: 0)
-        let sums = SharedTally(models: plan.ruleModels, rowsMax: plan.request.settings.resultRowsMax)
+        let sums = SharedSums(models: plan.ruleModels, rowsMax: plan.request.settings.resultRowsMax)
         var walk = PersonWalk(
             plan, journeys: JourneyWriter(journeys, number: 0), sums: sums, rowsMax: .max, pathsMax: 1,
             control: budget.control, witness: witness)
@@ -52,7 +54,7 @@ struct PersonReading {
         return rows
     }
 
-    private func read(into files: SpillFiles, withRows: Bool) throws -> [Row] {
+    private func read(into files: SpillFiles, withRows: Bool, _ refund: LogRecord?) throws -> [Row] {
         var places: [(segment: Int, block: Int)] = []
         for (number, segment) in segments.enumerated() {
             for (index, summary) in segment.blocks.enumerated() where plan.mayHold(summary) {
@@ -90,6 +92,7 @@ struct PersonReading {
         }
         var spill = SpillWriter(files)
         try plan.addJoined(to: &spill, of: persons)
+        if let refund { try spill.add(refund) }
         try spill.finish()
         return found.withLock { $0 }
     }

@@ -28,6 +28,8 @@ package struct ConversionDefinition: Sendable, Equatable {
     package var halfLifeHours = JourneyCredit.halfLifeSeconds / 3600
     /// Those of the model `custom`; nil has no such model.
     package var custom: CustomWeights?
+    /// What takes money off its conversions; nil for nothing.
+    package var refunds: RefundRule?
 
     package init(name: String, condition: String, repeats: Repeats = .each) {
         (self.name, self.condition, self.repeats) = (name, condition, repeats)
@@ -201,7 +203,7 @@ extension ConversionDefinition {
         guard let members = body.object else { throw .invalid("body", "must be an object.") }
         let known: Set = [
             "name", "app", "where", "value", "repeat", "preset", "click_hours", "view_hours", "half_life_hours",
-            "custom", "starts_at", "version", "built_in",
+            "custom", "refunds", "starts_at", "version", "built_in",
         ]
         guard known.isSuperset(of: members.keys) else {
             throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
@@ -232,6 +234,7 @@ extension ConversionDefinition {
         try readHours(members)
         if let weights = members["custom"], weights != .null { custom = try CustomWeights(weights) }
         if let value = members["value"] { self.value = try Self.value(value) }
+        if let body = members["refunds"], body != .null { refunds = try RefundRule(body) }
         _ = try filter(now: now)
     }
 
@@ -279,6 +282,7 @@ extension ConversionDefinition {
         ]
         if !app.isEmpty { members["app"] = .string(app) }
         if let custom { members["custom"] = custom.json }
+        if let refunds { members["refunds"] = refunds.json }
         switch value {
         case .event: members["value"] = ["source": "event"]
         case .fixed(let money):

@@ -1,7 +1,7 @@
 internal import Synchronization
 
-/// A model of a run over the log: a rule, one that is fitted to all journeys of the run, or the weights of a conversion's
-/// own definition.
+/// A model of a run over the log: a rule, one that is fitted to all journeys of the run, or the weights of a
+/// conversion's own definition.
 package enum LogModel: Sendable, Hashable, CaseIterable {
     case rule(CreditModel)
     case markov(Int)
@@ -136,6 +136,43 @@ final class SharedTally: Sendable {
     var total: CreditTally { sum.withLock { $0 } }
 }
 
+/// What was credited, and what of it refunds took back; both by the same keys.
+struct CreditSums: Sendable {
+    var credited: CreditTally
+    var returned: CreditTally
+
+    init(models: Int) {
+        credited = CreditTally(models: models, rowsMax: .max)
+        returned = credited
+    }
+}
+
+/// `CreditSums` of all threads.
+final class SharedSums: Sendable {
+    private let credited: SharedTally
+    private let returned: SharedTally
+
+    /// - Parameter rowsMax: combinations of the result.
+    init(models: Int, rowsMax: Int) {
+        credited = SharedTally(models: models, rowsMax: rowsMax)
+        returned = SharedTally(models: models, rowsMax: rowsMax)
+    }
+
+    /// Adds what a thread has, and empties it.
+    /// - Parameter rowsMax: a thread may keep what is less.
+    /// - Throws: `tooLarge`.
+    func take(_ sums: inout CreditSums, from rowsMax: Int = 0) throws(LogAttributionError) {
+        if sums.credited.count >= rowsMax { try credited.take(&sums.credited) }
+        if sums.returned.count >= max(1, rowsMax) { try returned.take(&sums.returned) }
+    }
+
+    var total: CreditSums {
+        var sums = CreditSums(models: 0)
+        (sums.credited, sums.returned) = (credited.total, returned.total)
+        return sums
+    }
+}
+
 /// Journeys that converted by the channels they went through, and how often. Bounded: what comes when it is full is
 /// counted together.
 struct PathTally: Sendable {
@@ -206,6 +243,9 @@ struct ConversionTally: Sendable, Equatable {
     var flat = 0
     /// Credited conversions whose version of the definition has no custom weights.
     var unweighed = 0
+    /// Conversions with touchpoints of which refunds left nothing: to fitted models they did not convert.
+    var undone = 0
+    var refunds = RefundTally()
 
     mutating func add(_ other: ConversionTally) {
         conversions += other.conversions
@@ -216,5 +256,7 @@ struct ConversionTally: Sendable, Equatable {
         touches += other.touches
         flat += other.flat
         unweighed += other.unweighed
+        undone += other.undone
+        refunds.add(other.refunds)
     }
 }

@@ -54,8 +54,8 @@ struct FittedSplit: ~Copyable {
     private let slots: UnsafeMutablePointer<Int32>
     private let times: UnsafeMutablePointer<Int64>
     private let effects: UnsafeMutablePointer<Double>
-    private var tally: CreditTally
-    private let sums: SharedTally
+    private var tally = CreditSums(models: LogModel.fitted.count)
+    private let sums: SharedSums
     private let rowsMax: Int
     var facts: [ConversionTally]
 
@@ -63,7 +63,7 @@ struct FittedSplit: ~Copyable {
     ///   - fits: by conversion.
     ///   - sums: where credits end up, after `finish()` all of them.
     ///   - rowsMax: combinations of campaign, channel, currency and day that this thread holds before.
-    init(_ fits: [ConversionFits], sums: SharedTally, rowsMax: Int) {
+    init(_ fits: [ConversionFits], sums: SharedSums, rowsMax: Int) {
         (self.fits, self.sums, self.rowsMax) = (fits, sums, rowsMax)
         slots = .allocate(capacity: JourneyWeights.touchesMax)
         slots.initialize(repeating: 0, count: JourneyWeights.touchesMax)
@@ -79,7 +79,6 @@ struct FittedSplit: ~Copyable {
                 }
             }
         }
-        tally = CreditTally(models: LogModel.fitted.count, rowsMax: .max)
         facts = fits.map { _ in ConversionTally() }
     }
 
@@ -92,19 +91,25 @@ struct FittedSplit: ~Copyable {
     mutating func finish() throws(LogAttributionError) { try sums.take(&tally) }
 
     mutating func add(
-        _ name: Int, _ currency: UInt32, _ day: Int32, _ minor: Int64, _ labels: UnsafeBufferPointer<UInt32>
+        _ name: Int, _ currency: UInt32, _ day: Int32, _ minor: Int64, _ returned: Int64,
+        _ labels: UnsafeBufferPointer<UInt32>
     ) throws(LogAttributionError) {
         guard let base = labels.baseAddress, fits.indices.contains(name) else { return }
-        if tally.count >= rowsMax { try sums.take(&tally) }
+        try sums.take(&tally, from: rowsMax)
+        var returnSlots: [Int] = []
         for index in labels.indices {
             let key = CreditTally.Key(name: name, currency: currency, day: day, label: labels[index])
-            slots[index] = Int32(truncatingIfNeeded: try tally.slot(key))
+            slots[index] = Int32(truncatingIfNeeded: try tally.credited.slot(key))
+            if returned != 0 { returnSlots.append(try tally.returned.slot(key)) }
         }
         let known = JourneyWeights.Facts(count: labels.count, times: UnsafePointer(times), labels: base)
         for model in LogModel.fitted.indices where fits[name].effects[model] != nil {
             let place = effects + (name * LogModel.fitted.count + model) * 32
             if !weights.weigh(effects: UnsafePointer(place), known) { facts[name].flat += 1 }
-            try weights.share(minor, count: labels.count, slots: UnsafePointer(slots), model: model, &tally)
+            try weights.share(minor, count: labels.count, slots: UnsafePointer(slots), model: model, &tally.credited)
+            if returned != 0 {
+                try weights.share(returned: returned, of: minor, slots: returnSlots, model: model, &tally.returned)
+            }
         }
     }
 }

@@ -197,6 +197,25 @@ package struct JourneyWeights: ~Copyable {
         return UnsafePointer(parts)
     }
 
+    /// What refunds took of `total`, by the weights that were asked for last; no touch gives back more than it has.
+    /// - Parameter returned: from 0 to `total`.
+    mutating func divide(returned: Int64, of total: Int64, count n: Int) -> [Int64] {
+        let whole = Array(UnsafeBufferPointer(start: divide(total, count: n), count: n))
+        var parts = Array(UnsafeBufferPointer(start: divide(returned, count: n), count: n))
+        // Largest remainders do not grow with every unit: what is past a touch's own goes to the latest with room.
+        var rest: Int64 = 0
+        for index in parts.indices where parts[index] > whole[index] {
+            rest += parts[index] - whole[index]
+            parts[index] = whole[index]
+        }
+        for index in parts.indices.reversed() where rest > 0 {
+            let more = min(rest, whole[index] - parts[index])
+            parts[index] += more
+            rest -= more
+        }
+        return parts
+    }
+
     @inline(__always)
     private static func quotient(_ total: UInt64, _ share: UInt64, _ whole: UInt64) -> (UInt64, UInt64) {
         let (product, isOver) = total.multipliedReportingOverflow(by: share)

@@ -63,6 +63,8 @@ package struct LogAttribution: Sendable {
         package var reason = "asked"
         /// Whether a result that the same log and the same settings gave may stand.
         package var onlyIfChanged = false
+        /// Whether the credit of live leads and sales of the time is looked at again as well.
+        package var isOfLive = false
         package static let reasonBytesMax = 200
 
         package init(conversion: String? = nil, from: Timestamp? = nil, to: Timestamp? = nil, reason: String = "asked")
@@ -73,7 +75,7 @@ package struct LogAttribution: Sendable {
         /// - Throws: `LogAttributionError.invalid`.
         package init(_ body: JSONValue) throws(LogAttributionError) {
             guard let members = body.object else { throw .invalid("body", "must be an object.") }
-            let known: Set = ["from", "to", "conversion", "reason", "only_if_changed"]
+            let known: Set = ["from", "to", "conversion", "reason", "only_if_changed", "live"]
             guard known.isSuperset(of: members.keys) else {
                 throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
             }
@@ -89,11 +91,19 @@ package struct LogAttribution: Sendable {
                 guard let isWanted = member.bool else { throw .invalid("only_if_changed", "must be true or false.") }
                 onlyIfChanged = isWanted
             }
+            isOfLive = isOfEverything
+            if let member = members["live"] {
+                guard let isWanted = member.bool else { throw .invalid("live", "must be true or false.") }
+                isOfLive = isWanted
+            }
             reason = try text("reason") ?? reason
             guard reason.utf8.count <= Self.reasonBytesMax, !reason.utf8.contains(0) else {
                 throw .invalid("reason", "must have at most \(Self.reasonBytesMax) bytes.")
             }
         }
+
+        /// Nothing narrows it but a time.
+        private var isOfEverything: Bool { conversion == nil && !onlyIfChanged }
 
         /// A date, midnight UTC, or RFC 3339.
         package static func moment(_ name: String, _ text: String?) throws(LogAttributionError) -> Timestamp? {
@@ -107,7 +117,8 @@ package struct LogAttribution: Sendable {
         /// The same for wishes that compute the same, whatever their reason.
         package var key: String {
             let parts = [conversion ?? "", from?.rfc3339 ?? "", to?.rfc3339 ?? ""]
-            return (parts + (onlyIfChanged ? ["only_if_changed"] : [])).joined(separator: "|")
+            let marks = (onlyIfChanged ? ["only_if_changed"] : []) + (isOfLive ? ["live"] : [])
+            return (parts + marks).joined(separator: "|")
         }
 
         package var json: JSONValue {
@@ -116,6 +127,7 @@ package struct LogAttribution: Sendable {
             if let from { members["from"] = .string(from.rfc3339) }
             if let to { members["to"] = .string(to.rfc3339) }
             if onlyIfChanged { members["only_if_changed"] = true }
+            if isOfLive != isOfEverything { members["live"] = .bool(isOfLive) }
             return .object(members)
         }
     }
@@ -314,15 +326,19 @@ package struct LogAttribution: Sendable {
     }
 
     private static func totals(_ lines: [LogReportLine]) throws(LogAttributionError) -> [String: JSONValue] {
-        var amounts: [String: Int64] = [:]
-        for line in lines where !line.currency.isEmpty {
-            let (sum, isOver) = amounts[line.currency, default: 0].addingReportingOverflow(line.amountMinor)
-            guard !isOver else { throw CreditTally.pastSums }
-            amounts[line.currency] = sum
+        func sums(_ amount: (LogReportLine) -> Int64) throws(LogAttributionError) -> JSONValue {
+            var amounts: [String: Int64] = [:]
+            for line in lines where !line.currency.isEmpty {
+                let (sum, isOver) = amounts[line.currency, default: 0].addingReportingOverflow(amount(line))
+                guard !isOver else { throw CreditTally.pastSums }
+                amounts[line.currency] = sum
+            }
+            return .object(amounts.mapValues { .integer($0) })
         }
         return [
             "conversions": .number(Double(lines.reduce(0) { $0 + $1.creditPPM }) / 1_000_000),
-            "amount_minor": .object(amounts.mapValues { .integer($0) }),
+            "amount_minor": try sums { $0.amountMinor }, "returned_minor": try sums { $0.returnedMinor },
+            "net_minor": try sums { $0.netMinor },
         ]
     }
 
@@ -385,6 +401,7 @@ extension LogConversionResult {
             ]
         }
         members["fits"] = .object(models)
+        members.merge(refunds?.members ?? [:]) { $1 }
         return .object(members)
     }
 }

@@ -40,7 +40,7 @@ final class LogBlockReader {
     /// - Parameters:
     ///   - none: the word of what has no name: number 0.
     ///   - most: names that the table tells apart.
-    private static func number(_ text: String, _ none: String, _ most: Int, _ table: LabelTable) -> UInt32 {
+    static func number(_ text: String, _ none: String, _ most: Int, _ table: LabelTable) -> UInt32 {
         let text = text.storable
         if text == none { return 0 }
         return text == LabelTable.otherText ? UInt32(most + 1) : table.code(text)

@@ -13,6 +13,8 @@ package struct LogCreditRow: Sendable, Equatable {
     /// Millionths of conversions.
     package var creditPPM: Int64
     package var amountMinor: Int64
+    /// What refunds took of it.
+    package var returnedMinor: Int64 = 0
 }
 
 /// The credits of one conversion: model by model, each by campaign, channel, day and currency. A row is made when it is
@@ -60,8 +62,8 @@ final class LogCreditTable: Sendable {
     private let names: [String]
     private let campaigns: [String]
     private let currencies: [String]
-    private let rules: CreditTally
-    private let fitted: CreditTally
+    private let rules: CreditSums
+    private let fitted: CreditSums
     /// By conversion and place in `LogModel.fitted`.
     private let isFitted: [[Bool]]
     /// Of each conversion in the order of their rows.
@@ -71,7 +73,7 @@ final class LogCreditTable: Sendable {
     ///   - rules: sums under `LogModel.rules`, and under custom weights where the plan has some; those of organic
     ///     conversions among them.
     ///   - fitted: sums under `LogModel.fitted`.
-    init(_ plan: LogRunPlan, rules: CreditTally, fitted: CreditTally, fits: [ConversionFits]) {
+    init(_ plan: LogRunPlan, rules: CreditSums, fitted: CreditSums, fits: [ConversionFits]) {
         (names, self.rules, self.fitted) = (plan.names, rules, fitted)
         isFitted = fits.map { fit in fit.effects.map { $0 != nil } }
         let (campaignRanks, currencyRanks) = (plan.campaigns.ranks, plan.currencies.ranks)
@@ -86,7 +88,7 @@ final class LogCreditTable: Sendable {
             )
         }
         var keys = [[CreditTally.Key]](repeating: [], count: plan.names.count)
-        for key in rules.slots.keys where keys.indices.contains(key.name) { keys[key.name].append(key) }
+        for key in rules.credited.slots.keys where keys.indices.contains(key.name) { keys[key.name].append(key) }
         for name in keys.indices { keys[name].sort { order($0) < order($1) } }
         self.keys = keys
     }
@@ -99,23 +101,21 @@ final class LogCreditTable: Sendable {
         if place >= 0, !isOrganic, !isFitted[key.name][place] { return nil }
         // All models say the same of conversions without touchpoints.
         let isRule = place < 0 || isOrganic
-        guard let slot = (isRule ? rules : fitted).slots[key] else { return nil }
-        let sum =
-            isRule
-            ? rules.sum(Int(slot), model: isOrganic ? 0 : model) : fitted.sum(Int(slot), model: place)
-        return row(key, LogModel.allCases[model], sum)
+        let (sums, column) = isRule ? (rules, isOrganic ? 0 : model) : (fitted, place)
+        return row(key, LogModel.allCases[model], sums, column)
     }
 
     /// Organic conversions have a sum of their own here: other versions of the definition may have no weights.
     private func customRow(_ key: CreditTally.Key) -> LogCreditRow? {
-        guard rules.models > LogModel.rules.count, let slot = rules.slots[key] else { return nil }
-        return row(key, .custom, rules.sum(Int(slot), model: LogModel.rules.count))
+        guard rules.credited.models > LogModel.rules.count else { return nil }
+        return row(key, .custom, rules, LogModel.rules.count)
     }
 
-    private func row(
-        _ key: CreditTally.Key, _ model: LogModel, _ sum: (credit: Int64, minor: Int64)
-    ) -> LogCreditRow? {
-        if sum == (0, 0) { return nil }
+    private func row(_ key: CreditTally.Key, _ model: LogModel, _ sums: CreditSums, _ column: Int) -> LogCreditRow? {
+        guard let slot = sums.credited.slots[key] else { return nil }
+        let sum = sums.credited.sum(Int(slot), model: column)
+        let back = sums.returned.slots[key].map { sums.returned.sum(Int($0), model: column).minor } ?? 0
+        if sum == (0, 0), back == 0 { return nil }
         let isOrganic = TouchLabel.channel(key.label) == TouchChannel.organic
         let (campaign, currency) = (Int(TouchLabel.campaign(key.label)), Int(key.currency))
         let text = campaign < campaigns.count ? campaigns[campaign] : LabelTable.otherText
@@ -124,6 +124,6 @@ final class LogCreditTable: Sendable {
             campaign: isOrganic ? Credit.organic : text,
             channel: TouchChannel.name(TouchLabel.channel(key.label)), day: key.day,
             currency: currency < currencies.count ? currencies[currency] : LabelTable.otherText,
-            creditPPM: sum.credit, amountMinor: sum.minor)
+            creditPPM: sum.credit, amountMinor: sum.minor, returnedMinor: back)
     }
 }

@@ -19,6 +19,8 @@ struct LogRecord: Equatable, Sendable {
         /// A touch that the fraud rules bar from credit: `extra` as for a touch, so that the visit it led to gets none
         /// either.
         static let rejected: UInt8 = 9
+        /// Follows its conversion: `extra` is what refunds take off it, see `RefundAmount`, `label` as of an order.
+        static let refund: UInt8 = 10
     }
 
     /// After merges.
@@ -30,8 +32,8 @@ struct LogRecord: Equatable, Sendable {
     /// A touch: hash of the click id, 0 without one. A conversion: millionths of the currency's unit, `Int64.min`
     /// without a value.
     var extra: UInt64
-    /// A touch: network, campaign and channel, see `TouchLabel`. A conversion: number of the currency above, of the definition
-    /// below.
+    /// A touch: network, campaign and channel, see `TouchLabel`. A conversion: number of the currency above, of the
+    /// definition below.
     var label: UInt32
     /// More of the event id.
     var tail: UInt16

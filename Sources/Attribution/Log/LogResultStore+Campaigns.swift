@@ -15,16 +15,29 @@ struct RunCredit: RowDecodable, Sendable {
     let creditPPM: Int64
     private let high: Int64
     private let low: Int64
+    private let returnedHigh: Int64
+    private let returnedLow: Int64
 
     init(row: Row) throws {
         (model, label, day) = (try row.get("model"), try row.get("label"), try row.get("civil_day"))
         isOrganic = try row.get("is_organic", as: Int64.self) == 1
         (currency, creditPPM) = (try row.get("currency"), try row.get("credit"))
         (high, low) = (try row.get("high"), try row.get("low"))
+        (returnedHigh, returnedLow) = (try row.get("returned_high"), try row.get("returned_low"))
+    }
+
+    /// What refunds left.
+    /// - Throws: `SpendError.figuresTooLarge`.
+    func netMinor() throws(SpendError) -> Int64 {
+        let amount = try Figures.joined(high: high, low: low) ?? 0
+        // No more is returned than there was.
+        return try amount &- returnedMinor()
     }
 
     /// - Throws: `SpendError.figuresTooLarge`.
-    func amountMinor() throws(SpendError) -> Int64 { try Figures.joined(high: high, low: low) ?? 0 }
+    func returnedMinor() throws(SpendError) -> Int64 {
+        try Figures.joined(high: returnedHigh, low: returnedLow) ?? 0
+    }
 }
 
 extension LogResultStore {
@@ -49,7 +62,9 @@ extension LogResultStore {
                     CASE WHEN channel = 'organic' THEN 1 ELSE 0 END AS is_organic, currency,
                     CAST(SUM(credit_ppm) AS BIGINT) AS credit,
                     CAST(SUM(amount_minor / 1000000) AS BIGINT) AS high,
-                    CAST(SUM(amount_minor % 1000000) AS BIGINT) AS low
+                    CAST(SUM(amount_minor % 1000000) AS BIGINT) AS low,
+                    CAST(SUM(returned_minor / 1000000) AS BIGINT) AS returned_high,
+                    CAST(SUM(returned_minor % 1000000) AS BIGINT) AS returned_low
                 FROM attribution_log_credits
                 WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model IN (\(list: models))
                     AND day >= \(from) AND day < \(to)

@@ -172,11 +172,12 @@ struct LogResultStore: Sendable {
 
     // MARK: chunks
 
-    /// `[[model, campaign, channel, day, currency, credit, amount], …]`.
+    /// `[[model, campaign, channel, day, currency, credit, amount, returned], …]`.
     private static func json(_ rows: [LogCreditRow]) -> String {
         let items = rows.map { row in
             "[\(JSONValue.quoted(row.model)),\(JSONValue.quoted(row.campaign)),\(JSONValue.quoted(row.channel)),"
-                + "\(row.day),\(JSONValue.quoted(row.currency)),\(row.creditPPM),\(row.amountMinor)]"
+                + "\(row.day),\(JSONValue.quoted(row.currency)),\(row.creditPPM),\(row.amountMinor),"
+                + "\(row.returnedMinor)]"
         }
         return "[" + items.joined(separator: ",") + "]"
     }
@@ -190,17 +191,17 @@ struct LogResultStore: Sendable {
         .dialect(
             sqlite: """
                 INSERT INTO attribution_log_credits (org, conversion, version, model, campaign, channel, day, currency,
-                    credit_ppm, amount_minor)
+                    credit_ppm, amount_minor, returned_minor)
                 SELECT \(org), \(name), \(version), json_extract(value, '$[0]'), json_extract(value, '$[1]'),
                     json_extract(value, '$[2]'), json_extract(value, '$[3]'), json_extract(value, '$[4]'),
-                    json_extract(value, '$[5]'), json_extract(value, '$[6]')
+                    json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]')
                 FROM json_each(\(json))
                 """,
             postgres: """
                 INSERT INTO attribution_log_credits (org, conversion, version, model, campaign, channel, day, currency,
-                    credit_ppm, amount_minor)
+                    credit_ppm, amount_minor, returned_minor)
                 SELECT \(org), \(name), \(version), value->>0, value->>1, value->>2, CAST(value->>3 AS BIGINT),
-                    value->>4, CAST(value->>5 AS BIGINT), CAST(value->>6 AS BIGINT)
+                    value->>4, CAST(value->>5 AS BIGINT), CAST(value->>6 AS BIGINT), CAST(value->>7 AS BIGINT)
                 FROM jsonb_array_elements(CAST(\(json) AS JSONB))
                 """)
     }
@@ -262,11 +263,17 @@ package struct LogReportLine: Sendable, Equatable {
     package var currency: String
     package var creditPPM: Int64
     package var amountMinor: Int64
+    /// What refunds took of it.
+    package var returnedMinor: Int64
+
+    /// What is left. Nothing more is ever returned than there was.
+    package var netMinor: Int64 { amountMinor &- returnedMinor }
 
     package var json: JSONValue {
         [
             "key": .string(key), "currency": .string(currency),
             "conversions": .number(Double(creditPPM) / 1_000_000), "amount_minor": .integer(amountMinor),
+            "returned_minor": .integer(returnedMinor), "net_minor": .integer(netMinor),
         ]
     }
 }
@@ -312,7 +319,8 @@ extension LogResultStore {
         let lines = try rows.map { row in
             LogReportLine(
                 key: dimension == .day ? CivilDate(daysSince1970: row.day).description : row.name,
-                currency: row.currency, creditPPM: row.creditPPM, amountMinor: try row.amountMinor)
+                currency: row.currency, creditPPM: row.creditPPM, amountMinor: try row.amountMinor,
+                returnedMinor: try row.returnedMinor)
         }
         return lines.sorted { left, right in
             if dimension != .day, left.creditPPM != right.creditPPM { return left.creditPPM > right.creditPPM }
@@ -330,7 +338,9 @@ extension LogResultStore {
             return """
                 SELECT channel AS name, 0 AS day, currency, CAST(SUM(credit_ppm) AS BIGINT) AS credit,
                        CAST(SUM(amount_minor / 1000000000) AS BIGINT) AS high,
-                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low
+                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low,
+                       CAST(SUM(returned_minor / 1000000000) AS BIGINT) AS returned_high,
+                       CAST(SUM(returned_minor % 1000000000) AS BIGINT) AS returned_low
                 FROM attribution_log_credits
                 WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
                     AND day >= \(from) AND day < \(to)
@@ -340,7 +350,9 @@ extension LogResultStore {
             return """
                 SELECT campaign AS name, 0 AS day, currency, CAST(SUM(credit_ppm) AS BIGINT) AS credit,
                        CAST(SUM(amount_minor / 1000000000) AS BIGINT) AS high,
-                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low
+                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low,
+                       CAST(SUM(returned_minor / 1000000000) AS BIGINT) AS returned_high,
+                       CAST(SUM(returned_minor % 1000000000) AS BIGINT) AS returned_low
                 FROM attribution_log_credits
                 WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
                     AND day >= \(from) AND day < \(to)
@@ -350,7 +362,9 @@ extension LogResultStore {
             return """
                 SELECT '' AS name, day, currency, CAST(SUM(credit_ppm) AS BIGINT) AS credit,
                        CAST(SUM(amount_minor / 1000000000) AS BIGINT) AS high,
-                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low
+                       CAST(SUM(amount_minor % 1000000000) AS BIGINT) AS low,
+                       CAST(SUM(returned_minor / 1000000000) AS BIGINT) AS returned_high,
+                       CAST(SUM(returned_minor % 1000000000) AS BIGINT) AS returned_low
                 FROM attribution_log_credits
                 WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
                     AND day >= \(from) AND day < \(to)
@@ -379,19 +393,23 @@ private struct CreditSum: RowDecodable, Sendable {
     let creditPPM: Int64
     private let high: Int64
     private let low: Int64
+    private let returnedHigh: Int64
+    private let returnedLow: Int64
 
     init(row: Row) throws {
         (name, day, currency) = (try row.get("name"), try row.get("day"), try row.get("currency"))
         (creditPPM, high, low) = (try row.get("credit"), try row.get("high"), try row.get("low"))
+        (returnedHigh, returnedLow) = (try row.get("returned_high"), try row.get("returned_low"))
     }
 
-    var amountMinor: Int64 {
-        get throws(LogAttributionError) {
-            let (product, isOver) = high.multipliedReportingOverflow(by: 1_000_000_000)
-            let (sum, isPast) = product.addingReportingOverflow(low)
-            guard !isOver, !isPast else { throw CreditTally.pastSums }
-            return sum
-        }
+    var amountMinor: Int64 { get throws(LogAttributionError) { try Self.joined(high, low) } }
+    var returnedMinor: Int64 { get throws(LogAttributionError) { try Self.joined(returnedHigh, returnedLow) } }
+
+    private static func joined(_ high: Int64, _ low: Int64) throws(LogAttributionError) -> Int64 {
+        let (product, isOver) = high.multipliedReportingOverflow(by: 1_000_000_000)
+        let (sum, isPast) = product.addingReportingOverflow(low)
+        guard !isOver, !isPast else { throw CreditTally.pastSums }
+        return sum
     }
 }
 

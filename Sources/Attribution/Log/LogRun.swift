@@ -18,6 +18,8 @@ package struct LogConversionResult: Sendable, Equatable {
     package var fits: [LogFit] = []
     package var paths: [LogPath] = []
     package var rows = LogCreditRows()
+    /// nil where the definition names no refunds.
+    package var refunds: RefundTally?
 }
 
 /// Journeys that converted through the same channels.
@@ -52,14 +54,14 @@ package struct LogRunResult: Sendable {
 /// credits of the models that need one journey alone, and the counts that the others are fitted to. Last the
 /// converted journeys are divided under the fitted models. Blocks its thread.
 package struct LogRun: Sendable {
-    private let plan: LogRunPlan
+    let plan: LogRunPlan
     private let segments: [ColumnSegment]
     private let folder: String
-    private let control: LogRunControl
+    let control: LogRunControl
     private let workers: Int
     /// A thread keeps room for so many bytes of records; what is larger waits for room.
-    private let partitionBytes: Int
-    private let large = SortingRoom(bytes: LogRunSettings.sortingBytes)
+    let partitionBytes: Int
+    let large = SortingRoom(bytes: LogRunSettings.sortingBytes)
     /// Combinations that one thread holds.
     private let rowsMax: Int
     package static let pathsKept = 1000
@@ -92,21 +94,27 @@ package struct LogRun: Sendable {
         let tasks = self.tasks()
         let bits = partitionBits(tasks)
         let files = try SpillFiles(folder: folder + "/records", bits: bits)
-        control.begin(steps: tasks.count + files.count + workers)
-        try read(tasks, files, &result)
-        result.spilledBytes = files.bytes
+        let orders =
+            plan.refunds.isEmpty ? nil : try SpillFiles(folder: folder + "/orders", bits: min(bits, Self.orderBitsMax))
+        control.begin(steps: tasks.count + files.count + (orders?.count ?? 0) + workers)
+        var refunds = try read(tasks, files, orders, &result)
+        result.spilledBytes = files.bytes + (orders?.bytes ?? 0)
         result.partitions = files.count
+        if let orders {
+            for (name, tally) in try joinRefunds(orders, files).enumerated() { refunds[name].add(tally) }
+        }
         let read = clock.now
         let journeyBits = Int.bitWidth - (workers - 1).leadingZeroBitCount
         let journeys = try SpillFiles(folder: folder + "/journeys", bits: workers == 1 ? 0 : journeyBits)
         var walked = try walk(files, journeys)
+        for name in refunds.indices { walked.facts[name].refunds.add(refunds[name]) }
         let sorted = clock.now
         let fits = plan.names.indices.map { name in
             let first = name * LogModel.ordersMax
             let facts = walked.facts[name]
             return ConversionFits(
                 walked.counts[first..<first + LogModel.ordersMax], name: plan.names[name],
-                converted: facts.conversions - facts.organic)
+                converted: facts.conversions - facts.organic - facts.undone)
         }
         let divided = try divide(journeys, fits, &walked)
         collect(walked, divided, fits, &result)
@@ -150,13 +158,20 @@ package struct LogRun: Sendable {
             "The volume of the temporary files has \(space.freeBytes) bytes left, less than the \(least) it must keep.")
     }
 
-    private func read(_ tasks: [Block], _ files: SpillFiles, _ result: inout LogRunResult) throws {
+    /// - Parameter orders: where refunds and what they may be of go; nil without refunds.
+    /// - Returns: refunds that are of no order, by name.
+    private func read(
+        _ tasks: [Block], _ files: SpillFiles, _ orders: SpillFiles?, _ result: inout LogRunResult
+    ) throws -> [RefundTally] {
         try checkRoom()
         let next = Atomic(0)
         let found = Mutex((rows: 0, refused: 0, damaged: 0, rejected: 0))
+        let refunds = Mutex(plan.names.map { _ in RefundTally() })
         try share { isOver in
             let reader = LogBlockReader(plan)
             var spill = SpillWriter(files)
+            let writer = orders.map { OrderWriter($0) }
+            let orderReader = writer.map { writer in LogOrderReader(plan) { record, _ in try writer.add(record) } }
             var damaged = 0
             while !isOver() {
                 let index = next.add(1, ordering: .relaxed).oldValue
@@ -167,9 +182,17 @@ package struct LogRun: Sendable {
                     damaged += 1
                     continue
                 }
-                try reader.read(block, into: &spill)
+                let memo = MemoBlock(block)
+                try reader.read(memo, into: &spill)
+                try orderReader?.read(memo)
             }
             try spill.finish()
+            try writer?.finish()
+            if let tallies = orderReader?.tallies {
+                refunds.withLock { all in
+                    for name in all.indices { all[name].add(tallies[name]) }
+                }
+            }
             let (rows, refused, lost, rejected) = (reader.rows, reader.refused, damaged, reader.rejected)
             found.withLock {
                 $0 = ($0.rows + rows, $0.refused + refused, $0.damaged + lost, $0.rejected + rejected)
@@ -181,13 +204,14 @@ package struct LogRun: Sendable {
         let sums = found.withLock { $0 }
         (result.rowsScanned, result.refusedConsent, result.damagedBlocks) = (sums.rows, sums.refused, sums.damaged)
         result.rejectedTouches = sums.rejected
+        return refunds.withLock { $0 }
     }
 
     // MARK: walking
 
     private struct Walked: Sendable {
         /// Of all threads, once they are done.
-        var tally = CreditTally(models: LogModel.rules.count, rowsMax: 0)
+        var tally = CreditSums(models: LogModel.rules.count)
         var counts: [MarkovChain.Counts]
         var paths: [PathTally]
         var facts: [ConversionTally]
@@ -199,7 +223,7 @@ package struct LogRun: Sendable {
         let next = Atomic(0)
         let number = Atomic(0)
         let done = Mutex<[Walked]>([])
-        let sums = SharedTally(models: plan.ruleModels, rowsMax: plan.request.settings.resultRowsMax)
+        let sums = SharedSums(models: plan.ruleModels, rowsMax: plan.request.settings.resultRowsMax)
         let pathsMax = max(
             LogRunSettings.pathsMin, LogRunSettings.threadPathsMax / (workers * max(1, plan.names.count)))
         try share { isOver in
@@ -273,10 +297,10 @@ package struct LogRun: Sendable {
     /// - Returns: the sums of the fitted models.
     private func divide(
         _ journeys: SpillFiles, _ fits: [ConversionFits], _ walked: inout Walked
-    ) throws -> CreditTally {
+    ) throws -> CreditSums {
         let next = Atomic(0)
         let done = Mutex<[[ConversionTally]]>([])
-        let sums = SharedTally(models: LogModel.fitted.count, rowsMax: plan.request.settings.resultRowsMax)
+        let sums = SharedSums(models: LogModel.fitted.count, rowsMax: plan.request.settings.resultRowsMax)
         try share { isOver in
             var split = FittedSplit(fits, sums: sums, rowsMax: rowsMax)
             var met = 0
@@ -284,10 +308,10 @@ package struct LogRun: Sendable {
                 let number = next.add(1, ordering: .relaxed).oldValue
                 guard number < journeys.count else { break }
                 try control.step()
-                try JourneyWriter.read(journeys, number: number) { name, currency, day, minor, labels in
+                try JourneyWriter.read(journeys, number: number) { name, currency, day, minor, returned, labels in
                     met += 1
                     if met % Self.controlEach == 0 { try control.check() }
-                    try split.add(name, currency, day, minor, labels)
+                    try split.add(name, currency, day, minor, returned, labels)
                 }
             }
             try split.finish()
@@ -303,7 +327,7 @@ package struct LogRun: Sendable {
     // MARK: answer
 
     private func collect(
-        _ walked: Walked, _ divided: CreditTally, _ fits: [ConversionFits], _ result: inout LogRunResult
+        _ walked: Walked, _ divided: CreditSums, _ fits: [ConversionFits], _ result: inout LogRunResult
     ) {
         (result.touches, result.persons) = (walked.touches, walked.persons)
         result.notes = fits.flatMap(\.notes) + unweighed(walked.facts) + notes(damaged: result.damagedBlocks)
@@ -316,14 +340,15 @@ package struct LogRun: Sendable {
             (found.flat, found.fits) = (facts.flat, fits[index].fits)
             found.paths = walked.paths[index].top(Self.pathsKept).map { LogPath(path: $0.path, conversions: $0.count) }
             found.rows = LogCreditRows(table, name: index)
+            if plan.refunds.contains(where: { $0.name == index }) { found.refunds = facts.refunds }
             result.results.append(found)
         }
     }
 
     private func unweighed(_ facts: [ConversionTally]) -> [String] {
         plan.names.indices.filter { plan.isWeighed($0) && facts[$0].unweighed > 0 }.map { name in
-            "custom of \(plan.names[name]) leaves out \(facts[name].unweighed) conversions: the versions that they go by "
-                + "have no weights."
+            "custom of \(plan.names[name]) leaves out \(facts[name].unweighed) conversions: the versions that they go "
+                + "by have no weights."
         }
     }
 
@@ -351,7 +376,7 @@ package struct LogRun: Sendable {
     }
 
     /// Runs `work` on every worker, this thread among them; the first error ends all.
-    private func share(_ work: @Sendable (_ isOver: () -> Bool) throws -> Void) throws {
+    func share(_ work: @Sendable (_ isOver: () -> Bool) throws -> Void) throws {
         try LogWorkers.share(workers, work)
     }
 }
@@ -373,7 +398,7 @@ enum LogWorkers {
 }
 
 /// Memory for one partition and for sorting it: grows to the largest. One a thread.
-private struct PartitionRoom: ~Copyable {
+struct PartitionRoom: ~Copyable {
     private(set) var records: UnsafeMutablePointer<LogRecord>
     private(set) var scratch: UnsafeMutablePointer<LogRecord>
     private var capacity = 0
@@ -419,7 +444,7 @@ private struct PartitionRoom: ~Copyable {
 }
 
 /// Memory for what one thread's share does not hold. Who wants more than there is waits until nobody else is inside.
-private final class SortingRoom: Sendable {
+final class SortingRoom: Sendable {
     private let bytes: Int
     private let condition = NSCondition()
     private let inUse = Mutex(0)

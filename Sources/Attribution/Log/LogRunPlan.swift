@@ -112,6 +112,8 @@ final class LogRunPlan: Sendable {
     struct Conversion: Sendable {
         var filter: RowFilter
         var definition: ConversionDefinition
+        /// Of the definition; 0 for what is built in.
+        var version: Int
         /// Place in `names`.
         var name: Int
         /// Windows in microseconds.
@@ -124,9 +126,33 @@ final class LogRunPlan: Sendable {
         var custom: ChannelWeights?
     }
 
+    /// Conversions of any time whose orders refunds may name.
+    struct Order: Sendable {
+        var filter: RowFilter
+        /// Place in `conversions`; `Order.none` for those that the run does not look at.
+        var number: UInt32
+        /// Place in `names`.
+        var name: Int
+        /// Of a fixed value; nil where events say it.
+        var currency: UInt32?
+
+        static let none: UInt32 = 0xffff
+    }
+
+    /// Events that take money off the conversions of a name.
+    struct Refund: Sendable {
+        var filter: RowFilter
+        var rule: RefundRule
+        /// Place in `names`.
+        var name: Int
+    }
+
     let request: LogRunRequest
     let names: [String]
     let conversions: [Conversion]
+    /// Both are empty where no definition names refunds. They are of all times: a refund may come long after its order.
+    let orders: [Order]
+    let refunds: [Refund]
     /// Windows of the newest version of each conversion: those of journeys that led to nothing.
     let windows: [(click: Int64, view: Int64)?]
     let milestone: RowFilter?
@@ -163,29 +189,36 @@ final class LogRunPlan: Sendable {
         from = request.from?.microseconds ?? .min
         let until = request.to?.microseconds ?? .max
         var made: [Conversion] = []
+        var orders: [Order] = []
+        // How refunds are read goes by the newest version: it is no matter of when the conversion was.
+        let refunds = try Self.refunds(request, names, now: now)
         let earliest = Self.earliest(request, from)
         for known in request.definitions {
             let definition = known.definition
             // What was repeated is only known from the beginning; and what is before the range ends journeys in it.
             let first = definition.repeats == .each ? max(earliest, known.from) : known.from
             let last = min(until, known.to)
-            guard first < last || last == .max else { continue }
-            let (click, view) = (definition.window.click.microseconds, definition.window.view.microseconds)
+            let name = names.firstIndex(of: definition.name) ?? 0
             var fixed: (minor: Int64, currency: UInt32)?
             if case .fixed(let money) = definition.value {
                 fixed = (money.minorUnits, currencies.code(money.currency.code))
             }
+            let isRead = first < last || last == .max
+            if refunds.contains(where: { $0.name == name }) {
+                let filter = try Self.filter(definition, request, from: known.from, to: known.to, now: now)
+                let number = isRead ? UInt32(made.count) : Order.none
+                orders.append(Order(filter: filter, number: number, name: name, currency: fixed?.currency))
+            }
+            guard isRead else { continue }
+            let (click, view) = (definition.window.click.microseconds, definition.window.view.microseconds)
             made.append(
                 Conversion(
-                    filter: RowFilter(
-                        try definition.filter(now: now), org: request.org,
-                        apps: definition.app.isEmpty ? [] : [definition.app], from: Self.bound(first),
-                        to: Self.bound(last)),
-                    definition: definition, name: names.firstIndex(of: definition.name) ?? 0, click: click, view: view,
+                    filter: try Self.filter(definition, request, from: first, to: last, now: now),
+                    definition: definition, version: known.version, name: name, click: click, view: view,
                     halfLifeSeconds: definition.halfLifeHours * 3600, fixed: fixed,
                     custom: definition.custom.map { ChannelWeights($0) }))
         }
-        conversions = made
+        (conversions, self.orders, self.refunds) = (made, orders, refunds)
         ruleModels = LogModel.rules.count + (made.contains { $0.custom != nil } ? 1 : 0)
         othersWithin = request.sessions.apps.values.map(\.gap).reduce(
             min(request.sessions.standard.gap, Self.othersWithinMax)
@@ -206,6 +239,28 @@ final class LogRunPlan: Sendable {
         }
     }
 
+    private static func filter(
+        _ definition: ConversionDefinition, _ request: LogRunRequest, from: Int64, to: Int64, now: Timestamp
+    ) throws(LogAttributionError) -> RowFilter {
+        RowFilter(
+            try definition.filter(now: now), org: request.org, apps: definition.app.isEmpty ? [] : [definition.app],
+            from: bound(from), to: bound(to))
+    }
+
+    private static func refunds(
+        _ request: LogRunRequest, _ names: [String], now: Timestamp
+    ) throws(LogAttributionError) -> [Refund] {
+        var found: [Refund] = []
+        for (name, text) in names.enumerated() {
+            let newest = request.definitions.last { $0.definition.name == text }?.definition
+            guard let newest, let rule = newest.refunds else { continue }
+            let filter = RowFilter(
+                try rule.filter(now: now), org: request.org, apps: newest.app.isEmpty ? [] : [newest.app])
+            found.append(Refund(filter: filter, rule: rule, name: name))
+        }
+        return found
+    }
+
     /// From when on events are read: as far before the range as windows reach, and a session more, so that every
     /// session with a touchpoint in it is seen from its beginning.
     private static func earliest(_ request: LogRunRequest, _ from: Int64) -> Int64 {
@@ -221,7 +276,12 @@ final class LogRunPlan: Sendable {
 
     func mayHold(_ block: BlockSummary) -> Bool {
         touches.mayHold(block) || milestone?.mayHold(block) == true
-            || conversions.contains { $0.filter.mayHold(block) }
+            || conversions.contains { $0.filter.mayHold(block) } || mayHoldOrders(block)
+    }
+
+    /// Whether a block may have refunds, or orders that they are of.
+    func mayHoldOrders(_ block: BlockSummary) -> Bool {
+        refunds.contains { $0.filter.mayHold(block) } || orders.contains { $0.filter.mayHold(block) }
     }
 
     /// 0 for a network without windows of its own.

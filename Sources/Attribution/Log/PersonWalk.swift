@@ -28,8 +28,8 @@ struct PersonWalk: ~Copyable {
     /// Whether no touch of the journey had to be left out.
     private var isWhole = true
     private var journeys: JourneyWriter
-    private var tally: CreditTally
-    private let sums: SharedTally
+    private var tally: CreditSums
+    private let sums: SharedSums
     private let rowsMax: Int
     var counts: [MarkovChain.Counts]
     var paths: [PathTally]
@@ -87,7 +87,7 @@ struct PersonWalk: ~Copyable {
     ///   - rowsMax: combinations of campaign, channel, currency and day that this walk holds before.
     ///   - pathsMax: paths of each conversion that it tells apart.
     init(
-        _ plan: LogRunPlan, journeys: consuming JourneyWriter, sums: SharedTally, rowsMax: Int, pathsMax: Int,
+        _ plan: LogRunPlan, journeys: consuming JourneyWriter, sums: SharedSums, rowsMax: Int, pathsMax: Int,
         control: LogRunControl, witness: JourneyWitness? = nil
     ) {
         (self.sums, self.rowsMax) = (sums, rowsMax)
@@ -97,7 +97,7 @@ struct PersonWalk: ~Copyable {
         sessions = ContiguousArray(repeating: Session(), count: 256)
         isSeen = ContiguousArray(repeating: false, count: plan.names.count)
         lastConversion = ContiguousArray(repeating: .min, count: plan.names.count)
-        tally = CreditTally(models: plan.ruleModels, rowsMax: .max)
+        tally = CreditSums(models: plan.ruleModels)
         counts = plan.names.flatMap { _ in
             (1...LogModel.ordersMax).map { MarkovChain.Counts(channels: TouchChannel.names.count, order: $0) }
         }
@@ -228,9 +228,11 @@ struct PersonWalk: ~Copyable {
             isSeen[name] = true
             lastConversion[name] = record.time
             guard record.time >= plan.from else { continue }
-            try credit(record, number, milestone: milestone)
+            // Most logs have none: nothing is looked for then.
+            let refund = plan.refunds.isEmpty ? nil : refund(of: number, records, behind: index)
+            try credit(record, number, milestone: milestone, refund: refund)
             if let witness, witness.credited(record) {
-                tell(witness, of: record, number, records, milestone: milestone)
+                tell(witness, of: record, number, records, milestone: milestone, refund: refund)
             }
         }
     }
@@ -258,12 +260,27 @@ struct PersonWalk: ~Copyable {
         }
     }
 
+    /// What refunds take off a conversion; nil without one.
+    private func refund(of number: Int, _ records: UnsafeBufferPointer<LogRecord>, behind index: Int) -> Int64? {
+        let record = records[index]
+        var place = index + 1
+        while place < records.count, records[place].time == record.time, records[place].id == record.id,
+            records[place].tail == record.tail
+        {
+            if records[place].kind == LogRecord.Kind.refund, Int(records[place].label) == number {
+                return Int64(bitPattern: records[place].extra)
+            }
+            place += 1
+        }
+        return nil
+    }
+
     private mutating func credit(
-        _ record: LogRecord, _ number: Int, milestone: Int64?
+        _ record: LogRecord, _ number: Int, milestone: Int64?, refund: Int64?
     ) throws(LogAttributionError) {
         let conversion = plan.conversions[number]
         let name = conversion.name
-        if tally.count >= rowsMax { try sums.take(&tally) }
+        try sums.take(&tally, from: rowsMax)
         // Conversions come in their order, so that no event is passed twice.
         while reached < fold.count, fold.time(reached) <= record.time { reached += 1 }
         isWhole = gather(until: record.time, end: reached, windows(of: conversion, at: record.time))
@@ -272,37 +289,57 @@ struct PersonWalk: ~Copyable {
         facts[name].touches += journey.count
         if conversion.custom == nil { facts[name].unweighed += 1 }
         let money = money(record, conversion)
+        let back = returned(refund, of: money)
+        if back.isAll { facts[name].refunds.returned += 1 }
+        if back.minor > 0, !back.isAll { facts[name].refunds.partlyReturned += 1 }
         let day = Int32(clamping: Int(record.time.flooredDay))
         guard journey.count > 0 else {
             facts[name].organic += 1
             let label = TouchLabel.of(campaign: 0, channel: TouchChannel.organic)
-            let slot = try tally.slot(CreditTally.Key(name: name, currency: money.currency, day: day, label: label))
+            let key = CreditTally.Key(name: name, currency: money.currency, day: day, label: label)
+            let slot = try tally.credited.slot(key)
+            let returnSlot = back.minor == 0 ? 0 : try tally.returned.slot(key)
             for model in 0..<(LogModel.rules.count + (conversion.custom == nil ? 0 : 1)) {
-                try tally.add(slot, model: model, credit: 1_000_000, minor: money.minor)
+                try tally.credited.add(slot, model: model, credit: 1_000_000, minor: money.minor)
+                if back.minor != 0 {
+                    try tally.returned.add(returnSlot, model: model, credit: 0, minor: back.minor)
+                }
             }
             return
         }
         let known = journeyFacts(of: conversion, at: record.time, milestone: milestone)
+        var returnSlots: [Int] = []
         for index in 0..<journey.count {
             let key = CreditTally.Key(name: name, currency: money.currency, day: day, label: journey.labels[index])
-            journey.slots[index] = Int32(truncatingIfNeeded: try tally.slot(key))
+            journey.slots[index] = Int32(truncatingIfNeeded: try tally.credited.slot(key))
+            if back.minor != 0 { returnSlots.append(try tally.returned.slot(key)) }
         }
         for (place, model) in LogModel.rules.enumerated() {
             weights.weigh(model, known)
-            try weights.share(
-                money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: place, &tally)
+            try share(money.minor, returned: back.minor, returnSlots, model: place)
         }
         if let custom = conversion.custom {
             weights.weigh(custom, known)
-            try weights.share(
-                money.minor, count: journey.count, slots: UnsafePointer(journey.slots), model: LogModel.rules.count,
-                &tally)
+            try share(money.minor, returned: back.minor, returnSlots, model: LogModel.rules.count)
         }
-        countPath(name, conversions: 1, nulls: 0)
+        if back.isAll { facts[name].undone += 1 }
+        countPath(name, conversions: back.isAll ? 0 : 1, nulls: back.isAll ? 1 : 0)
         paths[name].add(UnsafeBufferPointer(start: journey.channels, count: journey.count))
         try journeys.add(
-            name: name, currency: money.currency, day: day, minor: money.minor,
+            name: name, currency: money.currency, day: day, minor: money.minor, returned: back.minor,
             labels: UnsafeBufferPointer(start: journey.labels, count: journey.count))
+    }
+
+    /// Adds every touch's part of the conversion, and what refunds took of it, under the weights that were asked for
+    /// last.
+    @inline(__always)
+    private mutating func share(
+        _ minor: Int64, returned: Int64, _ returnSlots: [Int], model: Int
+    ) throws(LogAttributionError) {
+        try weights.share(
+            minor, count: journey.count, slots: UnsafePointer(journey.slots), model: model, &tally.credited)
+        guard returned != 0 else { return }
+        try weights.share(returned: returned, of: minor, slots: returnSlots, model: model, &tally.returned)
     }
 
     private func windows(of conversion: LogRunPlan.Conversion, at time: Int64) -> TouchWindows {
@@ -327,12 +364,14 @@ struct PersonWalk: ~Copyable {
     /// Tells what became of each touch at the conversion that was credited last, and how every model divides it.
     private mutating func tell(
         _ witness: JourneyWitness, of record: LogRecord, _ number: Int, _ records: UnsafeBufferPointer<LogRecord>,
-        milestone: Int64?
+        milestone: Int64?, refund: Int64?
     ) {
         let conversion = plan.conversions[number]
         let money = money(record, conversion)
+        let back = returned(refund, of: money)
         var seen = JourneyWitness.Seen(record: record, number: number, minor: money.minor, currency: money.currency)
         (seen.isWhole, seen.milestone) = (isWhole, milestone)
+        (seen.returned, seen.isReturned) = (back.minor, back.isAll)
         let first = fold.touchpoints.count - journey.count
         for index in 0..<journey.count {
             let touch = fold.touchpoints[first + index]
@@ -360,7 +399,8 @@ struct PersonWalk: ~Copyable {
         if journey.count > 0 {
             let known = journeyFacts(of: conversion, at: record.time, milestone: milestone)
             seen.milestonePlace = known.milestone
-            seen.models = witness.weigh(&weights, known, minor: money.minor, custom: conversion.custom)
+            seen.models = witness.weigh(
+                &weights, known, minor: money.minor, returned: back.minor, custom: conversion.custom)
         }
         witness.tell(seen)
     }
@@ -391,6 +431,16 @@ struct PersonWalk: ~Copyable {
         guard value != .min else { return (0, 0) }
         let currency = record.label >> 16
         return (LogRunPlan.minor(value, unit: minorUnits[Int(min(1001, currency))]), currency)
+    }
+
+    /// What refunds leave nothing of, or take in minor units.
+    private func returned(
+        _ refund: Int64?, of money: (minor: Int64, currency: UInt32)
+    ) -> (minor: Int64, isAll: Bool) {
+        guard let refund else { return (0, false) }
+        let unit = minorUnits[Int(min(1001, money.currency))]
+        let minor = RefundAmount.minor(refund, of: money.minor, unit: unit)
+        return (minor, RefundAmount.isAll(refund, returned: minor, of: money.minor))
     }
 
     /// The newest touchpoints that are eligible at a time, oldest first.
@@ -449,5 +499,14 @@ extension JourneyWeights {
         guard minor != 0 else { return }
         let parts = divide(minor, count: count)
         for index in 0..<count { try tally.add(Int(slots[index]), model: model, credit: 0, minor: parts[index]) }
+    }
+
+    /// Adds what refunds took of every touch's part of a conversion, by the same weights.
+    /// - Throws: `tooLarge`.
+    mutating func share(
+        returned: Int64, of minor: Int64, slots: [Int], model: Int, _ tally: inout CreditTally
+    ) throws(LogAttributionError) {
+        let parts = divide(returned: returned, of: minor, count: slots.count)
+        for (slot, part) in zip(slots, parts) { try tally.add(slot, model: model, credit: 0, minor: part) }
     }
 }

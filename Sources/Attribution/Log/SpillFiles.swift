@@ -138,13 +138,16 @@ struct SpillWriter: ~Copyable {
 }
 
 /// One thread's converted journeys, one behind the other in a file: what the fitted models divide once they are
-/// fitted. Words: conversion and touches, currency, day, money (two), then the label of each touch.
+/// fitted. Words: conversion and touches, currency, day, money (two), where refunds took some of it how much (two),
+/// then the label of each touch.
 struct JourneyWriter: ~Copyable {
     private let files: SpillFiles
     private let number: Int
     private var words: [UInt32] = []
     private static let wordsMax = 1 << 18
     static let headWords = 5
+    /// The bit of the first word that says that refunds took some of the money.
+    private static let returnedBit: UInt32 = 1 << 31
 
     init(_ files: SpillFiles, number: Int) {
         (self.files, self.number) = (files, number)
@@ -152,13 +155,18 @@ struct JourneyWriter: ~Copyable {
     }
 
     mutating func add(
-        name: Int, currency: UInt32, day: Int32, minor: Int64, labels: UnsafeBufferPointer<UInt32>
+        name: Int, currency: UInt32, day: Int32, minor: Int64, returned: Int64,
+        labels: UnsafeBufferPointer<UInt32>
     ) throws(LogAttributionError) {
-        words.append(UInt32(name) | UInt32(labels.count) << 16)
+        words.append(UInt32(name) | UInt32(labels.count) << 16 | (returned == 0 ? 0 : Self.returnedBit))
         words.append(currency)
         words.append(UInt32(bitPattern: day))
         words.append(UInt32(truncatingIfNeeded: minor))
         words.append(UInt32(truncatingIfNeeded: minor >> 32))
+        if returned != 0 {
+            words.append(UInt32(truncatingIfNeeded: returned))
+            words.append(UInt32(truncatingIfNeeded: returned >> 32))
+        }
         words.append(contentsOf: labels)
         if words.count >= Self.wordsMax { try finish() }
     }
@@ -176,8 +184,10 @@ struct JourneyWriter: ~Copyable {
     /// Shows every journey of a file.
     static func read(
         _ files: SpillFiles, number: Int,
-        _ body: (_ name: Int, _ currency: UInt32, _ day: Int32, _ minor: Int64, UnsafeBufferPointer<UInt32>) throws ->
-            Void
+        _ body: (
+            _ name: Int, _ currency: UInt32, _ day: Int32, _ minor: Int64, _ returned: Int64,
+            UnsafeBufferPointer<UInt32>
+        ) throws -> Void
     ) throws {
         let size = files.size(number) / 4
         var buffer = [UInt32](repeating: 0, count: min(size, wordsMax))
@@ -193,14 +203,19 @@ struct JourneyWriter: ~Copyable {
             let filled = kept + count
             var start = 0
             try buffer.withUnsafeBufferPointer { words in
+                func amount(_ place: Int) -> Int64 {
+                    Int64(words[place]) | Int64(Int32(bitPattern: words[place + 1])) << 32
+                }
                 while start + headWords <= filled {
-                    let touches = Int(words[start] >> 16)
-                    guard start + headWords + touches <= filled else { break }
-                    let minor = Int64(words[start + 3]) | Int64(Int32(bitPattern: words[start + 4])) << 32
+                    let isReturned = words[start] & returnedBit != 0
+                    let touches = Int((words[start] & ~returnedBit) >> 16)
+                    let first = start + headWords + (isReturned ? 2 : 0)
+                    guard first + touches <= filled else { break }
                     try body(
-                        Int(words[start] & 0xffff), words[start + 1], Int32(bitPattern: words[start + 2]), minor,
-                        UnsafeBufferPointer(rebasing: words[start + headWords..<start + headWords + touches]))
-                    start += headWords + touches
+                        Int(words[start] & 0xffff), words[start + 1], Int32(bitPattern: words[start + 2]),
+                        amount(start + 3), isReturned ? amount(start + headWords) : 0,
+                        UnsafeBufferPointer(rebasing: words[first..<first + touches]))
+                    start = first + touches
                 }
             }
             guard start > 0 else { throw LogAttributionError.storage("a temporary file is not whole") }

@@ -49,7 +49,8 @@ package struct LogAttributionRoutes: Sendable {
         book.post(
             "/v1/attribution/recompute",
             RouteDescription(
-                "Credits every conversion of the log anew, as a job; the result before it answers until all is done.",
+                "Credits every conversion of the log anew, as a job; the result before it answers until all is done. "
+                    + "Without a conversion live leads and sales too, unless live is false.",
                 tag: "attribution", scope: .campaignsWrite, success: 202, body: Self.wish)
         ) { request, _ in
             let principal = try access.require(.campaignsWrite, request)

@@ -156,18 +156,20 @@ package struct LeadReads: Sendable {
         return Set(orgs)
     }
 
-    /// Leads and legs sold at or after `since`, newest first.
-    package func credited(org: String, since: Timestamp, limit: Int) async throws -> [CreditedLead] {
+    /// Leads and legs sold at or after `since`, and before `before`, newest first.
+    package func credited(
+        org: String, since: Timestamp, before: Timestamp = .end, limit: Int
+    ) async throws -> [CreditedLead] {
         try await database.read("leads.credited", limit: .report) { tx in
             try tx.all(
                 CreditedLead.self,
                 """
                 SELECT 0 AS is_sold, id, trace_id, source, created_at, created_at AS happened_at
-                FROM leads WHERE org = \(org) AND created_at >= \(since)
+                FROM leads WHERE org = \(org) AND created_at >= \(since) AND created_at < \(before)
                 UNION ALL
                 SELECT 1, legs.id, leads.trace_id, leads.source, leads.created_at, legs.accepted_at
                 FROM legs JOIN leads ON leads.org = legs.org AND leads.id = legs.lead_id
-                WHERE legs.org = \(org) AND legs.accepted_at >= \(since)
+                WHERE legs.org = \(org) AND legs.accepted_at >= \(since) AND legs.accepted_at < \(before)
                 ORDER BY happened_at DESC, id LIMIT \(limit)
                 """)
         }

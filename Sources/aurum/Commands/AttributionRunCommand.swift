@@ -120,18 +120,20 @@ extension AttributionCommand {
                     to: end)
             }
             if json { return try Output.json(answer) }
-            var rows = [[by, "conversions", "value"]]
+            var rows = [[by, "conversions", "value", "returned", "net"]]
             for line in answer["lines"]?.array ?? [] {
                 let currency = line["currency"]?.string.flatMap { Currency($0) }
-                let money = currency.map {
-                    Money(minorUnits: line["amount_minor"]?.integer ?? 0, currency: $0).description
+                let money = ["amount_minor", "returned_minor", "net_minor"].map { name in
+                    currency.map { Money(minorUnits: line[name]?.integer ?? 0, currency: $0).description } ?? "-"
                 }
-                rows.append([
-                    line["key"]?.string ?? "", String(format: "%.3f", line["conversions"]?.double ?? 0), money ?? "-",
-                ])
+                let conversions = String(format: "%.3f", line["conversions"]?.double ?? 0)
+                rows.append([line["key"]?.string ?? "", conversions] + money)
             }
             for line in TextTable.lines(rows) { Output.line(line) }
             let result = answer["result"]
+            if let unmatched = result?["facts"]?["unmatched_refunds"]?.integer, unmatched > 0 {
+                Output.line("\(unmatched) refunds are of no known order")
+            }
             Output.line(
                 "version \(result?["version"]?.integer ?? 0) of \(result?["finished_at"]?.string ?? ""), log position "
                     + (result?["position"]?.string ?? "-"))

@@ -58,6 +58,18 @@ extension AttributionCommand {
                         + money(conversion?["amount_minor"], currency) + " at \(conversion?["at"]?.string ?? "")"
                 ]
             ])
+            if let returned = conversion?["returned_minor"], returned.integer ?? 0 > 0 {
+                lines.append("refunds took \(money(returned, currency))")
+            }
+            for refund in answer["refunds"]?.array ?? [] {
+                let code = refund["currency"]?.string ?? ""
+                let amount =
+                    refund["amount_minor"]?.integer == nil
+                    ? "all" : money(refund["amount_minor"], Currency(code) ?? currency)
+                lines.append(
+                    "refund \(refund["event"]?.string ?? "") of \(amount) at \(refund["at"]?.string ?? ""): "
+                        + (refund["reason"]?.string ?? "taken"))
+            }
             if answer["organic"]?.bool == true { lines.append("organic: no touch was eligible") }
             if answer["truncated"]?.bool == true { lines.append("only the newest touches of the journey are kept") }
             var touches = [["touch", "time", "type", "channel", "campaign", "counts", "event"]]

@@ -28,12 +28,25 @@ struct CreditFollowing: Service {
                 return store.personKeys(org: org, of: stored)
             },
             live: { org, since, limit in
-                try await leads.credited(org: org, since: since, limit: limit).map { lead in
-                    LiveCredit(
-                        lead.isSold ? .sale : .lead, lead.id, org: org, traceID: lead.traceID,
-                        visitorID: lead.visitorID, at: lead.at, leadAt: lead.createdAt)
-                }
+                try await leads.credited(org: org, since: since, limit: limit).map { Self.live($0, org) }
             }, orgs: { try await leads.orgs() }, clock: SystemWallClock(), logger: logger)
+    }
+
+    /// For the job that looks at all of them, because somebody asks.
+    static func recomputation(
+        _ attribution: AttributionService, _ leads: LeadReads, logger: Logger
+    ) -> LiveRecomputation {
+        LiveRecomputation(
+            attribution,
+            page: { org, from, to, limit in
+                try await leads.credited(org: org, since: from, before: to, limit: limit).map { live($0, org) }
+            }, logger: logger)
+    }
+
+    private static func live(_ lead: CreditedLead, _ org: String) -> LiveCredit {
+        LiveCredit(
+            lead.isSold ? .sale : .lead, lead.id, org: org, traceID: lead.traceID, visitorID: lead.visitorID,
+            at: lead.at, leadAt: lead.createdAt)
     }
 
     func run() async throws {

@@ -45,8 +45,8 @@ enum JobWiring {
         _ jobs: SQLJobStore, _ database: Database, redis: RedisClient?, market: Marketplace, exports: ExportService,
         quarantine: QuarantineDesk, attribution: LogAttribution, installs: InstallAttribution,
         links: LinkStore, fraud: FraudDesk, uploader: Uploader, callbacks: CallbackDesk,
-        budgets: BudgetWatch, budget: RetryBudget, clock: any WallClock, registry: MetricRegistry,
-        health: HealthRegistry
+        live: LiveRecomputation, budgets: BudgetWatch, budget: RetryBudget, clock: any WallClock,
+        registry: MetricRegistry, health: HealthRegistry
     ) async throws -> JobPlaces {
         var configuration = JobQueue.Configuration()
         configuration.isAlone = database.dialect == .sqlite
@@ -61,7 +61,7 @@ enum JobWiring {
                     }
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
-                JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
+                JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution, live) },
                 JobHandler(scheduledRuns, stopping: .interrupt) { try await start($0, attribution, jobs) },
                 JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs, jobs) },
                 JobHandler(purgeTouches) { _ in
@@ -144,10 +144,18 @@ enum JobWiring {
         return JobPlaces.Place(.redis, store: store, reads: reads, queue: queue)
     }
 
-    /// Credits every conversion of the log that the job names.
-    private static func credit(_ job: RunningJob, _ attribution: LogAttribution) async throws {
+    /// Credits every conversion of the log that the job names, after live leads and sales where it is of them too.
+    private static func credit(
+        _ job: RunningJob, _ attribution: LogAttribution, _ live: LiveRecomputation
+    ) async throws {
         do {
-            try await attribution.run(try LogAttribution.Wish(try job.payload()), org: job.org, id: job.id)
+            let wish = try LogAttribution.Wish(try job.payload())
+            if wish.isOfLive {
+                try await live.run(org: job.org, from: wish.from, to: wish.to) { looked in
+                    try await job.progress(0, note: "\(looked) leads and sales")
+                }
+            }
+            try await attribution.run(wish, org: job.org, id: job.id)
         } catch LogAttributionError.cancelled {
             throw CancellationError()
         } catch LogAttributionError.busy {

@@ -165,6 +165,8 @@ struct RunningServer {
             stores.jobs, database, redis: stores.runtime.redis, market: trade.market, exports: behaviour.exports,
             quarantine: stores.quarantine, attribution: logAttribution, installs: installs, links: links,
             fraud: fraud, uploader: uploader, callbacks: callbacks,
+            live: CreditFollowing.recomputation(
+                attribution, LeadReads(database: database), logger: Logger(label: "attribution")),
             budgets: BudgetWatch(reports: growth, logger: Logger(label: "attribution")),
             budget: stores.runtime.roles.guards.budget, clock: clock, registry: registry, health: stores.health)
         var made = GatewayParts(

@@ -422,7 +422,7 @@
       const first = element('th', '', line.key === '(organic)' || line.key === 'organic' ? 'No touch known' : line.key);
       first.scope = 'row';
       made.append(first, cell(number(line.conversions)),
-        cell(line.currency ? money(line.amount_minor, line.currency) : '—'));
+        cell(line.currency ? money(line.net_minor, line.currency) : '—'));
       return made;
     }));
     $('log-table').hidden = report.lines.length === 0;
@@ -430,8 +430,10 @@
       $('log-note').textContent = `No event in the log is this conversion; version ${result.version}.`;
       return;
     }
+    const unmatched = result.facts.unmatched_refunds;
     $('log-note').textContent = `${number(result.facts.conversions)} conversions, ${number(result.facts.organic)} of them `
-      + `without a touch; version ${result.version} of ${new Date(result.finished_at).toLocaleString('en-US')}`;
+      + `without a touch${result.facts.refunds ? `; ${number(result.facts.refunds)} refunds are taken off` : ''}`
+      + `${unmatched ? `; ${number(unmatched)} refunds are of no known order` : ''}; version ${result.version} of ${new Date(result.finished_at).toLocaleString('en-US')}`;
   }
   async function logReport() {
     const name = $('log-conversion').value;

@@ -1,0 +1,88 @@
+internal import AurumCore
+internal import Events
+
+/// Finds the refunds of one conversion's order in the rows that a run covers, by the run's own reader and rule. Blocks
+/// its thread.
+struct RefundSearch {
+    /// What refunds take off the conversion that is asked about, and each of them in answers.
+    struct Found {
+        /// As a person's walk takes it; nil where nothing is taken off.
+        var record: LogRecord?
+        var json: JSONValue = .array([])
+    }
+
+    private struct Place {
+        var record: LogRecord
+        var segment: Int
+        var block: Int
+        var row: Int
+    }
+
+    let run: RunAgain
+    let budget: ReadingBudget
+    /// Refunds of one answer, the earliest.
+    static let refundsMax = 100
+
+    /// - Throws: `tooLarge`, `slow`, `cancelled`; what the log throws.
+    func refunds(of event: EventSearch.Found) throws -> Found {
+        guard !run.plan.refunds.isEmpty, let order = try order(of: event) else { return Found() }
+        let places = try places(of: Set(run.plan.names.indices.map { LogOrderReader.key(order, name: $0) }))
+        var match = RefundMatch(names: run.plan.names.count)
+        var fates: [RefundMatch.Fate] = []
+        let record = places.map(\.record).withUnsafeBufferPointer { records in
+            match.match(records) { fates.append($1) }
+        }
+        let refunds = places.filter { $0.record.kind == LogRecord.Kind.refund }
+        // They may be of another conversion of the order.
+        let isOfEvent = record.map { JourneyWitness.Spot($0) == event.spot } ?? true
+        var lines: [JSONValue] = []
+        for (refund, fate) in zip(refunds, fates).prefix(Self.refundsMax) {
+            lines.append(try line(refund, fate == .taken && !isOfEvent ? "other_conversion" : fate.rawValue))
+        }
+        return Found(record: isOfEvent ? record : nil, json: .array(lines))
+    }
+
+    private func order(of event: EventSearch.Found) throws -> String? {
+        guard let block = try run.segments[event.segment].read(event.block),
+            let ids = try block.text(ColumnName(RefundRule.standardOrder)), ids.codes[event.row] != 0
+        else { return nil }
+        return ids.dictionary.text(ids.codes[event.row])
+    }
+
+    /// Everything of the order, as a run sorts it.
+    private func places(of keys: Set<UInt64>) throws -> [Place] {
+        var found: [Place] = []
+        for (segment, known) in run.segments.enumerated() {
+            for (number, summary) in known.blocks.enumerated() where run.plan.mayHoldOrders(summary) {
+                try budget.take(summary.rowCount)
+                guard let block = try known.read(number) else { continue }
+                var mine: [(record: LogRecord, row: Int)] = []
+                let reader = LogOrderReader(run.plan) { record, row in
+                    if keys.contains(record.person), block.position(row) <= run.last { mine.append((record, row)) }
+                }
+                try reader.read(MemoBlock(block))
+                found += mine.map { Place(record: $0.record, segment: segment, block: number, row: $0.row) }
+                guard found.count <= budget.limits.recordsMax else {
+                    throw LogAttributionError.tooLarge(
+                        "The order has more than \(budget.limits.recordsMax) events; it is not explained.")
+                }
+            }
+        }
+        return found.sorted { LogRecord.stands($0.record, before: $1.record) }
+    }
+
+    private func line(_ refund: Place, _ fate: String) throws -> JSONValue {
+        let event = try run.segments[refund.segment].read(refund.block)?.event(refund.row)
+        let amount = Int64(bitPattern: refund.record.extra)
+        let currency = run.plan.currencies.text(refund.record.label >> 16) ?? ""
+        // Without a currency it is in that of the conversion, and without an amount it is of all.
+        let unit = LogRunPlan.minorUnit(of: currency.isEmpty ? nil : currency)
+        return [
+            "event": event.map { .string($0.id) } ?? .null, "app": event.map { .string($0.app) } ?? .null,
+            "at": .string(Timestamp(microseconds: refund.record.time).rfc3339),
+            "amount_minor": amount == RefundAmount.all ? .null : .integer(LogRunPlan.minor(amount, unit: unit)),
+            "currency": .string(currency), "taken": .bool(fate == RefundMatch.Fate.taken.rawValue),
+            "reason": fate == RefundMatch.Fate.taken.rawValue ? .null : .string(fate),
+        ]
+    }
+}
