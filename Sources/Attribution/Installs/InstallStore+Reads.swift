@@ -47,7 +47,7 @@ extension InstallStore {
         let (method, campaign, app) = (filter.method?.rawValue ?? "", filter.campaign ?? "", filter.app ?? "")
         let anyCampaign = filter.campaign == nil ? 1 : 0
         let (isFirst, mark) = (filter.after == nil ? 1 : 0, filter.after)
-        let (at, lastApp, last) = (mark?.at ?? Timestamp(microseconds: 0), mark?.app ?? "", mark?.eventID ?? "")
+        let (at, lastApp, last) = (mark?.at ?? Timestamp(microseconds: .max), mark?.app ?? "", mark?.eventID ?? "")
         return try await database.read("installs.list", limit: .report) { transaction in
             try transaction.all(
                 DecidedInstall.self,
@@ -56,7 +56,7 @@ extension InstallStore {
                     found.decided_at AS decided_at, found.version AS found_version
                 FROM installs JOIN install_decisions AS found ON found.org = installs.org AND found.app = installs.app
                     AND found.event_id = installs.event_id AND found.version = installs.version
-                WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
+                WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to) AND installs.at <= \(at)
                     AND (\(method) = '' OR found.method = \(method))
                     AND (\(anyCampaign) = 1 OR found.campaign = \(campaign))
                     AND (\(app) = '' OR installs.app = \(app))

@@ -19,6 +19,9 @@ struct DemoPhones {
             network: "orbit-ads", source: "orbit", medium: "display", campaign: "home-app-network",
             publisher: "pub-2207"),
     ]
+    /// What a day of each costs, in cents; the cheat asks for the most.
+    static let dailyCents: [(advertiser: DemoAdvertiser, cents: Int64)] =
+        Array(zip(honest + [cheat], [460, 380, 260, 710]))
     private static let honestCount = 150
     private static let cheatCount = 64
     private static let reinstalls = 8

@@ -27,7 +27,8 @@ package struct DemoSpend: Sendable {
     }
 
     /// A month of rows: cost in proportion to visitors, clicks a bit more, impressions by a click rate of each network,
-    /// and of the clicks as many claimed as sales as the network dares to.
+    /// and of the clicks as many claimed as sales as the network dares to. Advertisements for the app cost about the
+    /// same every day, and nobody claims their purchases.
     package static func csv(today: CivilDate, seed: UInt64) -> String {
         var text = "date,network,campaign,country,currency,spend,impressions,clicks,conversions,value\n"
         for back in (0..<days).reversed() {
@@ -47,6 +48,12 @@ package struct DemoSpend: Sendable {
                 text += "\(date),\(campaign.network ?? campaign.source ?? "other"),\(name),US,USD,"
                 text += "\(Money.usd(cents: cents).decimal),\(impressions),\(clicks),"
                 text += claim(campaign, clicks: clicks, &claims) + "\n"
+            }
+            for (advertiser, usual) in DemoPhones.dailyCents {
+                let cents = Int64.random(in: (usual * 7 / 10)...(usual * 13 / 10), using: &claims)
+                let clicks = Int.random(in: 2...6, using: &claims)
+                text += "\(date),\(advertiser.network),\(advertiser.campaign),US,USD,"
+                text += "\(Money.usd(cents: cents).decimal),\(clicks * 40),\(clicks),,\n"
             }
         }
         return text
