@@ -59,7 +59,7 @@ package struct LogAttributionBench: Sendable {
     /// Conversions that the stored credits of every model add up to.
     private func credited(_ attribution: LogAttribution) async throws -> [Double] {
         var sums: [Double] = []
-        for model in LogModel.allCases {
+        for model in LogModel.stored {
             let report = try await attribution.report(
                 org: Self.org, conversion: "purchase", model: model, by: .channel)
             sums.append(report["totals"]?["conversions"]?.double ?? 0)

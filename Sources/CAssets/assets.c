@@ -125,6 +125,9 @@ static const unsigned char migration_0266_attribution_restated[] = {
 static const unsigned char migration_0280_postback_values[] = {
 #embed "files/migrations/0280_postback_values.sql"
 };
+static const unsigned char migration_0290_experiments[] = {
+#embed "files/migrations/0290_experiments.sql"
+};
 static const unsigned char migration_0230_attribution_evidence[] = {
 #embed "files/migrations/0230_attribution_evidence.sql"
 };
@@ -358,6 +361,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0265_attribution_schedules.sql", migration_0265_attribution_schedules),
     ROW("migrations/0266_attribution_restated.sql", migration_0266_attribution_restated),
     ROW("migrations/0280_postback_values.sql", migration_0280_postback_values),
+    ROW("migrations/0290_experiments.sql", migration_0290_experiments),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),
     ROW("migrations/0270_observed_breakers.sql", migration_0270_observed_breakers),

@@ -187,7 +187,7 @@ struct NaiveLogRun {
         var value: (minor: Int64, currency: String) = (0, "")
         if let stated = event.value { value = (stated.cents, stated.currency) }
         guard let newest = journey.last else {
-            for model in LogModel.allCases {
+            for model in LogModel.stored {
                 add(model.name, "(organic)", "organic", day, value.currency, 1_000_000, value.minor)
             }
             return

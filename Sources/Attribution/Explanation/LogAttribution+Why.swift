@@ -118,7 +118,7 @@ struct JourneyExplanation {
         let all = seen.models.filter { model == nil || $0.model == model }
         members["models"] = .array(
             seen.journey.isEmpty
-                ? LogModel.allCases.filter { model == nil || $0 == model }.map { organic($0, seen) }
+                ? LogModel.stored.filter { model == nil || $0 == model }.map { organic($0, seen) }
                 : all.map { self.model($0, seen, conversion) })
         return .object(members)
     }
@@ -289,7 +289,7 @@ struct JourneyExplanation {
                 TouchLabel.channel(seen.journey[$0].label) == TouchChannel.direct
             }
             return ["direct": .array(direct.map { .integer(Int64($0)) })]
-        case .markov, .shapley:
+        case .markov, .shapley, .dataDriven:
             var (effects, counts): ([String: JSONValue], [String: Int]) = ([:], [:])
             for (place, touch) in seen.journey.enumerated() {
                 let channel = TouchChannel.name(TouchLabel.channel(touch.label))
@@ -317,6 +317,7 @@ struct JourneyExplanation {
             "0.3 first, 0.3 milestone, 0.3 last, 0.1 shared by the others, divided by the sum"
         case .markov: "removal effect of the channel / sum over the journey's channels / touches of the channel"
         case .shapley: "1 / channels of the journey / touches of the channel"
+        case .dataDriven: "credit of markov1 times the factor of the channel; the rest is the baseline"
         }
     }
 }

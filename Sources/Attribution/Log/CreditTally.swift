@@ -1,13 +1,17 @@
 internal import Synchronization
 
-/// A model of a run over the log: a rule, or one that is fitted to all journeys of the run.
+/// A model of reports over the log: a rule, one that is fitted to all journeys of a run, or what experiments leave of
+/// one.
 package enum LogModel: Sendable, Hashable, CaseIterable {
     case rule(CreditModel)
     case markov(Int)
     case shapley
+    /// Markov credit of order 1 of each channel times what an experiment says of it, worked out when it is asked for.
+    case dataDriven
 
-    package static let allCases: [LogModel] =
-        CreditModel.allCases.map { .rule($0) } + [.markov(1), .markov(2), .markov(3), .shapley]
+    /// Those that runs store credit of, in the order of their rows.
+    package static let stored: [LogModel] = CreditModel.allCases.map { .rule($0) } + fitted
+    package static let allCases: [LogModel] = stored + [.dataDriven]
 
     /// The word in answers and tables.
     package var name: String {
@@ -15,6 +19,7 @@ package enum LogModel: Sendable, Hashable, CaseIterable {
         case .rule(let model): model.rawValue
         case .markov(let order): "markov\(order)"
         case .shapley: "shapley"
+        case .dataDriven: "data_driven"
         }
     }
 

@@ -9,6 +9,7 @@ package import Telemetry
 package struct LogAttribution: Sendable {
     package let definitions: DefinitionStore
     let results: LogResultStore
+    package let experiments: ExperimentStore
     package let schedules: RunScheduleStore
     let source: any ColumnSource
     let persons: @Sendable (_ org: String) -> any PersonResolver
@@ -41,6 +42,7 @@ package struct LogAttribution: Sendable {
     ) {
         definitions = DefinitionStore(database: database)
         results = LogResultStore(database: database)
+        experiments = ExperimentStore(database: database)
         schedules = RunScheduleStore(database: database)
         (self.source, self.persons, self.sessions, self.folder) = (source, persons, sessions, folder)
         (self.clock, self.registry, self.logger) = (clock, registry, logger)
@@ -288,10 +290,17 @@ package struct LogAttribution: Sendable {
         from: Timestamp? = nil, to: Timestamp? = nil
     ) async throws -> JSONValue {
         let head = try await head(org: org, conversion: conversion, version: version)
+        let (first, end) = (from.map { Int($0.microseconds.flooredDay) }, to.map { Int($0.microseconds.flooredDay) })
+        if model == .dataDriven { return try await dataDriven(head, org: org, by: dimension, from: first, to: end) }
         let lines = try await results.lines(
-            head, org: org, model: model.name, by: dimension, from: from.map { Int($0.microseconds.flooredDay) },
-            to: to.map { Int($0.microseconds.flooredDay) })
-        return [
+            head, org: org, model: model.name, by: dimension, from: first, to: end)
+        return .object(try Self.answer(model, dimension, head, lines))
+    }
+
+    static func answer(
+        _ model: LogModel, _ dimension: LogDimension, _ head: LogResultHead, _ lines: [LogReportLine]
+    ) throws(LogAttributionError) -> [String: JSONValue] {
+        [
             "model": .string(model.name), "group_by": .string(dimension.rawValue), "result": head.json,
             "split": "per_conversion", "lines": .array(lines.prefix(LogResultStore.linesMax).map(\.json)),
             // Of all lines, those that are not shown among them.

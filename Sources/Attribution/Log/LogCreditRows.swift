@@ -42,7 +42,7 @@ package struct LogCreditRows: Sendable, Sequence, Equatable {
 
         package mutating func next() -> LogCreditRow? {
             guard let table else { return nil }
-            while model < LogModel.allCases.count {
+            while model < LogModel.stored.count {
                 let keys = table.keys[name]
                 while place < keys.count {
                     place += 1
@@ -105,7 +105,7 @@ final class LogCreditTable: Sendable {
         let (campaign, currency) = (Int(TouchLabel.campaign(key.label)), Int(key.currency))
         let text = campaign < campaigns.count ? campaigns[campaign] : LabelTable.otherText
         return LogCreditRow(
-            conversion: names[key.name], model: LogModel.allCases[model].name,
+            conversion: names[key.name], model: LogModel.stored[model].name,
             campaign: isOrganic ? Credit.organic : text,
             channel: TouchChannel.name(TouchLabel.channel(key.label)), day: key.day,
             currency: currency < currencies.count ? currencies[currency] : LabelTable.otherText,

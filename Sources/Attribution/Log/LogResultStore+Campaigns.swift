@@ -10,6 +10,8 @@ struct RunCredit: RowDecodable, Sendable {
     let day: Int
     /// No touch led to the conversions.
     let isOrganic: Bool
+    /// Experiments say that no advertising brought it.
+    let isBaseline: Bool
     /// Empty where the conversions have no value.
     let currency: String
     let creditPPM: Int64
@@ -19,8 +21,26 @@ struct RunCredit: RowDecodable, Sendable {
     init(row: Row) throws {
         (model, label, day) = (try row.get("model"), try row.get("label"), try row.get("civil_day"))
         isOrganic = try row.get("is_organic", as: Int64.self) == 1
+        isBaseline = false
         (currency, creditPPM) = (try row.get("currency"), try row.get("credit"))
         (high, low) = (try row.get("high"), try row.get("low"))
+    }
+
+    /// One of two parts of a sum.
+    init(_ sum: RunCredit, isBaseline: Bool, creditPPM: Int64, high: Int64, low: Int64) {
+        (model, label, day) = (LogModel.dataDriven.name, isBaseline ? Credit.baseline : sum.label, sum.day)
+        (isOrganic, self.isBaseline, currency) = (sum.isOrganic, isBaseline, sum.currency)
+        (self.creditPPM, self.high, self.low) = (creditPPM, high, low)
+    }
+
+    /// This sum as what is kept of it, and the rest.
+    func divided(creditPPM kept: Int64, high keptHigh: Int64, low keptLow: Int64) -> [RunCredit] {
+        let parts = [
+            RunCredit(self, isBaseline: false, creditPPM: kept, high: keptHigh, low: keptLow),
+            RunCredit(
+                self, isBaseline: true, creditPPM: creditPPM - kept, high: high - keptHigh, low: low - keptLow),
+        ]
+        return parts.filter { ($0.creditPPM, $0.high, $0.low) != (0, 0, 0) }
     }
 
     /// - Throws: `SpendError.figuresTooLarge`.

@@ -31,7 +31,7 @@ extension AttributionCommand {
                 attribution.clean()
                 do { answer = try await offline(attribution) } catch let error as LogAttributionError {
                     throw CommandFailure(error.sentence)
-                }
+                } catch let error as ExperimentError { throw CommandFailure(error.sentence) }
             }
             return answer
         }
@@ -131,6 +131,7 @@ extension AttributionCommand {
                 ])
             }
             for line in TextTable.lines(rows) { Output.line(line) }
+            for factor in answer["data_driven"]?["channels"]?.array ?? [] { Output.line(Experiments.factor(factor)) }
             let result = answer["result"]
             Output.line(
                 "version \(result?["version"]?.integer ?? 0) of \(result?["finished_at"]?.string ?? ""), log position "
