@@ -128,6 +128,9 @@ static const unsigned char migration_0300_attribution_refunds[] = {
 static const unsigned char migration_0280_postback_values[] = {
 #embed "files/migrations/0280_postback_values.sql"
 };
+static const unsigned char migration_0290_experiments[] = {
+#embed "files/migrations/0290_experiments.sql"
+};
 static const unsigned char migration_0295_attribution_windows[] = {
 #embed "files/migrations/0295_attribution_windows.sql"
 };
@@ -364,6 +367,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0265_attribution_schedules.sql", migration_0265_attribution_schedules),
     ROW("migrations/0266_attribution_restated.sql", migration_0266_attribution_restated),
     ROW("migrations/0280_postback_values.sql", migration_0280_postback_values),
+    ROW("migrations/0290_experiments.sql", migration_0290_experiments),
     ROW("migrations/0295_attribution_windows.sql", migration_0295_attribution_windows),
     ROW("migrations/0300_attribution_refunds.sql", migration_0300_attribution_refunds),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),

@@ -219,7 +219,7 @@ struct CampaignRunTests {
             try await Self.report(world, "purchase", [.custom])
         }
         let plain = try await Self.report(world, "purchase", LogModel.allCases) { $0.base = .rule(.last) }
-        #expect(plain.models.map(\.model) == LogModel.standard)
+        #expect(plain.models.map(\.model) == LogModel.standard + [.dataDriven])
         let body: JSONValue = [
             "where": "name = purchase", "repeat": "per_order_id", "custom": ["first": 3, "last": 1],
             "starts_at": "2020-01-01",

@@ -106,7 +106,7 @@ package struct CampaignReports: Sendable {
                 known[model.name] = ["half_life_hours": .number(JourneyCredit.halfLifeSeconds / 3600)]
             case .rule(.wShaped), .rule(.wShaped30303010):
                 known[model.name] = ["milestone": .string(ConversionDefinition.milestone)]
-            case .rule, .markov, .shapley, .custom: continue
+            case .rule, .markov, .shapley, .custom, .dataDriven: continue
             }
         }
         let window = attribution.window

@@ -48,9 +48,11 @@ extension LogResultHead {
     }
 
     /// What the run went by under some models.
-    fileprivate func settings(_ models: [LogModel]) -> JSONValue {
+    /// - Parameter factors: of every channel; nil where no model goes by them.
+    fileprivate func settings(_ models: [LogModel], _ factors: [ChannelFactor]?) -> JSONValue {
         var known: [String: JSONValue] = [:]
         for model in models { known[model.name] = settings(of: model) }
+        if let factors { known[LogModel.dataDriven.name] = ChannelFactor.json(factors) }
         return ["definitions": .array(definitions), "models": .object(known)]
     }
 
@@ -65,6 +67,7 @@ extension LogResultHead {
         switch model {
         case .markov: fit(model) != nil
         case .custom: definitions.contains { $0["custom"] != nil }
+        case .dataDriven: fit(.markov(1)) != nil
         case .rule, .shapley: true
         }
     }
@@ -81,7 +84,7 @@ extension LogResultHead {
             ]
         case .markov(let order):
             .object((fit(model)?.object ?? [:]).merging(["order": .integer(Int64(order))]) { $1 })
-        case .rule, .shapley: nil
+        case .rule, .shapley, .dataDriven: nil
         }
     }
 
@@ -92,13 +95,14 @@ extension LogResultHead {
         if let missing = needed.first(where: { !has($0) }) {
             guard missing != .custom else { throw .noCustomWeights(conversion) }
             let notes = (facts["notes"]?.array ?? []).compactMap(\.string)
-            throw .notFitted(missing.name, notes.first { $0.hasPrefix("\(missing.name) of \(conversion) ") })
+            let fitted = missing == .dataDriven ? LogModel.markov(1) : missing
+            throw .notFitted(missing.name, notes.first { $0.hasPrefix("\(fitted.name) of \(conversion) ") })
         }
         return question.models.filter { has($0) }
     }
 
     /// Whether it leaves out one of the days from `from` to before `to`, as far as they have come.
-    fileprivate func leavesOut(from: Int, to: Int, now: Timestamp) -> Bool {
+    func leavesOut(from: Int, to: Int, now: Timestamp) -> Bool {
         func day(_ moment: Timestamp) -> Int { Int(moment.microseconds.flooredDay) }
         let isWhole = self.from.map { Timestamp(microseconds: Int64(day($0)) * 86_400_000_000) == $0 } ?? true
         let first = self.from.map { day($0) + (isWhole ? 0 : 1) } ?? from
@@ -119,20 +123,37 @@ extension CampaignReports {
         let models = try head.models(question)
         let known = try await known(org: org, question, range, networksFrom: sums)
         let days = Self.days(range)
-        let rows = try await LogResultStore(database: attribution.database).credits(
-            head, org: org, models: models.map(\.name), by: question.dimension, from: days.from, to: days.to)
+        let (rows, factors) = try await credits(head, org: org, models, question.dimension, days)
         let lines = try Self.lines(rows, question.dimension, known.book)
         let pieces = try Pieces(
             question.dimension, sums, known.book, known.counts, lines, isOfRun: true, hasRefunds: head.hasRefunds)
         var report = CampaignReport(
             question: question, models: try models.map { try pieces.lines($0, question.basis) },
             unmatched: try Self.unmatched(sums, known.book),
-            unattributed: try Self.unattributed(rows, models.first), settings: head.settings(models),
+            unattributed: try Self.unattributed(rows, models.first), settings: head.settings(models, factors),
             from: range.from, to: range.to, timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
         report.areTouchesCut = known.isCut
         report.run = CampaignRun(
             head, isBeyond: head.leavesOut(from: days.from, to: days.to, now: report.asOf))
         return report
+    }
+
+    /// What a run credits in some days under some models, and the factors of channels where one of them needs them.
+    private func credits(
+        _ head: LogResultHead, org: String, _ models: [LogModel], _ dimension: CreditQuestion.Dimension,
+        _ days: (from: Int, to: Int)
+    ) async throws -> (rows: [RunCredit], factors: [ChannelFactor]?) {
+        let store = LogResultStore(database: attribution.database)
+        let stored = models.filter { $0 != .dataDriven }.map(\.name)
+        var rows: [RunCredit] = []
+        if !stored.isEmpty {
+            rows = try await store.credits(
+                head, org: org, models: stored, by: dimension, from: days.from, to: days.to)
+        }
+        guard models.contains(.dataDriven) else { return (rows, nil) }
+        let factors = try await store.factors(head, org: org, now: clock.now)
+        rows += try await store.dataDriven(head, org: org, by: dimension, from: days.from, to: days.to, factors)
+        return (rows, factors)
     }
 
     private func newest(org: String, _ definition: String) async throws -> LogResultHead {
@@ -167,6 +188,7 @@ extension CampaignReports {
     private static func key(
         _ row: RunCredit, _ dimension: CreditQuestion.Dimension, _ book: CampaignBook
     ) -> String {
+        if row.isBaseline { return Credit.baseline }
         switch dimension {
         case .day, .week, .month:
             let start = ZoneClock.start(of: dimension.bucket ?? .day, holding: row.day)

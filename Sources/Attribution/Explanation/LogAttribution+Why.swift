@@ -123,7 +123,7 @@ struct JourneyExplanation {
         if !run.plan.refunds.isEmpty { members["refunds"] = back.json }
         members["models"] = .array(
             seen.journey.isEmpty
-                ? LogModel.allCases.filter { model == nil || $0 == model }
+                ? LogModel.stored.filter { model == nil || $0 == model }
                     .filter { $0 != .custom || conversion.custom != nil }.map { organic($0, seen) }
                 : all.map { self.model($0, seen, conversion) })
         return .object(members)
@@ -300,7 +300,7 @@ struct JourneyExplanation {
                 "weights": conversion.definition.custom?.json ?? .null,
                 "milestone": seen.milestonePlace < 0 ? .null : .integer(Int64(seen.milestonePlace)),
             ]
-        case .markov, .shapley:
+        case .markov, .shapley, .dataDriven:
             var (effects, counts): ([String: JSONValue], [String: Int]) = ([:], [:])
             for (place, touch) in seen.journey.enumerated() {
                 let channel = TouchChannel.name(TouchLabel.channel(touch.label))
@@ -331,6 +331,7 @@ struct JourneyExplanation {
                 + "the channel, divided by the sum"
         case .markov: "removal effect of the channel / sum over the journey's channels / touches of the channel"
         case .shapley: "1 / channels of the journey / touches of the channel"
+        case .dataDriven: "credit of markov1 times the factor of the channel; the rest is the baseline"
         }
     }
 }

@@ -1,17 +1,20 @@
 internal import Synchronization
 
-/// A model of a run over the log: a rule, one that is fitted to all journeys of the run, or the weights of a
-/// conversion's own definition.
+/// A model of reports over the log: a rule, one that is fitted to all journeys of a run, the weights of a conversion's
+/// own definition, or what experiments leave of a fitted one.
 package enum LogModel: Sendable, Hashable, CaseIterable {
     case rule(CreditModel)
     case markov(Int)
     case shapley
     case custom
+    /// Markov credit of order 1 of each channel times what an experiment says of it, worked out when it is asked for.
+    case dataDriven
 
-    /// Those of every conversion.
-    package static let standard: [LogModel] =
-        CreditModel.allCases.map { .rule($0) } + [.markov(1), .markov(2), .markov(3), .shapley]
-    package static let allCases = standard + [.custom]
+    /// Those that every run stores credit of.
+    package static let standard: [LogModel] = CreditModel.allCases.map { .rule($0) } + fitted
+    /// Those that runs store credit of, in the order of their rows; `custom` where a definition has weights.
+    package static let stored: [LogModel] = standard + [.custom]
+    package static let allCases: [LogModel] = stored + [.dataDriven]
 
     /// The word in answers and tables.
     package var name: String {
@@ -20,6 +23,7 @@ package enum LogModel: Sendable, Hashable, CaseIterable {
         case .markov(let order): "markov\(order)"
         case .shapley: "shapley"
         case .custom: "custom"
+        case .dataDriven: "data_driven"
         }
     }
 

@@ -9,6 +9,7 @@ package import Telemetry
 package struct LogAttribution: Sendable {
     package let definitions: DefinitionStore
     let results: LogResultStore
+    package let experiments: ExperimentStore
     package let schedules: RunScheduleStore
     /// Windows of networks and campaigns.
     package let windows: WindowStore
@@ -43,6 +44,7 @@ package struct LogAttribution: Sendable {
     ) {
         definitions = DefinitionStore(database: database)
         results = LogResultStore(database: database)
+        experiments = ExperimentStore(database: database)
         schedules = RunScheduleStore(database: database)
         windows = WindowStore(database: database)
         (self.source, self.persons, self.sessions, self.folder) = (source, persons, sessions, folder)
@@ -314,10 +316,17 @@ package struct LogAttribution: Sendable {
     ) async throws -> JSONValue {
         let head = try await head(org: org, conversion: conversion, version: version)
         if model == .custom, !head.has(model) { throw LogAttributionError.noCustomWeights(conversion) }
+        let (first, end) = (from.map { Int($0.microseconds.flooredDay) }, to.map { Int($0.microseconds.flooredDay) })
+        if model == .dataDriven { return try await dataDriven(head, org: org, by: dimension, from: first, to: end) }
         let lines = try await results.lines(
-            head, org: org, model: model.name, by: dimension, from: from.map { Int($0.microseconds.flooredDay) },
-            to: to.map { Int($0.microseconds.flooredDay) })
-        return [
+            head, org: org, model: model.name, by: dimension, from: first, to: end)
+        return .object(try Self.answer(model, dimension, head, lines))
+    }
+
+    static func answer(
+        _ model: LogModel, _ dimension: LogDimension, _ head: LogResultHead, _ lines: [LogReportLine]
+    ) throws(LogAttributionError) -> [String: JSONValue] {
+        [
             "model": .string(model.name), "group_by": .string(dimension.rawValue), "result": head.json,
             "split": "per_conversion", "lines": .array(lines.prefix(LogResultStore.linesMax).map(\.json)),
             // Of all lines, those that are not shown among them.

@@ -44,7 +44,7 @@ package struct LogCreditRows: Sendable, Sequence, Equatable {
 
         package mutating func next() -> LogCreditRow? {
             guard let table else { return nil }
-            while model < LogModel.allCases.count {
+            while model < LogModel.stored.count {
                 let keys = table.keys[name]
                 while place < keys.count {
                     place += 1
@@ -102,7 +102,7 @@ final class LogCreditTable: Sendable {
         // All models say the same of conversions without touchpoints.
         let isRule = place < 0 || isOrganic
         let (sums, column) = isRule ? (rules, isOrganic ? 0 : model) : (fitted, place)
-        return row(key, LogModel.allCases[model], sums, column)
+        return row(key, LogModel.stored[model], sums, column)
     }
 
     /// Organic conversions have a sum of their own here: other versions of the definition may have no weights.

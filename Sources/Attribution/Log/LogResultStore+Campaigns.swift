@@ -10,6 +10,8 @@ struct RunCredit: RowDecodable, Sendable {
     let day: Int
     /// No touch led to the conversions.
     let isOrganic: Bool
+    /// Experiments say that no advertising brought it.
+    let isBaseline: Bool
     /// Empty where the conversions have no value.
     let currency: String
     let creditPPM: Int64
@@ -21,19 +23,51 @@ struct RunCredit: RowDecodable, Sendable {
     init(row: Row) throws {
         (model, label, day) = (try row.get("model"), try row.get("label"), try row.get("civil_day"))
         isOrganic = try row.get("is_organic", as: Int64.self) == 1
+        isBaseline = false
         (currency, creditPPM) = (try row.get("currency"), try row.get("credit"))
         (high, low) = (try row.get("high"), try row.get("low"))
         (returnedHigh, returnedLow) = (try row.get("returned_high"), try row.get("returned_low"))
     }
 
+    /// What a factor keeps of a sum.
+    private init(_ sum: RunCredit, kept row: Row) throws {
+        (model, label, day) = (LogModel.dataDriven.name, sum.label, sum.day)
+        (isOrganic, isBaseline, currency) = (sum.isOrganic, false, sum.currency)
+        creditPPM = try row.get("kept_credit")
+        (high, low) = (try row.get("kept_high"), try row.get("kept_low"))
+        (returnedHigh, returnedLow) = (try row.get("kept_returned_high"), try row.get("kept_returned_low"))
+    }
+
+    /// What is left of a sum beside a part of it.
+    private init(_ sum: RunCredit, without kept: RunCredit) {
+        (model, label, day) = (kept.model, Credit.baseline, sum.day)
+        (isOrganic, isBaseline, currency) = (sum.isOrganic, true, sum.currency)
+        creditPPM = sum.creditPPM - kept.creditPPM
+        (high, low) = (sum.high - kept.high, sum.low - kept.low)
+        (returnedHigh, returnedLow) = (sum.returnedHigh - kept.returnedHigh, sum.returnedLow - kept.returnedLow)
+    }
+
+    /// A row that holds a sum and what a factor keeps of it: the kept part, and the rest as the baseline.
+    static func parts(_ row: Row) throws -> [RunCredit] {
+        let sum = try RunCredit(row: row)
+        let kept = try RunCredit(sum, kept: row)
+        return [kept, RunCredit(sum, without: kept)].filter { !$0.isNothing }
+    }
+
+    private var isNothing: Bool { (creditPPM, high, low, returnedHigh, returnedLow) == (0, 0, 0, 0, 0) }
+
+    /// What there was before refunds.
+    /// - Throws: `SpendError.figuresTooLarge`.
+    func grossMinor() throws(SpendError) -> Int64 { try Figures.joined(high: high, low: low) ?? 0 }
+
     /// What refunds left.
     /// - Throws: `SpendError.figuresTooLarge`.
     func netMinor() throws(SpendError) -> Int64 {
-        let amount = try Figures.joined(high: high, low: low) ?? 0
         // No more is returned than there was.
-        return try amount &- returnedMinor()
+        try grossMinor() &- returnedMinor()
     }
 
+    /// What refunds took.
     /// - Throws: `SpendError.figuresTooLarge`.
     func returnedMinor() throws(SpendError) -> Int64 {
         try Figures.joined(high: returnedHigh, low: returnedLow) ?? 0

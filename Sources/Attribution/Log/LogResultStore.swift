@@ -322,10 +322,7 @@ extension LogResultStore {
                 currency: row.currency, creditPPM: row.creditPPM, amountMinor: try row.amountMinor,
                 returnedMinor: try row.returnedMinor)
         }
-        return lines.sorted { left, right in
-            if dimension != .day, left.creditPPM != right.creditPPM { return left.creditPPM > right.creditPPM }
-            return (left.key, left.currency) < (right.key, right.currency)
-        }
+        return lines.sorted(by: dimension.isBefore)
     }
 
     /// Amounts are added up as thousand millions and the rest, so that no sum is too large for a database.

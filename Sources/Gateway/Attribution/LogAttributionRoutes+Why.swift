@@ -51,7 +51,7 @@ extension LogAttributionRoutes {
                 tag: "attribution", scope: .analyticsRead,
                 query: [
                     "conversion": "The conversion's name; purchase unless told.",
-                    "model": "Only this one: \(Self.models).", "version": "Of the result, if not the newest.",
+                    "model": "Only this one: \(Self.storedModels).", "version": "Of the result, if not the newest.",
                     "app": "Where several apps have an event of this id.",
                 ])
         ) { request, context in
@@ -79,8 +79,8 @@ extension LogAttributionRoutes {
             question.app = app
         }
         if let name = RequestInput.text("model", request) {
-            guard let model = LogModel(name: name) else {
-                throw .badQuery(name: "model", detail: "must be one of \(models).")
+            guard let model = LogModel(name: name), LogModel.stored.contains(model) else {
+                throw .badQuery(name: "model", detail: "must be one of \(storedModels).")
             }
             question.model = model
         }

@@ -28,6 +28,7 @@ package struct LogAttributionRoutes: Sendable {
     }
 
     static let models = LogModel.allCases.map(\.name).joined(separator: ", ")
+    static let storedModels = LogModel.stored.map(\.name).joined(separator: ", ")
     private static let dimensions = LogDimension.allCases.map(\.rawValue).joined(separator: ", ")
     private static let definition: JSONValue = [
         "where": "type = conversion and name = demo_booked",
@@ -45,6 +46,7 @@ package struct LogAttributionRoutes: Sendable {
         registerDefinitions(in: book)
         registerSchedules(in: book)
         registerWindows(in: book)
+        registerExperiments(in: book)
         registerConversions(in: book)
         book.post(
             "/v1/attribution/recompute",

@@ -9,9 +9,9 @@ struct AttributionCommand: AsyncParsableCommand {
         commandName: "attribution",
         abstract: "Credit the conversions of the event log; saturation, cohorts, advice and claims; Apple's postbacks.",
         subcommands: [
-            Run.self, Report.self, Compare.self, Why.self, Conversions.self, Schedule.self, Saturation.self,
-            Cohorts.self, Windows.self,
-            Retention.self, Advice.self, Claims.self, SharedClaims.self, Installs.self, PostbackCommand.self,
+            Run.self, Report.self, Compare.self, Why.self, Conversions.self, Schedule.self, Windows.self,
+            Experiments.self, Saturation.self, Cohorts.self, Retention.self, Advice.self, Claims.self,
+            SharedClaims.self, Installs.self, PostbackCommand.self,
         ])
 
     struct PostbackCommand: AsyncParsableCommand {

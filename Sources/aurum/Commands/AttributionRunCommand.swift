@@ -31,7 +31,7 @@ extension AttributionCommand {
                 attribution.clean()
                 do { answer = try await offline(attribution) } catch let error as LogAttributionError {
                     throw CommandFailure(error.sentence)
-                }
+                } catch let error as ExperimentError { throw CommandFailure(error.sentence) }
             }
             return answer
         }
@@ -130,6 +130,7 @@ extension AttributionCommand {
                 rows.append([line["key"]?.string ?? "", conversions] + money)
             }
             for line in TextTable.lines(rows) { Output.line(line) }
+            for factor in answer["data_driven"]?["channels"]?.array ?? [] { Output.line(Experiments.factor(factor)) }
             let result = answer["result"]
             if let unmatched = result?["facts"]?["unmatched_refunds"]?.integer, unmatched > 0 {
                 Output.line("\(unmatched) refunds are of no known order")

@@ -31,8 +31,8 @@ extension AttributionCommand {
             var question = WhyQuestion(conversion: conversion, event: event)
             (question.version, question.app) = (version, app)
             if let model {
-                guard let wanted = LogModel(name: model) else {
-                    let all = LogModel.allCases.map(\.name).joined(separator: ", ")
+                guard let wanted = LogModel(name: model), LogModel.stored.contains(wanted) else {
+                    let all = LogModel.stored.map(\.name).joined(separator: ", ")
                     throw ValidationError("--model is one of \(all)")
                 }
                 question.model = wanted
