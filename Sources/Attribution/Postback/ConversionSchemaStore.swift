@@ -79,8 +79,8 @@ package struct ConversionSchemaStore: Sendable {
     }
 
     /// Saves a new version; the newest once more, from the same day, makes none.
-    /// - Parameter body: what `ConversionSchema.json` writes, and `starts_at`, the day of UTC from which it holds: today
-    ///   unless told.
+    /// - Parameter body: what `ConversionSchema.json` writes, and `starts_at`, the UTC day from which it holds; without
+    ///   it, today.
     /// - Throws: `ConversionSchemaError`; database errors.
     package func save(
         _ body: JSONValue, org: String, appID: Int64, actor: String
