@@ -169,10 +169,10 @@ struct WindowOverrideTests {
         ] as [(String, String)])
     func `windows that nobody can mean are refused`(_ text: String, _ member: String) throws {
         let body = try #require(JSONValue(sqlValue: .text(text)))
-        do {
-            _ = try WindowOverride(body, now: Timestamp(milliseconds: 0))
-            Issue.record("\(text) was read")
-        } catch LogAttributionError.invalid(let found, _) { #expect(found == member, "\(text)") }
+        let error = #expect(throws: LogAttributionError.self, "\(text)") {
+            try WindowOverride(body, now: Timestamp(milliseconds: 0))
+        }
+        guard case .invalid(member, _) = error else { throw try #require(error) }
     }
 
     @Test(arguments: Dialect.allCases)
