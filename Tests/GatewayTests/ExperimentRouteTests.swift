@@ -12,6 +12,8 @@ import Testing
 struct ExperimentRouteTests {
     private struct Gateway {
         let harness: CaptureHarness
+        /// Its database goes with it.
+        let open: OpenDatabase
         let attribution: LogAttribution
         let reader: String
         let writer: String
@@ -19,6 +21,7 @@ struct ExperimentRouteTests {
         init() async throws {
             let made = Made()
             let open = try OpenDatabase()
+            self.open = open
             harness = try await CaptureHarness(register: { book, access, log in
                 let store = log.store
                 let attribution = LogAttribution(
