@@ -10,6 +10,8 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         /// Commands need one connection to each of these.
         var needed: [RedisConfiguration.Address] = []
         var sentence: String?
+        /// Connections that are up and owe a sign of life.
+        var silent: [RedisConfiguration.Address: Int] = [:]
         /// Servers that refuse a subscription of ours, and what they say.
         var refusals: [RedisConfiguration.Address: String] = [:]
         var isAvailable = false
@@ -27,6 +29,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
     private let reconnects: Counter
     private let refused: Counter
     private let connections: Gauge
+    private let silent: Gauge
 
     init(registry: MetricRegistry, health: HealthRegistry, logger: Logger) {
         self.health = health
@@ -35,6 +38,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         reconnects = registry.counter(.redisReconnects)
         refused = registry.counter(.redisSubscriptionsRefused)
         connections = registry.gauge(.redisConnections)
+        silent = registry.gauge(.redisSilentConnections)
         health.report(Self.component, .down, required: false, reason: "redis_connecting")
     }
 
@@ -81,6 +85,10 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
                 // A node that left a cluster does not stay in the books.
                 let left = state.ready[address, default: 0] - 1
                 state.ready[address] = left > 0 ? left : nil
+            case .silent: state.silent[address, default: 0] += 1
+            case .heard:
+                let left = state.silent[address, default: 0] - 1
+                state.silent[address] = left > 0 ? left : nil
             case .failed(let sentence): state.sentence = "\(address): \(sentence)"
             }
         }
@@ -108,30 +116,68 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         logger.info("redis accepts subscriptions again", metadata: ["node": "\(address)"])
     }
 
+    /// What health and metrics show of a state.
+    private struct Picture {
+        var wasAvailable: Bool
+        var isAvailable: Bool
+        var wasSilent: Bool
+        var connections: Int
+        var silent: Int
+        var health: ComponentHealth.State
+        var reason: String?
+        var detail: String?
+    }
+
     private func update(_ change: (inout State) -> Void) {
-        let (was, now, sentence, refusal, count) = state.withLock { state in
+        let picture = state.withLock { state in
+            let (wasAvailable, wasSilent) = (state.isAvailable, !state.silent.isEmpty)
             change(&state)
-            let was = state.isAvailable
-            let refusal = state.refusals.min { "\($0.key)" < "\($1.key)" }.map {
-                "\($0.key) refused a subscription: \($0.value)"
+            if !state.hasEnded {
+                state.isAvailable =
+                    !state.needed.isEmpty && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
+                available.store(state.isAvailable, ordering: .releasing)
+                if wasAvailable != state.isAvailable {
+                    for one in state.listeners.values { one.yield(state.isAvailable) }
+                }
             }
-            let count = state.ready.values.reduce(0, +)
-            if state.hasEnded { return (false, false, state.sentence, refusal, count) }
-            state.isAvailable = !state.needed.isEmpty && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
-            available.store(state.isAvailable, ordering: .releasing)
-            if was != state.isAvailable { for one in state.listeners.values { one.yield(state.isAvailable) } }
-            return (was, state.isAvailable, state.sentence, refusal, count)
+            let (health, reason, detail) = Self.judged(state)
+            return Picture(
+                wasAvailable: wasAvailable, isAvailable: state.isAvailable, wasSilent: wasSilent,
+                connections: state.ready.values.reduce(0, +), silent: state.silent.values.reduce(0, +),
+                health: health, reason: reason, detail: detail)
         }
-        connections.set(Double(count))
-        let reason = now ? refusal.map { _ in "redis_subscription_refused" } : "redis_unreachable"
+        connections.set(Double(picture.connections))
+        silent.set(Double(picture.silent))
         health.report(
-            Self.component, now ? refusal == nil ? .ok : .degraded : .down, required: false, reason: reason,
-            numbers: ["connections": Double(count)], details: (now ? refusal : sentence).map { [$0] })
-        guard was != now else { return }
-        if now {
+            Self.component, picture.health, required: false, reason: picture.reason,
+            numbers: ["connections": Double(picture.connections)], details: picture.detail.map { [$0] })
+        log(picture)
+    }
+
+    /// The state, its reason and what explains it: the worst that is so.
+    private static func judged(_ state: State) -> (ComponentHealth.State, String?, String?) {
+        guard state.isAvailable else { return (.down, "redis_unreachable", state.sentence) }
+        if let address = state.silent.keys.min(by: { "\($0)" < "\($1)" }) {
+            return (.degraded, "redis_silent", "\(address) owes an answer")
+        }
+        if let refusal = state.refusals.min(by: { "\($0.key)" < "\($1.key)" }) {
+            let detail = "\(refusal.key) refused a subscription: \(refusal.value)"
+            return (.degraded, "redis_subscription_refused", detail)
+        }
+        return (.ok, nil, nil)
+    }
+
+    private func log(_ picture: Picture) {
+        if !picture.wasSilent, picture.silent > 0 {
+            logger.warning(
+                "redis is silent", metadata: ["code": "redis_silent", "reason": "\(picture.detail ?? "")"])
+        }
+        guard picture.wasAvailable != picture.isAvailable else { return }
+        if picture.isAvailable {
             logger.info("redis is available")
         } else {
-            logger.warning("redis is unavailable", metadata: ["reason": "\(sentence ?? "connections were lost")"])
+            let reason = picture.detail ?? "connections were lost"
+            logger.warning("redis is unavailable", metadata: ["reason": "\(reason)"])
         }
     }
 }

@@ -135,8 +135,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         }
         status.subscriptionsAccepted(address)
         if !listeners.isEmpty { observer?.misplaced(listeners, from: self) }
-        let link = link
-        eventLoop.execute { _ = link.stop() }
+        eventLoop.execute { _ = self.link.stop() }
     }
 
     // MARK: listeners, from any thread
@@ -274,6 +273,10 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             return Array(state.listeners.values)
         }
         if !listeners.isEmpty { observer?.misplaced(listeners, from: self) }
+    }
+
+    func linkIsSilent(_ isSilent: Bool) {
+        status.connectionChanged(address, isSilent ? .silent : .heard)
     }
 
     func linkNeedsProbe() {
