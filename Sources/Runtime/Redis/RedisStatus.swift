@@ -14,6 +14,8 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         var silent: [RedisConfiguration.Address: Int] = [:]
         /// Servers that refuse a subscription of ours, and what they say.
         var refusals: [RedisConfiguration.Address: String] = [:]
+        /// Who says that the cluster is down, in a sentence.
+        var clusterDown: String?
         var isAvailable = false
         var hasEnded = false
         var listeners: [UInt64: AsyncStream<Bool>.Continuation] = [:]
@@ -56,6 +58,12 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
             self?.state.withLock { $0.listeners[id] = nil }
         }
         return stream
+    }
+
+    /// Says that the cluster carries out nothing though its nodes are there, in a sentence; nil when it is whole.
+    func clusterIsDown(_ sentence: String?) {
+        guard state.withLock({ $0.clusterDown != sentence }) else { return }
+        update { $0.clusterDown = sentence }
     }
 
     /// Says which servers commands need.
@@ -134,7 +142,8 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
             change(&state)
             if !state.hasEnded {
                 state.isAvailable =
-                    !state.needed.isEmpty && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
+                    !state.needed.isEmpty && state.clusterDown == nil
+                    && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
                 available.store(state.isAvailable, ordering: .releasing)
                 if wasAvailable != state.isAvailable {
                     for one in state.listeners.values { one.yield(state.isAvailable) }
@@ -156,6 +165,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
 
     /// The state, its reason and what explains it: the worst that is so.
     private static func judged(_ state: State) -> (ComponentHealth.State, String?, String?) {
+        if let sentence = state.clusterDown { return (.down, "redis_cluster_down", sentence) }
         guard state.isAvailable else { return (.down, "redis_unreachable", state.sentence) }
         if let address = state.silent.keys.min(by: { "\($0)" < "\($1)" }) {
             return (.degraded, "redis_silent", "\(address) owes an answer")
