@@ -68,6 +68,7 @@ enum JobWiring {
                     try await installs.purge()
                     try await links.purge()
                     try await installs.purgeInstalls()
+                    try await live.purge()
                 },
                 JobHandler(fraudReview, stopping: .interrupt) { job in
                     try await reviewing { _ = try await fraud.review(org: job.org) }
