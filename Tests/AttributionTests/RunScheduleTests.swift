@@ -20,8 +20,9 @@ struct RunScheduleTests {
         let log: EventLog
         var attribution: LogAttribution
 
-        init() async throws {
-            open = try OpenDatabase(clock: ManualWallClock(Timestamp(milliseconds: RunScheduleTests.start)))
+        init(on engine: Dialect = .ofTestRun) async throws {
+            open = try OpenDatabase(
+                clock: ManualWallClock(Timestamp(milliseconds: RunScheduleTests.start)), on: engine)
             let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             log = try EventLog.open(
                 directory: open.folder.file("events"), registry: open.registry,
@@ -76,8 +77,9 @@ struct RunScheduleTests {
         func add(_ wish: LogAttribution.Wish) { all.withLock { $0.append(wish) } }
     }
 
-    @Test func `a run comes at its time, and one that finds nothing new does nothing`() async throws {
-        let world = try await World()
+    @Test(arguments: Dialect.allCases)
+    func `a run comes at its time, and one that finds nothing new does nothing`(engine: Dialect) async throws {
+        let world = try await World(on: engine)
         let set = try await world.schedule()
         #expect(set.next == Timestamp(rfc3339: "2025-10-09T09:13:00Z") && set.last == nil)
         #expect(try await world.due().isEmpty)
@@ -174,8 +176,9 @@ struct RunScheduleTests {
         await world.log.close()
     }
 
-    @Test func `a conversion that is ended while its schedule is set is left without one`() async throws {
-        let world = try await World()
+    @Test(arguments: Dialect.allCases)
+    func `a conversion that is ended while its schedule is set is left without one`(engine: Dialect) async throws {
+        let world = try await World(on: engine)
         let body: JSONValue = ["where": "name = purchase"]
         for number in 0..<40 {
             let name = "ended\(number)"
