@@ -201,12 +201,12 @@ final class RedisLink: @unchecked Sendable {
         let before = stage
         self.handler = nil
         timer?.cancel()
-        endSilence()
         handler.close()
         if before != .stopped { rest() }
         if before == .ready || (before == .stopped && !stopping.isEmpty) {
             owner?.linkWasLost(reason)
         }
+        endSilence()
         if before != .stopped { owner?.linkFailed(sentence) }
         for promise in stopping { promise.succeed() }
         stopping = []

@@ -124,15 +124,12 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         logger.info("redis accepts subscriptions again", metadata: ["node": "\(address)"])
     }
 
-    /// What health and metrics show of a state.
+    /// A change as the log tells it.
     private struct Picture {
         var wasAvailable: Bool
         var isAvailable: Bool
         var wasSilent: Bool
-        var connections: Int
-        var silent: Int
-        var health: ComponentHealth.State
-        var reason: String?
+        var isSilent: Bool
         var detail: String?
     }
 
@@ -145,22 +142,28 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
                     !state.needed.isEmpty && state.clusterDown == nil
                     && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
                 available.store(state.isAvailable, ordering: .releasing)
-                if wasAvailable != state.isAvailable {
-                    for one in state.listeners.values { one.yield(state.isAvailable) }
-                }
             }
-            let (health, reason, detail) = Self.judged(state)
-            return Picture(
-                wasAvailable: wasAvailable, isAvailable: state.isAvailable, wasSilent: wasSilent,
-                connections: state.ready.values.reduce(0, +), silent: state.silent.values.reduce(0, +),
-                health: health, reason: reason, detail: detail)
+            // Under the lock: of two changes the later one must be shown last. Who hears of it then finds it shown.
+            let picture = show(state, wasAvailable: wasAvailable, wasSilent: wasSilent)
+            if wasAvailable != state.isAvailable, !state.hasEnded {
+                for one in state.listeners.values { one.yield(state.isAvailable) }
+            }
+            return picture
         }
-        connections.set(Double(picture.connections))
-        silent.set(Double(picture.silent))
-        health.report(
-            Self.component, picture.health, required: false, reason: picture.reason,
-            numbers: ["connections": Double(picture.connections)], details: picture.detail.map { [$0] })
         log(picture)
+    }
+
+    private func show(_ state: State, wasAvailable: Bool, wasSilent: Bool) -> Picture {
+        let (connected, owing) = (state.ready.values.reduce(0, +), state.silent.values.reduce(0, +))
+        connections.set(Double(connected))
+        silent.set(Double(owing))
+        let (health, reason, detail) = Self.judged(state)
+        self.health.report(
+            Self.component, health, required: false, reason: reason, numbers: ["connections": Double(connected)],
+            details: detail.map { [$0] })
+        return Picture(
+            wasAvailable: wasAvailable, isAvailable: state.isAvailable, wasSilent: wasSilent, isSilent: owing > 0,
+            detail: detail)
     }
 
     /// The state, its reason and what explains it: the worst that is so.
@@ -178,7 +181,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
     }
 
     private func log(_ picture: Picture) {
-        if !picture.wasSilent, picture.silent > 0 {
+        if !picture.wasSilent, picture.isSilent {
             logger.warning(
                 "redis is silent", metadata: ["code": "redis_silent", "reason": "\(picture.detail ?? "")"])
         }
