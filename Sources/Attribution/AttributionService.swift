@@ -44,7 +44,7 @@ package struct AttributionService: Sendable {
     let database: Database
     let events: any EventStore
     let window: LookbackWindow
-    private let registry: MetricRegistry
+    let registry: MetricRegistry
     /// Grows with every change of a credit.
     package let revision: ReportRevision
     /// Rows of one model in a report by campaign.

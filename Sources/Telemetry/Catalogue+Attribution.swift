@@ -87,6 +87,9 @@ extension MetricDefinition {
     package static let budgetDecisions = MetricDefinition(
         "aurum_attribution_budget_decisions_total", .counter, labels: ["by", "action", "decision"],
         "Decisions about budgets, by whether a person made them.")
+    package static let attributionRestatedPurged = MetricDefinition(
+        "aurum_attribution_restated_purged_total", .counter,
+        "Rows of older versions of the credit of leads and sales that were removed for their age.")
     package static let budgetHistoryPurged = MetricDefinition(
         "aurum_attribution_budget_history_purged_total", .counter, labels: ["kind"],
         "Old alerts of stop rules and decisions about budgets that were removed: alert or decision.")

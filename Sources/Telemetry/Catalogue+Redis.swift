@@ -9,6 +9,8 @@ extension MetricDefinition {
         "aurum_redis_reconnects_total", .counter, "Connections made again after one was lost.")
     package static let redisConnections = MetricDefinition(
         "aurum_redis_connections", .gauge, "Connections that are signed in.")
+    package static let redisSilentConnections = MetricDefinition(
+        "aurum_redis_silent_connections", .gauge, "Connections that stand and owe a sign of life for too long.")
     package static let redisInFlight = MetricDefinition(
         "aurum_redis_in_flight", .gauge, "Replies that servers owe.")
     package static let redisSubscriptionsRefused = MetricDefinition(

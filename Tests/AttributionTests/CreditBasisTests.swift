@@ -7,8 +7,11 @@ import Testing
 
 /// What the credit of one sale follows from.
 struct CreditBasisTests {
-    @Test func `each touch that was looked at has its place or the reason that it earns nothing`() async throws {
-        let world = try CampaignWorld(on: .sqlite)
+    @Test(arguments: Dialect.allCases)
+    func `each touch that was looked at has its place or the reason that it earns nothing`(
+        engine: Dialect
+    ) async throws {
+        let world = try CampaignWorld(on: engine)
         let (clock, hour) = (world.open.clock, Int64(3_600_000))
         func visit(_ id: String, hoursAgo: Int64, _ campaign: String, _ members: String = "") async throws {
             let line =

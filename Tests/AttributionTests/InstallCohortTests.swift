@@ -57,8 +57,9 @@ struct InstallCohortTests {
         return question
     }
 
-    @Test func `retention and revenue of a campaign are those made by hand`() async throws {
-        let world = try World()
+    @Test(arguments: Dialect.allCases)
+    func `retention and revenue of a campaign are those made by hand`(engine: Dialect) async throws {
+        let world = try World(on: engine)
         try await Self.fill(world)
         let answer = try await world.installs().cohorts(org: "o", Self.question())
         let lines = answer["lines"]?.array ?? []

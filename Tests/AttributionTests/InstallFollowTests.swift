@@ -33,10 +33,10 @@ struct InstallFollowTests {
         let log: EventLog
         let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
 
-        init() throws {
+        init(on engine: Dialect = .ofTestRun) throws {
             open = try OpenDatabase(
                 clock: ManualWallClock(
-                    Timestamp(milliseconds: InstallFollowTests.start + 40 * InstallFollowTests.day)))
+                    Timestamp(milliseconds: InstallFollowTests.start + 40 * InstallFollowTests.day)), on: engine)
             log = try EventLog.open(
                 directory: open.folder.file("events"), registry: open.registry,
                 health: HealthRegistry(clock: open.clock), clock: open.clock, logger: quiet)

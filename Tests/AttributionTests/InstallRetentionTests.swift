@@ -24,8 +24,11 @@ struct InstallRetentionTests {
         try await world.open.database.read("test.count") { try $0.value(Int.self, statement) ?? 0 }
     }
 
-    @Test func `installs go with their decisions when their app keeps them no longer, and no others`() async throws {
-        let world = try World()
+    @Test(arguments: Dialect.allCases)
+    func `installs go with their decisions when their app keeps them no longer, and no others`(
+        engine: Dialect
+    ) async throws {
+        let world = try World(on: engine)
         try await world.send((0..<601).map { Self.event("s\($0)") })
         try await world.send([Self.event("other")], app: "game")
         try await world.follow()
@@ -46,8 +49,9 @@ struct InstallRetentionTests {
         await world.log.close()
     }
 
-    @Test func `what a recomputation held is let go when its time is over`() async throws {
-        let world = try World()
+    @Test(arguments: Dialect.allCases)
+    func `what a recomputation held is let go when its time is over`(engine: Dialect) async throws {
+        let world = try World(on: engine)
         let now = world.open.clock.now
         try await world.open.database.write("test.hold") { transaction in
             let over = (UID(high: 1, low: 1), now - .seconds(1))

@@ -173,6 +173,35 @@ struct RestatementTests {
         await world.base.log.close()
     }
 
+    @Test(arguments: Dialect.allCases)
+    func `older versions go 400 days after they were restated, and reports of before say so`(
+        _ engine: Dialect
+    ) async throws {
+        let world = try World(engine)
+        try await world.base.visit(Self.reminder, by: "v")
+        let follower = world.follower()
+        #expect(try await follower.catchUp() == 0)
+        try await world.sell(to: "v")
+        let before = world.now
+        try await world.visitLate(Self.spring, by: "v")
+        #expect(try await follower.catchUp() == 2)
+        func known() async throws -> Timestamp? {
+            try await world.base.report(.first) { $0.asOf = before }.creditKnownSince
+        }
+        world.base.open.clock.advance(by: AttributionService.restatedKept - .seconds(3600))
+        #expect(try await world.service.purgeRestated() == 0)
+        #expect(try await world.report(.first, asOf: before) == ["reminder": [10_001, 1_000_000, 0]])
+        #expect(try await known() == nil)
+        world.base.open.clock.advance(by: .seconds(2 * 3600))
+        let rows = 2 * CreditModel.allCases.count
+        #expect(try await world.service.purgeRestated() == rows)
+        #expect(try await world.service.purgeRestated() == 0)
+        #expect(world.base.open.registry.counter(.attributionRestatedPurged).value == rows)
+        #expect(try await known() == world.now - AttributionService.restatedKept)
+        #expect(try await world.report(.first) == ["spring": [10_001, 1_000_000, 0]])
+        await world.base.log.close()
+    }
+
     @Test func `persons that are found to be one share their touches from then on`() async throws {
         let world = try World()
         try await world.base.visit(Self.spring, by: "phone")

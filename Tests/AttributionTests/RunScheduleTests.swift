@@ -4,6 +4,7 @@ import Database
 import Events
 import Foundation
 import Logging
+import Runtime
 import Synchronization
 import Telemetry
 import TestSupport
@@ -19,8 +20,9 @@ struct RunScheduleTests {
         let log: EventLog
         var attribution: LogAttribution
 
-        init() async throws {
-            open = try OpenDatabase(clock: ManualWallClock(Timestamp(milliseconds: RunScheduleTests.start)))
+        init(on engine: Dialect = .ofTestRun) async throws {
+            open = try OpenDatabase(
+                clock: ManualWallClock(Timestamp(milliseconds: RunScheduleTests.start)), on: engine)
             let quiet = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             log = try EventLog.open(
                 directory: open.folder.file("events"), registry: open.registry,
@@ -75,16 +77,17 @@ struct RunScheduleTests {
         func add(_ wish: LogAttribution.Wish) { all.withLock { $0.append(wish) } }
     }
 
-    @Test func `a run comes at its time, and one that finds nothing new does nothing`() async throws {
-        let world = try await World()
+    @Test(arguments: Dialect.allCases)
+    func `a run comes at its time, and one that finds nothing new does nothing`(engine: Dialect) async throws {
+        let world = try await World(on: engine)
         let set = try await world.schedule()
-        #expect(set.next == Timestamp(rfc3339: "2025-10-09T12:00:00Z") && set.last == nil)
+        #expect(set.next == Timestamp(rfc3339: "2025-10-09T09:13:00Z") && set.last == nil)
         #expect(try await world.due().isEmpty)
         world.open.clock.advance(by: .seconds(4 * 3600))
         let first = try await world.tick(1)
         #expect(first.map(\.versions) == [["purchase": 1]] && first.first?.isUnchanged == false)
         #expect(try await world.only().last?.outcome == .done)
-        #expect(try await world.only().next == Timestamp(rfc3339: "2025-10-09T18:00:00Z"))
+        #expect(try await world.only().next == Timestamp(rfc3339: "2025-10-09T15:13:00Z"))
         #expect(try await world.due().isEmpty)
         world.open.clock.advance(by: .seconds(6 * 3600))
         let second = try await world.tick(2)
@@ -157,7 +160,7 @@ struct RunScheduleTests {
         // Setting it to what it is moves nothing; another plan does.
         let next = try await world.only().next
         #expect(try await world.schedule().next == next)
-        #expect(try await world.schedule(.every(hours: 1)).next < next)
+        #expect(try await world.schedule(.daily(hour: 9, minute: 0, zone: "UTC")).next < next)
         await world.log.close()
     }
 
@@ -173,13 +176,73 @@ struct RunScheduleTests {
         await world.log.close()
     }
 
+    @Test(arguments: Dialect.allCases)
+    func `a conversion that is ended while its schedule is set is left without one`(engine: Dialect) async throws {
+        let world = try await World(on: engine)
+        let body: JSONValue = ["where": "name = purchase"]
+        for number in 0..<40 {
+            let name = "ended\(number)"
+            let definitions = world.attribution.definitions
+            _ = try await definitions.save(body, name: name, org: "o", now: world.open.clock.now)
+            async let ended: Void = definitions.remove(name: name, org: "o")
+            do {
+                _ = try await world.attribution.schedule(.every(hours: 6), conversion: name, org: "o")
+            } catch LogAttributionError.unknownConversion(name) {}
+            try await ended
+        }
+        #expect(try await world.attribution.schedules.all(org: "o").isEmpty)
+        await world.log.close()
+    }
+
+    @Test func `organisations come at times of their own, always the same, and none at a time of the day`() throws {
+        let plan = RunPlan.every(hours: 6)
+        let moment = Timestamp(milliseconds: Self.start)
+        let orgs = (0..<200).map { "org\($0)" }
+        let times = try orgs.map { try plan.next(after: moment, org: $0) }
+        #expect(Set(times).count > 100)
+        for (org, time) in zip(orgs, times) {
+            #expect(time > moment && time <= moment + .seconds(6 * 3600))
+            #expect(time.microseconds % 60_000_000 == 0)
+            #expect(try plan.next(after: time, org: org) == time + .seconds(6 * 3600))
+        }
+        let daily = RunPlan.daily(hour: 3, minute: 30, zone: "UTC")
+        #expect(try Set(orgs.map { try daily.next(after: moment, org: $0) }).count == 1)
+    }
+
+    @Test func `a run that finds others working and waiting comes again, and its schedule does not say that it failed`()
+        async throws
+    {
+        #expect(LogAttributionError.busy.ofJob as? JobPostponement == JobPostponement(by: .seconds(60)))
+        #expect((LogAttributionError.storage("full").ofJob as? JobFault)?.retry == .standard)
+        #expect((LogAttributionError.noResult("x").ofJob as? JobFault)?.retry == .never)
+        #expect(LogAttributionError.cancelled.ofJob is CancellationError)
+        let world = try await World()
+        _ = try await world.schedule()
+        world.open.clock.advance(by: .seconds(4 * 3600))
+        let wish = try #require(try await world.due().first)
+        let attribution = world.attribution
+        try await attribution.gate.take()
+        let others = (0..<LogRunGate.waitingMax).map { number in
+            Task { try await attribution.run(wish, org: "o", id: UID(high: 1, low: UInt64(number))) }
+        }
+        while attribution.gate.waiting < LogRunGate.waitingMax { await Task.yield() }
+        await #expect(throws: LogAttributionError.busy) {
+            try await attribution.run(wish, org: "o", id: UID(high: 0, low: 1))
+        }
+        #expect(try await world.only().last == nil)
+        attribution.gate.give()
+        for other in others { _ = try await other.value }
+        #expect(try await world.only().last?.code == nil)
+        await world.log.close()
+    }
+
     @Test func `a time of the day goes by the clocks of its zone`() throws {
         let plan = try RunPlan(["daily_at": "03:30", "timezone": "America/New_York"])
         // Clocks there went back on 2025-11-02.
         let summer = try #require(Timestamp(rfc3339: "2025-11-01T08:00:00Z"))
-        #expect(try plan.next(after: summer) == Timestamp(rfc3339: "2025-11-02T08:30:00Z"))
+        #expect(try plan.next(after: summer, org: "o") == Timestamp(rfc3339: "2025-11-02T08:30:00Z"))
         let earlier = try #require(Timestamp(rfc3339: "2025-10-31T08:00:00Z"))
-        #expect(try plan.next(after: earlier) == Timestamp(rfc3339: "2025-11-01T07:30:00Z"))
+        #expect(try plan.next(after: earlier, org: "o") == Timestamp(rfc3339: "2025-11-01T07:30:00Z"))
         #expect(try RunPlan(.object(plan.members)) == plan)
         #expect(try RunPlan(["daily_at": "23:59"]) == .daily(hour: 23, minute: 59, zone: "UTC"))
     }

@@ -304,6 +304,44 @@ struct SpendTests {
         #expect(try await spend.store(file, org: "o").unchanged == 1)
     }
 
+    /// A store of the same PostgreSQL on a node whose clock is so far before the true one.
+    private func node(_ folder: TemporaryFolder, ahead: Duration) throws -> (database: Database, spend: SpendStore) {
+        let (clock, registry) = (ManualWallClock(SystemWallClock().now + ahead), MetricRegistry())
+        let database = try Database.forTest(
+            at: folder.file("spend.db"), on: .postgres, registry: registry, clock: clock)
+        let spend = SpendStore(
+            database: database, clock: clock, registry: registry, time: DatabaseClock(registry: registry))
+        return (database, spend)
+    }
+
+    @Test(arguments: [Duration.seconds(600), .seconds(-600)])
+    func `a node whose clock is ten minutes wrong overtakes no live import, and its own holds no longer than it should`(
+        ahead: Duration
+    ) async throws {
+        let folder = TemporaryFolder()
+        let (right, wrong) = (try node(folder, ahead: .zero), try node(folder, ahead: ahead))
+        let file = try csv("2026-11-20,google,a,,x,,,,USD,1,,,,\n")
+        _ = try await right.spend.store(file, org: "o")
+        // Another process imports at the moment, and its lease is as long as any.
+        try await right.database.write("test.running") { transaction in
+            try transaction.run(
+                """
+                UPDATE spend_heads SET running = newest + 1, newest = newest + 1,
+                    lease_until = CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) + 60000000
+                """)
+        }
+        await #expect(throws: SpendError.importRunning) { try await wrong.spend.store(file, org: "o") }
+        // It died: its lease is over by the server's clock, whatever a node's says.
+        try await right.database.write("test.died") { transaction in
+            try transaction.run(
+                """
+                UPDATE spend_heads
+                SET lease_until = CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT) - 1
+                """)
+        }
+        #expect(try await wrong.spend.store(file, org: "o").unchanged == 1)
+    }
+
     @Test func `what is exported comes back unchanged`() async throws {
         let open = try OpenDatabase()
         let spend = store(open)

@@ -212,6 +212,39 @@ struct JobStoreTests {
     }
 
     @Test(arguments: JobStoreKind.inDatabase)
+    func `a job that waits for others comes again as often as it takes, and no attempt is charged`(
+        _ kind: JobStoreKind
+    ) async throws {
+        let test = try await JobHarness(kind)
+        let waiting = JobKind("test.waiting", attemptsMax: 2)
+        let turns = Guarded(0)
+        let queue = try queue(
+            test,
+            [
+                JobHandler(waiting) { job in
+                    let turn = turns.withLock { turns in
+                        turns += 1
+                        return turns
+                    }
+                    #expect(job.attempt == 1)
+                    if turn <= 5 { throw JobPostponement(by: .seconds(60)) }
+                }
+            ])
+        let id = try await test.add(test.new(kind: waiting))
+        for turn in 1...5 {
+            try await queue.runDue()
+            let job = try await test.job(id)
+            #expect(job.state == .scheduled && job.attempt == 0 && job.failures.isEmpty, "turn \(turn): \(job)")
+            #expect(job.dueAt == test.clock.now + .seconds(60))
+            try await queue.runDue()
+            #expect(turns.withLock { $0 } == turn, "not before its time")
+            test.clock.advance(by: .seconds(60))
+        }
+        try await queue.runDue()
+        #expect(try await test.job(id).state == .done)
+    }
+
+    @Test(arguments: JobStoreKind.inDatabase)
     func `a store that cannot be asked ends no process, and health says so`(_ kind: JobStoreKind) async throws {
         let test = try await JobHarness(kind)
         let open = try #require(test.open)

@@ -1,5 +1,6 @@
 import AurumCore
 import Runtime
+import Telemetry
 import TestSupport
 import Testing
 
@@ -75,6 +76,35 @@ struct RedisClusterTests {
             _ = try await client.call(RedisCommand("PUBLISH", "news", "x"))
             #expect(await messages.next() == .message(channel: "news", pattern: nil, payload: [0x78]))
             #expect(try await cluster.ask(home, "pubsub", "numsub", "news").hasSuffix("0"))
+        }
+    }
+
+    @Test func `a cluster that is down is an outage that is told and asked again, and refuses nothing`() async throws {
+        let cluster = try await RedisCluster()
+        try await withRedis(cluster.url) { redis in
+            let client = redis.client
+            let slot = RedisSlot.of("{down}")
+            let home = try #require(try await server(cluster, owning: slot))
+            #expect(try await client.call(RedisCommand("INCR", "{down}key")) == .integer(1))
+            // A slot that nobody has takes all of the cluster down, as the node sees it.
+            _ = try await cluster.ask(home, "cluster", "delslots", "\(slot)")
+            let shard = client.subscribe(shard: "{down}shard")
+            try await eventually("the outage in health") {
+                redis.health.snapshot["redis"]?.reason == "redis_cluster_down"
+            }
+            #expect(redis.health.snapshot["redis"]?.state == .down && !client.isAvailable)
+            await #expect(throws: RedisError.unavailable) {
+                try await client.call(RedisCommand("INCR", "{down}key"), within: .milliseconds(300))
+            }
+            await #expect(throws: RedisError.unavailable) {
+                try await client.batch([RedisCommand("INCR", "{down}key")], within: .milliseconds(300))
+            }
+            _ = try await cluster.ask(home, "cluster", "addslots", "\(slot)")
+            #expect(await client.waitUntilAvailable(within: .seconds(30)))
+            #expect(try await client.call(RedisCommand("INCR", "{down}key")) == .integer(2))
+            #expect(await shard.waitUntilActive(within: .seconds(30)))
+            #expect(redis.metrics.counter(.redisSubscriptionsRefused).value == 0)
+            #expect(redis.health.snapshot["redis"]?.state == .ok)
         }
     }
 

@@ -183,6 +183,58 @@ struct RedisFaultTests {
         }
     }
 
+    @Test func `a way that swallows everything is said in health within two seconds, while the connection stands`()
+        async throws
+    {
+        let server = try await RedisServer()
+        let proxy = try await FaultProxy(to: server.port)
+        try await withRedis(proxy.url) { configuration in
+            let usual = try? RedisConfiguration(url: proxy.url)
+            configuration.keepAliveAfter = usual?.keepAliveAfter ?? .zero
+            // The usual time until health says so is a part of this one, of which a busy machine may use all.
+            #expect(configuration.keepAliveAfter + configuration.silenceShownAfter < .seconds(2))
+            #expect(configuration.keepAliveAfter + configuration.keepAliveTimeout == .seconds(3))
+            configuration.keepAliveTimeout = .seconds(60)
+        } _: { redis in
+            let client = redis.client
+            let silent = redis.metrics.gauge(.redisSilentConnections)
+            #expect(silent.value == 0)
+            let began = ContinuousClock.now
+            proxy.turn(.dark)
+            async let answer = client.call(RedisCommand("GET", "a"))
+            try await eventually("silence in health") {
+                redis.health.snapshot["redis"]?.reason == "redis_silent"
+            }
+            // A busy machine delays it; the end of the connection would take a minute.
+            #expect(ContinuousClock.now - began < .seconds(20))
+            let said = redis.health.snapshot["redis"]
+            #expect(said?.state == .degraded && said?.details?.joined().contains("127.0.0.1") == true, "\(said as Any)")
+            #expect(silent.value >= 1 && client.isAvailable)
+            proxy.turn(.clear)
+            #expect(try await answer == .null)
+            try await eventually("health") { redis.health.snapshot["redis"]?.state == .ok }
+            #expect(silent.value == 0 && redis.metrics.counter(.redisReconnects).value == 0)
+        }
+        await proxy.stop()
+    }
+
+    @Test func `a silent connection that is closed is silent no longer`() async throws {
+        let server = try await RedisServer()
+        try await withRedis(server.url) { configuration in
+            configuration.keepAliveAfter = .milliseconds(50)
+            configuration.silenceShownAfter = .milliseconds(50)
+            configuration.keepAliveTimeout = .milliseconds(500)
+        } _: { redis in
+            let silent = redis.metrics.gauge(.redisSilentConnections)
+            server.pause()
+            try await eventually("silence") { silent.value >= 1 }
+            try await eventually("the loss") { redis.health.snapshot["redis"]?.reason == "redis_unreachable" }
+            server.resume()
+            #expect(await redis.client.waitUntilAvailable(within: .seconds(30)))
+            try await eventually("nothing silent") { silent.value == 0 }
+        }
+    }
+
     @Test func `a cancelled call ends at once, and those behind it get their own answers`() async throws {
         let server = try await RedisServer()
         try await withRedis(server.url) {

@@ -138,6 +138,38 @@ struct RedisSubscriptionTests {
         }
     }
 
+    @Test func `after a reconnect one channel that is forbidden keeps no other from being heard`() async throws {
+        let server = try await RedisServer()
+        try await withRedis(server.url) {
+            // What is heard was not asked for a second time after a while.
+            $0.reconnectMax = .seconds(600)
+        } _: { redis in
+            let client = redis.client
+            let open = client.subscribe(channels: ["open"])
+            let closed = client.subscribe(channels: ["closed"])
+            let (openPattern, closedPattern) = (
+                client.subscribe(patterns: ["open.*"]), client.subscribe(patterns: ["closed.*"])
+            )
+            for one in [open, closed, openPattern, closedPattern] {
+                #expect(await one.waitUntilActive(within: .seconds(30)))
+            }
+            // The server ends the connection of whoever listens to what it may not.
+            _ = try await client.call(
+                RedisCommand("ACL", "SETUSER", "default", "resetchannels", "&open", "&open.*"))
+            try await eventually("the refusal of both") {
+                redis.metrics.counter(.redisSubscriptionsRefused).value == 2
+            }
+            #expect(await open.waitUntilActive(within: .seconds(30)))
+            #expect(await openPattern.waitUntilActive(within: .seconds(30)))
+            #expect(try await client.call(RedisCommand("PUBLISH", "open", "x")) == .integer(1))
+            var messages = open.makeAsyncIterator()
+            #expect(await messages.next() == .gap(.reconnected))
+            #expect(await messages.next() == .message(channel: "open", pattern: nil, payload: [0x78]))
+            #expect(await !closed.waitUntilActive(within: .milliseconds(1)))
+            #expect(await !closedPattern.waitUntilActive(within: .milliseconds(1)))
+        }
+    }
+
     @Test func `who may not listen any more is told of the gap when it may again, and one who goes ends the matter`()
         async throws
     {

@@ -36,6 +36,37 @@ import Validation
         #expect(result.effects == 10_000 && result.distinct == 10_000, "\(result)")
     }
 
+    @Test func `a holder of a lock that is stopped past its lease has its write refused when it goes on`()
+        async throws
+    {
+        let redis = try await RedisServer()
+        let url = try PostgresServer.shared().newURL()
+        try await LockHold.prepare(url)
+        func holder(_ name: String) throws -> ChildProcess {
+            try ChildProcess(
+                AurumBinary.path, ["bench", "runtime", "--lock-holder", "\(name)#\(url)#\(redis.url)"])
+        }
+        func fence(_ process: ChildProcess, _ word: String) async throws -> Int64 {
+            let line = try await process.line(containing: word + " ", within: .seconds(60))
+            return try #require(line.split(separator: " ").last.flatMap { Int64($0) }, "\(line)")
+        }
+        let first = try holder("first")
+        let early = try await fence(first, "held")
+        kill(first.pid, SIGSTOP)
+        // Stopped: its lease runs out on Redis, and nobody renews it.
+        let second = try holder("second")
+        let late = try await fence(second, "held")
+        #expect(late > early)
+        try await LockHold.order("second", url)
+        #expect(try await fence(second, "wrote") == late)
+        #expect(try await second.exit() == 0)
+        try await LockHold.order("first", url)
+        kill(first.pid, SIGCONT)
+        #expect(try await fence(first, "refused") == early)
+        #expect(try await first.exit() == 0)
+        #expect(try await LockHold.writers(url) == ["second"])
+    }
+
     @Test func `jobs on Redis are done and shown beside the others, and missed by nobody while it is away`()
         async throws
     {

@@ -23,6 +23,7 @@ extension CampaignReport {
         if let comparedAt {
             members["compared_at"] = .string(comparedAt.rfc3339)
             members["spend_known_since"] = spendKnownSince.map { .string($0.rfc3339) } ?? .null
+            members["credit_known_since"] = creditKnownSince.map { .string($0.rfc3339) } ?? .null
         }
         return members
     }

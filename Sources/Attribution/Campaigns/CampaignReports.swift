@@ -43,6 +43,8 @@ package struct CampaignReports: Sendable {
         let then = try await view(org: org, question, range, earlier, networksFrom: earlier ?? sums, asOf: asOf)
         (report.comparedAt, report.asOf) = (report.asOf, asOf)
         report.spendKnownSince = try await spend.knownSince(org: org)
+        let kept = clock.now - AttributionService.restatedKept
+        report.creditKnownSince = asOf < kept ? kept : nil
         report.models = zip(then.models, now.models).map { $0.beside($1) }
         (report.unmatched, report.unattributed) = (then.unmatched, then.unattributed)
         report.areTouchesCut = now.areTouchesCut || then.areTouchesCut

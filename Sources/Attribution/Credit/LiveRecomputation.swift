@@ -19,6 +19,9 @@ package struct LiveRecomputation: Sendable {
         (self.attribution, self.page, self.logger) = (attribution, page, logger)
     }
 
+    /// Removes older versions of credit that are kept no longer.
+    package func purge() async throws { try await attribution.purgeRestated() }
+
     /// - Parameter progress: told how many leads and sales were looked at, after each page.
     /// - Returns: how many were looked at, and how many have other credit now.
     /// - Throws: database errors and what the log throws; what was done stays done.

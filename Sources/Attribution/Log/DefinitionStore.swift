@@ -69,6 +69,18 @@ package struct DefinitionStore: Sendable {
         return found
     }
 
+    /// Whether there is such a conversion now, in the transaction of what depends on it.
+    static func exists(_ name: String, org: String, in transaction: Transaction) throws -> Bool {
+        let newest = try transaction.value(
+            String.self,
+            """
+            SELECT body FROM attribution_definitions WHERE org = \(org) AND name = \(name)
+            ORDER BY version DESC LIMIT 1
+            """)
+        guard let newest else { return ConversionDefinition.builtIn.contains { $0.name == name } }
+        return newest != removed
+    }
+
     static func inForce(_ versions: [SavedDefinition]) -> [DefinitionInForce] {
         let versions = versions.sorted { $0.version < $1.version }
         guard versions.last?.definition != nil else { return [] }

@@ -17,8 +17,7 @@ extension LogAttribution {
     /// Lets a conversion be credited by itself.
     /// - Throws: `unknownConversion`, `tooLarge`; database errors.
     package func schedule(_ plan: RunPlan, conversion: String, org: String) async throws -> RunSchedule {
-        _ = try await definitions.inForce(org: org, names: [conversion])
-        return try await schedules.set(plan, conversion: conversion, org: org, now: clock.now)
+        try await schedules.set(plan, conversion: conversion, org: org, now: clock.now)
     }
 
     /// Asks for a run of every conversion whose time has come, once however many times were missed.

@@ -18,7 +18,7 @@ package struct LogAttribution: Sendable {
     let sessions: @Sendable (_ org: String) -> SessionRules
     let folder: String
     /// One for all organisations: there is one such value in a server.
-    private let gate = LogRunGate()
+    package let gate = LogRunGate()
     /// Lets one question about single conversions read the log at a time.
     let reading = LogRunGate()
     let clock: any WallClock
@@ -152,13 +152,7 @@ package struct LogAttribution: Sendable {
     ) async throws -> LogRunSummary {
         // One at a time, whatever the organisation: memory has room for one.
         let began = ContinuousClock.now
-        do { try await gate.take() } catch {
-            // Its schedule says so if the job gives up at last.
-            if error == .busy {
-                await note(.failed, code: LogAttributionError.busy.tag, wish, org: org, elapsed: .zero)
-            }
-            throw error
-        }
+        try await gate.take()
         defer { gate.give() }
         do {
             let summary = try await compute(wish, org: org, id: id, control)

@@ -4,7 +4,7 @@ package import Runtime
 
 /// When runs over the log are made of a conversion without anybody asking.
 package enum RunPlan: Sendable, Equatable {
-    /// At every whole multiple of so many hours since 1970, UTC.
+    /// Every so many hours, at a time of the organisation's own: see `offset(_:)`.
     case every(hours: Int)
     /// At a time of the day, hours and minutes, by the clocks of a zone.
     case daily(hour: Int, minute: Int, zone: String)
@@ -66,7 +66,17 @@ package enum RunPlan: Sendable, Equatable {
     }
 
     /// The first time after `moment`.
-    package func next(after moment: Timestamp) throws(JobError) -> Timestamp { try times.tick(after: moment) }
+    package func next(after moment: Timestamp, org: String) throws(JobError) -> Timestamp {
+        let offset = offset(org)
+        return try times.tick(after: moment - offset) + offset
+    }
+
+    /// How long after whole multiples of the hours since 1970, UTC, an organisation's turn comes: always the same whole
+    /// minutes, and others for others, so that not all runs of a server are due at once.
+    package func offset(_ org: String) -> Duration {
+        guard case .every(let hours) = self else { return .zero }
+        return .seconds(Int64(TextHash.of(org) % UInt64(hours * 60)) * 60)
+    }
 
     package var members: [String: JSONValue] {
         switch self {

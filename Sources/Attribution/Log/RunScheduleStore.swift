@@ -21,10 +21,14 @@ package struct RunScheduleStore: Sendable {
     }
 
     /// Sets or changes a plan. Its next time stays where it is when it is set to what it was.
-    /// - Throws: `tooLarge` for one more than an organisation may have; database errors.
+    /// - Throws: `unknownConversion`; `tooLarge` for one more than an organisation may have; database errors.
     func set(_ plan: RunPlan, conversion: String, org: String, now: Timestamp) async throws -> RunSchedule {
-        let (text, next) = (JSONValue.object(plan.members).canonical, try plan.next(after: now))
+        let (text, next) = (JSONValue.object(plan.members).canonical, try plan.next(after: now, org: org))
         return try await database.write("attribution.setSchedule") { transaction in
+            // In this transaction: one that is ended meanwhile must get no schedule.
+            guard try DefinitionStore.exists(conversion, org: org, in: transaction) else {
+                throw LogAttributionError.unknownConversion(conversion)
+            }
             let others = try transaction.value(
                 Int.self,
                 """
@@ -80,7 +84,7 @@ package struct RunScheduleStore: Sendable {
     func advance(
         _ schedule: RunSchedule, now: Timestamp, _ work: @escaping @Sendable (Transaction) throws -> Void
     ) async throws -> Bool {
-        guard let next = try? schedule.plan?.next(after: now) else {
+        guard let next = try? schedule.plan?.next(after: now, org: schedule.org) else {
             return try await putOff(schedule, now: now)
         }
         return try await database.write("attribution.advanceSchedule") { transaction in

@@ -56,7 +56,7 @@ extension SpendStore {
 
     func write(_ chunk: SpendChunk, _ org: String, _ number: Int64, mayReplace: Bool) async throws -> Counts {
         try await database.write("spend.chunk") { transaction in
-            try Self.hold(org, number, in: transaction)
+            try hold(org, number, in: transaction)
             var counts = Counts()
             var known: [Int: SpendFigures] = [:]
             if mayReplace {

@@ -36,6 +36,7 @@ package struct SpendStore: Sendable {
     let clock: any WallClock
     private let registry: MetricRegistry
     private let revision: ReportRevision
+    private let time: DatabaseClock?
 
     /// Rows of one transaction.
     static let chunkRows = 5000
@@ -44,10 +45,14 @@ package struct SpendStore: Sendable {
     /// `until_import` of rows that nothing replaced.
     static let unreplaced = Int64.max
 
+    /// - Parameter time: what the lease of an import is measured by where several nodes must agree on it; nil for the
+    ///   clock of the database's own process, which tests move.
     package init(
-        database: Database, clock: any WallClock, registry: MetricRegistry, revision: ReportRevision = ReportRevision()
+        database: Database, clock: any WallClock, registry: MetricRegistry, revision: ReportRevision = ReportRevision(),
+        time: DatabaseClock? = nil
     ) {
         (self.database, self.clock, self.registry, self.revision) = (database, clock, registry, revision)
+        self.time = time
     }
 
     /// The last day that a row may be about: tomorrow in UTC, so that every zone's today is in.
@@ -123,9 +128,13 @@ package struct SpendStore: Sendable {
         let isDirty: Bool
     }
 
+    private func now(_ transaction: Transaction) throws -> Timestamp {
+        try time?.now(in: transaction) ?? transaction.now
+    }
+
     private func claim(_ org: String) async throws -> Claim {
         try await database.write("spend.claim") { transaction in
-            let now = transaction.now
+            let now = try now(transaction)
             try transaction.run(
                 """
                 INSERT INTO spend_heads (org, head, newest, running, lease_until, created_at)
@@ -146,10 +155,11 @@ package struct SpendStore: Sendable {
     }
 
     /// Holds the organisation's row until the transaction ends.
-    static func hold(_ org: String, _ number: Int64, in transaction: Transaction) throws {
+    func hold(_ org: String, _ number: Int64, in transaction: Transaction) throws {
+        let until = try now(transaction) + Self.lease
         let held = try transaction.run(
             """
-            UPDATE spend_heads SET lease_until = \(transaction.now + lease)
+            UPDATE spend_heads SET lease_until = \(until)
             WHERE org = \(org) AND running = \(number)
             """)
         guard held == 1 else { throw SpendError.overtaken }
@@ -163,7 +173,7 @@ package struct SpendStore: Sendable {
         let head = changed ? number : claim.head
         let keeps = timezone == nil ? 1 : 0
         try await database.write("spend.commit") { transaction in
-            try Self.hold(org, number, in: transaction)
+            try hold(org, number, in: transaction)
             for account in accounts {
                 try transaction.run(
                     """
@@ -200,7 +210,7 @@ package struct SpendStore: Sendable {
     /// Takes back what imports after `head` left, a day at a time.
     private func clean(_ org: String, _ number: Int64, head: Int64) async throws {
         try await database.write("spend.restore") { transaction in
-            try Self.hold(org, number, in: transaction)
+            try hold(org, number, in: transaction)
             try transaction.run(
                 """
                 UPDATE spend_rows SET until_import = \(Self.unreplaced)
@@ -213,7 +223,7 @@ package struct SpendStore: Sendable {
         }
         for day in days {
             try await database.write("spend.clean") { transaction in
-                try Self.hold(org, number, in: transaction)
+                try hold(org, number, in: transaction)
                 try transaction.run(
                     "DELETE FROM spend_rows WHERE org = \(org) AND day = \(day) AND from_import > \(head)")
             }

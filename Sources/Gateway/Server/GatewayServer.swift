@@ -90,7 +90,8 @@ package struct GatewayParts: Sendable {
         campaigns = CampaignReports(
             attribution: attribution,
             spend: SpendStore(
-                database: database, clock: clock, registry: registry, revision: attribution.revision),
+                database: database, clock: clock, registry: registry, revision: attribution.revision,
+                time: DatabaseClock(registry: registry)),
             engine: queries, clock: clock, registry: registry)
         growth = GrowthReports(campaigns: campaigns) { try await buyers.longestReturnDays(org: $0) }
         fraud = FraudParts(FraudDesk(database: database, clock: clock, registry: registry, logger: logger))

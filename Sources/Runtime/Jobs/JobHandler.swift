@@ -29,8 +29,8 @@ package struct JobHandler: Sendable {
     package let onCancel: OnCancel?
     let body: @Sendable (RunningJob) async throws -> Void
 
-    /// - Parameter body: returns when the job is done; throws `JobFault` to say how it failed. A job that completed
-    ///   itself in a transaction may just return.
+    /// - Parameter body: returns when the job is done; throws `JobFault` to say how it failed, and
+    ///   `JobPostponement` when it has to wait. A job that completed itself in a transaction may just return.
     package init(
         _ kind: JobKind, versions: ClosedRange<Int>? = nil, stopping: Stopping = .finish,
         makesCalls: Bool = false, onCancel: OnCancel? = nil, body: @escaping @Sendable (RunningJob) async throws -> Void
@@ -55,6 +55,13 @@ package struct JobFault: Error, Sendable {
     package init(_ code: String, _ detail: String = "", retry: JobRetry = .standard) {
         (self.code, self.detail, self.retry) = (code, detail, retry)
     }
+}
+
+/// It is not the job's turn yet, for a reason that is no failure: another attempt follows, and none is charged.
+package struct JobPostponement: Error, Sendable, Equatable {
+    package var delay: Duration
+
+    package init(by delay: Duration) { self.delay = delay }
 }
 
 extension JobRecord {

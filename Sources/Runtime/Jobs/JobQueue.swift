@@ -233,6 +233,8 @@ package final class JobQueue: Service {
             return .done
         } catch let fault as JobFault {
             return .failed(code: fault.code, detail: fault.detail, retry: fault.retry)
+        } catch let postponement as JobPostponement {
+            return .postponed(min(max(postponement.delay, .zero), JobLimits.retryDelayMax))
         } catch {
             return .failed(
                 code: error is CancellationError ? "interrupted" : "failed", detail: String(describing: error),

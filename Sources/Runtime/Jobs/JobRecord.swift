@@ -133,7 +133,8 @@ package enum JobOutcome: Sendable, Equatable {
     case failed(code: String, detail: String, retry: JobRetry)
     /// Not this worker's to finish: given back without an attempt charged.
     case released
-    /// The process made too many second tries already: given back for so long without an attempt charged.
+    /// It has to wait, for others that work or because the process made too many second tries: given back for so long
+    /// without an attempt charged.
     case postponed(Duration)
     /// A cancellation was obeyed.
     case cancelled

@@ -99,6 +99,9 @@ package struct RedisServerError: Sendable, Equatable {
     /// The first word: `ERR`, `MOVED`, `NOSCRIPT`, `WRONGTYPE` …
     package var code: String { String(text.prefix { $0 != " " }) }
 
+    /// Whether the server carries out nothing at the moment, whatever is asked: an outage, and no word on a command.
+    var isOutage: Bool { ["CLUSTERDOWN", "LOADING", "MASTERDOWN"].contains(code) }
+
     /// What follows the first word.
     package var message: String { String(text.dropFirst(code.count + 1)) }
 }

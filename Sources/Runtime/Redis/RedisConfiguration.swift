@@ -37,6 +37,8 @@ package struct RedisConfiguration: Sendable, CustomStringConvertible {
     package var keepAliveAfter: Duration = .seconds(1)
     /// Without an answer to that, the connection is closed.
     package var keepAliveTimeout: Duration = .seconds(2)
+    /// Without a byte for so long after that was asked, health says that the server is silent; the connection stays.
+    package var silenceShownAfter: Duration = .milliseconds(750)
     package var reconnectFirst: Duration = .milliseconds(50)
     package var reconnectMax: Duration = .seconds(5)
     /// How long a stopping client waits for the replies it is owed.

@@ -5,6 +5,10 @@ internal import Telemetry
 enum RedisConnectionChange: Sendable {
     case ready(isAgain: Bool)
     case lost
+    /// A connection that is up owes a sign of life for too long.
+    case silent
+    /// It gave one, or is no more.
+    case heard
     /// An attempt to connect came to nothing: why, in a sentence.
     case failed(String)
 }
@@ -317,6 +321,10 @@ final class RedisConnection: Sendable, RedisLinkOwner {
 
     func linkFailed(_ sentence: String) {
         observer.connectionChanged(link.address, .failed(sentence))
+    }
+
+    func linkIsSilent(_ isSilent: Bool) {
+        observer.connectionChanged(link.address, isSilent ? .silent : .heard)
     }
 
     func linkNeedsProbe() {

@@ -17,6 +17,8 @@ protocol RedisLinkOwner: AnyObject, Sendable {
     func linkFailed(_ sentence: String)
     /// Nothing has come for a while: write a PING.
     func linkNeedsProbe()
+    /// The PING has had no answer for a while, though the connection stands; or it is over with that, in whatever way.
+    func linkIsSilent(_ isSilent: Bool)
 }
 
 /// What every link of one client shares.
@@ -45,6 +47,8 @@ final class RedisLink: @unchecked Sendable {
     private var timer: Scheduled<Void>?
     private var lastRead = NIODeadline.now()
     private var probedAt: NIODeadline?
+    private var silence: Scheduled<Void>?
+    private var isSilent = false
     private var stopping: [EventLoopPromise<Void>] = []
 
     private var configuration: RedisConfiguration { settings.configuration }
@@ -80,6 +84,7 @@ final class RedisLink: @unchecked Sendable {
         eventLoop.preconditionInEventLoop()
         stage = .stopped
         timer?.cancel()
+        endSilence()
         guard let handler else { return eventLoop.makeSucceededVoidFuture() }
         let promise = eventLoop.makePromise(of: Void.self)
         stopping.append(promise)
@@ -167,7 +172,9 @@ final class RedisLink: @unchecked Sendable {
 
     /// Bytes came, whether or not they end a value: a long answer is no silence.
     func heard(_ handler: RedisChannelHandler) {
-        if self.handler === handler { lastRead = .now() }
+        guard self.handler === handler else { return }
+        lastRead = .now()
+        endSilence()
     }
 
     func received(_ values: [RESPValue], _ handler: RedisChannelHandler) throws(RedisError) {
@@ -199,6 +206,7 @@ final class RedisLink: @unchecked Sendable {
         if before == .ready || (before == .stopped && !stopping.isEmpty) {
             owner?.linkWasLost(reason)
         }
+        endSilence()
         if before != .stopped { owner?.linkFailed(sentence) }
         for promise in stopping { promise.succeed() }
         stopping = []
@@ -239,7 +247,23 @@ final class RedisLink: @unchecked Sendable {
         probedAt = now
         timer?.cancel()
         watch(in: configuration.keepAliveTimeout)
+        silence = eventLoop.scheduleTask(in: TimeAmount(configuration.silenceShownAfter)) { self.beginSilence() }
         owner?.linkNeedsProbe()
+    }
+
+    /// No byte came since the PING: any would have cancelled this.
+    private func beginSilence() {
+        guard stage == .ready, !isSilent else { return }
+        isSilent = true
+        owner?.linkIsSilent(true)
+    }
+
+    private func endSilence() {
+        silence?.cancel()
+        silence = nil
+        guard isSilent else { return }
+        isSilent = false
+        owner?.linkIsSilent(false)
     }
 }
 

@@ -27,6 +27,8 @@ extension RedisRouter: RedisSubscriberObserver {
         needsMap()
     }
 
+    func clusterIsDown(at address: Address) { doubt(address) }
+
     func placeHomeless() {
         let homeless = state.withLock { state in
             defer { state.homeless = [:] }

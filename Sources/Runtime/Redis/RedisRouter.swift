@@ -14,6 +14,8 @@ final class RedisRouter: Sendable {
         var hasMap = false
         var nodes: [Address: RedisNode] = [:]
         var hasEnded = false
+        /// Nodes that answered that their cluster is down, until they say that it is whole.
+        var doubted: Set<Address> = []
         /// Where channels and patterns of this process are listened to.
         var subscribers: [Address: RedisSubscriber] = [:]
         var places: [UInt64: Address] = [:]
@@ -53,7 +55,7 @@ final class RedisRouter: Sendable {
         for await _ in signals {
             var backoff = backoff()
             var random = SystemRandomNumberGenerator()
-            while !Task.isCancelled, await !refresh() {
+            while !Task.isCancelled, await !isInOrder() {
                 try? await Task.sleep(for: backoff.next(using: &random))
             }
         }
@@ -79,6 +81,43 @@ final class RedisRouter: Sendable {
     }
 
     // MARK: the map
+
+    /// Whether a node gave the map, and no node says that the cluster is down.
+    private func isInOrder() async -> Bool {
+        let hasMap = await refresh()
+        let isWhole = await isWhole()
+        return hasMap && isWhole
+    }
+
+    /// Asks the nodes that are doubted how their cluster is, and says what they say.
+    private func isWhole() async -> Bool {
+        let doubted = state.withLock { state in
+            // What is no master any more says nothing about those that are.
+            state.doubted.formIntersection(state.nodes.keys)
+            return state.doubted
+        }
+        var down: String?
+        for address in doubted.sorted(by: { "\($0)" < "\($1)" }) {
+            let deadline = NIODeadline.now() + TimeAmount(settings.configuration.commandTimeout)
+            guard let connection = node(address)?.pick(),
+                case .success(let answer) = await connection.call(
+                    RedisCommand("CLUSTER", "INFO", isRead: true), id: ids.next(), deadline: deadline)
+            else { continue }
+            if answer.string?.contains("cluster_state:fail") == true {
+                down = down ?? "\(address) says that the cluster is down"
+            } else {
+                state.withLock { _ = $0.doubted.remove(address) }
+            }
+        }
+        status.clusterIsDown(down)
+        return state.withLock { $0.doubted.isEmpty }
+    }
+
+    /// A node answered that its cluster is down: it is asked until it says that it is whole.
+    func doubt(_ address: Address) {
+        state.withLock { _ = $0.doubted.insert(address) }
+        needsMap()
+    }
 
     /// Whether a node gave the map.
     private func refresh() async -> Bool {
@@ -165,6 +204,7 @@ final class RedisRouter: Sendable {
                 isAsking = true
                 if node?.pick() == nil, await !pause(&backoff, until: deadline) { return last }
             case (_, .tryAgain), (.failure(.unavailable), _):
+                last = outage(last, of: node) ?? last
                 needsMap()
                 guard await pause(&backoff, until: deadline) else { return last }
                 node = owner(route)
@@ -173,6 +213,13 @@ final class RedisRouter: Sendable {
         }
         if case .failure = last { return last }
         return .failure(.tooManyRedirects)
+    }
+
+    /// The error for the answer of a node that carries out nothing at the moment, so nothing was changed; else nil.
+    private func outage(_ answer: RedisConnection.Answer, of node: RedisNode?) -> RedisConnection.Answer? {
+        guard case .success(.error(let error)) = answer, error.isOutage else { return nil }
+        if error.code == "CLUSTERDOWN", let node { doubt(node.address) }
+        return .failure(.unavailable)
     }
 
     private static func redirection(_ answer: RedisConnection.Answer, _ node: RedisNode) -> RedisRedirection? {

@@ -10,8 +10,12 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         /// Commands need one connection to each of these.
         var needed: [RedisConfiguration.Address] = []
         var sentence: String?
+        /// Connections that are up and owe a sign of life.
+        var silent: [RedisConfiguration.Address: Int] = [:]
         /// Servers that refuse a subscription of ours, and what they say.
         var refusals: [RedisConfiguration.Address: String] = [:]
+        /// Who says that the cluster is down, in a sentence.
+        var clusterDown: String?
         var isAvailable = false
         var hasEnded = false
         var listeners: [UInt64: AsyncStream<Bool>.Continuation] = [:]
@@ -27,6 +31,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
     private let reconnects: Counter
     private let refused: Counter
     private let connections: Gauge
+    private let silent: Gauge
 
     init(registry: MetricRegistry, health: HealthRegistry, logger: Logger) {
         self.health = health
@@ -35,6 +40,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         reconnects = registry.counter(.redisReconnects)
         refused = registry.counter(.redisSubscriptionsRefused)
         connections = registry.gauge(.redisConnections)
+        silent = registry.gauge(.redisSilentConnections)
         health.report(Self.component, .down, required: false, reason: "redis_connecting")
     }
 
@@ -52,6 +58,12 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
             self?.state.withLock { $0.listeners[id] = nil }
         }
         return stream
+    }
+
+    /// Says that the cluster carries out nothing though its nodes are there, in a sentence; nil when it is whole.
+    func clusterIsDown(_ sentence: String?) {
+        guard state.withLock({ $0.clusterDown != sentence }) else { return }
+        update { $0.clusterDown = sentence }
     }
 
     /// Says which servers commands need.
@@ -81,6 +93,10 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
                 // A node that left a cluster does not stay in the books.
                 let left = state.ready[address, default: 0] - 1
                 state.ready[address] = left > 0 ? left : nil
+            case .silent: state.silent[address, default: 0] += 1
+            case .heard:
+                let left = state.silent[address, default: 0] - 1
+                state.silent[address] = left > 0 ? left : nil
             case .failed(let sentence): state.sentence = "\(address): \(sentence)"
             }
         }
@@ -108,30 +124,73 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         logger.info("redis accepts subscriptions again", metadata: ["node": "\(address)"])
     }
 
+    /// A change as the log tells it.
+    private struct Picture {
+        var wasAvailable: Bool
+        var isAvailable: Bool
+        var wasSilent: Bool
+        var isSilent: Bool
+        var detail: String?
+    }
+
     private func update(_ change: (inout State) -> Void) {
-        let (was, now, sentence, refusal, count) = state.withLock { state in
+        let picture = state.withLock { state in
+            let (wasAvailable, wasSilent) = (state.isAvailable, !state.silent.isEmpty)
             change(&state)
-            let was = state.isAvailable
-            let refusal = state.refusals.min { "\($0.key)" < "\($1.key)" }.map {
-                "\($0.key) refused a subscription: \($0.value)"
+            if !state.hasEnded {
+                state.isAvailable =
+                    !state.needed.isEmpty && state.clusterDown == nil
+                    && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
+                available.store(state.isAvailable, ordering: .releasing)
             }
-            let count = state.ready.values.reduce(0, +)
-            if state.hasEnded { return (false, false, state.sentence, refusal, count) }
-            state.isAvailable = !state.needed.isEmpty && state.needed.allSatisfy { state.ready[$0, default: 0] > 0 }
-            available.store(state.isAvailable, ordering: .releasing)
-            if was != state.isAvailable { for one in state.listeners.values { one.yield(state.isAvailable) } }
-            return (was, state.isAvailable, state.sentence, refusal, count)
+            // Under the lock: of two changes the later one must be shown last. Who hears of it then finds it shown.
+            let picture = show(state, wasAvailable: wasAvailable, wasSilent: wasSilent)
+            if wasAvailable != state.isAvailable, !state.hasEnded {
+                for one in state.listeners.values { one.yield(state.isAvailable) }
+            }
+            return picture
         }
-        connections.set(Double(count))
-        let reason = now ? refusal.map { _ in "redis_subscription_refused" } : "redis_unreachable"
-        health.report(
-            Self.component, now ? refusal == nil ? .ok : .degraded : .down, required: false, reason: reason,
-            numbers: ["connections": Double(count)], details: (now ? refusal : sentence).map { [$0] })
-        guard was != now else { return }
-        if now {
+        log(picture)
+    }
+
+    private func show(_ state: State, wasAvailable: Bool, wasSilent: Bool) -> Picture {
+        let (connected, owing) = (state.ready.values.reduce(0, +), state.silent.values.reduce(0, +))
+        connections.set(Double(connected))
+        silent.set(Double(owing))
+        let (health, reason, detail) = Self.judged(state)
+        self.health.report(
+            Self.component, health, required: false, reason: reason, numbers: ["connections": Double(connected)],
+            details: detail.map { [$0] })
+        return Picture(
+            wasAvailable: wasAvailable, isAvailable: state.isAvailable, wasSilent: wasSilent, isSilent: owing > 0,
+            detail: detail)
+    }
+
+    /// The state, its reason and what explains it: the worst that is so.
+    private static func judged(_ state: State) -> (ComponentHealth.State, String?, String?) {
+        if let sentence = state.clusterDown { return (.down, "redis_cluster_down", sentence) }
+        guard state.isAvailable else { return (.down, "redis_unreachable", state.sentence) }
+        if let address = state.silent.keys.min(by: { "\($0)" < "\($1)" }) {
+            return (.degraded, "redis_silent", "\(address) owes an answer")
+        }
+        if let refusal = state.refusals.min(by: { "\($0.key)" < "\($1.key)" }) {
+            let detail = "\(refusal.key) refused a subscription: \(refusal.value)"
+            return (.degraded, "redis_subscription_refused", detail)
+        }
+        return (.ok, nil, nil)
+    }
+
+    private func log(_ picture: Picture) {
+        if !picture.wasSilent, picture.isSilent {
+            logger.warning(
+                "redis is silent", metadata: ["code": "redis_silent", "reason": "\(picture.detail ?? "")"])
+        }
+        guard picture.wasAvailable != picture.isAvailable else { return }
+        if picture.isAvailable {
             logger.info("redis is available")
         } else {
-            logger.warning("redis is unavailable", metadata: ["reason": "\(sentence ?? "connections were lost")"])
+            let reason = picture.detail ?? "connections were lost"
+            logger.warning("redis is unavailable", metadata: ["reason": "\(reason)"])
         }
     }
 }

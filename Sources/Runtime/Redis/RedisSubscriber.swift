@@ -47,6 +47,8 @@ struct RedisQuestion: Sendable {
 protocol RedisSubscriberObserver: AnyObject, Sendable {
     /// These listeners cannot stay where they were, because a slot moved or the node does not answer.
     func misplaced(_ listeners: [RedisListener], from subscriber: RedisSubscriber)
+    /// The node answered that its cluster is down.
+    func clusterIsDown(at address: RedisConfiguration.Address)
 }
 
 /// The one connection to a node over which messages come.
@@ -63,9 +65,12 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         var asked: [RedisQuestion] = []
         /// Targets that the server does not let us listen to.
         var refused: Set<RedisTarget> = []
+        /// Targets that the server could not take for now, because its cluster is down.
+        var postponed: Set<RedisTarget> = []
         /// Health says so.
         var isRefusalTold = false
         var isRetryDue = false
+        var isPostponedDue = false
         var isReady = false
         var hasEnded = false
         /// Its node is none of the cluster's any more.
@@ -77,6 +82,8 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
     /// Attempts to connect after which another node of a cluster is asked.
     private static let failuresMax = 3
     private static let targetsPerCommand = 500
+    /// Between attempts to subscribe while the cluster is down.
+    private static let outageRetry = TimeAmount.milliseconds(250)
 
     let address: RedisConfiguration.Address
     private let state = Mutex(State())
@@ -135,8 +142,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         }
         status.subscriptionsAccepted(address)
         if !listeners.isEmpty { observer?.misplaced(listeners, from: self) }
-        let link = link
-        eventLoop.execute { _ = link.stop() }
+        eventLoop.execute { _ = self.link.stop() }
     }
 
     // MARK: listeners, from any thread
@@ -190,6 +196,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             state.byTarget[target] = nil
             state.confirmed.remove(target)
             state.refused.remove(target)
+            state.postponed.remove(target)
             unused.append(target)
         }
         if state.isReady { say(unused, joining: false, &state) }
@@ -250,7 +257,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             state.awaited = [:]
             state.leaving = [:]
             state.asked = []
-            state.refused = []
+            (state.refused, state.postponed) = ([], [])
             for var listener in state.listeners.values {
                 listener.unconfirmed = listener.targets
                 if listener.wasActive { listener.gap = .reconnected }
@@ -274,6 +281,10 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
             return Array(state.listeners.values)
         }
         if !listeners.isEmpty { observer?.misplaced(listeners, from: self) }
+    }
+
+    func linkIsSilent(_ isSilent: Bool) {
+        status.connectionChanged(address, isSilent ? .silent : .heard)
     }
 
     func linkNeedsProbe() {
@@ -362,6 +373,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         state.withLock { state in
             Self.settle(target, isJoining: true, &state)
             state.refused.remove(target)
+            state.postponed.remove(target)
             let left = (state.awaited[target] ?? 1) - 1
             state.awaited[target] = left > 0 ? left : nil
             guard left <= 0, let ids = state.byTarget[target] else { return }
@@ -403,32 +415,85 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
         judge()
     }
 
+    /// What follows from a command that the server did not carry out.
+    private enum Refusal: Sendable {
+        case moved([RedisListener])
+        /// The cluster is down: asked again soon.
+        case postponed
+        /// Several targets of one command, of which one may be enough to have all refused: each is asked for alone.
+        case divided
+        case refused
+        /// Nobody wants any more to hear what was asked for.
+        case pointless
+    }
+
     private func refused(_ error: RedisServerError) {
-        let (moved, isRefused) = state.withLock { state -> ([RedisListener]?, Bool) in
+        let refusal = state.withLock { state in
             let question = state.asked.isEmpty ? nil : state.asked.removeFirst()
-            let isMove = error.code == "MOVED" && observer != nil
-            for target in question?.open ?? [] where question?.isJoining == true {
+            let open = question?.isJoining == true ? question?.open ?? [] : []
+            for target in open {
                 let left = (state.awaited[target] ?? 1) - 1
                 state.awaited[target] = left > 0 ? left : nil
-                if !isMove, state.byTarget[target] != nil { state.refused.insert(target) }
             }
-            guard isMove else {
-                // Nobody may want to hear it any more.
-                if !state.refused.isEmpty { state.isRefusalTold = true }
-                return (nil, !state.refused.isEmpty)
-            }
+            return Self.judge(error, open.filter { state.byTarget[$0] != nil }, isCluster: observer != nil, &state)
+        }
+        switch refusal {
+        case .moved(let listeners):
+            if !listeners.isEmpty { observer?.misplaced(listeners, from: self) }
+            judge()
+        case .postponed:
+            observer?.clusterIsDown(at: address)
+            postpone()
+        case .divided: flush()
+        case .refused:
+            status.subscriptionRefused(address, error.text)
+            retryLater()
+        case .pointless: judge()
+        }
+    }
+
+    /// - Parameter wanted: what the command was to join and somebody still wants to hear.
+    private static func judge(
+        _ error: RedisServerError, _ wanted: Set<RedisTarget>, isCluster: Bool, _ state: inout State
+    ) -> Refusal {
+        if error.code == "MOVED", isCluster {
             let shards = state.listeners.values.filter { listener in
                 listener.unconfirmed.contains { $0.kind == .shard }
             }
-            return (Self.takeOut(Set(shards.map(\.id)), &state), false)
+            return .moved(takeOut(Set(shards.map(\.id)), &state))
         }
-        if let moved {
-            if !moved.isEmpty { observer?.misplaced(moved, from: self) }
-            return judge()
+        guard !wanted.isEmpty else { return .pointless }
+        if error.isOutage {
+            state.postponed.formUnion(wanted)
+            return .postponed
         }
-        guard isRefused else { return }
-        status.subscriptionRefused(address, error.text)
-        retryLater()
+        if wanted.count > 1 {
+            say(Array(wanted), joining: true, oneByOne: true, &state)
+            return .divided
+        }
+        state.refused.formUnion(wanted)
+        state.isRefusalTold = true
+        return .refused
+    }
+
+    /// Asks soon again for what the server could not take.
+    private func postpone() {
+        let isFirst = state.withLock { state in
+            defer { state.isPostponedDue = true }
+            return !state.isPostponedDue
+        }
+        guard isFirst else { return }
+        eventLoop.scheduleTask(in: Self.outageRetry) { [weak self] in self?.askPostponed() }
+    }
+
+    private func askPostponed() {
+        state.withLock { state in
+            state.isPostponedDue = false
+            guard state.isReady else { return }
+            Self.say(Array(state.postponed), joining: true, oneByOne: true, &state)
+            state.postponed = []
+        }
+        flush()
     }
 
     /// Asks once more for what was refused: rights may be given while a connection stands.
@@ -471,6 +536,7 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
                 state.byTarget[target] = nil
                 state.confirmed.remove(target)
                 state.refused.remove(target)
+                state.postponed.remove(target)
                 state.awaited[target] = nil
             }
         }

@@ -63,6 +63,8 @@ struct BenchCommand: AsyncParsableCommand {
     var passes: Int?
     @Option(name: .long, help: .hidden)
     var jobsWorker: String?
+    @Option(name: .long, help: .hidden)
+    var lockHolder: String?
     @Flag(name: .long, help: "Run every body once, tiny: proves that it works, measures nothing.")
     var tiny = false
     @Flag(name: .long, help: "Print JSON.")
@@ -99,6 +101,7 @@ struct BenchCommand: AsyncParsableCommand {
             if let write { return try writeData(to: write) }
             if let cacheWorker { return Output.line(try await Benchmarks.cacheWorker(cacheWorker)) }
             if let jobsWorker { return try await JobCrash.work(jobsWorker) }
+            if let lockHolder { return try await LockHold.work(lockHolder) { Output.line($0) } }
             if let passes { return try await CostGate.passesOnly(passes, events: events ?? 80_000, seed: seed) }
             if gate || updateBaseline { return try await holdToBaseline() }
             try await measure()

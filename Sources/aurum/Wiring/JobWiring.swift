@@ -68,6 +68,7 @@ enum JobWiring {
                     try await installs.purge()
                     try await links.purge()
                     try await installs.purgeInstalls()
+                    try await live.purge()
                 },
                 JobHandler(fraudReview, stopping: .interrupt) { job in
                     try await reviewing { _ = try await fraud.review(org: job.org) }
@@ -156,15 +157,9 @@ enum JobWiring {
                 }
             }
             try await attribution.run(wish, org: job.org, id: job.id)
-        } catch LogAttributionError.cancelled {
-            throw CancellationError()
-        } catch LogAttributionError.busy {
-            throw JobFault(
-                LogAttributionError.busy.tag, LogAttributionError.busy.sentence, retry: .after(.seconds(60)))
         } catch let error as LogAttributionError {
-            // Temporary files may find room later; nothing else gets better by itself.
-            if case .storage = error { throw JobFault(error.tag, error.sentence) }
-            throw JobFault(error.tag, error.sentence, retry: .never)
+            if error == .busy { try await job.progress(0, note: error.sentence) }
+            throw error.ofJob
         }
     }
 
@@ -202,12 +197,8 @@ enum JobWiring {
     }
 
     private static func reviewing(_ work: () async throws -> Void) async throws {
-        do { try await work() } catch LogAttributionError.cancelled {
-            throw CancellationError()
-        } catch LogAttributionError.busy {
-            throw JobFault(
-                "fraud_busy", "Other looks at installs work and wait; this one is tried again.",
-                retry: .after(.seconds(60)))
+        do { try await work() } catch let error as LogAttributionError where error == .cancelled || error == .busy {
+            throw error.ofJob
         }
     }
 
