@@ -63,8 +63,12 @@ extension AttributionCommand.Installs {
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "One install by its event id: touch, method, and why other touches lost.",
-            discussion: "Example: aurum attribution installs show install-7f3a --version 1")
+            abstract: "One install by its event id: touch, method, why others lost, what brought its device back.",
+            discussion: """
+                in_force says whose a conversion in the app is: the install's, or that of a re-engagement.
+                Example: aurum attribution installs show install-7f3a --version 1
+                Example: aurum attribution installs show install-7f3a --at 2026-11-20T12:00:00Z
+                """)
 
         @OptionGroup var target: ServerTarget
         @Argument(help: "The event id of the install.")
@@ -73,9 +77,11 @@ extension AttributionCommand.Installs {
         var app: String?
         @Option(name: .long, help: "An older decision.")
         var version: Int?
+        @Option(name: .long, help: "Whose a conversion is at this date or RFC 3339 time; now unless told.")
+        var at: String?
 
         func run() async throws {
-            let pairs = [("app", app), ("version", version.map { "\($0)" })]
+            let pairs = [("app", app), ("version", version.map { "\($0)" }), ("at", at)]
             let path = "/v1/attribution/installs/\(id.percentEncoded)"
             try Output.json(
                 try await target.client().call("GET", path + ServerClient.query(pairs)))
