@@ -94,9 +94,11 @@ package struct InstallDecisionRoutes: Sendable {
         book.get(
             "/v1/attribution/installs/cohorts",
             RouteDescription(
-                "Installs by period and campaign with who came back and what they brought, read from the event log.",
+                "Installs, or re-engagements, by period and campaign with who came back and what they brought, read "
+                    + "from the event log.",
                 tag: "attribution", scope: .analyticsRead,
                 query: [
+                    "of": "\(GrowthRoutes.names(InstallCohortQuestion.Beginning.self)); install unless told.",
                     "by": "\(periods); week unless told.", "group_by": "\(dimensions); campaign unless told.",
                     "conversion": "Whose values are revenue; purchase unless told.", "app": "Only of this app.",
                     "from": "A date.",
@@ -127,6 +129,7 @@ package struct InstallDecisionRoutes: Sendable {
 
     private static func cohortQuestion(_ request: Request) throws(Problem) -> InstallCohortQuestion {
         var question = InstallCohortQuestion()
+        question.beginning = try GrowthRoutes.choice("of", request, standard: question.beginning)
         question.period = try GrowthRoutes.choice("by", request, standard: question.period)
         question.dimension = try GrowthRoutes.choice("group_by", request, standard: question.dimension)
         question.conversion = try GrowthRoutes.text("conversion", request) ?? question.conversion

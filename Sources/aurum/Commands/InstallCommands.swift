@@ -114,14 +114,17 @@ extension AttributionCommand.Installs {
 
     struct Cohorts: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Installs by period and campaign: who came back, and what they brought.",
+            abstract: "Installs, or re-engagements, by period and campaign: who came back, and what they brought.",
             discussion: """
                 A share or an amount of a cohort that is not old enough yet has a star.
                 Example: aurum attribution installs cohorts --by week --days 60
+                Example: aurum attribution installs cohorts --of re_engagement
                 """)
 
         @OptionGroup var target: ServerTarget
         @OptionGroup var range: Range
+        @Option(name: .long, help: "install or re_engagement; install unless told.")
+        var of: String?
         @Option(name: .long, help: "day, week or month.")
         var by: String?
         @Option(name: .long, help: "campaign or channel.")
@@ -138,19 +141,20 @@ extension AttributionCommand.Installs {
         func run() async throws {
             let pairs =
                 range.pairs + [
-                    ("by", by), ("group_by", groupBy), ("conversion", conversion), ("app", app),
+                    ("of", of), ("by", by), ("group_by", groupBy), ("conversion", conversion), ("app", app),
                     ("days", days.map { "\($0)" }),
                 ]
             let answer = try await target.client().call(
                 "GET", "/v1/attribution/installs/cohorts" + ServerClient.query(pairs))
             if json { return try Output.json(answer) }
             let key = answer["group_by"]?.string ?? "campaign"
-            var rows = [["start", key, "installs", "day 0", "day 1", "day 7", "day 30", "LTV 1/7/30"]]
+            let count = answer["of"]?.string == "re_engagement" ? "re_engagements" : "installs"
+            var rows = [["start", key, count, "day 0", "day 1", "day 7", "day 30", "LTV 1/7/30"]]
             for line in answer["lines"]?.array ?? [] {
                 let shares = (line["retention"]?.array ?? []).map {
                     TextTable.cell($0["share"], percent: true) + Self.star($0)
                 }
-                let cells = [line["start"], line[key], line["installs"]].map { TextTable.cell($0) }
+                let cells = [line["start"], line[key], line[count]].map { TextTable.cell($0) }
                 rows.append(cells + shares + [Self.amounts(line["revenue"]?.array ?? [])])
             }
             for line in TextTable.lines(rows) { Output.line(line) }
