@@ -171,6 +171,21 @@ extension ReEngagementStore {
             """)
     }
 
+    /// Whether an open that may have taken over at a moment waits for its first decision.
+    static func isUndecided(
+        _ keys: InstallKeys, org: String, app: String, at: Timestamp, in tx: Transaction
+    ) throws -> Bool {
+        let devices = keys.devices
+        let from = at - .microseconds(ReEngagementRule.holdsFor)
+        return try tx.value(
+            String.self,
+            """
+            SELECT event_id FROM reengagements WHERE org = \(org) AND app = \(app) AND version = 0 AND event_id IN (
+                SELECT event_id FROM reengagement_keys WHERE org = \(org) AND app = \(app)
+                    AND found_key IN (\(list: devices)) AND at >= \(from) AND at <= \(at)) LIMIT 1
+            """) != nil
+    }
+
     // MARK: journeys
 
     /// Touches that re-engagements join to the journeys of those who came back, of the newest first.
