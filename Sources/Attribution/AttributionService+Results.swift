@@ -20,7 +20,7 @@ extension AttributionService {
     package func credit(_ lead: NewLead) async throws {
         let journey = try await journey(org: lead.org, traceID: lead.traceID, visitorID: lead.visitorID, until: lead.at)
         let models = CreditModel.allCases.map { model in
-            (model, Credit.split(.usd(cents: 0), over: journey, model: model, milestoneAt: lead.at, at: lead.at))
+            (model, split(.usd(cents: 0), over: journey, model: model, milestoneAt: lead.at, at: lead.at))
         }
         let marks = PathEvidence.marks(journey)
         // Serializable: what is stored decides what is written.

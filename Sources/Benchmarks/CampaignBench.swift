@@ -15,7 +15,8 @@ package struct CampaignBench: Sendable {
     package var days = 30
     package var salesPerDay = 300
     package var visitsPerDay = 3000
-    package var reports = 200
+    /// Reports under one model and one kind of conversion after the other.
+    package var reports = 1000
     package var tiny = false
     package var seed: UInt64 = 7
     package init() {}
@@ -95,35 +96,116 @@ package struct CampaignBench: Sendable {
         let file = text(rows: campaigns * days, campaigns: campaigns, days: days, latest: reports.spend.latestDay)
         _ = try await reports.spend.store(
             try SpendReader.csv(file, latest: reports.spend.latestDay), org: Self.org)
-        var rows: [BenchRow] = []
-        let kinds: [(String, [CreditModel], Double?)] = [
-            ("report", [.linear], 180), ("compare", CreditModel.allCases, nil),
-        ]
-        for (name, models, bar) in kinds {
-            var question = CampaignQuestion(models: models)
-            question.days = days + 1
-            var milliseconds: [Double] = []
-            for _ in 0..<count(of: name) {
-                let began = ContinuousClock.now
-                let report = try await reports.report(org: Self.org, question)
-                milliseconds.append((ContinuousClock.now - began).seconds * 1000)
-                let sums = report.models.map { $0.totals.reduce(0) { $0 + $1.bookedMinor } }
-                guard sums.allSatisfy({ $0 == revenue }) else { throw BenchFailure("a model lost money: \(sums)") }
-            }
-            rows.append(
-                BenchRow(
-                    name: "campaigns.\(name) p95", value: Percentile.of(milliseconds, 0.95), unit: "ms",
-                    bar: tiny ? nil : bar, n: milliseconds.count,
-                    note: String(
-                        format: "%d campaigns, %d days, %d sales of 3 touches, %d visits; p50 %.1f ms", campaigns, days,
-                        salesPerDay * days, visitsPerDay * days, Percentile.of(milliseconds, 0.5))))
-        }
+        let live = try await live(reports, revenue: revenue)
+        let run = try await ofRun(reports, log, database, folder, from: start)
         await log.close()
         try database.close()
-        return rows
+        return live + run
     }
 
-    private func count(of name: String) -> Int { name == "report" ? reports : max(1, reports / 20) }
+    /// Reports of the running server's sales: under every model in its turn, and under all together.
+    private func live(_ reports: CampaignReports, revenue: Int64) async throws -> [BenchRow] {
+        let asked = CreditModel.allCases.map { (LogModel.rule($0).name, question([$0])) }
+        let one = try await measure(reports, "report", asked, count: self.reports, bar: 180) { report in
+            report.models.allSatisfy { $0.totals.reduce(0) { $0 + $1.bookedMinor } == revenue }
+        }
+        let all = [("all", question(CreditModel.allCases))]
+        let compare = try await measure(reports, "compare", all, count: self.reports / 100, bar: nil) { report in
+            report.models.allSatisfy { $0.totals.reduce(0) { $0 + $1.bookedMinor } == revenue }
+        }
+        return one + compare
+    }
+
+    /// Reports of conversions of the log, under every model that a run has.
+    private func ofRun(
+        _ reports: CampaignReports, _ log: EventLog, _ database: Database, _ folder: String, from start: Timestamp
+    ) async throws -> [BenchRow] {
+        try await purchases(log, from: start)
+        let clock = SystemWallClock()
+        let attribution = LogAttribution(
+            database: database, source: log.store, persons: { log.store.persons(org: $0) },
+            folder: folder + "/attribution-runs", clock: clock, registry: MetricRegistry(), logger: .silent)
+        let definition: JSONValue = [
+            "where": "type = conversion and name = purchase", "repeat": "per_order_id", "click_hours": 720,
+            "view_hours": 24, "starts_at": "2000-01-01",
+        ]
+        do {
+            _ = try await attribution.definitions.save(definition, name: "purchase", org: Self.org, now: clock.now)
+            _ = try await attribution.run(
+                LogAttribution.Wish(conversion: "purchase", reason: "bench"), org: Self.org, id: UID(now: clock.now))
+        } catch let error as LogAttributionError { throw BenchFailure(error.sentence) }
+        let asked = LogModel.standard.map { model in
+            var question = CampaignQuestion(definition: "purchase", models: [model])
+            question.days = days + 1
+            return (model.name, question)
+        }
+        let expected = Int64(salesPerDay * days) * 1_000_000
+        return try await measure(reports, "purchases", asked, count: self.reports, bar: 180) { report in
+            // Credit of a run is rounded for each of its rows.
+            report.models.allSatisfy {
+                ($0.totals.reduce(0) { $0 + $1.salesMillionths } - expected).magnitude <= UInt64(expected / 1000)
+            }
+        }
+    }
+
+    private func question(_ models: [CreditModel]) -> CampaignQuestion {
+        var question = CampaignQuestion(models: models)
+        question.days = days + 1
+        return question
+    }
+
+    /// Asks in turn, and names the slowest of those that were asked.
+    private func measure(
+        _ reports: CampaignReports, _ name: String, _ asked: [(name: String, question: CampaignQuestion)], count: Int,
+        bar: Double?, isWhole: (CampaignReport) -> Bool
+    ) async throws -> [BenchRow] {
+        var milliseconds = [[Double]](repeating: [], count: asked.count)
+        for number in 0..<max(count, asked.count) {
+            let place = number % asked.count
+            let began = ContinuousClock.now
+            let report = try await reports.report(org: Self.org, asked[place].question)
+            milliseconds[place].append((ContinuousClock.now - began).seconds * 1000)
+            guard isWhole(report) else {
+                throw BenchFailure("the report lost conversions or money under \(asked[place].name)")
+            }
+        }
+        let all = milliseconds.flatMap { $0 }
+        let slowest = zip(asked, milliseconds).map { ($0.name, Percentile.of($1, 0.95)) }.max { $0.1 < $1.1 }
+        return [
+            BenchRow(
+                name: "campaigns.\(name) p95", value: Percentile.of(all, 0.95), unit: "ms", bar: tiny ? nil : bar,
+                n: all.count,
+                note: String(
+                    format: "%d campaigns, %d days, %d conversions, %d visits; p50 %.1f ms; slowest ", campaigns, days,
+                    salesPerDay * days, visitsPerDay * days, Percentile.of(all, 0.5))
+                    + (slowest.map { $0.0 + String(format: " p95 %.1f ms", $0.1) } ?? ""))
+        ]
+    }
+
+    // MARK: data
+
+    /// Conversions of visitors in the log, a day's as many as sales.
+    private func purchases(_ log: EventLog, from start: Timestamp) async throws {
+        let total = salesPerDay * days
+        for first in stride(from: 0, to: total, by: 1000) {
+            let numbers = first..<min(total, first + 1000)
+            let lines = numbers.map { number in
+                // The visitor of a visit a little earlier.
+                let visit = number * visitsPerDay / salesPerDay
+                let at = start + .seconds(visit * 86_400 / visitsPerDay + 1)
+                return "{\"id\":\"b-\(number)\",\"type\":\"conversion\",\"name\":\"purchase\","
+                    + "\"ts\":\"\(at.rfc3339)\",\"anonymous_id\":\"p-\(visit)\",\"order_id\":\"o-\(number)\","
+                    + "\"currency\":\"USD\",\"value\":\(1 + number % 300)}"
+            }
+            let receipt = try await log.capture.submit(
+                Array(lines.joined(separator: "\n").utf8), format: .ndjson,
+                source: CaptureSource(org: Self.org, app: "site", isHistorical: true), receivedAt: SystemWallClock().now
+            )
+            guard receipt.stored + receipt.late == numbers.count else {
+                throw BenchFailure("purchases were not stored: \(receipt)")
+            }
+        }
+    }
 
     private func visits(_ log: EventLog, from start: Timestamp) async throws {
         var random = SeededRandom(seed: seed)

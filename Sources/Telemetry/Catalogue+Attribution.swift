@@ -5,6 +5,12 @@ extension MetricDefinition {
         "Spend of imported files that changed something, in minor units, as it came in.")
     package static let attributionJourneyTouches = MetricDefinition(
         "aurum_attribution_journey_touches", .histogram, "Touchpoints that a credited lead or sale had.")
+    package static let attributionTouchpoints = MetricDefinition(
+        "aurum_attribution_touchpoints_total", .counter, labels: ["channel"],
+        "Clicks and views that were read from the log and recorded as touchpoints which installs are matched with.")
+    package static let attributionComputeSeconds = MetricDefinition(
+        "aurum_attribution_compute_duration_seconds", .histogram, labels: ["model"],
+        "Dividing one lead or sale among the touchpoints of its journey under one model.")
     package static let attributionFreshness = MetricDefinition(
         "aurum_attribution_freshness_seconds", .gauge, "From the newest credited sale to its credit.")
     package static let attributionRestatements = MetricDefinition(

@@ -99,6 +99,47 @@ struct AttributionServiceTests {
         await log.close()
     }
 
+    @Test(.timeLimit(.minutes(1)))
+    func `sales that come together are credited at the same time, and what follows a sale behind it`() async throws {
+        let open = try OpenDatabase(clock: ManualWallClock())
+        let log = try EventLog.open(
+            directory: open.folder.file("events"), registry: open.registry, health: HealthRegistry(clock: open.clock),
+            clock: open.clock, logger: Logger(label: "test"))
+        let service = AttributionService(database: open.database, events: log.store, registry: open.registry)
+        try await visit("1", "utm_source=google&utm_medium=cpc&utm_campaign=spring", log, open.clock)
+        open.clock.advance(by: .seconds(60))
+        let at = open.clock.now
+        func leg(_ number: Int) -> UID { UID(high: 8, low: UInt64(number)) }
+        let sales = (0..<100).map { number in
+            CreditStep.sale(
+                Sale(
+                    org: "o", leg: leg(number), traceID: nil, visitorID: "visitor", price: .usd(cents: 100), at: at))
+        }
+        let after = (0..<50).map { CreditStep.returned(org: "o", leg: leg($0)) }
+        let lead = CreditStep.lead(
+            NewLead(org: "o", lead: UID(high: 9, low: 1), traceID: nil, visitorID: "visitor", at: at))
+        let told = sales + after + [lead, .recognised(org: "o", leg: leg(60), at: at)]
+        // One after the other they would wait for each other for ever.
+        let meeting = Meeting(of: AttributionService.creditedAtOnce)
+        try await service.follow(told) { step in
+            await meeting.arrive()
+            return step
+        }
+        let lines = try await service.report(org: "o", CreditQuestion(models: [.last], dimension: .campaign))
+        #expect(lines.reduce(0) { $0 + $1.sales } == 50 && lines.reduce(0) { $0 + $1.revenueMinor } == 5000)
+        #expect(lines.reduce(0) { $0 + $1.recognisedMinor } == 100)
+        #expect(lines.reduce(0) { $0 + $1.leadsMillionths } == 1_000_000)
+        for model in CreditModel.allCases {
+            let computed = open.registry.histogram(.attributionComputeSeconds, model.rawValue)
+            #expect(computed.snapshot.count == 101, "\(model)")
+        }
+        // Told once more after a crash: returned sales are credited and returned again.
+        try await service.follow(told) { $0 }
+        let again = try await service.report(org: "o", CreditQuestion(models: [.last], dimension: .campaign))
+        #expect(again == lines)
+        await log.close()
+    }
+
     @Test func `a touch older than the window earns nothing, one at its edge does`() async throws {
         let open = try OpenDatabase(clock: ManualWallClock())
         let log = try EventLog.open(
@@ -244,5 +285,24 @@ struct AttributionServiceTests {
             Array((line + "\n").utf8), format: .ndjson, source: CaptureSource(org: "o", app: "site"),
             receivedAt: clock.now)
         #expect(receipt.stored == 1)
+    }
+}
+
+/// Lets callers go on when so many of them are there, and all later ones.
+private actor Meeting {
+    private let size: Int
+    private var arrived = 0
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+
+    init(of size: Int) { self.size = size }
+
+    func arrive() async {
+        arrived += 1
+        guard arrived < size else {
+            for one in waiting { one.resume() }
+            waiting = []
+            return
+        }
+        await withCheckedContinuation { waiting.append($0) }
     }
 }

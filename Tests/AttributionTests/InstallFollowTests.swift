@@ -294,6 +294,10 @@ struct InstallFollowTests {
         #expect(good?["installs"] == 2 && good?["rejected"] == 1 && good?["reinstalls"] == 1)
         #expect(report["totals"]?["installs"] == 3 && report["totals"]?["organic"] == 1)
         #expect(world.open.registry.counter(.attributionMatches, "user_id", "rejected").value == 1)
+        let channel = try #require(found["channel"]?.string)
+        #expect(world.open.registry.counter(.attributionTouchpoints, channel).value == 2)
+        try await world.follow(judge)
+        #expect(world.open.registry.counter(.attributionTouchpoints, channel).value == 2, "nothing is read twice")
         await world.log.close()
     }
 

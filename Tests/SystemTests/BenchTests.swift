@@ -82,6 +82,41 @@ import Testing
         #expect(rows["postgres: point reads, of pgbench"]?["bar"]?.double == 1 / 1.35)
     }
 
+    @Test func `live conversions are all acknowledged, and seen by who asks and by who watches`() async throws {
+        let answer = try await bench("live", ["--tiny", "--json"])
+        #expect(answer.status == 0, "\(answer.output)")
+        let rows = try rows(answer.output)
+        #expect(rows["live.offered"]?["samples"]?.integer == 100)
+        for name in ["live.not acknowledged", "live.report lost", "live.view lost"] {
+            #expect(rows[name]?["value"]?.double == 0 && rows[name]?["pass"] == true, "\(answer.output)")
+        }
+        for name in ["live.report p95", "live.view p95"] {
+            #expect(rows[name]?["samples"]?.integer == 100 && rows[name]?["value"]?.double ?? 0 > 0, "\(answer.output)")
+        }
+    }
+
+    @Test func `installs are matched by every method, and reports asked for under every model`() async throws {
+        let matched = try await bench("installs", ["--tiny", "--json"])
+        #expect(matched.status == 0, "\(matched.output)")
+        let installs = try rows(matched.output)
+        for name in ["installs.match p95", "installs.fraud p95", "installs.follow p95"] {
+            #expect(installs[name]?["samples"]?.integer == 12 && installs[name]?["value"]?.double ?? 0 > 0, "\(name)")
+        }
+        let asked = try await bench("campaigns", ["--tiny", "--json"])
+        #expect(asked.status == 0, "\(asked.output)")
+        let reports = try rows(asked.output)
+        #expect(reports["campaigns.report p95"]?["samples"]?.integer == 8, "each of the models once")
+        #expect(reports["campaigns.purchases p95"]?["samples"]?.integer == 12, "each of the run's models once")
+        for (area, arguments, reason) in [
+            ("installs", ["--candidates", "10"], "at least 1,000"), ("live", ["--seconds", "0"], "1 to 86,400"),
+            ("events", ["--seconds", "5"], "--seconds belongs to live"),
+            ("live", ["--candidates", "5000"], "--candidates belongs to installs"),
+        ] {
+            let refused = try await bench(area, arguments)
+            #expect(refused.status != 0 && refused.output.contains(reason), "\(refused.output)")
+        }
+    }
+
     @Test func `written data is measured like made data, and other files are left alone`() async throws {
         let folder = TemporaryFolder()
         let written = try await bench("events", ["--write", folder.path, "--events", "2000", "--json"])

@@ -61,7 +61,7 @@ extension AttributionService {
         let milestone = live.kind == .lead ? known.at : live.leadAt
         let price = known.price
         let models = try CreditModel.allCases.map { model in
-            let credits = Credit.split(price, over: journey, model: model, milestoneAt: milestone, at: known.at)
+            let credits = split(price, over: journey, model: model, milestoneAt: milestone, at: known.at)
             try Credit.check(credits, of: price, leg: live.item, model: model)
             return (model, credits)
         }

@@ -59,6 +59,7 @@ package actor InstallFollower {
                 (self.place, isPlaced) = (nil, false)
                 throw error
             }
+            count(batch.touches)
             if batch.position != nil { unwritten = 0 }
         }
         self.place = scan.place
@@ -72,6 +73,12 @@ package actor InstallFollower {
             throw error
         }
         try await installs.store.callbacks?.settle()
+    }
+
+    private func count(_ touches: [SeenTouch]) {
+        for (channel, found) in Dictionary(grouping: touches, by: \.touch.channel) {
+            installs.registry.counter(.attributionTouchpoints, channel).increment(by: found.count)
+        }
     }
 
     private func decideWaiting() async throws {

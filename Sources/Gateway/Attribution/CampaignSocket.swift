@@ -14,10 +14,8 @@ final class CampaignFeed: Sendable {
 
     /// Reports kept; with more, the oldest leave.
     private static let keptMax = 64
-    /// Clicks and what other processes change are seen after this long at the latest.
-    static let freshFor: Duration = .milliseconds(900)
     private let reports: CampaignReports
-    private let copies = ReportCopies<Watch>(freshFor: freshFor, copiesMax: keptMax)
+    private let copies = ReportCopies<Watch>(freshFor: LivePace.freshFor, copiesMax: keptMax)
 
     init(_ reports: CampaignReports) { self.reports = reports }
 
@@ -36,11 +34,6 @@ final class CampaignFeed: Sendable {
 /// The socket of the page Campaigns: the report that its address asks for, whenever it changes.
 struct CampaignSocket: Sendable {
     static let path = "/v1/live/campaigns"
-    /// How soon a change of this process is looked for, and how often a report is made at most.
-    static let lookEvery: Duration = .milliseconds(100)
-    static let makeEvery: Duration = .milliseconds(400)
-    /// A report that takes long is rested from for so many times as long: who watches must not keep others waiting.
-    static let restShare = 4
     /// How often it is looked whether the key and the session still hold.
     static let signInEvery: Duration = .seconds(1)
 
@@ -89,19 +82,14 @@ struct CampaignSocket: Sendable {
     }
 
     private func push(_ watch: CampaignFeed.Watch, _ send: AsyncStream<SocketLoop.Output>.Continuation) async {
-        var seen: UInt64?
-        var made = ContinuousClock.now
-        var took = Duration.zero
+        var pace = LivePace()
         while !Task.isCancelled {
-            let (now, revision) = (ContinuousClock.now, feed.revision)
-            let pause = seen == revision ? CampaignFeed.freshFor : Self.makeEvery
-            if seen == nil || now - made >= max(pause, took * Self.restShare) {
-                seen = revision
+            let began = ContinuousClock.now
+            if pace.isDue(feed.revision, at: began) {
                 if let document = try? await feed.document(watch) { send.yield(.text(document)) }
-                made = .now
-                took = made - now
+                pace.done(from: began, to: .now)
             }
-            try? await Task.sleep(for: Self.lookEvery)
+            try? await Task.sleep(for: LivePace.lookEvery)
         }
     }
 

@@ -10,16 +10,16 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns and \
-            installs, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own, or one that \
-            it starts), runtime, its parts redis, roles (caches, locks and limits) and jobs (starts a redis-server \
-            unless --redis-url is given, and a PostgreSQL), all (of these), questions (fills a server of its own and \
-            asks it the dashboard's questions).
+            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns, \
+            installs and live, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own, or \
+            one that it starts), runtime, its parts redis, roles (caches, locks and limits) and jobs (starts a \
+            redis-server unless --redis-url is given, and a PostgreSQL), all (of these), questions (fills a server of \
+            its own and asks it the dashboard's questions).
             Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the \
             baseline of the repository. docs/benchmarks.md and docs/runtime.md explain the rows.
             """)
 
-    private static let attributionParts = ["paths", "log", "campaigns", "installs"]
+    private static let attributionParts = ["paths", "log", "campaigns", "installs", "live"]
     private static let runtimeParts = ["redis", "roles", "jobs"]
     private static let areas =
         ["events", "dedup", "conversation", "attribution"] + attributionParts
@@ -37,6 +37,10 @@ struct BenchCommand: AsyncParsableCommand {
     var paths: Int?
     @Option(name: .long, help: "Touchpoints of the log to credit (attribution, log); 2 million unless told.")
     var touchpoints: Int?
+    @Option(name: .long, help: "Touches that installs are matched with (attribution, installs); 1 million unless told.")
+    var candidates: Int?
+    @Option(name: .long, help: "Seconds for which 1,000 conversions a second are offered (attribution, live); else 30.")
+    var seconds: Int?
     @Option(name: .long, help: "Write the data into this folder (events) or file (attribution), and end.")
     var write: String?
     @Option(name: .long, help: "standard or harsh, for --write.")
@@ -76,6 +80,10 @@ struct BenchCommand: AsyncParsableCommand {
         }
         if let paths, paths < 1 { throw ValidationError("--paths must be at least 1") }
         if let touchpoints, touchpoints < 1 { throw ValidationError("--touchpoints must be at least 1") }
+        if let candidates, candidates < 1000 { throw ValidationError("--candidates must be at least 1,000") }
+        if let seconds, !(1...86_400).contains(seconds) { throw ValidationError("--seconds is 1 to 86,400") }
+        try belongs("--candidates", candidates, to: ["installs", "attribution", "all"])
+        try belongs("--seconds", seconds, to: ["live", "attribution", "all"])
         if let identifiers, identifiers < 1 { throw ValidationError("--identifiers must be at least 1") }
         if let events, events < 1 { throw ValidationError("--events must be at least 1") }
         guard EventProfile(rawValue: profile) != nil else { throw ValidationError("--profile is standard or harsh") }
@@ -93,6 +101,11 @@ struct BenchCommand: AsyncParsableCommand {
         {
             throw ValidationError("--data, --write, --gate and --update-baseline belong to events")
         }
+    }
+
+    private func belongs(_ option: String, _ value: Int?, to areas: [String]) throws {
+        guard value != nil, !areas.contains(area) else { return }
+        throw ValidationError("\(option) belongs to \(areas.joined(separator: ", "))")
     }
 
     func run() async throws {
@@ -133,6 +146,7 @@ struct BenchCommand: AsyncParsableCommand {
         if isWanted("log", of: "attribution") { report.rows += try await logAttribution.run() }
         if isWanted("campaigns", of: "attribution") { report.rows += try await campaigns.run() }
         if isWanted("installs", of: "attribution") { report.rows += try await installs.run() }
+        if isWanted("live", of: "attribution") { report.rows += try await live.run() }
         if area == "database" || area == "all" { report.rows += try await database() }
         let roles = rolesOptions
         if isWanted("redis", of: "runtime") { report.rows += try await redisBench(roles) }
@@ -197,6 +211,14 @@ struct BenchCommand: AsyncParsableCommand {
 
     private var installs: InstallBench {
         var bench = InstallBench()
+        bench.candidates = candidates ?? bench.candidates
+        (bench.tiny, bench.seed) = (tiny, seed)
+        return bench
+    }
+
+    private var live: LiveBench {
+        var bench = LiveBench()
+        bench.seconds = seconds ?? bench.seconds
         (bench.tiny, bench.seed) = (tiny, seed)
         return bench
     }

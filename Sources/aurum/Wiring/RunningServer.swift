@@ -413,32 +413,33 @@ enum Credits {
     static func follow(
         _ batch: [OutboxEvent], _ attribution: AttributionService, _ leads: LeadReads
     ) async throws {
-        for event in batch {
-            if event.name == "lead.created", let lead = event.props["lead"]?.string.flatMap({ UID($0) }) {
-                let known = try await leads.read(org: event.org, id: lead)
-                try await attribution.credit(
-                    NewLead(
-                        org: event.org, lead: lead, traceID: event.traceID,
-                        visitorID: known?["source"]?["visitor_id"]?.string, at: event.at))
-                continue
-            }
-            guard let leg = event.props["leg"]?.string.flatMap({ UID($0) }) else { continue }
-            switch event.name {
-            case "delivery.accepted":
-                guard let minor = event.props["price_minor"]?.integer,
-                    let currency = event.props["currency"]?.string.flatMap({ Currency($0) })
-                else { continue }
-                let known = try await leads.explain(org: event.org, leg: leg)
-                try await attribution.credit(
-                    Sale(
-                        org: event.org, leg: leg, traceID: event.traceID, visitorID: known?["visitor_id"]?.string,
-                        price: Money(minorUnits: minor, currency: currency), at: event.at,
-                        milestoneAt: known?["lead"]?["created_at"]?.string.flatMap { Timestamp(rfc3339: $0) }))
-            case "delivery.returned": try await attribution.reverse(org: event.org, leg: leg)
-            case "ledger.posted" where event.props["kind"]?.string == "recognised":
-                try await attribution.recognise(org: event.org, leg: leg, at: event.at)
-            default: continue
-            }
+        try await attribution.follow(batch) { try await step($0, leads) }
+    }
+
+    private static func step(_ event: OutboxEvent, _ leads: LeadReads) async throws -> CreditStep? {
+        if event.name == "lead.created", let lead = event.props["lead"]?.string.flatMap({ UID($0) }) {
+            let known = try await leads.read(org: event.org, id: lead)
+            return .lead(
+                NewLead(
+                    org: event.org, lead: lead, traceID: event.traceID,
+                    visitorID: known?["source"]?["visitor_id"]?.string, at: event.at))
+        }
+        guard let leg = event.props["leg"]?.string.flatMap({ UID($0) }) else { return nil }
+        switch event.name {
+        case "delivery.accepted":
+            guard let minor = event.props["price_minor"]?.integer,
+                let currency = event.props["currency"]?.string.flatMap({ Currency($0) })
+            else { return nil }
+            let known = try await leads.explain(org: event.org, leg: leg)
+            return .sale(
+                Sale(
+                    org: event.org, leg: leg, traceID: event.traceID, visitorID: known?["visitor_id"]?.string,
+                    price: Money(minorUnits: minor, currency: currency), at: event.at,
+                    milestoneAt: known?["lead"]?["created_at"]?.string.flatMap { Timestamp(rfc3339: $0) }))
+        case "delivery.returned": return .returned(org: event.org, leg: leg)
+        case "ledger.posted" where event.props["kind"]?.string == "recognised":
+            return .recognised(org: event.org, leg: leg, at: event.at)
+        default: return nil
         }
     }
 }
