@@ -253,7 +253,7 @@ import Validation
         try await running.signIn(to: "/dashboard")
         for page in [
             "/dashboard", "/campaigns", "/journeys", "/cohorts", "/uploads", "/fraud", "/explore", "/live", Self.funnel,
-            "/jobs", "/database",
+            "/jobs", "/database", "/attribution/runs",
         ] {
             try await running.browser.open(running.url + page)
             try await running.browser.wait(
@@ -271,6 +271,26 @@ import Validation
             #expect(try await running.browser.run(over) == 0, "\(page)")
             try await running.picture("\(page.prefix { $0 != "?" }.dropFirst())-\(width)")
         }
+        await running.stop()
+    }
+
+    @Test func `at 1280 px the header takes one line, and its menus open and close`() async throws {
+        let running = try await Running()
+        let browser = running.browser
+        try await browser.resize(width: 1280)
+        try await running.signIn(to: "/attribution/runs")
+        let lines =
+            "return new Set(Array.from(document.querySelectorAll('.bar-nav > *:not(script)'), "
+            + "(each) => Math.round((each.getBoundingClientRect().top + each.getBoundingClientRect().bottom) / 2))).size"
+        #expect(try await browser.run(lines) == 1)
+        let shown = "return document.querySelector('.menu a[aria-current]').offsetParent !== null"
+        #expect(try await browser.run(shown) == false)
+        try await browser.run("document.querySelector('.menu:has([aria-current]) > summary').click()")
+        #expect(try await browser.run(shown) == true)
+        try await running.picture("menu-1280")
+        try await browser.run("document.querySelector('main').click()")
+        #expect(try await browser.run(shown) == false)
+        #expect(try await browser.consoleProblems() == [])
         await running.stop()
     }
 
