@@ -206,6 +206,18 @@ static const unsigned char web_tabs[] = {
 static const unsigned char web_runs[] = {
 #embed "files/web/runs.mustache"
 };
+static const unsigned char web_experiments[] = {
+#embed "files/web/experiments.mustache"
+};
+static const unsigned char web_windows[] = {
+#embed "files/web/windows.mustache"
+};
+static const unsigned char web_weights[] = {
+#embed "files/web/weights.mustache"
+};
+static const unsigned char web_schemas[] = {
+#embed "files/web/schemas.mustache"
+};
 static const unsigned char web_explore[] = {
 #embed "files/web/explore.mustache"
 };
@@ -408,6 +420,10 @@ static const aurum_asset table[] = {
     ROW("web/form.mustache", web_form),
     ROW("web/tabs.mustache", web_tabs),
     ROW("web/runs.mustache", web_runs),
+    ROW("web/experiments.mustache", web_experiments),
+    ROW("web/windows.mustache", web_windows),
+    ROW("web/weights.mustache", web_weights),
+    ROW("web/schemas.mustache", web_schemas),
     ROW("web/explore.mustache", web_explore),
     ROW("web/campaigns.mustache", web_campaigns),
     ROW("web/campaigns.js", web_campaigns_js),

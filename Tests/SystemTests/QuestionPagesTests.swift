@@ -253,7 +253,8 @@ import Validation
         try await running.signIn(to: "/dashboard")
         for page in [
             "/dashboard", "/campaigns", "/journeys", "/cohorts", "/uploads", "/fraud", "/explore", "/live", Self.funnel,
-            "/jobs", "/database", "/attribution/runs",
+            "/jobs", "/database", "/attribution/runs", "/attribution/experiments",
+            "/attribution/windows", "/attribution/weights", "/attribution/schemas",
         ] {
             try await running.browser.open(running.url + page)
             try await running.browser.wait(
@@ -269,7 +270,8 @@ import Validation
                 """)
             let over = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
             #expect(try await running.browser.run(over) == 0, "\(page)")
-            try await running.picture("\(page.prefix { $0 != "?" }.dropFirst())-\(width)")
+            let name = page.prefix { $0 != "?" }.dropFirst().replacingOccurrences(of: "/", with: "-")
+            try await running.picture("\(name)-\(width)")
         }
         await running.stop()
     }

@@ -27,6 +27,10 @@ package struct AttributionPages: Sendable {
 
     package func register(in book: RouteBook) {
         registerRuns(in: book)
+        registerExperiments(in: book)
+        registerWindows(in: book)
+        registerWeights(in: book)
+        registerSchemas(in: book)
     }
 
     /// What a page shows, and what its forms do.
@@ -119,6 +123,13 @@ package struct AttributionPages: Sendable {
     private static let notices = [
         "run": "The run is asked for. Its figures are here once it is done.",
         "schedule": "The schedule is set.", "unschedule": "The schedule is removed; results stay.",
+        "import": "The experiment is imported; reports go by it from now on.",
+        "remove-experiment": "The experiment is removed; reports go without it from now on.",
+        "window": "The version is saved. Runs over the log go by it from the next one on.",
+        "end-window": "The windows are ended. Runs over the log go without them from the next one on.",
+        "weights": "The weights are saved. The next run has the model Custom weights.",
+        "remove-weights": "The weights are removed. The next run has no custom weights.",
+        "schema": "The schema is saved; values are read by it from now on.",
     ]
 
     /// Names that a form may choose from.
