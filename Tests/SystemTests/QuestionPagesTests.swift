@@ -292,6 +292,13 @@ import Validation
         try await running.picture("menu-1280")
         try await browser.run("document.querySelector('main').click()")
         #expect(try await browser.run(shown) == false)
+        try await browser.open(running.url + "/campaigns")
+        let choices = """
+            const all = Array.from(document.querySelectorAll('#wish > *'), (each) => each.getBoundingClientRect());
+            return new Set(all.map((each) => Math.round(each.bottom))).size + ' line, ' + all.length + ' choices';
+            """
+        try await browser.wait(
+            for: "the choices of Campaigns", "return (() => { \(choices) })() === '1 line, 7 choices'")
         #expect(try await browser.consoleProblems() == [])
         await running.stop()
     }
