@@ -202,6 +202,10 @@
     if (report.touches_truncated) {
       texts.push('There are more of these than are counted: clicks of the rarest are left out.');
     }
+    if (report.restated_at) {
+      texts.push(`Touches that came in late, or merges of persons, last changed credit of this range ${
+        new Date(report.restated_at).toLocaleString('en-US', { hour12: false })}.`);
+    }
     if (report.definition) texts.push(...runGaps(report));
     $('gaps').textContent = texts.join(' ');
     $('gaps').hidden = !texts.length;
