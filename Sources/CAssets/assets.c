@@ -194,6 +194,33 @@ static const unsigned char web_explain[] = {
 static const unsigned char web_nav[] = {
 #embed "files/web/nav.mustache"
 };
+static const unsigned char web_menu_js[] = {
+#embed "files/web/menu.js"
+};
+static const unsigned char web_field[] = {
+#embed "files/web/field.mustache"
+};
+static const unsigned char web_form[] = {
+#embed "files/web/form.mustache"
+};
+static const unsigned char web_tabs[] = {
+#embed "files/web/tabs.mustache"
+};
+static const unsigned char web_runs[] = {
+#embed "files/web/runs.mustache"
+};
+static const unsigned char web_experiments[] = {
+#embed "files/web/experiments.mustache"
+};
+static const unsigned char web_windows[] = {
+#embed "files/web/windows.mustache"
+};
+static const unsigned char web_weights[] = {
+#embed "files/web/weights.mustache"
+};
+static const unsigned char web_schemas[] = {
+#embed "files/web/schemas.mustache"
+};
 static const unsigned char web_explore[] = {
 #embed "files/web/explore.mustache"
 };
@@ -392,6 +419,15 @@ static const aurum_asset table[] = {
     ROW("web/dashboard.mustache", web_dashboard),
     ROW("web/explain.mustache", web_explain),
     ROW("web/nav.mustache", web_nav),
+    ROW("web/menu.js", web_menu_js),
+    ROW("web/field.mustache", web_field),
+    ROW("web/form.mustache", web_form),
+    ROW("web/tabs.mustache", web_tabs),
+    ROW("web/runs.mustache", web_runs),
+    ROW("web/experiments.mustache", web_experiments),
+    ROW("web/windows.mustache", web_windows),
+    ROW("web/weights.mustache", web_weights),
+    ROW("web/schemas.mustache", web_schemas),
     ROW("web/explore.mustache", web_explore),
     ROW("web/campaigns.mustache", web_campaigns),
     ROW("web/campaigns.js", web_campaigns_js),

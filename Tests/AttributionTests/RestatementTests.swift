@@ -157,6 +157,12 @@ struct RestatementTests {
         #expect(try await world.report(.first) == ["spring": [10_001, 1_000_000, 0]])
         #expect(try await world.report(.first, asOf: before) == ["reminder": [10_001, 1_000_000, 0]])
         #expect(try await world.report(.first, asOf: world.now) == ["spring": [10_001, 1_000_000, 0]])
+        var question = CampaignQuestion(models: [.first])
+        let report = try await world.base.reports.report(org: "o", question)
+        #expect(report.restatedAt == world.now && report.json["restated_at"]?.string == world.now.rfc3339)
+        question.asOf = before
+        let earlier = try await world.base.reports.report(org: "o", question)
+        #expect(earlier.restatedAt == nil && earlier.json["restated_at"] == .null)
         let basis = try await world.service.basis(
             of: Sale(
                 org: "o", leg: Self.leg, traceID: nil, visitorID: "v", price: Self.price, at: before - .seconds(60)))

@@ -253,7 +253,8 @@ import Validation
         try await running.signIn(to: "/dashboard")
         for page in [
             "/dashboard", "/campaigns", "/journeys", "/cohorts", "/uploads", "/fraud", "/explore", "/live", Self.funnel,
-            "/jobs", "/database",
+            "/jobs", "/database", "/attribution/runs", "/attribution/experiments",
+            "/attribution/windows", "/attribution/weights", "/attribution/schemas",
         ] {
             try await running.browser.open(running.url + page)
             try await running.browser.wait(
@@ -269,8 +270,36 @@ import Validation
                 """)
             let over = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
             #expect(try await running.browser.run(over) == 0, "\(page)")
-            try await running.picture("\(page.prefix { $0 != "?" }.dropFirst())-\(width)")
+            let name = page.prefix { $0 != "?" }.dropFirst().replacingOccurrences(of: "/", with: "-")
+            try await running.picture("\(name)-\(width)")
         }
+        await running.stop()
+    }
+
+    @Test func `at 1280 px the header takes one line, and its menus open and close`() async throws {
+        let running = try await Running()
+        let browser = running.browser
+        try await browser.resize(width: 1280)
+        try await running.signIn(to: "/attribution/runs")
+        let lines =
+            "return new Set(Array.from(document.querySelectorAll('.bar-nav > *:not(script)'), "
+            + "(each) => Math.round((each.getBoundingClientRect().top + each.getBoundingClientRect().bottom) / 2))).size"
+        #expect(try await browser.run(lines) == 1)
+        let shown = "return document.querySelector('.menu a[aria-current]').offsetParent !== null"
+        #expect(try await browser.run(shown) == false)
+        try await browser.run("document.querySelector('.menu:has([aria-current]) > summary').click()")
+        #expect(try await browser.run(shown) == true)
+        try await running.picture("menu-1280")
+        try await browser.run("document.querySelector('main').click()")
+        #expect(try await browser.run(shown) == false)
+        try await browser.open(running.url + "/campaigns")
+        let choices = """
+            const all = Array.from(document.querySelectorAll('#wish > *'), (each) => each.getBoundingClientRect());
+            return new Set(all.map((each) => Math.round(each.bottom))).size + ' line, ' + all.length + ' choices';
+            """
+        try await browser.wait(
+            for: "the choices of Campaigns", "return (() => { \(choices) })() === '1 line, 7 choices'")
+        #expect(try await browser.consoleProblems() == [])
         await running.stop()
     }
 

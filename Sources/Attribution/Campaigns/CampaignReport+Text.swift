@@ -19,6 +19,7 @@ extension CampaignReport {
                 }), "unattributed": unattributed.json, "settings": settings,
         ]
         if areTouchesCut { members["touches_truncated"] = .bool(true) }
+        if run == nil { members["restated_at"] = restatedAt.map { .string($0.rfc3339) } ?? .null }
         if let run { members.merge(run.facts) { $1 } }
         if let comparedAt {
             members["compared_at"] = .string(comparedAt.rfc3339)

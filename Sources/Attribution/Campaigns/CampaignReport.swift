@@ -283,6 +283,8 @@ package struct CampaignReport: Sendable {
     package var spendKnownSince: Timestamp?
     /// Before this moment credit that was restated is not known as it stood; nil when the moment asked for is later.
     package var creditKnownSince: Timestamp?
+    /// When credit that the report counts was last restated; nil where none was, and for runs over the log.
+    package var restatedAt: Timestamp?
     /// The run over the log that the conversions are of; nil for leads and sold legs.
     package var run: CampaignRun?
     /// The log has touches under more keys than a report counts: those of the least frequent are on no line.

@@ -37,6 +37,9 @@ package struct CampaignReports: Sendable {
             settings: settings(question.models), from: range.from, to: range.to,
             timezone: range.timezone, isTimezoneMixed: range.isMixed, asOf: clock.now)
         report.areTouchesCut = now.areTouchesCut
+        report.restatedAt = try await attribution.restatedAt(
+            org: org, question.models.compactMap(\.rule), from: range.from, to: range.to,
+            asOf: question.asOf ?? report.asOf)
         guard let asOf = question.asOf else { return report }
         let earlier = try await self.sums(org: org, question, range, asOf: asOf)
         // Where nobody knows what was spent, campaigns keep the networks that they have now.

@@ -163,6 +163,24 @@ extension AttributionService {
         """
     }
 
+    /// When credit of leads and sales of a time was last restated, by touches that came in late or merges.
+    /// - Parameter asOf: what was restated later is not looked at.
+    func restatedAt(
+        org: String, _ models: [CreditModel], from: Timestamp?, to: Timestamp?, asOf: Timestamp
+    ) async throws -> Timestamp? {
+        let (names, first) = (models.map(\.rawValue), from ?? Timestamp(microseconds: 0))
+        let end = to ?? Timestamp(microseconds: .max)
+        return try await database.read("attribution.restatedAt", limit: .report) { transaction in
+            try transaction.value(
+                Timestamp.self,
+                """
+                SELECT MAX(restated_at) FROM attribution_restated
+                WHERE org = \(org) AND model IN (\(list: names)) AND at >= \(first) AND at < \(end)
+                    AND restated_at <= \(asOf)
+                """)
+        }
+    }
+
     /// nil where nothing is stored, or not under every model.
     private static func stored(_ live: LiveCredit, in transaction: Transaction) throws -> StoredCredit? {
         let rows: [StoredCredit.Part]

@@ -31,14 +31,20 @@ extension LogAttribution {
         return .object(members)
     }
 
+    /// What experiments leave of each channel's credit in the newest run of a conversion; nil where none has ended.
+    /// - Throws: database errors.
+    package func factors(org: String, conversion: String) async throws -> [ChannelFactor]? {
+        guard let head = try await results.heads(org: org, conversion: conversion, limit: 1).first else { return nil }
+        return try await results.factors(head, org: org, now: clock.now)
+    }
+
     /// An experiment, its lift, and what it leaves of its channel's credit in the newest run of its conversion.
     /// - Throws: `ExperimentError.unknown`; database errors.
     package func experiment(_ name: String, org: String) async throws -> JSONValue {
         let saved = try await experiments.read(name, org: org)
         guard var members = saved.object, let conversion = members["conversion"]?.string else { return saved }
         members["calibration"] = .null
-        if let head = try await results.heads(org: org, conversion: conversion, limit: 1).first {
-            let factors = try await results.factors(head, org: org, now: clock.now)
+        if let factors = try await factors(org: org, conversion: conversion) {
             let used = factors.first { $0.experiment?.name == name }
             // Another experiment of the channel counts where this one is not named.
             members["calibration"] = used?.json ?? .null

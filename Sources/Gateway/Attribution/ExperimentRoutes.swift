@@ -78,7 +78,7 @@ extension LogAttributionRoutes {
 }
 
 extension Problem {
-    fileprivate init(_ error: ExperimentError) {
+    init(_ error: ExperimentError) {
         switch error {
         case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
         case .unknown: self = .notFound(code: error.tag, detail: error.sentence)

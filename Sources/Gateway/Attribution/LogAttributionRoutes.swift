@@ -8,12 +8,25 @@ package struct LogAttributionParts: Sendable {
     package var attribution: LogAttribution
     /// Makes a job that runs; answers its id.
     package var enqueue: @Sendable (_ wish: LogAttribution.Wish, _ org: String) async throws -> UID?
+    /// Runs that wait or work now; none where nothing works in the background.
+    package var atWork: @Sendable (_ org: String) async throws -> [RunAtWork] = { _ in [] }
 
     package init(
         _ attribution: LogAttribution,
         enqueue: @escaping @Sendable (_ wish: LogAttribution.Wish, _ org: String) async throws -> UID?
     ) {
         (self.attribution, self.enqueue) = (attribution, enqueue)
+    }
+}
+
+/// A run over the log that is asked for and not done.
+package struct RunAtWork: Sendable, Equatable {
+    /// nil means all.
+    package var conversion: String?
+    package var isRunning: Bool
+
+    package init(conversion: String?, isRunning: Bool) {
+        (self.conversion, self.isRunning) = (conversion, isRunning)
     }
 }
 

@@ -135,13 +135,7 @@ package struct PostbackRoutes: Sendable {
                 let saved = try await store.schemas.save(
                     body, org: principal.org, appID: app, actor: principal.keyID)
                 return .json(saved.json)
-            } catch let error as ConversionSchemaError {
-                switch error {
-                case .invalid(let field, let detail):
-                    throw Problem.invalid([FieldProblem(field: field, detail: detail)])
-                case .tooMany: throw Problem.conflict(code: "postback_schemas_full", detail: error.sentence)
-                }
-            }
+            } catch let error as ConversionSchemaError { throw Problem(error) }
         }
     }
 
@@ -212,5 +206,14 @@ package struct PostbackRoutes: Sendable {
             filter.after = mark
         }
         return filter
+    }
+}
+
+extension Problem {
+    init(_ error: ConversionSchemaError) {
+        switch error {
+        case .invalid(let field, let detail): self = .invalid([FieldProblem(field: field, detail: detail)])
+        case .tooMany: self = .conflict(code: "postback_schemas_full", detail: error.sentence)
+        }
     }
 }

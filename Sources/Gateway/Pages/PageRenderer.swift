@@ -22,20 +22,38 @@ package struct PageRenderer: Sendable {
     }
 
     /// Renders a page. A fresh nonce allows exactly the scripts and styles the template names.
+    ///
+    /// A section shows for an object, for each entry of a list, for text and for true; not for false, null and nothing.
     func page(
-        _ template: String, _ values: [String: String], status: HTTPResponse.Status = .ok
+        _ template: String, _ values: [String: JSONValue], status: HTTPResponse.Status = .ok
     ) throws -> Response {
         let nonce = SignIns.randomToken()
         var all = values
-        all["nonce"] = nonce
-        all["version"] = version
-        guard let html = library.render(all, withTemplate: template) else { throw Problem.internalError }
+        all["nonce"] = .string(nonce)
+        all["version"] = .string(version)
+        guard let html = library.render(all.compactMapValues(\.rendered), withTemplate: template) else {
+            throw Problem.internalError
+        }
         var headers = HTTPFields()
         headers[.contentType] = "text/html; charset=utf-8"
         headers[.contentSecurityPolicy] =
             "default-src 'none'; script-src 'nonce-\(nonce)'; style-src 'nonce-\(nonce)'; img-src 'self' data:; "
             + "connect-src 'self' ws: wss:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(string: html)))
+    }
+}
+
+extension JSONValue {
+    /// What templates are filled with; nil for null.
+    fileprivate var rendered: Any? {
+        switch self {
+        case .null: nil
+        case .bool(let value): value
+        case .integer, .number: canonical
+        case .string(let text): text
+        case .array(let values): values.map { $0.rendered ?? "" }
+        case .object(let members): members.compactMapValues(\.rendered)
+        }
     }
 }
 

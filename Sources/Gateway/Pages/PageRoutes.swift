@@ -18,9 +18,12 @@ struct PageRoutes: Sendable {
     let limiter: any RateLimiter
     let files = StaticFiles()
 
+    private var forms: PageForms { PageForms(pages: pages) }
+
     func register(in book: RouteBook) {
         book.get("/", RouteDescription("The landing page with its chat.", tag: "pages")) { _, _ in
-            try pages.page("landing", ["siteKey": site.publishableKey, "operatorName": site.operatorName])
+            try pages.page(
+                "landing", ["siteKey": .string(site.publishableKey), "operatorName": .string(site.operatorName)])
         }
         book.get("/login", RouteDescription("The sign-in form.", tag: "pages")) { request, _ in
             try loginPage(next: RequestInput.text("next", request), error: nil)
@@ -33,12 +36,9 @@ struct PageRoutes: Sendable {
         }
         for (name, summary) in Self.boards {
             book.get("/" + name, RouteDescription(summary, tag: "pages", success: 200)) { request, _ in
-                guard let reader = reader(request) else {
-                    return redirect("/login?next=" + Self.escaped(request.uri.string))
-                }
-                var values = ["on-" + name: "true"]
-                if reader.has(.campaignsWrite) { values["sets-campaigns"] = "true" }
-                return try withForm(name, values)
+                guard let reader = reader(request) else { return PageForms.signIn(request) }
+                let sets = JSONValue.bool(reader.has(.campaignsWrite))
+                return try forms.page(name, ["on-" + name: true, "sets-campaigns": sets], in: request)
             }
         }
         book.get("/explain/{leg}", RouteDescription("The path that earned one dollar.", tag: "pages")) {
@@ -66,12 +66,6 @@ struct PageRoutes: Sendable {
         ("database", "Statements, slow calls with their plans, connections."),
     ]
 
-    /// A path with its query, for the query of another: links to questions survive the sign-in.
-    private static func escaped(_ path: String) -> String {
-        path.addingPercentEncoding(withAllowedCharacters: .alphanumerics.union(CharacterSet(charactersIn: "/-._~")))
-            ?? "/dashboard"
-    }
-
     /// Who is signed in, if that person may see figures.
     private func reader(_ request: Request) -> Principal? {
         guard let principal = sessions.principal(cookies: request.headers[.cookie]), principal.has(.analyticsRead)
@@ -82,55 +76,41 @@ struct PageRoutes: Sendable {
     private func explain(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let missing = Problem.notFound(code: "leg_unknown", detail: "There is no such sale.")
         let id = try RequestInput.uid("leg", context, missing: missing)
-        guard let principal = reader(request) else { return redirect("/login?next=/explain/\(id.hex)") }
+        guard let principal = reader(request) else { return PageForms.redirect("/login?next=/explain/\(id.hex)") }
         guard let leg = try await leads.explain(org: principal.org, leg: id)?["leg"] else { throw missing }
         let currency = leg["currency"]?.string.flatMap { Currency($0) } ?? .usd
         let price = Money(minorUnits: leg["price_minor"]?.integer ?? 0, currency: currency)
-        var values = [
-            "leg": id.hex, "amount": currency == .usd ? "$" + price.decimal : price.description,
-            "buyer": leg["buyer"]?.string ?? "", "state": leg["state"]?.string ?? "",
+        var values: [String: JSONValue] = [
+            "leg": .string(id.hex), "amount": .string(currency == .usd ? "$" + price.decimal : price.description),
+            "buyer": .string(leg["buyer"]?.string ?? ""), "state": .string(leg["state"]?.string ?? ""),
         ]
-        values["soldAt"] = leg["at"]?.string
-        return try withForm("explain", values)
+        values["soldAt"] = leg["at"]
+        return try forms.page("explain", values, in: request)
     }
 
     // MARK: sign-in
 
-    private static let csrfCookie = "aurum_csrf"
     /// Sign-ins tried from one address, right or wrong.
     private static let attempts = RateLimit.slidingLog(
         "sign_in", 10, in: .seconds(120), degradedMode: .localFull)
 
-    /// A page with a form: the same random value in a cookie and in the form.
-    private func withForm(
-        _ template: String, _ values: [String: String], status: HTTPResponse.Status = .ok
-    ) throws -> Response {
-        let csrf = SignIns.randomToken()
-        var values = values
-        values["csrf"] = csrf
-        var response = try pages.page(template, values, status: status)
-        response.headers[values: .setCookie].append(
-            "\(Self.csrfCookie)=\(csrf); Path=/; HttpOnly; SameSite=Strict; Max-Age=3600")
-        return response
-    }
-
     private func loginPage(next: String?, error: String?) throws -> Response {
-        var values = ["next": Self.safe(next)]
-        if let error { values["error"] = error }
-        return try withForm("login", values, status: error == nil ? .ok : .unauthorized)
+        var values: [String: JSONValue] = ["next": .string(Self.safe(next))]
+        if let error { values["error"] = .string(error) }
+        return try forms.page("login", values, status: error == nil ? .ok : .unauthorized, in: nil)
     }
 
     private func signIn(_ request: Request, _ context: GatewayContext) async throws -> Response {
         try await limiter.check(RateRequest(Self.attempts, .net, context.clientAddress))
-        let form = try await Self.form(request)
-        guard let expected = SignIns.value(of: Self.csrfCookie, in: request.headers[.cookie]),
-            form["csrf"] == expected
-        else { return try loginPage(next: form["next"], error: "The form had expired. Please try again.") }
+        let form = try await PageForms.fields(request)
+        guard PageForms.isOurs(form, request) else {
+            return try loginPage(next: form["next"], error: "The form had expired. Please try again.")
+        }
         let token = (form["token"] ?? "").trimmingCharacters(in: .whitespacesAndNewlines)
         guard let principal = keys.principal(forKey: token), principal.kind == .admin else {
             return try loginPage(next: form["next"], error: "That token is not right.")
         }
-        var response = redirect(Self.safe(form["next"]))
+        var response = PageForms.redirect(Self.safe(form["next"]))
         // A browser that was signed in before gets a new session, never the old one again.
         try await sessions.end(cookies: request.headers[.cookie])
         response.headers[values: .setCookie].append(
@@ -139,15 +119,11 @@ struct PageRoutes: Sendable {
     }
 
     private func signOut(_ request: Request) async throws -> Response {
-        let form = try await Self.form(request)
-        guard let expected = SignIns.value(of: Self.csrfCookie, in: request.headers[.cookie]),
-            form["csrf"] == expected
-        else { throw Problem.badQuery(name: "csrf", detail: "the form had expired; go back and try again.") }
+        let form = try await PageForms.fields(request)
+        guard PageForms.isOurs(form, request) else { throw Problem.formExpired }
         try await sessions.end(cookies: request.headers[.cookie])
-        return redirect("/login")
+        return PageForms.redirect("/login")
     }
-
-    private func redirect(_ path: String) -> Response { Response(status: .seeOther, headers: [.location: path]) }
 
     /// Only paths of our own: a sign-in must not send anybody to another site.
     private static func safe(_ next: String?) -> String {
@@ -155,17 +131,6 @@ struct PageRoutes: Sendable {
             next.utf8.allSatisfy({ $0 > 32 && $0 < 127 })
         else { return "/dashboard" }
         return next
-    }
-
-    private static func form(_ request: Request) async throws -> [String: String] {
-        let body = try await RequestInput.body(request, limit: 8192)
-        var fields: [String: String] = [:]
-        for pair in String(buffer: body).split(separator: "&") {
-            let parts = pair.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
-                .map { $0.replacingOccurrences(of: "+", with: " ").removingPercentEncoding ?? "" }
-            if parts.count == 2 { fields[parts[0]] = parts[1] }
-        }
-        return fields
     }
 }
 

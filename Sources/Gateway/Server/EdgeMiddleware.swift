@@ -75,7 +75,9 @@ package struct EdgeMiddleware: RouterMiddleware {
         guard let pages, request.headers[.accept]?.contains("text/html") == true,
             !request.uri.path.hasPrefix("/v1/")
         else { return nil }
-        let words = ["heading": problem.status.reasonPhrase, "detail": problem.detail]
+        let words: [String: JSONValue] = [
+            "heading": .string(problem.status.reasonPhrase), "detail": .string(problem.detail),
+        ]
         return try? pages.page("problem", words, status: problem.status)
     }
 

@@ -222,6 +222,10 @@ package struct GatewayServer: Service {
             pages: pages, keys: parts.keys, sessions: access.sessions,
             leads: parts.leads, site: parts.site, limiter: parts.runtime.limiter
         ).register(in: book)
+        AttributionPages(
+            pages: pages, access: access, parts: parts.logAttribution, schemas: parts.postbacks.schemas,
+            clock: parts.clock, logger: parts.logger
+        ).register(in: book)
         registerSockets(access, parts.behaviour.tail, parts.clock, in: book)
         book.get("/schemas/event/1", RouteDescription("JSON Schema of one event.", tag: "events")) { _, _ in
             .json(EventSchema.version1)

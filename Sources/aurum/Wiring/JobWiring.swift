@@ -2,6 +2,7 @@ internal import Attribution
 internal import AurumCore
 internal import Database
 internal import Events
+internal import Gateway
 internal import Leads
 internal import Logging
 internal import Runtime
@@ -215,6 +216,16 @@ enum JobWiring {
         _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore
     ) async throws -> JobReceipt? {
         try await jobs.enqueue([run(wish, org: org)]).first
+    }
+
+    /// Runs over the log of an organisation that wait or work.
+    static func runsAtWork(org: String, _ places: JobPlaces) async throws -> [RunAtWork] {
+        let listed = try await places.list(
+            org: org, state: nil, type: attributionRun.name, before: nil, limit: JobLimits.listMax)
+        return listed.value.map(\.job).filter { !$0.state.isOver }.map { job in
+            let wish = try? LogAttribution.Wish(JSONValue(sqlValue: .text(job.payload)) ?? .null)
+            return RunAtWork(conversion: wish?.conversion, isRunning: job.state == .running)
+        }
     }
 
     private static func run(_ wish: LogAttribution.Wish, org: String) -> NewJob {

@@ -190,6 +190,7 @@ struct RunningServer {
             registry: registry, health: stores.health, clock: clock, logger: Logger(label: "gateway"),
             runtime: stores.runtime.roles)
         (made.campaigns, made.growth) = (growth.campaigns, growth)
+        made.logAttribution.atWork = { try await JobWiring.runsAtWork(org: $0, jobs) }
         (made.uploads, made.callbacks) = (uploader, callbacks)
         made.fraud = FraudParts(fraud) { [jobs = stores.jobs] org in
             try await JobWiring.enqueueFraudReview(org: org, jobs)?.id

@@ -82,6 +82,9 @@
     if (note) made.append(element('p', 'tile-note', note));
     return made;
   }
+  // What of the booked revenue may still come back.
+  const inside = (line) => (line.booked_minor > 0 && Number.isFinite(line.recognised_minor)
+    ? `${share.format((line.booked_minor - line.recognised_minor) / line.booked_minor)} inside the return window` : '');
   function totals(report) {
     const tiles = [];
     for (const total of report.totals) {
@@ -91,7 +94,7 @@
         tile(`Spend, ${currency}`, money(line.spend_minor, currency), later(total, 'spend_minor'), `spend-${currency}`),
         tile(`Revenue, ${currency}`, money(line.revenue_minor, currency), notes(
           line.recognised_minor === undefined || report.definition
-            ? '' : `${money(line.recognised_minor, currency)} recognised`,
+            ? '' : `${money(line.recognised_minor, currency)} recognised`, inside(line),
           later(line, 'revenue_minor')), `revenue-${currency}`),
         tile('ROAS', roas(line.roas), '', `roas-${currency}`),
         tile('CPA', cost(line, line.cpa_minor),
@@ -198,6 +201,10 @@
     }
     if (report.touches_truncated) {
       texts.push('There are more of these than are counted: clicks of the rarest are left out.');
+    }
+    if (report.restated_at) {
+      texts.push(`Touches that came in late, or merges of persons, last changed credit of this range ${
+        new Date(report.restated_at).toLocaleString('en-US', { hour12: false })}.`);
     }
     if (report.definition) texts.push(...runGaps(report));
     $('gaps').textContent = texts.join(' ');
