@@ -163,6 +163,21 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test func `refunds are counted by the order that they found, also where the repeat rule leaves it out`()
+        async throws
+    {
+        let world = try await World([:], ["repeat": "once_per_person"])
+        try await world.send([
+            Self.click("brand", 0), Self.sale("o1", 10, Self.day), Self.sale("o2", 20, 2 * Self.day),
+            Self.refund("r1", "o1", 3, 3 * Self.day), Self.refund("r2", "o2", 5, 3 * Self.day),
+        ])
+        let found = try await world.run()
+        let refunds = try #require(found.refunds)
+        #expect(found.conversions == 1 && refunds.taken == 2 && refunds.unmatched == 0 && refunds.partlyReturned == 1)
+        #expect(try await world.report(.rule(.last))["brand"] == [1000, 300, 700])
+        await world.log.close()
+    }
+
     @Test func `an event that comes twice is taken once, from whichever app`() async throws {
         let world = try await World()
         try await world.send(Self.journey)
@@ -174,6 +189,57 @@ struct RefundTests {
         #expect(refunds.taken == 1)
         #expect(try await world.report(.rule(.linear))["all"] == [1001, 333, 668])
         await world.log.close()
+    }
+
+    @Test func `a refund without a currency is in that of its order, whatever the app's is`() async throws {
+        let world = try await World()
+        // The requests say USD.
+        try await world.send([
+            Self.click("brand", 0), Self.sale("o1", 10, Self.day, currency: "EUR"),
+            Self.refund("r1", "o1", 5, 2 * Self.day, currency: nil), Self.refund("r2", "o1", 1, 2 * Self.day),
+        ])
+        let refunds = try #require(try await world.run().refunds)
+        #expect(refunds.taken == 1 && refunds.otherCurrency == 1 && refunds.partlyReturned == 1, "\(refunds)")
+        #expect(try await world.report(.rule(.last))["brand"] == [1000, 500, 500])
+        await world.log.close()
+    }
+
+    @Test func `the minor unit is that of the order's currency, also where the refund names none`() async throws {
+        let world = try await World()
+        try await world.send([
+            Self.click("brand", 0), Self.sale("yen", 500, Self.day, currency: "JPY"),
+            Self.refund("r1", "yen", 200, 2 * Self.day, currency: nil), Self.refund("r2", "yen", nil, 3 * Self.day),
+        ])
+        try await world.run()
+        let found = try await world.attribution.why(
+            org: "o", WhyQuestion(conversion: "purchase", event: "sale-yen-a"))
+        let refunds = found["refunds"]?.array ?? []
+        #expect(refunds.map { $0["amount_minor"]?.integer } == [200, nil], "\(refunds)")
+        #expect(refunds.map { $0["currency"]?.string } == ["JPY", "JPY"], "\(refunds)")
+        #expect(found["conversion"]?["amount_minor"] == 500 && found["conversion"]?["returned_minor"] == 500)
+        await world.log.close()
+    }
+
+    @Test(
+        arguments: [
+            ("JPY", 500, 200, [500, 200, 300]), ("JPY", 500, 199.5, [500, 200, 300]),
+            ("KWD", 1.234, 0.234, [1234, 234, 1000]), ("KWD", 1.234, 2, [1234, 1234, 0]),
+        ] as [(String, Double, Double, [Int64])])
+    func `currencies without two digits are taken off in their own minor unit`(
+        _ currency: String, _ worth: Double, _ back: Double, _ wanted: [Int64]
+    ) async throws {
+        for stated in [currency, nil] {
+            let world = try await World()
+            try await world.send([
+                Self.click("brand", 0), Self.sale("o1", .number(worth), Self.day, currency: currency),
+                Self.refund("r1", "o1", .number(back), 2 * Self.day, currency: stated),
+            ])
+            try await world.run()
+            for model in LogModel.standard where model.rule != nil {
+                #expect(try await world.report(model)["brand"] == wanted, "\(model.name) \(stated ?? "none")")
+            }
+            await world.log.close()
+        }
     }
 
     @Test func `what cannot be taken is counted by its reason`() async throws {
@@ -279,6 +345,22 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test func `a run over a range counts nobody for the refund of an order outside it`() async throws {
+        let world = try await World([:], ["repeat": "each"])
+        try await world.send([
+            Self.sale("old", 10, 0, "b"), Self.click("brand", 19 * Self.day), Self.sale("new", 10, 20 * Self.day),
+            Self.refund("r1", "old", 1, 25 * Self.day), Self.refund("r2", "new", 2, 25 * Self.day),
+        ])
+        let summary = try await world.attribution.run(
+            LogAttribution.Wish(
+                conversion: "purchase", from: Timestamp(milliseconds: Self.start + 20 * Self.day),
+                to: Timestamp(milliseconds: Self.start + 22 * Self.day), reason: "test"), org: "o",
+            id: UID(high: 1, low: 1))
+        #expect(summary.result.persons == 1 && summary.result.results.first?.refunds?.taken == 2)
+        #expect(try await world.report(.rule(.last))["all"] == [1000, 200, 800])
+        await world.log.close()
+    }
+
     @Test(arguments: [31, 32] as [UInt64])
     func `however persons and orders are divided, what is left is the same and never below nothing`(
         _ seed: UInt64
@@ -372,6 +454,29 @@ struct RefundTests {
         #expect(found["definition"]?["refunds"]?["event"] == "refund")
         let linear = found["models"]?.array?.first { $0["model"] == "linear" }
         #expect((linear?["credits"]?.array ?? []).map { $0["returned_minor"]?.integer } == [166, 167])
+        await world.log.close()
+    }
+
+    @Test func `an order is searched on several threads, and its refunds stand in their order all the same`()
+        async throws
+    {
+        let world = try await World { $0.workers = 3 }
+        try await world.send(Self.journey)
+        // Each in a block of its own; the first one is told by another app once more.
+        for number in 0..<8 {
+            try await world.send([Self.refund("r\(number)", "o1", 0.5, (3 + Int64(number)) * Self.day)])
+        }
+        try await world.send([Self.refund("r0", "o1", 0.5, 3 * Self.day)], app: "backend")
+        try await world.run()
+        for _ in 0..<5 {
+            let found = try await world.attribution.why(
+                org: "o", WhyQuestion(conversion: "purchase", event: "sale-o1-a"))
+            let refunds = found["refunds"]?.array ?? []
+            #expect(refunds.map { $0["event"]?.string } == ["r0"] + (0..<8).map { "r\($0)" })
+            #expect(refunds.map { $0["reason"]?.string ?? "" } == ["", "same_event"] + Array(repeating: "", count: 7))
+            #expect(refunds.prefix(2).map { $0["app"]?.string } == ["shop", "backend"])
+            #expect(found["conversion"]?["returned_minor"] == 400)
+        }
         await world.log.close()
     }
 

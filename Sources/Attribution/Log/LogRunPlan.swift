@@ -274,9 +274,12 @@ final class LogRunPlan: Sendable {
         time == .min || time == .max ? nil : Timestamp(microseconds: time)
     }
 
-    func mayHold(_ block: BlockSummary) -> Bool {
+    func mayHold(_ block: BlockSummary) -> Bool { mayHoldJourneys(block) || mayHoldOrders(block) }
+
+    /// Whether a block may have touches, milestones or conversions.
+    func mayHoldJourneys(_ block: BlockSummary) -> Bool {
         touches.mayHold(block) || milestone?.mayHold(block) == true
-            || conversions.contains { $0.filter.mayHold(block) } || mayHoldOrders(block)
+            || conversions.contains { $0.filter.mayHold(block) }
     }
 
     /// Whether a block may have refunds, or orders that they are of.
@@ -284,11 +287,21 @@ final class LogRunPlan: Sendable {
         refunds.contains { $0.filter.mayHold(block) } || orders.contains { $0.filter.mayHold(block) }
     }
 
+    /// Whether the run reads the conversion that a refund was found to be of.
+    func looksAt(_ refund: LogRecord) -> Bool {
+        guard Int(refund.label) < conversions.count else { return false }
+        let filter = conversions[Int(refund.label)].filter
+        return refund.time >= filter.from && refund.time < filter.to
+    }
+
     /// 0 for a network without windows of its own.
     func networkNumber(_ name: String) -> UInt32 { networks[name.lowercased()] ?? 0 }
 
-    /// Whether a conversion, by its place in `names`, has custom weights under one of its versions.
-    func isWeighed(_ name: Int) -> Bool { conversions.contains { $0.name == name && $0.custom != nil } }
+    /// Whether a conversion, by its place in `names`, has custom weights under one of its versions, be it one that
+    /// begins after the range.
+    func isWeighed(_ name: Int) -> Bool {
+        request.definitions.contains { $0.definition.name == names[name] && $0.definition.custom != nil }
+    }
 
     /// Microseconds after which the next page of an app begins another session, by the number of the app.
     var sessionGaps: [Int64] {
