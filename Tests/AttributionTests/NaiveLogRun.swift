@@ -16,6 +16,8 @@ struct NaiveEvent {
     var campaign: String?
     var channel = "direct"
     var source: (source: String, medium: String)?
+    /// Said with the campaign.
+    var network: String?
     var click: String?
     var order: String?
     var value: (cents: Int64, currency: String)?
@@ -42,9 +44,10 @@ struct NaiveEvent {
                 "\"value\":\(sign)\(cents / 100).\(cents % 100 / 10)\(cents % 10),\"currency\":\"\(value.currency)\"")
         }
         if let campaign, let source {
+            let network = network.map { ",\"network\":\"\($0)\"" } ?? ""
             members.append(
                 "\"campaign\":{\"name\":\"\(campaign)\",\"source\":\"\(source.source)\","
-                    + "\"medium\":\"\(source.medium)\"}")
+                    + "\"medium\":\"\(source.medium)\"\(network)}")
         }
         if isBot { members.append("\"context\":{\"user_agent\":\"Googlebot/2.1\"}") }
         if refuses { members.append("\"consent\":{\"ads\":\"denied\"}") }
@@ -78,6 +81,7 @@ struct NaiveLogRun {
     }
 
     var definition: ConversionDefinition
+    var windows: [WindowOverride] = []
     var from = Int64.min
     private(set) var sums: [NaiveKey: (ppm: Int64, minor: Int64)] = [:]
     private(set) var conversions = 0
@@ -108,22 +112,39 @@ struct NaiveLogRun {
             }
             last = event.time
             if event.time < from { continue }
-            credit(event, journey(candidates, at: event.time), milestone: milestone)
+            credit(event, journey(candidates, of: candidates, at: event.time), milestone: milestone)
         }
         // What came after the last conversion led to nothing.
         let rest = candidates.filter { $0.time > last ?? .min }
         guard let newest = rest.last, newest.time >= from else { return }
-        let path = journey(rest, at: newest.time)
+        let path = journey(rest, of: candidates, at: newest.time)
         if !path.isEmpty { paths.append((path.map(\.channel), 0, 1)) }
     }
 
     /// The touchpoints that are eligible at a time: made of the events that are, and of no others.
-    private func journey(_ candidates: [NaiveEvent], at time: Int64) -> [Touch] {
+    /// - Parameter all: touches of the person, which say whose click an event is of.
+    private func journey(_ candidates: [NaiveEvent], of all: [NaiveEvent], at time: Int64) -> [Touch] {
+        let known = all.filter { $0.time <= time }
         let eligible = candidates.filter { event in
-            let window = event.kind == .view ? definition.window.view : definition.window.click
+            let window = window(event, known, at: time)
             return event.time <= time && time - event.time <= Int64((window.seconds * 1000).rounded())
         }
         return Array(Self.touches(eligible).suffix(200))
+    }
+
+    /// That of the campaign, else of the network, of the strongest event of the click id; else the definition's.
+    private func window(_ event: NaiveEvent, _ known: [NaiveEvent], at time: Int64) -> Duration {
+        let ofClick = event.click == nil ? [event] : known.filter { $0.click == event.click }
+        let most = ofClick.map(\.kind.rawValue).max()
+        let strongest = ofClick.first { $0.kind.rawValue == most } ?? event
+        for (scope, name) in [(WindowOverride.Scope.campaign, strongest.campaign), (.network, strongest.network)] {
+            let versions = windows.filter {
+                $0.scope == scope && $0.name == name?.lowercased() && $0.startsAt.milliseconds <= time
+            }
+            let newest = versions.max { $0.version < $1.version }
+            if let window = strongest.kind == .view ? newest?.view : newest?.click { return window }
+        }
+        return event.kind == .view ? definition.window.view : definition.window.click
     }
 
     /// Clicks, views, and of each session the visit that stands for it.

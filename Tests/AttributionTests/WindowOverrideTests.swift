@@ -75,6 +75,84 @@ struct WindowOverrideTests {
         await world.log.close()
     }
 
+    @Test(arguments: [-1000, 1000] as [Int64])
+    func `a landing goes by the window of its click, whichever of them was first`(_ apart: Int64) async throws {
+        let world = try World()
+        try await world.save(["click_hours": 168])
+        try await Self.set(world, .network, "newsletter", click: 2)
+        // As a short link makes them: the landing says nothing but the click.
+        func lines(_ person: String, until: Int64) -> [String] {
+            [
+                "{\"id\":\"c-\(person)\",\"type\":\"click\",\"ts\":\(World.start),\"anonymous_id\":\"\(person)\","
+                    + "\"click_id\":\"k-\(person)\",\"campaign\":{\"name\":\"spring\",\"source\":\"list\","
+                    + "\"medium\":\"email\",\"network\":\"newsletter\"}}",
+                "{\"id\":\"l-\(person)\",\"type\":\"page\",\"ts\":\(World.start + apart),"
+                    + "\"anonymous_id\":\"\(person)\",\"url\":\"https://shop.example/?aurum_click=k-\(person)\"}",
+                World.conversion("s-\(person)", person, at: until),
+            ]
+        }
+        try await world.send(lines("early", until: Self.hour) + lines("late", until: 3 * Self.hour))
+        let rows = try await world.rows("linear")
+        let sums = Dictionary(rows.map { ($0.campaign, $0.creditPPM) }, uniquingKeysWith: +)
+        #expect(sums == ["spring": 1_000_000, "(organic)": 1_000_000], "\(sums)")
+        for (event, reasons) in [
+            ("s-early", [nil, "same_touchpoint"]), ("s-late", ["outside_window", "outside_window"]),
+        ] as [(String, [String?])] {
+            let found = try await world.attribution.why(
+                org: "o", WhyQuestion(conversion: "purchase", event: event))
+            #expect(found["touches"]?.array?.map { $0["reason"]?.string } == reasons, "\(event): \(found)")
+        }
+        await world.log.close()
+    }
+
+    @Test(arguments: [41, 42, 43, 44] as [UInt64])
+    func `runs under overrides credit what the specification says`(_ seed: UInt64) async throws {
+        var random = SeededRandom(seed: seed)
+        func pick(_ count: Int) -> Int { Int(random.next() % UInt64(count)) }
+        let sources = [("paid_search", "google", "cpc"), ("email", "list", "email"), ("display", "news", "display")]
+        let moments: [Int64] = [0, 1, 1000, 10_001, Self.hour, 2 * Self.hour, 2 * Self.hour + 1, 5 * Self.hour]
+        var events: [NaiveEvent] = []
+        for number in 0..<500 {
+            let kind: NaiveEvent.Kind = [.click, .view, .visit, .conversion][pick(4)]
+            var event = NaiveEvent(id: "e\(1000 + number)", kind: kind, time: World.start)
+            event.time += Int64(pick(8)) * 6 * Self.hour + moments[pick(moments.count)]
+            let person = pick(6)
+            event.anonymous = "p\(person)"
+            if kind != .conversion {
+                let source = sources[pick(sources.count)]
+                (event.channel, event.source) = (source.0, (source.1, source.2))
+                (event.campaign, event.network) = ("c\(pick(3))", "n\(pick(3))")
+                if pick(2) == 0 { event.click = "k\(person)-\(pick(12))" }
+            }
+            events.append(event)
+        }
+        let world = try World()
+        var definition = ConversionDefinition(
+            name: "purchase", condition: "type = conversion and name = purchase", repeats: .each)
+        definition.window = LookbackWindow(click: .seconds(10 * 3600), view: .seconds(4 * 3600))
+        try await world.save(definition.json.object ?? [:])
+        try await Self.set(world, .campaign, "c0", click: 2)
+        try await Self.set(world, .campaign, "c1", view: 1, from: 12 * Self.hour)
+        try await Self.set(world, .network, "n0", click: 30, view: 7)
+        try await Self.set(world, .network, "n0", click: 5, from: 20 * Self.hour)
+        try await world.send(events.map(\.line))
+        var naive = NaiveLogRun(definition)
+        naive.windows = try await world.attribution.windows.versions(org: "o")
+        naive.run(events) { $0.anonymous ?? "" }
+        let result = try #require(try await world.run().result.results.first)
+        #expect(result.conversions == naive.conversions, "seed \(seed)")
+        let rules = Set(CreditModel.allCases.map(\.rawValue))
+        var found: [NaiveKey: Int64] = [:]
+        for row in result.rows where rules.contains(row.model) {
+            let key = NaiveKey(
+                model: row.model, campaign: row.campaign, channel: row.channel, day: row.day, currency: row.currency)
+            found[key] = row.creditPPM
+        }
+        let wanted = naive.sums.filter { rules.contains($0.key.model) && $0.value.ppm != 0 }.mapValues(\.ppm)
+        #expect(found == wanted, "seed \(seed)")
+        await world.log.close()
+    }
+
     @Test func `a conversion goes by the version in force at its time, and by none before the first`() async throws {
         let world = try World()
         let (hour, day) = (Self.hour, 24 * Self.hour)

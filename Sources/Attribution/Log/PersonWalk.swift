@@ -419,8 +419,7 @@ struct PersonWalk: ~Copyable {
             guard touchpoint >= 0 else { return .tooMany }
             return taken.insert(touchpoint).inserted ? .touchpoint(touchpoint) : .merged(touchpoint)
         }
-        let window = windows(of: conversion, at: time).of(
-            kind: record.kind, label: TouchLabel.bare(record.label), network: TouchLabel.network(record.label))
+        let window = fold.window(of: place, windows(of: conversion, at: time))
         return time - record.time > window ? .outsideWindow : .tooMany
     }
 

@@ -37,6 +37,9 @@ struct TouchFold: ~Copyable {
     /// By event from `assignedFrom` on: the touchpoint that it was taken into, -1 for none.
     private var assigned: ContiguousArray<Int32> = []
     private var assignedFrom = 0
+    /// By click: the strongest of its events that were not after the moment of this round. Noted only where windows of
+    /// networks and campaigns are in force; of other rounds it means nothing.
+    private var strongest: ContiguousArray<(round: UInt64, event: Int)> = []
 
     /// Microseconds. Source: the specification of attribution, section 1.
     private static let sameTouchWithin: Int64 = 10_000_000
@@ -113,10 +116,10 @@ struct TouchFold: ~Copyable {
         if isTraced { (assigned, assignedFrom) = (ContiguousArray(repeating: -1, count: end - least), least) }
         var first = end
         while first > least, time - events[first - 1].time <= reach { first -= 1 }
+        if windows.era != nil { noteStrongest(least..<end) }
         for index in first..<end {
             let event = events[index]
-            let window = windows.of(kind: event.kind, label: event.label, network: event.network)
-            guard time - event.time <= window else { continue }
+            guard time - event.time <= window(event, windows) else { continue }
             if event.click >= 0, places[Int(event.click)].round == round {
                 strengthen(places[Int(event.click)].place, event)
                 if isTraced { assigned[index - least] = Int32(truncatingIfNeeded: places[Int(event.click)].place) }
@@ -139,6 +142,33 @@ struct TouchFold: ~Copyable {
         let place = event - assignedFrom
         guard assigned.indices.contains(place), assigned[place] >= 0 else { return nil }
         return Int(assigned[place])
+    }
+
+    /// How old an event may be under the windows of the last gathering: microseconds.
+    func window(of event: Int, _ windows: TouchWindows) -> Int64 { window(events[event], windows) }
+
+    /// Events of one click id are one touchpoint, so that they have one window: what overrides say of the strongest of
+    /// them, else the definition's of each kind.
+    @inline(__always)
+    private func window(_ event: Event, _ windows: TouchWindows) -> Int64 {
+        guard windows.era != nil else { return windows.defined(event.kind) }
+        var known = event
+        if event.click >= 0, strongest[Int(event.click)].round == round {
+            known = events[strongest[Int(event.click)].event]
+        }
+        return windows.overridden(kind: known.kind, label: known.label, network: known.network)
+            ?? windows.defined(event.kind)
+    }
+
+    /// Also those that are too old themselves: they say whose click the others are of.
+    private mutating func noteStrongest(_ range: Range<Int>) {
+        while strongest.count < clicks.count { strongest.append((0, 0)) }
+        for index in range where events[index].click >= 0 {
+            let (click, known) = (Int(events[index].click), strongest[Int(events[index].click)])
+            if known.round != round || Self.strength(events[index].kind) > Self.strength(events[known.event].kind) {
+                strongest[click] = (round, index)
+            }
+        }
     }
 
     /// The newest touchpoint of the same campaign and kind that began at most ten seconds before.

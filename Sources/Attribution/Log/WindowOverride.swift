@@ -162,15 +162,15 @@ struct TouchWindows {
 
     var reach: Int64 { min(most, max(click, view, era?.reach ?? -1)) }
 
+    /// The definition's.
     @inline(__always)
-    func of(kind: UInt8, label: UInt32, network: UInt32) -> Int64 {
-        if let era { return min(most, overridden(era, kind, label, network)) }
-        return min(most, kind == LogRecord.Kind.view ? view : click)
-    }
+    func defined(_ kind: UInt8) -> Int64 { min(most, kind == LogRecord.Kind.view ? view : click) }
 
-    private func overridden(_ era: WindowEras.Era, _ kind: UInt8, _ label: UInt32, _ network: UInt32) -> Int64 {
-        if let known = era.campaigns[TouchLabel.campaign(label)]?.of(kind), known >= 0 { return known }
-        if network != 0, let known = era.networks[network]?.of(kind), known >= 0 { return known }
-        return kind == LogRecord.Kind.view ? view : click
+    /// What overrides say of a touch; nil where they leave it to the definition.
+    func overridden(kind: UInt8, label: UInt32, network: UInt32) -> Int64? {
+        guard let era else { return nil }
+        if let known = era.campaigns[TouchLabel.campaign(label)]?.of(kind), known >= 0 { return min(most, known) }
+        if network != 0, let known = era.networks[network]?.of(kind), known >= 0 { return min(most, known) }
+        return nil
     }
 }
