@@ -176,6 +176,19 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test func `a refund without a currency is in that of its order, whatever the app's is`() async throws {
+        let world = try await World()
+        // The requests say USD.
+        try await world.send([
+            Self.click("brand", 0), Self.sale("o1", 10, Self.day, currency: "EUR"),
+            Self.refund("r1", "o1", 5, 2 * Self.day, currency: nil), Self.refund("r2", "o1", 1, 2 * Self.day),
+        ])
+        let refunds = try #require(try await world.run().refunds)
+        #expect(refunds.taken == 1 && refunds.otherCurrency == 1 && refunds.partlyReturned == 1, "\(refunds)")
+        #expect(try await world.report(.rule(.last))["brand"] == [1000, 500, 500])
+        await world.log.close()
+    }
+
     @Test func `what cannot be taken is counted by its reason`() async throws {
         let world = try await World(["amount": "props.back"])
         func back(_ id: String, _ order: String?, _ amount: JSONValue, _ currency: String = "USD") -> JSONValue {

@@ -72,7 +72,8 @@ final class LogOrderReader {
         let values = isValue ? try block.values() : nil
         let texts = isValue ? nil : try block.text(ColumnName(rule.amount))
         let (ids, times) = (try block.text(ColumnName("id")), try block.times())
-        let stated = currencies.numbers(try block.text(.currency), rows: rows)
+        // That of the app says nothing of a refund: without its own it is in the conversion's.
+        let stated = currencies.numbers(try block.text(.statedCurrency), rows: rows)
         for (index, row) in rows.enumerated() {
             let row = Int(row)
             guard orders.codes[row] != 0 else {

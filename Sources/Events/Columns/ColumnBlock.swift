@@ -13,6 +13,8 @@ package struct ColumnName: Hashable, Sendable {
     package static let channel = ColumnName("channel")
     package static let name = ColumnName("name")
     package static let currency = ColumnName("currency")
+    /// The currency that the event itself states: not its request's.
+    package static let statedCurrency = ColumnName("currency.stated")
 }
 
 /// The distinct texts of a column. Code 0 means that a row has no value; texts have the codes 1…`count`.

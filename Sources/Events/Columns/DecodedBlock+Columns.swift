@@ -52,6 +52,7 @@ extension DecodedBlock {
         case "quarantine_reason": return try reasonColumn(name)
         case "org", "app", "source_format": return requestColumn(name.path)
         case "currency": return try currencies(name)
+        case "currency.stated": return try derived(name, [.currency, .propertyCurrency])
         case "browser", "browser_major", "os_name", "device_class": return try agent(name)
         default: break
         }

@@ -137,6 +137,7 @@ extension StoredEvent {
         case "referrer": referrer
         case "title": title
         case "currency": currency
+        case "currency.stated": isCurrencyImplied ? nil : currency
         case "click_id": clickID
         case "device_id": deviceID
         case "order_id": orderID

@@ -70,6 +70,7 @@ final class EventDecoder {
             campaign: campaign, clickID: firstText([.clickID]), url: firstText([.url, .propertyURL, .pageURL]),
             referrer: firstText([.referrer, .propertyReferrer, .pageReferrer]))
         let sent = parser.has(.sentAt) ? parser.sentAt : request.envelopeSentAt
+        let currency = statedCurrency
         let own = parser.has(.timestamp) ? parser.timestamp : parser.originalTimestamp
         return StoredEvent(
             position: position, receipt: receipt, org: request.org, app: request.app, format: request.format.label,
@@ -90,10 +91,11 @@ final class EventDecoder {
             title: firstText([.title, .propertyTitle, .pageTitle]), screen: screen(type, request),
             groupID: firstText([.groupID]), previousID: firstText([.previousID]), campaign: advertising.campaign,
             channel: advertising.channel, value: parser.has(.value) ? Millionths(value: parser.value) : nil,
-            currency: currency(request), quantity: quantity, traits: json(.traits) ?? json(.contextTraits),
+            currency: currency ?? (parser.has(.value) ? request.currency : nil), quantity: quantity,
+            traits: json(.traits) ?? json(.contextTraits),
             props: json(.props), context: json(.context), consent: json(.consent), extra: extra(raw),
             raw: String(decoding: raw, as: UTF8.self),
-            isUnverified: facts.flags & BlockContent.Flag.unverified != 0)
+            isUnverified: facts.flags & BlockContent.Flag.unverified != 0, isCurrencyImplied: currency == nil)
     }
 
     // MARK: fields
@@ -128,12 +130,12 @@ final class EventDecoder {
         text(.screen) ?? (type == .screen && request.format.flavour == .segment ? text(.name) : nil)
     }
 
-    private func currency(_ request: RequestView) -> String? {
+    private var statedCurrency: String? {
         if parser.has(.currency) { return text(.currency)?.uppercased() }
         if parser.has(.propertyCurrency), parser.isCurrency(parser.slice(.propertyCurrency)) {
             return text(.propertyCurrency)?.uppercased()
         }
-        return parser.has(.value) ? request.currency : nil
+        return nil
     }
 
     private func identifier(

@@ -54,6 +54,8 @@ package struct StoredEvent: Sendable {
     package var raw: String
     /// Its time lies before the de-duplication window: it may be a second copy of a forgotten one.
     package var isUnverified = false
+    /// It states no currency: that of its value is what its request says.
+    package var isCurrencyImplied = false
 
     /// The event in answers: contract names, absent fields left out.
     package var json: JSONValue {
