@@ -189,6 +189,22 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test func `the minor unit is that of the order's currency, also where the refund names none`() async throws {
+        let world = try await World()
+        try await world.send([
+            Self.click("brand", 0), Self.sale("yen", 500, Self.day, currency: "JPY"),
+            Self.refund("r1", "yen", 200, 2 * Self.day, currency: nil), Self.refund("r2", "yen", nil, 3 * Self.day),
+        ])
+        try await world.run()
+        let found = try await world.attribution.why(
+            org: "o", WhyQuestion(conversion: "purchase", event: "sale-yen-a"))
+        let refunds = found["refunds"]?.array ?? []
+        #expect(refunds.map { $0["amount_minor"]?.integer } == [200, nil], "\(refunds)")
+        #expect(refunds.map { $0["currency"]?.string } == ["JPY", "JPY"], "\(refunds)")
+        #expect(found["conversion"]?["amount_minor"] == 500 && found["conversion"]?["returned_minor"] == 500)
+        await world.log.close()
+    }
+
     @Test func `what cannot be taken is counted by its reason`() async throws {
         let world = try await World(["amount": "props.back"])
         func back(_ id: String, _ order: String?, _ amount: JSONValue, _ currency: String = "USD") -> JSONValue {

@@ -33,11 +33,13 @@ struct RefundSearch {
             match.match(records) { fates.append($1) }
         }
         let refunds = places.filter { $0.record.kind == LogRecord.Kind.refund }
+        let sale = places.first { $0.record.kind == LogRecord.Kind.conversion }?.record
         // They may be of another conversion of the order.
         let isOfEvent = record.map { JourneyWitness.Spot($0) == event.spot } ?? true
         var lines: [JSONValue] = []
         for (refund, fate) in zip(refunds, fates).prefix(Self.refundsMax) {
-            lines.append(try line(refund, fate == .taken && !isOfEvent ? "other_conversion" : fate.rawValue))
+            let word = fate == .taken && !isOfEvent ? "other_conversion" : fate.rawValue
+            lines.append(try line(refund, word, of: sale))
         }
         return Found(record: isOfEvent ? record : nil, json: .array(lines))
     }
@@ -71,11 +73,12 @@ struct RefundSearch {
         return found.sorted { LogRecord.stands($0.record, before: $1.record) }
     }
 
-    private func line(_ refund: Place, _ fate: String) throws -> JSONValue {
+    private func line(_ refund: Place, _ fate: String, of sale: LogRecord?) throws -> JSONValue {
         let event = try run.segments[refund.segment].read(refund.block)?.event(refund.row)
         let amount = Int64(bitPattern: refund.record.extra)
-        let currency = run.plan.currencies.text(refund.record.label >> 16) ?? ""
         // Without a currency it is in that of the conversion, and without an amount it is of all.
+        let stated = refund.record.label >> 16
+        let currency = run.plan.currencies.text(stated == 0 ? (sale?.label ?? 0) >> 16 : stated) ?? ""
         let unit = LogRunPlan.minorUnit(of: currency.isEmpty ? nil : currency)
         return [
             "event": event.map { .string($0.id) } ?? .null, "app": event.map { .string($0.app) } ?? .null,
