@@ -163,6 +163,21 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test func `refunds are counted by the order that they found, also where the repeat rule leaves it out`()
+        async throws
+    {
+        let world = try await World([:], ["repeat": "once_per_person"])
+        try await world.send([
+            Self.click("brand", 0), Self.sale("o1", 10, Self.day), Self.sale("o2", 20, 2 * Self.day),
+            Self.refund("r1", "o1", 3, 3 * Self.day), Self.refund("r2", "o2", 5, 3 * Self.day),
+        ])
+        let found = try await world.run()
+        let refunds = try #require(found.refunds)
+        #expect(found.conversions == 1 && refunds.taken == 2 && refunds.unmatched == 0 && refunds.partlyReturned == 1)
+        #expect(try await world.report(.rule(.last))["brand"] == [1000, 300, 700])
+        await world.log.close()
+    }
+
     @Test func `an event that comes twice is taken once, from whichever app`() async throws {
         let world = try await World()
         try await world.send(Self.journey)

@@ -65,7 +65,8 @@ package struct RefundRule: Sendable, Equatable {
 
 /// What became of the refunds of one conversion.
 package struct RefundTally: Sendable, Equatable {
-    /// Events that took money off a conversion, or all of it off.
+    /// Events that found the conversion of their order. They take nothing off one that the repeat rule leaves out, or
+    /// that has nothing left.
     package var taken = 0
     /// Events without an order id, or whose order no conversion has.
     package var unmatched = 0

@@ -432,7 +432,7 @@
     }
     const unmatched = result.facts.unmatched_refunds;
     $('log-note').textContent = `${number(result.facts.conversions)} conversions, ${number(result.facts.organic)} of them `
-      + `without a touch${result.facts.refunds ? `; ${number(result.facts.refunds)} refunds are taken off` : ''}`
+      + `without a touch${result.facts.refunds ? `; ${number(result.facts.refunds)} refunds found their order` : ''}`
       + `${unmatched ? `; ${number(unmatched)} refunds are of no known order` : ''}; version ${result.version} of ${new Date(result.finished_at).toLocaleString('en-US')}`;
   }
   async function logReport() {
