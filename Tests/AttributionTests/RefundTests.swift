@@ -419,6 +419,29 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test func `an order is searched on several threads, and its refunds stand in their order all the same`()
+        async throws
+    {
+        let world = try await World { $0.workers = 3 }
+        try await world.send(Self.journey)
+        // Each in a block of its own; the first one is told by another app once more.
+        for number in 0..<8 {
+            try await world.send([Self.refund("r\(number)", "o1", 0.5, (3 + Int64(number)) * Self.day)])
+        }
+        try await world.send([Self.refund("r0", "o1", 0.5, 3 * Self.day)], app: "backend")
+        try await world.run()
+        for _ in 0..<5 {
+            let found = try await world.attribution.why(
+                org: "o", WhyQuestion(conversion: "purchase", event: "sale-o1-a"))
+            let refunds = found["refunds"]?.array ?? []
+            #expect(refunds.map { $0["event"]?.string } == ["r0"] + (0..<8).map { "r\($0)" })
+            #expect(refunds.map { $0["reason"]?.string ?? "" } == ["", "same_event"] + Array(repeating: "", count: 7))
+            #expect(refunds.prefix(2).map { $0["app"]?.string } == ["shop", "backend"])
+            #expect(found["conversion"]?["returned_minor"] == 400)
+        }
+        await world.log.close()
+    }
+
     @Test func `a rule that cannot be read is refused by its member`() async throws {
         let world = try await World()
         let wrong: [(JSONValue, String)] = [

@@ -57,7 +57,7 @@ struct PersonReading {
     private func read(into files: SpillFiles, withRows: Bool, _ refund: LogRecord?) throws -> [Row] {
         var places: [(segment: Int, block: Int)] = []
         for (number, segment) in segments.enumerated() {
-            for (index, summary) in segment.blocks.enumerated() where plan.mayHold(summary) {
+            for (index, summary) in segment.blocks.enumerated() where plan.mayHoldJourneys(summary) {
                 places.append((number, index))
             }
         }

@@ -1,8 +1,9 @@
 internal import AurumCore
 internal import Events
+internal import Synchronization
 
-/// Finds the refunds of one conversion's order in the rows that a run covers, by the run's own reader and rule. Blocks
-/// its thread.
+/// Finds the refunds of one conversion's order in the rows that a run covers, by the run's own reader and rule, on as
+/// many threads as the run would take. Blocks its thread.
 struct RefundSearch {
     /// What refunds take off the conversion that is asked about, and each of them in answers.
     struct Found {
@@ -16,6 +17,13 @@ struct RefundSearch {
         var segment: Int
         var block: Int
         var row: Int
+
+        /// Equal records, such as one refund told twice, as they stand in the log.
+        static func stands(_ left: Place, before right: Place) -> Bool {
+            if LogRecord.stands(left.record, before: right.record) { return true }
+            if LogRecord.stands(right.record, before: left.record) { return false }
+            return (left.segment, left.block, left.row) < (right.segment, right.block, right.row)
+        }
     }
 
     let run: RunAgain
@@ -53,24 +61,43 @@ struct RefundSearch {
 
     /// Everything of the order, as a run sorts it.
     private func places(of keys: Set<UInt64>) throws -> [Place] {
-        var found: [Place] = []
+        var blocks: [(segment: Int, block: Int)] = []
         for (segment, known) in run.segments.enumerated() {
             for (number, summary) in known.blocks.enumerated() where run.plan.mayHoldOrders(summary) {
-                try budget.take(summary.rowCount)
-                guard let block = try known.read(number) else { continue }
-                var mine: [(record: LogRecord, row: Int)] = []
-                let reader = LogOrderReader(run.plan) { record, row in
-                    if keys.contains(record.person), block.position(row) <= run.last { mine.append((record, row)) }
-                }
+                blocks.append((segment, number))
+            }
+        }
+        let tasks = blocks
+        let next = Atomic(0)
+        let found = Mutex<[Place]>([])
+        try LogWorkers.share(run.workers) { isOver in
+            var mine: [(record: LogRecord, row: Int)] = []
+            let reader = LogOrderReader(run.plan) { record, row in
+                if keys.contains(record.person) { mine.append((record, row)) }
+            }
+            while !isOver() {
+                let index = next.add(1, ordering: .relaxed).oldValue
+                guard index < tasks.count else { break }
+                let (segment, number) = tasks[index]
+                try budget.take(run.segments[segment].blocks[number].rowCount)
+                guard let block = try run.segments[segment].read(number) else { continue }
+                mine.removeAll(keepingCapacity: true)
                 try reader.read(MemoBlock(block))
-                found += mine.map { Place(record: $0.record, segment: segment, block: number, row: $0.row) }
-                guard found.count <= budget.limits.recordsMax else {
+                let places = mine.filter { block.position($0.row) <= run.last }.map {
+                    Place(record: $0.record, segment: segment, block: number, row: $0.row)
+                }
+                guard !places.isEmpty else { continue }
+                let count = found.withLock { all in
+                    all += places
+                    return all.count
+                }
+                guard count <= budget.limits.recordsMax else {
                     throw LogAttributionError.tooLarge(
                         "The order has more than \(budget.limits.recordsMax) events; it is not explained.")
                 }
             }
         }
-        return found.sorted { LogRecord.stands($0.record, before: $1.record) }
+        return found.withLock { $0 }.sorted(by: Place.stands)
     }
 
     private func line(_ refund: Place, _ fate: String, of sale: LogRecord?) throws -> JSONValue {

@@ -274,9 +274,12 @@ final class LogRunPlan: Sendable {
         time == .min || time == .max ? nil : Timestamp(microseconds: time)
     }
 
-    func mayHold(_ block: BlockSummary) -> Bool {
+    func mayHold(_ block: BlockSummary) -> Bool { mayHoldJourneys(block) || mayHoldOrders(block) }
+
+    /// Whether a block may have touches, milestones or conversions.
+    func mayHoldJourneys(_ block: BlockSummary) -> Bool {
         touches.mayHold(block) || milestone?.mayHold(block) == true
-            || conversions.contains { $0.filter.mayHold(block) } || mayHoldOrders(block)
+            || conversions.contains { $0.filter.mayHold(block) }
     }
 
     /// Whether a block may have refunds, or orders that they are of.
