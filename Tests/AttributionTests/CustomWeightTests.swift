@@ -114,6 +114,16 @@ struct CustomWeightTests {
         #expect(sums == ["c2": [1_000_000, 100], "c3": [1_000_000, 100], "(organic)": [2_000_000, 200]], "\(sums)")
         let left = "custom of purchase leaves out 4 conversions"
         #expect(result.notes.contains { $0.hasPrefix(left) }, "\(result.notes)")
+        // Of a range before the weights there is nothing, and the run says so.
+        for rule in ["each", "per_order_id"] as [JSONValue] {
+            try await world.save(["custom": ["last": 1], "repeat": rule, "starts_at": .string(start.rfc3339)])
+            let early = try await world.attribution.run(
+                LogAttribution.Wish(conversion: "purchase", to: start, reason: "test"), org: "o",
+                id: UID(high: 1, low: UInt64.random(in: 0 ... .max))
+            ).result
+            #expect(!early.results[0].rows.contains { $0.model == "custom" })
+            #expect(early.notes.contains { $0.hasPrefix(left) }, "\(rule): \(early.notes)")
+        }
         await world.log.close()
     }
 

@@ -290,8 +290,11 @@ final class LogRunPlan: Sendable {
     /// 0 for a network without windows of its own.
     func networkNumber(_ name: String) -> UInt32 { networks[name.lowercased()] ?? 0 }
 
-    /// Whether a conversion, by its place in `names`, has custom weights under one of its versions.
-    func isWeighed(_ name: Int) -> Bool { conversions.contains { $0.name == name && $0.custom != nil } }
+    /// Whether a conversion, by its place in `names`, has custom weights under one of its versions, be it one that
+    /// begins after the range.
+    func isWeighed(_ name: Int) -> Bool {
+        request.definitions.contains { $0.definition.name == names[name] && $0.definition.custom != nil }
+    }
 
     /// Microseconds after which the next page of an app begins another session, by the number of the app.
     var sessionGaps: [Int64] {
