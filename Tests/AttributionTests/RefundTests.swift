@@ -323,6 +323,22 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test func `a run over a range counts nobody for the refund of an order outside it`() async throws {
+        let world = try await World([:], ["repeat": "each"])
+        try await world.send([
+            Self.sale("old", 10, 0, "b"), Self.click("brand", 19 * Self.day), Self.sale("new", 10, 20 * Self.day),
+            Self.refund("r1", "old", 1, 25 * Self.day), Self.refund("r2", "new", 2, 25 * Self.day),
+        ])
+        let summary = try await world.attribution.run(
+            LogAttribution.Wish(
+                conversion: "purchase", from: Timestamp(milliseconds: Self.start + 20 * Self.day),
+                to: Timestamp(milliseconds: Self.start + 22 * Self.day), reason: "test"), org: "o",
+            id: UID(high: 1, low: 1))
+        #expect(summary.result.persons == 1 && summary.result.results.first?.refunds?.taken == 2)
+        #expect(try await world.report(.rule(.last))["all"] == [1000, 200, 800])
+        await world.log.close()
+    }
+
     @Test(arguments: [31, 32] as [UInt64])
     func `however persons and orders are divided, what is left is the same and never below nothing`(
         _ seed: UInt64

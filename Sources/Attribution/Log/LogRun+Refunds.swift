@@ -52,7 +52,8 @@ extension LogRun {
             var end = start + 1
             while end < count, records[end].person == records[start].person { end += 1 }
             let order = UnsafeBufferPointer(UnsafeMutableBufferPointer(rebasing: records[start..<end]))
-            if let refund = match.match(order) { try spill.add(refund) }
+            // What the run does not look at would be a person with nothing but a refund.
+            if let refund = match.match(order), plan.looksAt(refund) { try spill.add(refund) }
             start = end
         }
     }

@@ -287,6 +287,13 @@ final class LogRunPlan: Sendable {
         refunds.contains { $0.filter.mayHold(block) } || orders.contains { $0.filter.mayHold(block) }
     }
 
+    /// Whether the run reads the conversion that a refund was found to be of.
+    func looksAt(_ refund: LogRecord) -> Bool {
+        guard Int(refund.label) < conversions.count else { return false }
+        let filter = conversions[Int(refund.label)].filter
+        return refund.time >= filter.from && refund.time < filter.to
+    }
+
     /// 0 for a network without windows of its own.
     func networkNumber(_ name: String) -> UInt32 { networks[name.lowercased()] ?? 0 }
 
