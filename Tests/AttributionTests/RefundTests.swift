@@ -220,6 +220,28 @@ struct RefundTests {
         await world.log.close()
     }
 
+    @Test(
+        arguments: [
+            ("JPY", 500, 200, [500, 200, 300]), ("JPY", 500, 199.5, [500, 200, 300]),
+            ("KWD", 1.234, 0.234, [1234, 234, 1000]), ("KWD", 1.234, 2, [1234, 1234, 0]),
+        ] as [(String, Double, Double, [Int64])])
+    func `currencies without two digits are taken off in their own minor unit`(
+        _ currency: String, _ worth: Double, _ back: Double, _ wanted: [Int64]
+    ) async throws {
+        for stated in [currency, nil] {
+            let world = try await World()
+            try await world.send([
+                Self.click("brand", 0), Self.sale("o1", .number(worth), Self.day, currency: currency),
+                Self.refund("r1", "o1", .number(back), 2 * Self.day, currency: stated),
+            ])
+            try await world.run()
+            for model in LogModel.standard where model.rule != nil {
+                #expect(try await world.report(model)["brand"] == wanted, "\(model.name) \(stated ?? "none")")
+            }
+            await world.log.close()
+        }
+    }
+
     @Test func `what cannot be taken is counted by its reason`() async throws {
         let world = try await World(["amount": "props.back"])
         func back(_ id: String, _ order: String?, _ amount: JSONValue, _ currency: String = "USD") -> JSONValue {
