@@ -15,9 +15,9 @@ struct ColumnModel {
     static let names = [
         "id", "type", "name", "user_id", "anonymous_id", "device_id", "session_id", "click_id", "order_id", "lead_id",
         "advertising_id", "vendor_id", "install_referrer", "url", "referrer", "title", "screen", "group_id",
-        "previous_id", "currency", "quantity", "value", "channel", "outcome", "trace_id", "ts", "campaign.source",
-        "campaign.name", "campaign.network", "campaign.ad_group_id", "campaign.creative_id", "campaign.keyword",
-        "campaign.publisher_id", "context.ip", "context.os", "context.locale", "consent.ads",
+        "previous_id", "currency", "currency.stated", "quantity", "value", "channel", "outcome", "trace_id", "ts",
+        "campaign.source", "campaign.name", "campaign.network", "campaign.ad_group_id", "campaign.creative_id",
+        "campaign.keyword", "campaign.publisher_id", "context.ip", "context.os", "context.locale", "consent.ads",
         "traits.plan", "props.a", "props.a.b", "props.revenue", "extra.mine", "app", "source_format",
         "browser", "browser_major", "os_name", "device_class",
     ]
@@ -134,6 +134,7 @@ struct ColumnModel {
 
     private func value(_ row: Int, _ name: ColumnName) -> JSONValue? {
         guard let event = events[row] else { return nil }
+        if name == .statedCurrency { return event.isCurrencyImplied ? nil : event.currency.map { .string($0) } }
         let names = name.path.split(separator: ".", omittingEmptySubsequences: false).map(String.init)
         var place = names[0] == "extra" ? .object(event.extra) : documents[row]?[names[0]]
         for name in names.dropFirst() { place = place?[name] }

@@ -37,9 +37,9 @@ struct TouchFold: ~Copyable {
     /// By event from `assignedFrom` on: the touchpoint that it was taken into, -1 for none.
     private var assigned: ContiguousArray<Int32> = []
     private var assignedFrom = 0
-    /// By click: the strongest of its events that were not after the moment of the last gathering, -1 for none. Noted
-    /// only where windows of networks and campaigns are in force.
-    private var strongest: ContiguousArray<Int32> = []
+    /// By click: the strongest of its events that were not after the moment of this round. Noted only where windows of
+    /// networks and campaigns are in force; of other rounds it means nothing.
+    private var strongest: ContiguousArray<(round: UInt64, event: Int)> = []
 
     /// Microseconds. Source: the specification of attribution, section 1.
     private static let sameTouchWithin: Int64 = 10_000_000
@@ -153,20 +153,20 @@ struct TouchFold: ~Copyable {
     private func window(_ event: Event, _ windows: TouchWindows) -> Int64 {
         guard windows.era != nil else { return windows.defined(event.kind) }
         var known = event
-        if event.click >= 0, strongest[Int(event.click)] >= 0 { known = events[Int(strongest[Int(event.click)])] }
+        if event.click >= 0, strongest[Int(event.click)].round == round {
+            known = events[strongest[Int(event.click)].event]
+        }
         return windows.overridden(kind: known.kind, label: known.label, network: known.network)
             ?? windows.defined(event.kind)
     }
 
     /// Also those that are too old themselves: they say whose click the others are of.
     private mutating func noteStrongest(_ range: Range<Int>) {
-        strongest.removeAll(keepingCapacity: true)
-        strongest.append(contentsOf: repeatElement(-1, count: clicks.count))
+        while strongest.count < clicks.count { strongest.append((0, 0)) }
         for index in range where events[index].click >= 0 {
-            let click = Int(events[index].click)
-            let known = Int(strongest[click])
-            if known < 0 || Self.strength(events[index].kind) > Self.strength(events[known].kind) {
-                strongest[click] = Int32(truncatingIfNeeded: index)
+            let (click, known) = (Int(events[index].click), strongest[Int(events[index].click)])
+            if known.round != round || Self.strength(events[index].kind) > Self.strength(events[known.event].kind) {
+                strongest[click] = (round, index)
             }
         }
     }
