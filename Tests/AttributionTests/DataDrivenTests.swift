@@ -190,6 +190,20 @@ struct DataDrivenTests {
         await world.campaigns.log.close()
     }
 
+    @Test func `a run that ended within an experiment counts for it until the days are over, and one after it does`()
+        async throws
+    {
+        let world = try await World(on: .sqlite)
+        try await world.run()
+        try await world.add()
+        #expect(try await world.factor("paid_search")["factor"]?.double == 0.5)
+        world.campaigns.open.clock.advance(by: .seconds(2 * 86_400))
+        #expect(try await world.factor("paid_search")["reason"] == "run_misses_days")
+        try await world.run()
+        #expect(try await world.factor("paid_search")["factor"]?.double == 0.5)
+        await world.campaigns.log.close()
+    }
+
     @Test func `without an experiment all is as under Markov, and says that it is uncalibrated`() async throws {
         let world = try await World(on: .sqlite)
         try await world.run()

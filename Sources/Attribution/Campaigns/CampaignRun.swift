@@ -110,6 +110,14 @@ extension LogResultHead {
         let computed = finishedAt.map { day($0) + 1 } ?? .max
         return from < first || min(to, day(now) + 1) > min(self.to.map { day($0) } ?? .max, computed)
     }
+
+    /// Whether credit of the days of an experiment is not in it. Of one that is over the last day must be whole: a run
+    /// that ended in the middle of it has a part of the credit, and the experiment all of the conversions.
+    func leavesOut(_ experiment: SavedExperiment, now: Timestamp) -> Bool {
+        let end = Timestamp(microseconds: Int64(experiment.to) * 86_400_000_000)
+        if end <= now, let finishedAt, finishedAt < end { return true }
+        return leavesOut(from: experiment.from, to: experiment.to, now: now)
+    }
 }
 
 extension CampaignReports {

@@ -90,7 +90,7 @@ extension LogResultStore {
         var useless: ChannelFactor?
         for experiment in experiments {
             let found: ChannelFactor
-            if head.leavesOut(from: experiment.from, to: experiment.to, now: now) {
+            if head.leavesOut(experiment, now: now) {
                 found = ChannelFactor(channel, .runMissesDays, experiment)
             } else {
                 found = ChannelFactor(experiment, creditedPPM: try await creditedPPM(head, org, experiment))
