@@ -204,6 +204,22 @@ struct DataDrivenTests {
         await world.campaigns.log.close()
     }
 
+    @Test func `a campaign may be called baseline`() async throws {
+        let world = try await World(on: .sqlite)
+        try await world.buy("7", by: "gus", after: Self.winter.replacing("Winter", with: "baseline"))
+        try await world.run()
+        try await world.add()
+        let answer = try await world.log(.campaign)
+        let amounts = (answer["lines"]?.array ?? []).reduce(into: [String: Int64]()) {
+            $0[$1["key"]?.string ?? ""] = $1["amount_minor"]?.integer
+        }
+        #expect(amounts["baseline"] == 700 && amounts["(baseline)"] == 2001, "\(answer)")
+        let report = try await world.report()
+        #expect(try world.campaigns.line(report, "baseline").bookedMinor == 700)
+        #expect(try world.campaigns.line(report, Credit.baseline).bookedMinor == 2001)
+        await world.campaigns.log.close()
+    }
+
     @Test func `without an experiment all is as under Markov, and says that it is uncalibrated`() async throws {
         let world = try await World(on: .sqlite)
         try await world.run()
