@@ -220,6 +220,25 @@ struct DataDrivenTests {
         await world.campaigns.log.close()
     }
 
+    @Test func `credit is read once however many experiments a channel has`() async throws {
+        let world = try await World(on: .sqlite)
+        world.campaigns.open.clock.advance(by: .seconds(5 * 86_400))
+        try await world.run()
+        try await world.add()
+        for number in 1...12 {
+            try await world.add("later-\(number)") { ($0["from"], $0["to"]) = ("2026-11-23", "2026-11-24") }
+        }
+        func reads() -> Int {
+            let all = world.campaigns.open.database.queries.statements
+            return all.filter { $0.name == "attribution.experimentCredit" }.reduce(0) { $0 + Int($1.calls) }
+        }
+        let before = reads()
+        let found = try await world.factor("paid_search")
+        #expect(found["experiment"]?["name"] == "autumn" && found["factor"]?.double == 0.5, "\(found)")
+        #expect(reads() == before + 1)
+        await world.campaigns.log.close()
+    }
+
     @Test func `without an experiment all is as under Markov, and says that it is uncalibrated`() async throws {
         let world = try await World(on: .sqlite)
         try await world.run()
