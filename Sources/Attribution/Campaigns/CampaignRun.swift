@@ -28,7 +28,7 @@ package struct CampaignRun: Sendable {
         // They stand among the report's settings.
         members["settings"] = nil
         members["facts"] = .object(
-            (head.facts.object ?? [:]).filter { !["fits", LogAttribution.milestoneFact].contains($0.key) })
+            (members["facts"]?.object ?? [:]).filter { !["fits", LogAttribution.milestoneFact].contains($0.key) })
         return .object(members)
     }
 

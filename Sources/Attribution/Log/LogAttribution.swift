@@ -292,6 +292,11 @@ package struct LogAttribution: Sendable {
         try await results.heads(org: org, conversion: conversion, limit: limit)
     }
 
+    /// Results of one run with all that is kept of them, by conversion; none where they are gone, or never were.
+    package func runResults(org: String, run: UID) async throws -> [JSONValue] {
+        try await results.heads(org: org, run: run).map(\.whole)
+    }
+
     /// The newest result of a conversion, or an older one.
     /// - Throws: `noResult`; database errors.
     package func head(org: String, conversion: String, version: Int? = nil) async throws -> LogResultHead {
