@@ -190,6 +190,55 @@ struct DataDrivenTests {
         await world.campaigns.log.close()
     }
 
+    @Test func `a run that ended within an experiment counts for it until the days are over, and one after it does`()
+        async throws
+    {
+        let world = try await World(on: .sqlite)
+        try await world.run()
+        try await world.add()
+        #expect(try await world.factor("paid_search")["factor"]?.double == 0.5)
+        world.campaigns.open.clock.advance(by: .seconds(2 * 86_400))
+        #expect(try await world.factor("paid_search")["reason"] == "run_misses_days")
+        try await world.run()
+        #expect(try await world.factor("paid_search")["factor"]?.double == 0.5)
+        await world.campaigns.log.close()
+    }
+
+    @Test func `a campaign may be called baseline`() async throws {
+        let world = try await World(on: .sqlite)
+        try await world.buy("7", by: "gus", after: Self.winter.replacing("Winter", with: "baseline"))
+        try await world.run()
+        try await world.add()
+        let answer = try await world.log(.campaign)
+        let amounts = (answer["lines"]?.array ?? []).reduce(into: [String: Int64]()) {
+            $0[$1["key"]?.string ?? ""] = $1["amount_minor"]?.integer
+        }
+        #expect(amounts["baseline"] == 700 && amounts["(baseline)"] == 2001, "\(answer)")
+        let report = try await world.report()
+        #expect(try world.campaigns.line(report, "baseline").bookedMinor == 700)
+        #expect(try world.campaigns.line(report, Credit.baseline).bookedMinor == 2001)
+        await world.campaigns.log.close()
+    }
+
+    @Test func `credit is read once however many experiments a channel has`() async throws {
+        let world = try await World(on: .sqlite)
+        world.campaigns.open.clock.advance(by: .seconds(5 * 86_400))
+        try await world.run()
+        try await world.add()
+        for number in 1...12 {
+            try await world.add("later-\(number)") { ($0["from"], $0["to"]) = ("2026-11-23", "2026-11-24") }
+        }
+        func reads() -> Int {
+            let all = world.campaigns.open.database.queries.statements
+            return all.filter { $0.name == "attribution.experimentCredit" }.reduce(0) { $0 + Int($1.calls) }
+        }
+        let before = reads()
+        let found = try await world.factor("paid_search")
+        #expect(found["experiment"]?["name"] == "autumn" && found["factor"]?.double == 0.5, "\(found)")
+        #expect(reads() == before + 1)
+        await world.campaigns.log.close()
+    }
+
     @Test func `without an experiment all is as under Markov, and says that it is uncalibrated`() async throws {
         let world = try await World(on: .sqlite)
         try await world.run()

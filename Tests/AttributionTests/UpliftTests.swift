@@ -126,6 +126,19 @@ struct UpliftTests {
         }
     }
 
+    @Test func `only ghost ads have a region on both sides`() throws {
+        func experiment(_ method: String) throws -> Experiment {
+            try Experiment(
+                Self.body {
+                    $0["method"] = .string(method)
+                    $0["regions"] = [Self.row([:]), Self.row(["side": "treated"])]
+                })
+        }
+        #expect(try experiment("ghost_ads").regions.map(\.isTreated) == [false, true])
+        let detail = "stands on the other side in regions[0]; only ghost_ads have such regions."
+        #expect(throws: ExperimentError.invalid("regions[1].region", detail)) { try experiment("geo_holdout") }
+    }
+
     @Test func `regions are read from CSV, and a bad row is named`() throws {
         func read(_ text: String) throws -> JSONValue { try ExperimentFile.regions(Array(text.utf8), currency: .usd) }
         let rows = try read(

@@ -121,6 +121,9 @@ struct CampaignRunRouteTests {
         let gateway = try await Gateway()
         let answer = try await gateway.get("report?\(query)")
         #expect(answer.status == 400 && answer.code == "bad_query", "\(query) \(answer.text)")
+        if query.contains("basis") || query.contains("as_of") {
+            #expect(answer.text.contains("less refunds, and keeps no past"), "\(answer.text)")
+        }
         await gateway.harness.log.close()
     }
 }

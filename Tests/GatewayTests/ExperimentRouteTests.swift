@@ -97,7 +97,7 @@ struct ExperimentRouteTests {
         let path = "/v1/attribution/log-report?model=data_driven"
         let report = try await gateway.harness.call(.get, path, key: gateway.reader)
         let lines = report.json["lines"]?.array ?? []
-        #expect(lines.map { $0["key"] } == ["baseline", "paid_search"], "\(report.text)")
+        #expect(lines.map { $0["key"] } == ["(baseline)", "paid_search"], "\(report.text)")
         #expect(lines.allSatisfy { $0["amount_minor"] == 2000 && $0["conversions"]?.double == 4 }, "\(report.text)")
         let used = report.json["data_driven"]?["channels"]?.array?.first
         #expect(used?["experiment"]?["name"] == "autumn" && used?["factor"]?.double == 0.5, "\(report.text)")

@@ -181,8 +181,24 @@ struct JourneyRouteTests {
         #expect(set.json["click_hours"]?.double == 2 && set.json["view_hours"] == .null && set.json["ended"] == false)
         try await gateway.run()
         let runs = try await gateway.harness.call(.get, "/v1/attribution/runs", key: gateway.reader)
-        let windows = runs.json["runs"]?.array?.first?["facts"]?["windows"]?.array
-        #expect(windows?.map { $0["name"] } == ["big spring"], "\(runs.text)")
+        let head = try #require(runs.json["runs"]?.array?.first)
+        #expect(head["facts"]?["conversions"] == 1 && head["facts"]?["windows"] == nil, "\(runs.text)")
+        func one(_ run: String, key: String) async throws -> CaptureHarness.Answer {
+            try await gateway.harness.call(.get, "/v1/attribution/runs/\(run)", key: key)
+        }
+        let run = head["run"]?.string ?? ""
+        let whole = try await one(run, key: gateway.reader)
+        let windows = whole.json["results"]?.array?.first?["facts"]?["windows"]?.array
+        #expect(whole.status == 200 && windows?.map { $0["name"] } == ["big spring"], "\(whole.text)")
+        for bad in ["no-id", UID(high: 1, low: 1).hex] {
+            let none = try await one(bad, key: gateway.reader)
+            #expect(none.status == 404 && none.code == "run_unknown", "\(none.text)")
+        }
+        #expect(try await one(run, key: manager).status == 403)
+        let report = try await gateway.harness.call(
+            .get, "/v1/attribution/log-report?conversion=purchase&model=last", key: gateway.reader)
+        #expect(report.json["result"]?["run"] == head["run"], "\(report.text)")
+        #expect(report.json["result"]?["facts"]?["windows"] == nil, "\(report.text)")
         let early = try await call(.put, "", #"{"scope":"campaign","name":"x","click_hours":0}"#, key: manager)
         #expect(early.status == 422 && early.text.contains("click_hours"), "\(early.text)")
         let empty = try await call(.put, "", #"{"scope":"campaign","name":"x","ended":true}"#, key: manager)

@@ -24,8 +24,8 @@ struct LeadDesk: Sendable {
     var database: Database { open.database }
     var clock: ManualWallClock { open.clock }
 
-    init() throws {
-        open = try OpenDatabase()
+    init(on engine: Dialect = .ofTestRun) throws {
+        open = try OpenDatabase(on: engine)
         policies = try ScorePolicies.embedded()
         issuer = try CertificateIssuer.open(
             keyFile: open.folder.file("certificate.key"), issuer: "aurum-test", clock: open.clock)

@@ -21,6 +21,36 @@ import Testing
         }
     }
 
+    @Test(arguments: Dialect.allCases)
+    func `leads and sales come in pages that leave none out, also where many are of one moment`(
+        _ engine: Dialect
+    ) async throws {
+        let desk = try LeadDesk(on: engine)
+        try await desk.add("helios")
+        let begin = desk.clock.now
+        for number in 1...3 { _ = try await desk.accept(desk.draft(number)) }
+        desk.clock.advance(by: .seconds(60))
+        let between = desk.clock.now
+        try await desk.work(ScriptedLeadBuyer())
+        func credited(_ before: Timestamp, _ after: UID?, _ limit: Int) async throws -> [CreditedLead] {
+            try await desk.reads.credited(org: LeadDesk.org, since: begin, before: before, after: after, limit: limit)
+        }
+        let all = try await credited(.end, nil, 100)
+        #expect(all.count == 6 && all.prefix(3).allSatisfy(\.isSold) && all.suffix(3).allSatisfy { !$0.isSold })
+        for size in 1...7 {
+            var (found, before, after): ([CreditedLead], Timestamp, UID?) = ([], .end, nil)
+            while true {
+                let page = try await credited(before, after, size)
+                found += page
+                guard page.count == size, let last = page.last else { break }
+                (before, after) = (last.at, last.id)
+            }
+            #expect(found == all, "pages of \(size)")
+        }
+        #expect(try await credited(between, nil, 100) == Array(all.suffix(3)), "a moment without an id is left out")
+        #expect(try await credited(begin, nil, 100).isEmpty)
+    }
+
     @Test func `the store holds the same steps and refuses every other one`() async throws {
         let desk = try LeadDesk()
         let receipt = try await desk.accept(desk.draft(1))

@@ -108,6 +108,34 @@ import Validation
         await server.stop()
     }
 
+    @Test func `a recomputation of everything is a run and, beside it, a look at live leads and sales`() async throws {
+        let folder = TemporaryFolder()
+        let server = SpawnedServer(
+            executable: AurumBinary.path, environment: ["AURUM_LOG_LEVEL": "error"],
+            dataDirectory: folder.file("data"))
+        let target = try await server.start()
+        let admin = TestClient(url: target.url, key: target.adminToken)
+        let deadline = ContinuousClock.now + .seconds(60)
+        func done(_ type: String, _ count: Int) async throws -> [JSONValue] {
+            var found: [JSONValue] = []
+            while found.count < count, ContinuousClock.now < deadline {
+                try await Task.sleep(for: .milliseconds(20))
+                found = try await admin.get("/v1/jobs?type=\(type)&state=done").body["jobs"]?.array ?? []
+            }
+            return found
+        }
+        let narrow = try await admin.post("/v1/attribution/recompute", ["conversion": "purchase"])
+        #expect(narrow.status == 202, "\(narrow.text)")
+        #expect(try await done("attribution.run", 1).count == 1)
+        let whole = try await admin.post("/v1/attribution/recompute", [:])
+        #expect(whole.status == 202, "\(whole.text)")
+        let runs = try await done("attribution.run", 2)
+        #expect(Set(runs.map { $0["id"] }) == [narrow.body["job"], whole.body["job"]], "\(runs)")
+        let looks = try await done("attribution.live", 1)
+        #expect(looks.count == 1 && looks.first?["attempt"] == 1, "\(looks)")
+        await server.stop()
+    }
+
     @Test func `the command shows jobs with and without a server, and the page is there`() async throws {
         let folder = TemporaryFolder()
         let server = SpawnedServer(

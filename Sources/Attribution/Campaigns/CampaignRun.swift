@@ -28,7 +28,7 @@ package struct CampaignRun: Sendable {
         // They stand among the report's settings.
         members["settings"] = nil
         members["facts"] = .object(
-            (head.facts.object ?? [:]).filter { !["fits", LogAttribution.milestoneFact].contains($0.key) })
+            (members["facts"]?.object ?? [:]).filter { !["fits", LogAttribution.milestoneFact].contains($0.key) })
         return .object(members)
     }
 
@@ -109,6 +109,14 @@ extension LogResultHead {
         // The day on which it ended counts as covered: it is not over for anybody.
         let computed = finishedAt.map { day($0) + 1 } ?? .max
         return from < first || min(to, day(now) + 1) > min(self.to.map { day($0) } ?? .max, computed)
+    }
+
+    /// Whether credit of the days of an experiment is not in it. Of one that is over the last day must be whole: a run
+    /// that ended in the middle of it has a part of the credit, and the experiment all of the conversions.
+    func leavesOut(_ experiment: SavedExperiment, now: Timestamp) -> Bool {
+        let end = Timestamp(microseconds: Int64(experiment.to) * 86_400_000_000)
+        if end <= now, let finishedAt, finishedAt < end { return true }
+        return leavesOut(from: experiment.from, to: experiment.to, now: now)
     }
 }
 

@@ -105,7 +105,7 @@ package struct Credit: Sendable, Equatable, Codable {
     /// Its channel.
     static let organicChannel = "organic"
     /// The label of what experiments say that no advertising brought.
-    package static let baseline = "baseline"
+    package static let baseline = "(baseline)"
     /// The label of a touch without the fact in question.
     package static let none = "(none)"
     /// The label of a touch whose ad does not say what a report is about.

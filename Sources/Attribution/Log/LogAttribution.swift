@@ -65,7 +65,8 @@ package struct LogAttribution: Sendable {
         package var reason = "asked"
         /// Whether a result that the same log and the same settings gave may stand.
         package var onlyIfChanged = false
-        /// Whether the credit of live leads and sales of the time is looked at again as well.
+        /// Whether the credit of live leads and sales of the time is looked at again as well: by another job, so it is
+        /// no part of `key` and `json`.
         package var isOfLive = false
         package static let reasonBytesMax = 200
 
@@ -93,7 +94,8 @@ package struct LogAttribution: Sendable {
                 guard let isWanted = member.bool else { throw .invalid("only_if_changed", "must be true or false.") }
                 onlyIfChanged = isWanted
             }
-            isOfLive = isOfEverything
+            // Nothing narrows it but a time.
+            isOfLive = conversion == nil && !onlyIfChanged
             if let member = members["live"] {
                 guard let isWanted = member.bool else { throw .invalid("live", "must be true or false.") }
                 isOfLive = isWanted
@@ -103,9 +105,6 @@ package struct LogAttribution: Sendable {
                 throw .invalid("reason", "must have at most \(Self.reasonBytesMax) bytes.")
             }
         }
-
-        /// Nothing narrows it but a time.
-        private var isOfEverything: Bool { conversion == nil && !onlyIfChanged }
 
         /// A date, midnight UTC, or RFC 3339.
         package static func moment(_ name: String, _ text: String?) throws(LogAttributionError) -> Timestamp? {
@@ -119,17 +118,16 @@ package struct LogAttribution: Sendable {
         /// The same for wishes that compute the same, whatever their reason.
         package var key: String {
             let parts = [conversion ?? "", from?.rfc3339 ?? "", to?.rfc3339 ?? ""]
-            let marks = (onlyIfChanged ? ["only_if_changed"] : []) + (isOfLive ? ["live"] : [])
-            return (parts + marks).joined(separator: "|")
+            return (parts + (onlyIfChanged ? ["only_if_changed"] : [])).joined(separator: "|")
         }
 
+        /// Of a run's job: a server of the release before reads it too.
         package var json: JSONValue {
             var members: [String: JSONValue] = ["reason": .string(reason)]
             if let conversion { members["conversion"] = .string(conversion) }
             if let from { members["from"] = .string(from.rfc3339) }
             if let to { members["to"] = .string(to.rfc3339) }
             if onlyIfChanged { members["only_if_changed"] = true }
-            if isOfLive != isOfEverything { members["live"] = .bool(isOfLive) }
             return .object(members)
         }
     }
@@ -286,6 +284,11 @@ package struct LogAttribution: Sendable {
     /// Results that can be asked for, newest first.
     package func runs(org: String, conversion: String? = nil, limit: Int = 100) async throws -> [LogResultHead] {
         try await results.heads(org: org, conversion: conversion, limit: limit)
+    }
+
+    /// Results of one run with all that is kept of them, by conversion; none where they are gone, or never were.
+    package func runResults(org: String, run: UID) async throws -> [JSONValue] {
+        try await results.heads(org: org, run: run).map(\.whole)
     }
 
     /// The newest result of a conversion, or an older one.

@@ -235,7 +235,15 @@ package struct LogResultHead: Sendable, Equatable {
     package var facts: JSONValue
     package var finishedAt: Timestamp?
 
+    /// In lists and beside reports: without the windows of networks and campaigns, of which there may be hundreds.
     package var json: JSONValue {
+        guard var members = whole.object, let facts = facts.object else { return whole }
+        members["facts"] = .object(facts.filter { $0.key != LogAttribution.windowsFact })
+        return .object(members)
+    }
+
+    /// All that is kept of it.
+    package var whole: JSONValue {
         [
             "conversion": .string(conversion), "version": .integer(Int64(version)), "run": .string(run.hex),
             "cause": .string(cause), "from": from.map { .string($0.rfc3339) } ?? .null,
@@ -300,6 +308,18 @@ extension LogResultStore {
                 SELECT conversion, version, run, cause, from_at, to_at, position, settings, facts, finished_at
                 FROM attribution_runs WHERE org = \(org) AND state = 'done'
                 ORDER BY finished_at DESC, conversion, version DESC LIMIT \(limit)
+                """)
+        }
+    }
+
+    /// Results of one run, by conversion.
+    func heads(org: String, run: UID) async throws -> [LogResultHead] {
+        try await database.read("attribution.runResults") { transaction in
+            try transaction.all(
+                LogResultHead.self,
+                """
+                SELECT conversion, version, run, cause, from_at, to_at, position, settings, facts, finished_at
+                FROM attribution_runs WHERE org = \(org) AND run = \(run) AND state = 'done' ORDER BY conversion
                 """)
         }
     }

@@ -74,26 +74,30 @@ extension LogResultStore {
         var credited: [String: Int64] = [:]
         for line in try await lines(head, org: org, model: Self.markov, by: .channel, from: nil, to: nil)
         where line.key != Credit.organicChannel { credited[line.key, default: 0] += line.creditPPM }
-        var factors: [ChannelFactor] = []
-        for channel in Set(credited.keys).union(experiments.map(\.channel)).sorted() {
-            factors.append(
-                try await factor(channel, experiments.filter { $0.channel == channel }, head, org: org, now: now))
+        let usable = experiments.filter { !head.leavesOut($0, now: now) }
+        let days = try await creditedDays(head, org, usable)
+        let (byChannel, names) = (Dictionary(grouping: experiments, by: \.channel), Set(usable.map(\.name)))
+        return Set(credited.keys).union(byChannel.keys).sorted().map { channel in
+            Self.factor(channel, byChannel[channel] ?? [], usable: names, days[channel] ?? [:])
         }
-        return factors
     }
 
     /// By the newest experiment that can be used.
-    /// - Parameter experiments: of the channel, the newest first.
-    private func factor(
-        _ channel: String, _ experiments: [SavedExperiment], _ head: LogResultHead, org: String, now: Timestamp
-    ) async throws -> ChannelFactor {
+    /// - Parameters:
+    ///   - experiments: of the channel, the newest first.
+    ///   - usable: names of those whose days the run covers.
+    ///   - days: the channel's credit by day, in millionths.
+    private static func factor(
+        _ channel: String, _ experiments: [SavedExperiment], usable: Set<String>, _ days: [Int: Int64]
+    ) -> ChannelFactor {
         var useless: ChannelFactor?
         for experiment in experiments {
             let found: ChannelFactor
-            if head.leavesOut(from: experiment.from, to: experiment.to, now: now) {
-                found = ChannelFactor(channel, .runMissesDays, experiment)
+            if usable.contains(experiment.name) {
+                let credited = (experiment.from..<experiment.to).reduce(0) { $0 + (days[$1] ?? 0) }
+                found = ChannelFactor(experiment, creditedPPM: credited)
             } else {
-                found = ChannelFactor(experiment, creditedPPM: try await creditedPPM(head, org, experiment))
+                found = ChannelFactor(channel, .runMissesDays, experiment)
             }
             if found.gap == nil { return found }
             useless = useless ?? found
@@ -101,19 +105,25 @@ extension LogResultStore {
         return useless ?? ChannelFactor(channel, .noExperiment)
     }
 
-    private func creditedPPM(
-        _ head: LogResultHead, _ org: String, _ experiment: SavedExperiment
-    ) async throws -> Int64 {
+    /// Millionths of conversions by channel and day, of the channels and days of some experiments: one question,
+    /// however many there are.
+    private func creditedDays(
+        _ head: LogResultHead, _ org: String, _ experiments: [SavedExperiment]
+    ) async throws -> [String: [Int: Int64]] {
+        guard let from = experiments.map(\.from).min(), let to = experiments.map(\.to).max() else { return [:] }
         let (name, version, model) = (head.conversion, head.version, Self.markov)
-        return try await database.read("attribution.experimentCredit", limit: .report) { transaction in
-            try transaction.value(
-                Int64.self,
+        let channels = Set(experiments.map(\.channel)).sorted()
+        let rows = try await database.read("attribution.experimentCredit", limit: .report) { transaction in
+            try transaction.all(
+                ChannelDay.self,
                 """
-                SELECT CAST(COALESCE(SUM(credit_ppm), 0) AS BIGINT) FROM attribution_log_credits
+                SELECT channel, day, CAST(SUM(credit_ppm) AS BIGINT) AS credit FROM attribution_log_credits
                 WHERE org = \(org) AND conversion = \(name) AND version = \(version) AND model = \(model)
-                    AND channel = \(experiment.channel) AND day >= \(experiment.from) AND day < \(experiment.to)
-                """) ?? 0
+                    AND channel IN (\(list: channels)) AND day >= \(from) AND day < \(to)
+                GROUP BY channel, day
+                """)
         }
+        return rows.reduce(into: [:]) { $0[$1.channel, default: [:]][$1.day] = $1.creditPPM }
     }
 
     /// Credits of `dataDriven` as `credits` has those of stored models: each stored sum of `markov1` is divided in two,
@@ -179,6 +189,17 @@ extension LogResultStore {
         }
         return cases.values.isEmpty
             ? "CAST(1000000 AS BIGINT)" : "CASE channel \(part: cases) ELSE CAST(1000000 AS BIGINT) END"
+    }
+}
+
+/// What a channel was credited with on one day.
+private struct ChannelDay: RowDecodable, Sendable {
+    let channel: String
+    let day: Int
+    let creditPPM: Int64
+
+    init(row: Row) throws {
+        (channel, day, creditPPM) = (try row.get("channel"), try row.get("day"), try row.get("credit"))
     }
 }
 

@@ -87,7 +87,7 @@ package struct Experiment: Sendable, Equatable {
             throw .invalid("currency", "must be three letters, like USD.")
         }
         self.currency = currency
-        regions = try Self.regions(members["regions"])
+        regions = try Self.regions(members["regions"], method)
     }
 
     package var json: JSONValue {
@@ -121,7 +121,7 @@ package struct Experiment: Sendable, Equatable {
         return date.daysSince1970
     }
 
-    private static func regions(_ value: JSONValue?) throws(ExperimentError) -> [Region] {
+    private static func regions(_ value: JSONValue?, _ method: Method) throws(ExperimentError) -> [Region] {
         guard let rows = value?.array, (1...regionsMax).contains(rows.count) else {
             throw .invalid("regions", "must be a list of 1 to \(regionsMax) regions.")
         }
@@ -134,6 +134,11 @@ package struct Experiment: Sendable, Equatable {
             let key = (region.isTreated ? "+" : "-") + region.name
             if let other = places.updateValue(index, forKey: key) {
                 throw .invalid("\(place).region", "stands on the same side in regions[\(other)].")
+            }
+            if method == .geoHoldout, let other = places[(region.isTreated ? "-" : "+") + region.name] {
+                throw .invalid(
+                    "\(place).region",
+                    "stands on the other side in regions[\(other)]; only ghost_ads have such regions.")
             }
             found.append(region)
         }

@@ -1,8 +1,8 @@
 package import AurumCore
 
 extension LogAttribution {
-    /// A report under `dataDriven`: what experiments leave of each channel's credit, the rest as `baseline`, and which
-    /// experiments they were.
+    /// A report under `dataDriven`: what experiments leave of each channel's credit, the rest as `(baseline)`, and
+    /// which experiments they were.
     /// - Throws: `tooLarge` for amounts that do not fit 64 bits; database errors.
     func dataDriven(
         _ head: LogResultHead, org: String, by dimension: LogDimension, from: Int?, to: Int?

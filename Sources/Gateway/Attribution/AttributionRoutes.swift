@@ -111,7 +111,9 @@ package struct AttributionRoutes: Sendable {
             throw .badQuery(name: parameter, detail: "must be one of \(LogAttributionRoutes.models).")
         }
         for name in ["basis", "as_of"] where value(name) != nil {
-            throw .badQuery(name: name, detail: "goes without definition: a run keeps no returns and no past.")
+            throw .badQuery(
+                name: name,
+                detail: "goes without definition: a run has the revenue of events, less refunds, and keeps no past.")
         }
         guard (value("timezone") ?? "UTC") == "UTC" else {
             throw .badQuery(name: "timezone", detail: "must be UTC with a definition: runs keep days of UTC.")

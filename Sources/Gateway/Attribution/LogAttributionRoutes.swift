@@ -61,6 +61,7 @@ package struct LogAttributionRoutes: Sendable {
         registerWindows(in: book)
         registerExperiments(in: book)
         registerConversions(in: book)
+        registerRuns(in: book)
         book.post(
             "/v1/attribution/recompute",
             RouteDescription(
@@ -76,18 +77,6 @@ package struct LogAttributionRoutes: Sendable {
                 let job = try await parts.enqueue(wish, principal.org)
                 return .json(["job": job.map { .string($0.hex) } ?? .null], status: .accepted)
             }
-        }
-        book.get(
-            "/v1/attribution/runs",
-            RouteDescription(
-                "Results of runs over the log, newest first.", tag: "attribution", scope: .analyticsRead,
-                query: ["conversion": "Only of this conversion.", "limit": "1 to \(Self.limitMax), 100 unless told."])
-        ) { request, _ in
-            let principal = try access.require(.analyticsRead, request)
-            let limit = try RequestInput.integer("limit", request, in: 1...Self.limitMax, standard: 100)
-            let name = try Self.conversion(request, standard: nil)
-            let heads = try await parts.attribution.runs(org: principal.org, conversion: name, limit: limit)
-            return .json(["runs": .array(heads.map(\.json))])
         }
         book.get(
             "/v1/attribution/log-report",
@@ -121,6 +110,37 @@ package struct LogAttributionRoutes: Sendable {
                     try await parts.attribution.journeys(
                         org: principal.org, conversion: name, version: version, limit: limit))
             }
+        }
+    }
+
+    private func registerRuns(in book: RouteBook) {
+        book.get(
+            "/v1/attribution/runs",
+            RouteDescription(
+                "Results of runs over the log, newest first.", tag: "attribution", scope: .analyticsRead,
+                query: ["conversion": "Only of this conversion.", "limit": "1 to \(Self.limitMax), 100 unless told."])
+        ) { request, _ in
+            let principal = try access.require(.analyticsRead, request)
+            let limit = try RequestInput.integer("limit", request, in: 1...Self.limitMax, standard: 100)
+            let name = try Self.conversion(request, standard: nil)
+            let heads = try await parts.attribution.runs(org: principal.org, conversion: name, limit: limit)
+            return .json(["runs": .array(heads.map(\.json))])
+        }
+        book.get(
+            "/v1/attribution/runs/{run}",
+            RouteDescription(
+                "Results of one run over the log, with the windows of networks and campaigns that it obeyed.",
+                tag: "attribution", scope: .analyticsRead)
+        ) { request, context in
+            let principal = try access.require(.analyticsRead, request)
+            var found: [JSONValue] = []
+            if let run = context.parameters.get("run").flatMap({ UID($0) }) {
+                found = try await parts.attribution.runResults(org: principal.org, run: run)
+            }
+            guard !found.isEmpty else {
+                throw Problem.notFound(code: "run_unknown", detail: "There is no result of a run of this id.")
+            }
+            return .json(["results": .array(found)])
         }
     }
 

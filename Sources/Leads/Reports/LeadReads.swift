@@ -156,20 +156,24 @@ package struct LeadReads: Sendable {
         return Set(orgs)
     }
 
-    /// Leads and legs sold at or after `since`, and before `before`, newest first.
+    /// Leads and legs sold at or after `since`, and before `before`, newest first, those of one moment by their ids.
+    /// - Parameter after: of the moment `before` those with larger ids too: what is left of one that a page ends in.
     package func credited(
-        org: String, since: Timestamp, before: Timestamp = .end, limit: Int
+        org: String, since: Timestamp, before: Timestamp = .end, after: UID? = nil, limit: Int
     ) async throws -> [CreditedLead] {
-        try await database.read("leads.credited", limit: .report) { tx in
+        let last = after ?? UID(high: .max, low: .max)
+        return try await database.read("leads.credited", limit: .report) { tx in
             try tx.all(
                 CreditedLead.self,
                 """
                 SELECT 0 AS is_sold, id, trace_id, source, created_at, created_at AS happened_at
-                FROM leads WHERE org = \(org) AND created_at >= \(since) AND created_at < \(before)
+                FROM leads WHERE org = \(org) AND created_at >= \(since) AND created_at <= \(before)
+                    AND (created_at < \(before) OR id > \(last))
                 UNION ALL
                 SELECT 1, legs.id, leads.trace_id, leads.source, leads.created_at, legs.accepted_at
                 FROM legs JOIN leads ON leads.org = legs.org AND leads.id = legs.lead_id
-                WHERE legs.org = \(org) AND legs.accepted_at >= \(since) AND legs.accepted_at < \(before)
+                WHERE legs.org = \(org) AND legs.accepted_at >= \(since) AND legs.accepted_at <= \(before)
+                    AND (legs.accepted_at < \(before) OR legs.id > \(last))
                 ORDER BY happened_at DESC, id LIMIT \(limit)
                 """)
         }

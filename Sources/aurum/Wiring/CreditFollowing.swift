@@ -32,14 +32,16 @@ struct CreditFollowing: Service {
             }, orgs: { try await leads.orgs() }, clock: SystemWallClock(), logger: logger)
     }
 
-    /// For the job that looks at all of them, because somebody asks.
+    /// For the jobs that look at all of them, because somebody asks.
     static func recomputation(
         _ attribution: AttributionService, _ leads: LeadReads, logger: Logger
     ) -> LiveRecomputation {
         LiveRecomputation(
             attribution,
-            page: { org, from, to, limit in
-                try await leads.credited(org: org, since: from, before: to, limit: limit).map { live($0, org) }
+            page: { org, from, place, limit in
+                try await leads.credited(
+                    org: org, since: from, before: place.before, after: place.after, limit: limit
+                ).map { live($0, org) }
             }, logger: logger)
     }
 

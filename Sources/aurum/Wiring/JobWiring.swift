@@ -62,7 +62,8 @@ enum JobWiring {
                     }
                 },
                 // It begins again in the next process: what it wrote is not seen before it is done.
-                JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution, live) },
+                JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
+                live.handler(jobs),
                 JobHandler(scheduledRuns, stopping: .interrupt) { try await start($0, attribution, jobs) },
                 JobHandler(installRun, stopping: .interrupt) { try await decide($0, installs, jobs) },
                 JobHandler(purgeTouches) { _ in
@@ -146,17 +147,10 @@ enum JobWiring {
         return JobPlaces.Place(.redis, store: store, reads: reads, queue: queue)
     }
 
-    /// Credits every conversion of the log that the job names, after live leads and sales where it is of them too.
-    private static func credit(
-        _ job: RunningJob, _ attribution: LogAttribution, _ live: LiveRecomputation
-    ) async throws {
+    /// Credits every conversion of the log that the job names.
+    private static func credit(_ job: RunningJob, _ attribution: LogAttribution) async throws {
         do {
             let wish = try LogAttribution.Wish(try job.payload())
-            if wish.isOfLive {
-                try await live.run(org: job.org, from: wish.from, to: wish.to) { looked in
-                    try await job.progress(0, note: "\(looked) leads and sales")
-                }
-            }
             try await attribution.run(wish, org: job.org, id: job.id)
         } catch let error as LogAttributionError {
             if error == .busy { try await job.progress(0, note: error.sentence) }
@@ -211,11 +205,15 @@ enum JobWiring {
         return try await jobs.enqueue([job]).first
     }
 
-    /// Runs over the log come one after another; one that waits stands for all that ask for the same.
+    /// Runs over the log come one after another; one that waits stands for all that ask for the same. Where the wish
+    /// is of live leads and sales too, the look at them is a job beside it.
+    /// - Returns: of the run.
     static func enqueueAttribution(
         _ wish: LogAttribution.Wish, org: String, _ jobs: SQLJobStore
     ) async throws -> JobReceipt? {
-        try await jobs.enqueue([run(wish, org: org)]).first
+        var wanted = [run(wish, org: org)]
+        if wish.isOfLive { wanted.append(LiveRecomputation.job(org: org, from: wish.from, to: wish.to)) }
+        return try await jobs.enqueue(wanted).first
     }
 
     /// Runs over the log of an organisation that wait or work.
