@@ -142,8 +142,10 @@ struct RunningServer {
             onEnd: { try solar.accept($0, in: $1) })
         let queries = BehaviourWiring.engine(stores.events, stores.quarantine, registry: registry)
         let behaviour = BehaviourWiring.parts(
-            configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies.apps,
-            stores.jobs)
+            configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies,
+            stores.jobs,
+            caller: ExportCaller(client: trade.client, guards: stores.runtime.roles.guards, clock: clock),
+            registry: registry)
         let logAttribution = AttributionWiring.attribution(
             stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
             freeBytesMin: stores.eventLimits.freeBytesMin)
