@@ -95,7 +95,7 @@ import Validation
             const text = document.getElementById('compare').innerText;
             return text.includes('Markov, order 3') && text.includes('Shapley') && text.includes('2.50×');
             """)
-        #expect(try await browser.run("return document.querySelectorAll('#model-head th').length") == 14)
+        #expect(try await browser.run("return document.querySelectorAll('#model-head th').length") == 15)
         try await Self.set(browser, "definition", "")
         try await browser.wait(
             for: "leads and sold legs again",
