@@ -79,8 +79,8 @@ package struct ExportCaller: Sendable {
         } catch { return .failed(reason: JSONPoster.reason(error), status: nil, retryAfter: nil) }
     }
 
-    /// As callbacks are signed: `t=SECONDS,v1=hex(HMAC-SHA256(secret, text))`; the text is seconds, delivery id, method,
-    /// path with query as they stand in the request, and body, each on a line of its own.
+    /// As callbacks are signed: `t=SECONDS,v1=hex(HMAC-SHA256(secret, text))`; the text is seconds, delivery id,
+    /// method, path with query as they stand in the request, and body, each on a line of its own.
     private func signature(_ call: ExportCall) throws -> String {
         let seconds = clock.now.microseconds / 1_000_000
         let head = [String(seconds), call.delivery.hex, "POST", CallbackCaller.target(call.url), ""]
