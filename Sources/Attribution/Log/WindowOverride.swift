@@ -58,7 +58,7 @@ package struct WindowOverride: Sendable, Equatable {
         self.init(scope, name, startsAt: startsAt)
     }
 
-    static func hours(
+    private static func hours(
         _ name: String, _ members: [String: JSONValue], _ range: ClosedRange<Double>
     ) throws(LogAttributionError) -> Duration? {
         guard let member = members[name], member != .null else { return nil }
