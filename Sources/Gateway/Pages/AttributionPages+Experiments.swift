@@ -30,6 +30,13 @@ extension AttributionPages {
         ]
     }
 
+    /// Why another experiment of the channel counts: of two that the newest run serves the newer does.
+    private static func instead(_ factors: [ChannelFactor], of experiment: SavedExperiment) -> String {
+        let used = factors.first { $0.experiment?.channel == experiment.channel }?.experiment
+        return used.map { $0.to < experiment.to } == true
+            ? "The newest run does not serve its days; an older one counts." : "A newer one of the channel counts."
+    }
+
     /// - Parameter factors: of its conversion; nil where no run has ended.
     private static func row(_ experiment: SavedExperiment, _ factors: [ChannelFactor]?) -> JSONValue {
         let json = experiment.json
@@ -40,7 +47,7 @@ extension AttributionPages {
             case let mine? where mine.gap == nil: nil
             case let mine? where mine.gap == .runMissesDays: "The newest run does not cover its days."
             case .some: "Nothing was credited to the channel in its days."
-            case nil: factors == nil ? "No run has ended yet." : "A newer one of the channel counts."
+            case nil: factors.map { instead($0, of: experiment) } ?? "No run has ended yet."
             }
         return [
             "experiment": .string(experiment.name), "method": .string(PageText.words(json["method"]?.string ?? "")),

@@ -95,7 +95,7 @@ extension AttributionPages {
                     standard: "purchase"),
                 PageForm.Field(
                     name: "every_hours", label: "Every so many hours", kind: .input("number", "6"),
-                    hint: "1 to 168, at whole multiples since 1970, UTC."),
+                    hint: "1 to 168, at minutes of your organisation's own, always the same."),
                 PageForm.Field(
                     name: "daily_at", label: "Or daily at", kind: .input("text", "03:30"),
                     hint: "Hours and minutes, in place of hours."),

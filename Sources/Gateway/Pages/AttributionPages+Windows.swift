@@ -106,8 +106,14 @@ extension AttributionPages {
     ///   - change: null takes a member out; without `starts_at` it holds from now.
     ///   - field: of the form that names the conversion.
     func changeDefinition(_ name: String, _ change: [String: JSONValue], field: String, org: String) async throws {
-        guard var body = try await conversions(org: org).first(where: { $0.name == name })?.json?.object else {
-            throw FormRefusal(field, "must be the name of a conversion.", status: .notFound)
+        guard let newest = try await conversions(org: org).first(where: { $0.name == name }),
+            var body = newest.json?.object
+        else { throw FormRefusal(field, "must be the name of a conversion.", status: .notFound) }
+        // Its other members do not hold yet: without a time they would from now on.
+        if newest.version > 0, newest.startsAt > clock.now, change["starts_at"] == nil {
+            throw FormRefusal(
+                field, "has version \(newest.version), which begins at \(PageText.moment(newest.startsAt)): change it then.",
+                status: .conflict)
         }
         body["starts_at"] = nil
         for (member, value) in change { body[member] = value == .null ? nil : value }
