@@ -69,12 +69,11 @@ struct CaptureHarness {
 
     func key(
         _ kind: Principal.Kind = .server, scopes: Set<Scope> = [.eventsWrite], app: String = "shop",
-        origins: Set<String> = [], historical: Bool = false, eventsPerSecond: Int? = nil
+        origins: Set<String> = [], historical: Bool = false
     ) async throws -> String {
         let made = try await keys.create(
             KeyRequest(
-                org: "acme", app: app, kind: kind, scopes: scopes, origins: origins, historical: historical,
-                eventsPerSecond: eventsPerSecond))
+                org: "acme", app: app, kind: kind, scopes: scopes, origins: origins, historical: historical))
         return made.text.exposed
     }
 

@@ -31,14 +31,11 @@ package struct Principal: Sendable, Equatable {
     package var origins: Set<String>
     /// Events may be older than the usual limit.
     package var historical: Bool
-    /// Events it may write a second, twice that in a burst; nil for what holds for keys of its kind.
-    package var eventsPerSecond: Int?
 
     package init(
         org: String, app: String, keyID: String, kind: Kind, scopes: Set<Scope>, origins: Set<String> = [],
-        historical: Bool = false, eventsPerSecond: Int? = nil
+        historical: Bool = false
     ) {
-        self.eventsPerSecond = eventsPerSecond
         self.org = org
         self.app = app
         self.keyID = keyID
