@@ -65,7 +65,8 @@ enum AttributionWiring {
     ) -> GrowthReports {
         let clock = SystemWallClock()
         let spend = SpendStore(
-            database: database, clock: clock, registry: registry, revision: attribution.revision)
+            database: database, clock: clock, registry: registry, revision: attribution.revision,
+            time: DatabaseClock(registry: registry))
         let campaigns = CampaignReports(
             attribution: attribution, spend: spend, engine: queries, clock: clock, registry: registry)
         return GrowthReports(campaigns: campaigns) { try await buyers.longestReturnDays(org: $0) }
