@@ -112,7 +112,8 @@ extension AttributionPages {
         // Its other members do not hold yet: without a time they would from now on.
         if newest.version > 0, newest.startsAt > clock.now, change["starts_at"] == nil {
             throw FormRefusal(
-                field, "has version \(newest.version), which begins at \(PageText.moment(newest.startsAt)): change it then.",
+                field,
+                "has version \(newest.version), which begins at \(PageText.moment(newest.startsAt)): change it then.",
                 status: .conflict)
         }
         body["starts_at"] = nil
