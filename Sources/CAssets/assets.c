@@ -125,7 +125,6 @@ static const unsigned char migration_0266_attribution_restated[] = {
 static const unsigned char migration_0300_attribution_refunds[] = {
 #embed "files/migrations/0300_attribution_refunds.sql"
 };
-};
 static const unsigned char migration_0280_postback_values[] = {
 #embed "files/migrations/0280_postback_values.sql"
 };
