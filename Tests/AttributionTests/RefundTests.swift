@@ -108,8 +108,13 @@ struct RefundTests {
     ) -> JSONValue {
         var members: [String: JSONValue] = ["name": "refund"]
         members["order_id"] = order.map { .string($0) }
-        members["value"] = value
-        if value != nil { members["currency"] = currency.map { .string($0) } }
+        if let value, currency == nil {
+            // What Segment's clients send: the request says the currency.
+            members["properties"] = ["revenue": value]
+        } else {
+            members["value"] = value
+            if value != nil { members["currency"] = currency.map { .string($0) } }
+        }
         return event(id, type, at, members, person: "server")
     }
 

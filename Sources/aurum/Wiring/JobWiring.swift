@@ -94,10 +94,9 @@ enum JobWiring {
                 JobTrial.handler,
             ]
         let queue = JobQueue(
-            store: jobs, handlers: handlers,
-            schedules: try schedules(now: clock.now),
-            reads: reads, gauges: gauges, clock: clock, registry: registry, health: health,
-            logger: Logger(label: "jobs"), budget: budget, configuration: configuration)
+            store: jobs, handlers: handlers, schedules: try schedules(now: clock.now), reads: reads, gauges: gauges,
+            clock: clock, registry: registry, health: health, logger: Logger(label: "jobs"), budget: budget,
+            configuration: configuration)
         // What ran when the last process ended comes first, so that what it lost for good can be adopted.
         try await queue.start()
         try await market.adopt()
