@@ -108,15 +108,17 @@ package struct InstallBench: Sendable {
         var random = SeededRandom(seed: seed &+ UInt64(number))
         let click = Int.random(in: 0..<candidates, using: &random)
         let methods = InstallMethod.allCases
+        // An install names its device, or how it came; no click is of this one.
+        let stranger = "\"device_id\":\"new-\(number)\""
         let fact =
             switch methods[number % methods.count] {
             // Clicks of odd numbers name devices.
             case .deviceID: "\"device_id\":\"\(device(max(1, click - 1 + click % 2)))\""
             case .clickID: "\"click_id\":\"c-\(click)\""
             case .installReferrer: "\"install_referrer\":\"click_id=c-\(click)&utm_source=google\""
-            case .deepLink: "\"url\":\"https://a.example/open?click_id=c-\(click)\""
-            case .userID: "\"user_id\":\"u-\(click - click % Self.userEvery)\""
-            case .organic: "\"device_id\":\"new-\(number)\""
+            case .deepLink: "\"url\":\"https://a.example/open?click_id=c-\(click)\",\(stranger)"
+            case .userID: "\"user_id\":\"u-\(click - click % Self.userEvery)\",\(stranger)"
+            case .organic: stranger
             }
         return "{\"id\":\"i-\(number)\",\"type\":\"install\",\"ts\":\"\(now.rfc3339)\",\(fact)}"
     }
