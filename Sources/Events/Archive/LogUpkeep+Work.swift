@@ -54,18 +54,57 @@ extension LogUpkeep {
             } catch BlockView.Failure.damaged {
                 // Each file by itself, so that only the one with the damage stays.
                 guard group.count > 1 else {
-                    noteDamage(group[0].source)
+                    try noteDamage(group[0].source)
                     continue
                 }
-                waiting = (group.map { [$0] } + waiting)[...]
+                // A healthy archive beside it gains nothing from being written again.
+                for piece in group where !piece.isSegment {
+                    if try !isReadable(piece.source, pace) { try noteDamage(piece.source) }
+                }
+                waiting = (group.filter(\.isSegment).map { [$0] } + waiting)[...]
             }
         }
     }
 
-    /// What is damaged stays as it is, and is reported by `aurum events verify`.
-    private func noteDamage(_ source: LogRewrite.Source) {
+    /// Looks at files again that were damaged when the log was last open: one that was mended takes part again.
+    func recheckDamaged(_ pace: UpkeepPace) throws {
+        while let range = state.withLock({ $0.recheck.popLast() }) {
+            let (archives, segments) = views.directory.snapshot
+            let source: LogRewrite.Source? =
+                archives.first { $0.first == range.lowerBound && $0.last == range.upperBound }.map { .archive($0) }
+                ?? segments.first { $0.number == range.lowerBound }.map { .segment($0) }
+            // One that is missing may be put back.
+            guard let source, try isReadable(source, pace) else { continue }
+            var manifest = state.withLock { $0.manifest }
+            manifest.unreadable.removeAll { $0 == range }
+            try change(to: manifest)
+            state.withLock { $0.unreadable.subtract(range) }
+        }
+    }
+
+    private func isReadable(_ source: LogRewrite.Source, _ pace: UpkeepPace) throws -> Bool {
+        do {
+            let catalog = try source.catalog()
+            guard !catalog.hasGap else { return false }
+            _ = try readAll(catalog, pace)
+            return true
+        } catch BlockView.Failure.damaged {
+            return false
+        } catch UpkeepError.mismatch {
+            return false
+        }
+    }
+
+    /// What is damaged stays as it is, also after a restart, and is reported by `aurum events verify`.
+    private func noteDamage(_ source: LogRewrite.Source) throws {
+        var manifest = state.withLock { $0.manifest }
+        let range = source.first...source.last
+        if !manifest.unreadable.contains(range) {
+            manifest.unreadable.append(range)
+            try change(to: manifest)
+        }
         let count = state.withLock { state in
-            state.unreadable.formUnion(source.first...source.last)
+            state.unreadable.formUnion(range)
             return state.unreadable.count
         }
         logger.warning(
@@ -126,7 +165,9 @@ extension LogUpkeep {
     func renewArchives(_ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
         let unreadable = state.withLock { $0.unreadable }
         for archive in views.directory.archives where !unreadable.contains(archive.first) {
-            do { try renew(archive, pace, &tally) } catch BlockView.Failure.damaged { noteDamage(.archive(archive)) }
+            do { try renew(archive, pace, &tally) } catch BlockView.Failure.damaged {
+                try noteDamage(.archive(archive))
+            }
         }
     }
 
@@ -217,7 +258,12 @@ extension LogUpkeep {
 
     /// Reads a new archive as queries will, before the files that it takes the place of are given up.
     private func check(_ archive: ArchiveFile, _ pace: UpkeepPace) throws {
-        let catalog = SegmentCatalog(archive)
+        guard try readAll(SegmentCatalog(archive), pace) == archive.entry.rows else { throw UpkeepError.mismatch }
+    }
+
+    /// Reads every value of a file; the number of its rows.
+    /// - Throws: `UpkeepError.mismatch` or `BlockView.Failure.damaged` for what cannot be read.
+    private func readAll(_ catalog: SegmentCatalog, _ pace: UpkeepPace) throws -> Int {
         var rows = 0
         for entry in catalog.entries {
             guard let view = try catalog.view(entry.offset) else { throw UpkeepError.mismatch }
@@ -229,7 +275,7 @@ extension LogUpkeep {
             rows += block.rowCount
             try pace.step()
         }
-        guard rows == archive.entry.rows else { throw UpkeepError.mismatch }
+        return rows
     }
 
     private func write(
@@ -242,8 +288,12 @@ extension LogUpkeep {
         if try storage.names().contains(name) { try storage.remove(name) }
         let writer = try ArchiveWriter(
             storage, name: name, segments: range, createdAt: clock.now.microseconds, limits: limits)
+        let unreadable = state.withLock { $0.unreadable }
+        let earlier = views.directory.archives.filter {
+            $0.entry.day == entry.day && $0.last < range.lowerBound && !unreadable.contains($0.first)
+        }
         let rewrite = LogRewrite(
-            sources: sources, secret: secret, visibility: visibility, now: clock.now, limits: limits,
+            sources: sources, earlier: earlier, secret: secret, visibility: visibility, now: clock.now, limits: limits,
             search: DuplicateSearch(), pace: { try pace.step() })
         let tally = try rewrite.run(into: writer)
         entry.bytes = try writer.finish()

@@ -58,7 +58,7 @@ struct RunningServer {
             clock: stores.clock)
         parts.backup = { try await backups.answer($0) }
         let inputs = try probeInputs(configuration, stores, backups)
-        parts.bulk = BulkWrites(disk: inputs.disk)
+        parts.bulk = BulkWrites(freeShareMin: configuration.diskFreeShareMin, disk: inputs.disk)
         let contact = LocalContact(folder: stores.folder, keys: stores.keys)
         // Once before anybody is let in: what the quarantine holds decides what it may take.
         try await stores.quarantine.tend()
@@ -82,7 +82,8 @@ struct RunningServer {
             services.append(
                 BackupSchedule(
                     backups: backups, directory: configuration[.backupDirectory],
-                    every: .seconds(configuration.integer(.backupEveryMinutes) * 60), registry: stores.registry,
+                    every: .seconds(configuration.integer(.backupEveryMinutes) * 60),
+                    freeShareMin: configuration.diskFreeShareMin, registry: stores.registry,
                     clock: stores.clock))
         }
         return RunningServer(
@@ -124,6 +125,7 @@ struct RunningServer {
         if case .sqlite(let path) = try configuration.databaseLocation() { volumes.append(path) }
         let (paths, last) = (volumes, backups.last)
         inputs.disk = { DiskSpace.fullest(of: paths) }
+        inputs.diskFreeShareMin = Double(stores.eventLimits.freePercentWarn) / 100
         inputs.backup = { last.figures }
         return inputs
     }
@@ -142,8 +144,10 @@ struct RunningServer {
             onEnd: { try solar.accept($0, in: $1) })
         let queries = BehaviourWiring.engine(stores.events, stores.quarantine, registry: registry)
         let behaviour = BehaviourWiring.parts(
-            configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies.apps,
-            stores.jobs)
+            configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies,
+            stores.jobs,
+            caller: ExportCaller(client: trade.client, guards: stores.runtime.roles.guards, clock: clock),
+            registry: registry)
         let logAttribution = AttributionWiring.attribution(
             stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
             freeBytesMin: stores.eventLimits.freeBytesMin)
@@ -446,6 +450,9 @@ enum Credits {
 }
 
 extension AurumConfiguration {
+    /// Of a disk, what must be free for writes that can wait.
+    fileprivate var diskFreeShareMin: Double { Double(events.limits.freePercentMin) / 100 }
+
     var conversationLimits: ConversationLimits {
         var limits = ConversationLimits.standard
         limits.conversationsPerAddressHour = integer(.chatsPerAddressHour)

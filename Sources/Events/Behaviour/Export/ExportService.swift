@@ -3,20 +3,28 @@ package import Database
 internal import Foundation
 package import Logging
 
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
+
 /// Exports: asked for over the API, written in the background to the data folder, taken up again after a crash where
 /// they were left. Who calls `work` and `expire` is given from outside; it does each export once at a time.
 package final class ExportService: Sendable {
     /// Sees to it that `work` is called for an export, if and only if the transaction commits.
     package typealias Enqueue = @Sendable (_ id: UID, _ org: String, Transaction) throws -> Void
 
-    private let store: ExportStore
-    private let engine: QueryEngine
+    let store: ExportStore
+    let engine: QueryEngine
     private let folder: String
     private let directory: String?
     private let freeBytesMin: Int
-    private let clock: any WallClock
-    private let logger: Logger
-    private let enqueue: Enqueue
+    let clock: any WallClock
+    let logger: Logger
+    let enqueue: Enqueue
+    /// nil where nothing is posted.
+    let hooks: ExportHooks?
 
     /// - Parameters:
     ///   - folder: where files lie; made where it is missing.
@@ -24,12 +32,18 @@ package final class ExportService: Sendable {
     ///   - freeBytesMin: of the volume: below it no more is written.
     package init(
         database: Database, engine: QueryEngine, folder: String, directory: String?, freeBytesMin: Int,
-        clock: any WallClock, logger: Logger, enqueue: @escaping Enqueue
+        clock: any WallClock, logger: Logger, hooks: ExportHooks? = nil, enqueue: @escaping Enqueue
     ) {
         store = ExportStore(database: database)
         (self.engine, self.folder, self.directory) = (engine, folder, directory)
         (self.freeBytesMin, self.clock, self.logger) = (freeBytesMin, clock, logger)
-        self.enqueue = enqueue
+        (self.hooks, self.enqueue) = (hooks, enqueue)
+    }
+
+    /// Where exports may go here.
+    var targets: ExportTargets {
+        ExportTargets(
+            hasDirectory: directory != nil, hasHooks: hooks != nil, allowsLoopback: hooks?.allowsLoopback == true)
     }
 
     // MARK: API
@@ -42,11 +56,13 @@ package final class ExportService: Sendable {
         _ body: JSONValue, org: String, actor: String, once key: IdempotencyKey? = nil
     ) async throws -> KeptAnswer {
         let now = clock.now
-        let request = try ExportRequest(body, org: org, now: now, hasDirectory: directory != nil)
+        let request = try ExportRequest(body, org: org, now: now, targets: targets)
         if let query = request.query { _ = try engine.query(query) }
         let id = UID(now: now)
         let record = request.record(id, org: org, actor: actor, at: now)
-        return try await store.add(request, org: org, id: id, record: record, once: key, enqueue: enqueue)
+        let secret = request.secret.flatMap { hooks?.sealed($0, org: org) }
+        return try await store.add(
+            request, secret: secret, org: org, id: id, record: record, once: key, enqueue: enqueue)
     }
 
     package func job(_ id: UID, org: String) async throws -> ExportJob? { try await store.job(id, org: org) }
@@ -69,7 +85,7 @@ package final class ExportService: Sendable {
     private func path(_ job: ExportJob, _ request: ExportRequest) -> String { "\(folder)/\(request.fileName(job.id))" }
 
     private func request(_ job: ExportJob) -> ExportRequest? {
-        try? ExportRequest(job.request, org: job.org, now: job.createdAt, hasDirectory: true)
+        try? ExportRequest(job.request, org: job.org, now: job.createdAt, targets: .stored)
     }
 
     private func removeFile(_ job: ExportJob) {
@@ -83,7 +99,7 @@ package final class ExportService: Sendable {
     package static func write(
         _ body: JSONValue, org: String, from source: any ColumnSource, now: Timestamp, to path: String
     ) async throws -> (rows: Int, bytes: Int, sha256: String, damagedBlocks: Int) {
-        let request = try ExportRequest(body, org: org, now: now, hasDirectory: false)
+        let request = try ExportRequest(body, org: org, now: now, targets: ExportTargets())
         return try await BlockingWork.value {
             let writer = try ExportWriter(
                 request, segments: try OrderedLog.segments(of: source, request), path: path,
@@ -156,7 +172,9 @@ package final class ExportService: Sendable {
         }
         guard let written else { return }
         try deliver(request, job, path, written.sha256)
-        try await store.finish(job, sha256: written.sha256, rows: written.rows, bytes: written.bytes)
+        try await store.finish(
+            job, sha256: written.sha256, rows: written.rows, bytes: written.bytes,
+            deliver: request.target == .webhook ? hooks?.enqueue : nil)
     }
 
     /// nil when the job was deleted or cancelled meanwhile.
@@ -235,11 +253,13 @@ package final class ExportService: Sendable {
         try manager.createDirectory(atPath: directory, withIntermediateDirectories: true)
         let name = request.fileName(job.id)
         let target = "\(directory)/\(name)"
-        for old in ["\(target).part", target] where manager.fileExists(atPath: old) {
-            try manager.removeItem(atPath: old)
-        }
-        try manager.copyItem(atPath: path, toPath: "\(target).part")
-        try manager.moveItem(atPath: "\(target).part", toPath: target)
+        let part = "\(target).part"
+        try? manager.removeItem(atPath: part)
+        try manager.copyItem(atPath: path, toPath: part)
+        let copy = try FileHandle(forUpdating: URL(fileURLWithPath: part))
+        try copy.synchronize()
+        try copy.close()
+        guard rename(part, target) == 0 else { throw ExportError.storage }
         try Data("\(sha256)  \(name)\n".utf8).write(to: URL(fileURLWithPath: "\(target).sha256"), options: .atomic)
     }
 }
