@@ -1,4 +1,5 @@
 internal import AurumCore
+internal import Synchronization
 
 /// Sending quarantined events through capture again.
 extension QuarantineDesk {
@@ -196,6 +197,8 @@ extension QuarantineDesk {
             action.outcome = outcomes[index]
             action.replayReceipt = receipt.id
         }
+        try forgetCount()
+        defer { departures.add(1, ordering: .acquiringAndReleasing) }
         try await ledger.write(done, org: source.org)
         policies.quota.leave(part.reduce(0) { $0 + $1.row.text.count })
         for outcome in outcomes { report.count(outcome) }

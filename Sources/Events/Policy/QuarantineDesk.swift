@@ -13,6 +13,9 @@ package final class QuarantineDesk: Sendable {
     let ledger: QuarantineLedger
     let limits: EventLimits
     let clock: any WallClock
+    let storage: any LogStorage
+    /// How often something left the quarantine: a count that saw only a part of it is not kept.
+    let departures = Atomic<Int>(0)
     private let isReplaying = Mutex(false)
 
     /// How long a quarantined event can be read and replayed.
@@ -24,7 +27,7 @@ package final class QuarantineDesk: Sendable {
     package init(
         policies: EventPolicies, log: EventLog, database: Database, limits: EventLimits, clock: any WallClock
     ) {
-        (self.policies, store, capture) = (policies, log.store, log.capture)
+        (self.policies, store, capture, storage) = (policies, log.store, log.capture, log.upkeep.storage)
         (ledger, self.limits, self.clock) = (QuarantineLedger(database: database), limits, clock)
     }
 
@@ -116,6 +119,8 @@ package final class QuarantineDesk: Sendable {
     package func delete(_ filter: QuarantineFilter) async throws -> Int {
         var deleted = 0
         var after: LogPosition?
+        try forgetCount()
+        defer { departures.add(1, ordering: .acquiringAndReleasing) }
         while deleted < Self.replayMax {
             let rows = try await rows(filter, newestFirst: false, limit: Self.browseMax, after: after)
             guard let last = rows.last else { break }
@@ -134,18 +139,44 @@ package final class QuarantineDesk: Sendable {
 
     // MARK: upkeep
 
-    /// Counts the bytes in quarantine, without what was replayed or deleted, and forgets what is past its time. Call it
-    /// at start and every hour.
-    package func tend() async throws {
+    /// Knows at start how many bytes are in quarantine: reads only segments that were not sealed when they were last
+    /// counted, where that was not long ago.
+    package func begin() async throws {
         let oldest = clock.now - Self.retention
+        guard let known = QuarantineCheckpoint.read(storage), known.identity == store.logIdentity,
+            (.zero...QuarantineCheckpoint.ageMax).contains(clock.now - known.at)
+        else { return try await tend() }
+        let left = try await ledger.left()
+        let bytes = try await BlockingWork.value { [self] in
+            try store.quarantinedBytes(from: oldest.microseconds, after: known.through, left: left)
+        }
+        policies.quota.measured(known.bytes + bytes.all)
+    }
+
+    /// Counts the bytes in quarantine, without what was replayed or deleted, and forgets what is past its time. Call it
+    /// every hour.
+    package func tend() async throws {
+        let (oldest, now) = (clock.now - Self.retention, clock.now)
+        let generation = departures.load(ordering: .acquiring)
         let left = try await ledger.left()
         let bytes = try await BlockingWork.value { [self] in
             try store.quarantinedBytes(from: oldest.microseconds, left: left)
         }
-        policies.quota.measured(bytes)
+        policies.quota.measured(bytes.all)
+        try QuarantineCheckpoint(
+            identity: store.logIdentity, through: bytes.through, bytes: bytes.sealed, at: now
+        ).write(storage)
+        // What left meanwhile may be in it.
+        if departures.load(ordering: .acquiring) != generation { try QuarantineCheckpoint.remove(storage) }
         let days = policies.apps.longestRetentionDays + 1
         try await ledger.prune(
             before: oldest - .seconds(86_400), replayed: clock.now - .seconds(86_400 * Int64(days)) - Self.retention)
+    }
+
+    /// Before anything leaves the quarantine: a start must not count it on.
+    func forgetCount() throws {
+        departures.add(1, ordering: .acquiringAndReleasing)
+        try QuarantineCheckpoint.remove(storage)
     }
 
     /// One replay at a time.

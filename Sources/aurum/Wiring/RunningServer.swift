@@ -61,7 +61,7 @@ struct RunningServer {
         parts.bulk = BulkWrites(freeShareMin: configuration.diskFreeShareMin, disk: inputs.disk)
         let contact = LocalContact(folder: stores.folder, keys: stores.keys)
         // Once before anybody is let in: what the quarantine holds decides what it may take.
-        try await stores.quarantine.tend()
+        try await stores.quarantine.begin()
         let gateway = try GatewayServer(parts, settings: configuration.gatewaySettings) { port in
             let url = "http://\(configuration.httpHost):\(port)"
             contact.write(url: url)

@@ -46,3 +46,6 @@ CREATE TABLE export_attempts (
     ended_at INTEGER,
     PRIMARY KEY (org, export, number)
 ) STRICT;
+
+-- Events that a key may write a second; NULL: what holds for keys of its kind.
+ALTER TABLE api_keys ADD COLUMN events_per_second INTEGER;

@@ -32,6 +32,13 @@ enum ExportPlan: Sendable, Equatable {
         self = .hours(max(1, count))
     }
 
+    /// Reads what `members` wrote.
+    init(known json: JSONValue) throws(BehaviourError) {
+        let body = try BehaviourBody(json)
+        self.init(body)
+        try body.finish()
+    }
+
     var members: [String: JSONValue] {
         switch self {
         case .hours(let count): ["every_hours": .integer(Int64(count))]

@@ -79,7 +79,8 @@ package struct ExportSchedule: Sendable {
 extension ExportSchedule: RowDecodable {
     package init(row: Row) throws {
         (org, name, request) = (try row.get("org"), try row.get("name"), try row.get("request"))
-        plan = (try? BehaviourBody(try row.get("plan"))).map { ExportPlan($0) }
+        // One that cannot be read keeps no other from being due.
+        plan = try? ExportPlan(known: try row.get("plan"))
         (secret, delayMinutes) = (try row.optional("secret"), try row.get("delay_minutes"))
         let from: Timestamp = try row.get("period_from")
         period = from..<max(from, try row.get("period_to"))
