@@ -46,6 +46,17 @@ struct AccountsTests {
         #expect(store.principal(forKey: made.text.exposed)?.eventsPerSecond == nil)
     }
 
+    @Test func `the rate of a key that another process made is set, and known at once`() async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        let other = try await KeyStore(database: open.database, clock: open.clock)
+        let made = try await other.create(KeyRequest(scopes: [.eventsWrite]))
+        #expect(store.principal(forKey: made.text.exposed) == nil)
+        let changed = try await store.setRate(7, id: made.summary.id, org: "default")
+        #expect(changed.eventsPerSecond == 7)
+        #expect(store.principal(forKey: made.text.exposed)?.eventsPerSecond == 7)
+    }
+
     @Test func `a key that one process revokes works in no other for long`() async throws {
         let folder = TemporaryFolder()
         let clock = ManualWallClock()

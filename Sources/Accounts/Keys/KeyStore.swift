@@ -179,14 +179,16 @@ package final class KeyStore: Sendable {
                 WHERE org = \(org) AND id = \(id) AND revoked_at IS NULL
                 """)
         }
+        guard changed == 1 else { throw KeyError.unknownKey }
+        database.announce(.keys)
+        // One that another process made, and that this one has not heard of.
+        if keys.withLock({ $0[id] == nil }) { try await reload() }
         let summary: KeySummary? = keys.withLock { keys in
-            guard changed == 1 else { return nil }
             keys[id]?.principal.eventsPerSecond = eventsPerSecond
             keys[id]?.summary.eventsPerSecond = eventsPerSecond
             return keys[id]?.summary
         }
         guard let summary else { throw KeyError.unknownKey }
-        database.announce(.keys)
         return summary
     }
 
