@@ -320,6 +320,28 @@ struct QuarantineTests {
         await third.log.close()
     }
 
+    @Test func `a count that runs while something leaves the quarantine is not kept`() async throws {
+        let storage = VolatileLogStorage()
+        let open = try OpenDatabase(clock: ManualWallClock(testNow))
+        let policies = try await EventPolicies.open(
+            open.database, sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)),
+            quota: QuarantineQuota(bytesMax: 1 << 30))
+        let log = try openEvents(storage, policies: policies)
+        let desk = QuarantineDesk(
+            policies: policies, log: log, database: open.database, limits: EventLimits(), clock: open.clock)
+        func isKept() throws -> Bool { try storage.names().contains("quarantine") }
+        try await desk.tend()
+        #expect(try isKept())
+        try await desk.leaving {
+            #expect(try !isKept())
+            try await desk.tend()
+        }
+        #expect(try !isKept())
+        try await desk.tend()
+        #expect(try isKept())
+        await log.close()
+    }
+
     @Test func `a quarantine is counted again at start, and old actions are forgotten`() async throws {
         let (desk, _) = try await Self.broken()
         let bytes = desk.policies.quota.bytes

@@ -1,5 +1,4 @@
 internal import AurumCore
-internal import Synchronization
 
 /// Sending quarantined events through capture again.
 extension QuarantineDesk {
@@ -197,9 +196,7 @@ extension QuarantineDesk {
             action.outcome = outcomes[index]
             action.replayReceipt = receipt.id
         }
-        try forgetCount()
-        defer { departures.add(1, ordering: .acquiringAndReleasing) }
-        try await ledger.write(done, org: source.org)
+        try await leaving { try await ledger.write(done, org: source.org) }
         policies.quota.leave(part.reduce(0) { $0 + $1.row.text.count })
         for outcome in outcomes { report.count(outcome) }
     }

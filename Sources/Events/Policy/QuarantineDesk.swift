@@ -14,8 +14,14 @@ package final class QuarantineDesk: Sendable {
     let limits: EventLimits
     let clock: any WallClock
     let storage: any LogStorage
-    /// How often something left the quarantine: a count that saw only a part of it is not kept.
-    let departures = Atomic<Int>(0)
+    private struct Departures {
+        /// How many began.
+        var begun = 0
+        var underWay = 0
+    }
+
+    /// What leaves the quarantine: a count that saw only a part of it is not kept.
+    private let departures = Mutex(Departures())
     private let isReplaying = Mutex(false)
 
     /// How long a quarantined event can be read and replayed.
@@ -119,18 +125,18 @@ package final class QuarantineDesk: Sendable {
     package func delete(_ filter: QuarantineFilter) async throws -> Int {
         var deleted = 0
         var after: LogPosition?
-        try forgetCount()
-        defer { departures.add(1, ordering: .acquiringAndReleasing) }
         while deleted < Self.replayMax {
             let rows = try await rows(filter, newestFirst: false, limit: Self.browseMax, after: after)
             guard let last = rows.last else { break }
             after = last.position
             let now = clock.now
-            try await ledger.write(
-                rows.map {
-                    QuarantineAction(
-                        receipt: $0.receipt, place: $0.index, app: $0.request.app, state: .deleted, at: now)
-                }, org: filter.org)
+            try await leaving {
+                try await ledger.write(
+                    rows.map {
+                        QuarantineAction(
+                            receipt: $0.receipt, place: $0.index, app: $0.request.app, state: .deleted, at: now)
+                    }, org: filter.org)
+            }
             policies.quota.leave(rows.reduce(0) { $0 + $1.text.count })
             deleted += rows.count
         }
@@ -157,26 +163,34 @@ package final class QuarantineDesk: Sendable {
     /// every hour.
     package func tend() async throws {
         let (oldest, now) = (clock.now - Self.retention, clock.now)
-        let generation = departures.load(ordering: .acquiring)
+        let before = departures.withLock { $0 }
         let left = try await ledger.left()
         let bytes = try await BlockingWork.value { [self] in
             try store.quarantinedBytes(from: oldest.microseconds, left: left)
         }
         policies.quota.measured(bytes.all)
-        try QuarantineCheckpoint(
-            identity: store.logIdentity, through: bytes.through, bytes: bytes.sealed, at: now
-        ).write(storage)
-        // What left meanwhile may be in it.
-        if departures.load(ordering: .acquiring) != generation { try QuarantineCheckpoint.remove(storage) }
+        let count = QuarantineCheckpoint(
+            identity: store.logIdentity, through: bytes.through, bytes: bytes.sealed, at: now)
+        try departures.withLock { departures in
+            // What left meanwhile may be in it.
+            guard before.underWay == 0, departures.begun == before.begun else { return }
+            try count.write(storage)
+        }
         let days = policies.apps.longestRetentionDays + 1
         try await ledger.prune(
             before: oldest - .seconds(86_400), replayed: clock.now - .seconds(86_400 * Int64(days)) - Self.retention)
     }
 
-    /// Before anything leaves the quarantine: a start must not count it on.
-    func forgetCount() throws {
-        departures.add(1, ordering: .acquiringAndReleasing)
-        try QuarantineCheckpoint.remove(storage)
+    /// Does what takes events out of the quarantine: a start must not count them on, so that no count is kept from
+    /// before and none is written meanwhile.
+    package func leaving<Value>(_ body: () async throws -> Value) async throws -> Value {
+        try departures.withLock { departures in
+            try QuarantineCheckpoint.remove(storage)
+            departures.begun += 1
+            departures.underWay += 1
+        }
+        defer { departures.withLock { $0.underWay -= 1 } }
+        return try await body()
     }
 
     /// One replay at a time.
