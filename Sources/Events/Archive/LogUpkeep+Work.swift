@@ -50,7 +50,8 @@ extension LogUpkeep {
         var waiting = groups(try pieces(), all: all)[...]
         while let group = waiting.popFirst() {
             do {
-                try rewrite(group.map(\.source), day: group[0].day, pace, &tally)
+                try rewrite(
+                    group.map(\.source), day: group[0].day, earlierRowsMax: settings.earlierRowsMax, pace, &tally)
             } catch BlockView.Failure.damaged {
                 // Each file by itself, so that only the one with the damage stays.
                 guard group.count > 1 else {
@@ -58,8 +59,11 @@ extension LogUpkeep {
                     continue
                 }
                 // A healthy archive beside it gains nothing from being written again.
-                for piece in group where !piece.isSegment {
-                    if try !isReadable(piece.source, pace) { try noteDamage(piece.source) }
+                let damaged = try group.filter { try !$0.isSegment && !isReadable($0.source, pace) }
+                for piece in damaged { try noteDamage(piece.source) }
+                // What only writing finds in archives would be found again by every run.
+                if damaged.isEmpty, !group.contains(where: \.isSegment) {
+                    for piece in group { try noteDamage(piece.source) }
                 }
                 waiting = (group.filter(\.isSegment).map { [$0] } + waiting)[...]
             }
@@ -178,7 +182,8 @@ extension LogUpkeep {
         let sequence = state.withLock { $0.ledger.sequence }
         let (expired, erased) = try rowsToRemove(archive, mayErase: !pending.isEmpty, pace)
         if expired + erased > 0 {
-            try rewrite([.archive(archive)], day: archive.entry.day, pace, &tally)
+            // It was held against them when it was written.
+            try rewrite([.archive(archive)], day: archive.entry.day, earlierRowsMax: 0, pace, &tally)
         } else if !pending.isEmpty {
             // Nothing of these persons is in it: noted, so that nobody looks again.
             try note(erasures: sequence, in: archive)
@@ -220,8 +225,10 @@ extension LogUpkeep {
     // MARK: one archive
 
     /// Puts one archive in the place of some files.
+    /// - Parameter earlierRowsMax: of the archives of the day that it is held against.
     private func rewrite(
-        _ sources: [LogRewrite.Source], day: Int64, _ pace: UpkeepPace, _ tally: inout RewriteTally
+        _ sources: [LogRewrite.Source], day: Int64, earlierRowsMax: Int, _ pace: UpkeepPace,
+        _ tally: inout RewriteTally
     ) throws {
         guard let first = sources.first?.first, let last = sources.last?.last else { return }
         let before = sources.reduce(0) { $0 + $1.byteCount }
@@ -234,7 +241,8 @@ extension LogUpkeep {
         let unfinished = entry.name + ArchiveFormat.unfinishedSuffix
         let result: RewriteTally
         do {
-            result = try write(sources, first...last, unfinished, &entry, pace)
+            let earlier = earlierArchives(day, before: first, rowsMax: earlierRowsMax)
+            result = try write(sources, first...last, unfinished, &entry, earlier, pace)
         } catch {
             try? storage.remove(unfinished)
             throw error
@@ -268,7 +276,8 @@ extension LogUpkeep {
         for entry in catalog.entries {
             guard let view = try catalog.view(entry.offset) else { throw UpkeepError.mismatch }
             let block = try DecodedBlock(view, catalog: catalog, secret: secret)
-            _ = try (block.shapes(), block.storedOutcomes(), block.times(), block.types())
+            _ = try (block.shapes(), block.storedOutcomes(), block.times(), block.types(), block.flags())
+            _ = try view.read(.touches, { $0.bytesOfRun() })
             for part in view.parts where [PartRole.values.rawValue, PartRole.plain.rawValue].contains(part.role) {
                 guard try block.values(part.column) != nil else { throw UpkeepError.mismatch }
             }
@@ -278,9 +287,24 @@ extension LogUpkeep {
         return rows
     }
 
+    /// The archives of a day before a segment, the newest first, whole ones as far as the bound goes: without one the
+    /// work of a day would grow by the square of its archives.
+    private func earlierArchives(_ day: Int64, before first: UInt32, rowsMax: Int) -> [ArchiveFile] {
+        let unreadable = state.withLock { $0.unreadable }
+        let known = views.directory.archives.filter {
+            $0.entry.day == day && $0.last < first && !unreadable.contains($0.first)
+        }
+        var rows = 0
+        return Array(
+            known.sorted { $0.first > $1.first }.prefix { archive in
+                rows += archive.entry.rows
+                return rows <= rowsMax
+            })
+    }
+
     private func write(
         _ sources: [LogRewrite.Source], _ range: ClosedRange<UInt32>, _ name: String, _ entry: inout ManifestArchive,
-        _ pace: UpkeepPace
+        _ earlier: [ArchiveFile], _ pace: UpkeepPace
     ) throws -> RewriteTally {
         var limits = ArchiveWriter.Limits()
         (limits.blockRowsMax, limits.ownBlockRows) = (settings.blockRowsMax, settings.ownBlockRows)
@@ -288,10 +312,6 @@ extension LogUpkeep {
         if try storage.names().contains(name) { try storage.remove(name) }
         let writer = try ArchiveWriter(
             storage, name: name, segments: range, createdAt: clock.now.microseconds, limits: limits)
-        let unreadable = state.withLock { $0.unreadable }
-        let earlier = views.directory.archives.filter {
-            $0.entry.day == entry.day && $0.last < range.lowerBound && !unreadable.contains($0.first)
-        }
         let rewrite = LogRewrite(
             sources: sources, earlier: earlier, secret: secret, visibility: visibility, now: clock.now, limits: limits,
             search: DuplicateSearch(), pace: { try pace.step() })

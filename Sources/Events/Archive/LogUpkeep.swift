@@ -25,6 +25,8 @@ package struct UpkeepSettings: Sendable, Equatable {
     package var bufferBytesMax = 16 << 20
     /// Bytes of texts that the blocks of an archive share.
     package var dictionaryBytesMax = 12 << 20
+    /// Rows of earlier archives of its day that one archive is held against, the newest first.
+    package var earlierRowsMax = 100_000_000
 
     package init() {}
 
@@ -36,6 +38,7 @@ package struct UpkeepSettings: Sendable, Equatable {
             ("events.upkeepBusyPercent", busyPercent), ("events.archiveBlockRowsMax", blockRowsMax),
             ("events.archiveOwnBlockRows", ownBlockRows), ("events.archiveBufferBytesMax", bufferBytesMax),
             ("events.archiveDictionaryBytesMax", dictionaryBytesMax), ("events.archiveCrumbsMin", crumbsMin),
+            ("events.archiveEarlierRowsMax", earlierRowsMax),
         ]
     }
 }
