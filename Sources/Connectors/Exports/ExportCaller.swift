@@ -8,10 +8,12 @@ internal import NIOHTTP1
 package import Runtime
 
 /// Posts the files of exports, signed, piece by piece. Only the status of an answer counts; what a receiver writes is
-/// not kept.
+/// not kept. The receivers of an organisation share one guard: addresses come from outside, and guards are few.
 package struct ExportCaller: Sendable {
     package static let timeout: Duration = .seconds(300)
     private static let answerBytesMax = 64 << 10
+    /// How long a post waits where too many of the organisation are on their way.
+    private static let crowded: Duration = .seconds(5)
 
     private let client: HTTPClient
     private let guards: GuardBook
@@ -31,25 +33,22 @@ package struct ExportCaller: Sendable {
         options.judgesSlowness = false
         let lost = ExportAnswer.failed(reason: GuardRefusal.injectedReason, status: nil, retryAfter: nil)
         do throws(GuardRefusal) {
-            return try await guards.guard(Self.name(call)).call(
+            return try await guards.guard("export:\(call.org)").call(
                 within: timeout, options, lost: lost, judge: Self.judge
             ) { left in await execute(call, timeout: left) }
         } catch {
-            var wait: Duration?
-            if case .breakerOpen(let retryAfter) = error { wait = retryAfter }
-            return .failed(reason: error.reason, status: nil, retryAfter: wait)
+            switch error {
+            case .breakerOpen(let retryAfter): return .postponed(retryAfter)
+            case .bulkheadFull: return .postponed(Self.crowded)
+            case .injected: return lost
+            }
         }
-    }
-
-    /// One guard a receiver, without its name.
-    private static func name(_ call: ExportCall) -> String {
-        let digest = SHA256.hash(data: Data("\(call.org)\n\(call.url)".utf8))
-        return "export:" + Hex.encode(Array(digest).prefix(8))
     }
 
     private static func judge(_ answer: ExportAnswer) -> GuardJudgement {
         switch answer {
         case .delivered, .refused: .good
+        case .postponed: .good
         // One that asks for patience is there.
         case .failed(_, let status, _): status.map { $0 < 500 } ?? false ? .good : .bad
         }
@@ -59,8 +58,9 @@ package struct ExportCaller: Sendable {
         var request = HTTPClientRequest(url: call.url)
         request.method = .POST
         do {
-            request.headers.add(name: "Aurum-Signature", value: try signature(call))
-        } catch { return .refused(reason: "file_gone", status: nil) }
+            let header = try await BlockingWork.value { try signature(call) }
+            request.headers.add(name: "Aurum-Signature", value: header)
+        } catch { return .failed(reason: "file_unreadable", status: nil, retryAfter: nil) }
         for (name, value) in [
             ("User-Agent", "aurum"), ("Aurum-Delivery", call.delivery.hex), ("Aurum-SHA256", call.sha256),
             ("Content-Type", call.contentType),
@@ -68,9 +68,11 @@ package struct ExportCaller: Sendable {
         ] { request.headers.add(name: name, value: value) }
         request.body = .stream(FileBody(path: call.path), length: .known(Int64(call.bytes)))
         do {
-            let response = try await client.execute(request, timeout: .nanoseconds(timeout.microseconds * 1000))
-            // Read so that the connection can be used again; a longer answer is cut off with it.
-            _ = try? await response.body.collect(upTo: Self.answerBytesMax)
+            // The body is read so that the connection can be used again; a longer answer is cut off with it.
+            let (response, body) = try await client.exchange(
+                request, answerBytesMax: Self.answerBytesMax, timeout: timeout)
+            // A head may come before the file was sent whole.
+            if case .failure(let error as HTTPClientError) = body, error == .deadlineExceeded { throw error }
             let wait = response.headers.first(name: "Retry-After").flatMap { RetryAfter.wait($0, now: clock.now) }
             return ExportAnswer(status: Int(response.status.code), retryAfter: wait)
         } catch let refused as EgressGuard.Refused {

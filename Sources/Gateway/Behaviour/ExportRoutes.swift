@@ -1,15 +1,19 @@
 internal import Accounts
 internal import AurumCore
-internal import Database
-internal import Events
+package import Database
+package import Events
 internal import HTTPTypes
 internal import Hummingbird
 
 /// Exports: asking for them, watching them, fetching them.
-struct ExportRoutes: Sendable {
-    let access: Access
-    let exports: ExportService
-    let bulk: BulkWrites
+package struct ExportRoutes: Sendable {
+    private let access: Access
+    private let exports: ExportService
+    private let bulk: BulkWrites
+
+    package init(access: Access, exports: ExportService, bulk: BulkWrites) {
+        (self.access, self.exports, self.bulk) = (access, exports, bulk)
+    }
 
     private static let missing = Problem.notFound(code: "export_unknown", detail: "There is no such export.")
     private static let bodyBytesMax = 262_144
@@ -26,7 +30,7 @@ struct ExportRoutes: Sendable {
         ],
     ]
 
-    func register(in book: RouteBook) {
+    package func register(in book: RouteBook) {
         book.post(
             "/v1/exports",
             RouteDescription(
@@ -55,7 +59,8 @@ struct ExportRoutes: Sendable {
         book.post(
             "/v1/exports/{id}/deliver",
             RouteDescription(
-                "Posts an export anew whose webhook refused it or did not answer.", tag: "exports", scope: .eventsRead)
+                "Posts an export anew whose webhook refused it or did not answer, and at once one that waits.",
+                tag: "exports", scope: .eventsRead)
         ) { request, context in
             let principal = try access.require(.eventsRead, request)
             let job = try await job(context, principal)

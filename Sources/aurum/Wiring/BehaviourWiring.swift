@@ -12,7 +12,7 @@ enum BehaviourWiring {
     static func parts(
         _ configuration: AurumConfiguration, _ folder: DataFolder, _ events: EventLog, _ limits: EventLimits,
         _ database: Database, _ engine: QueryEngine, _ policies: EventPolicies, _ jobs: SQLJobStore,
-        caller: ExportCaller, registry: MetricRegistry
+        caller: ExportCaller, bulk: BulkWrites, registry: MetricRegistry
     ) -> BehaviourParts {
         let apps = policies.apps
         let clock = SystemWallClock()
@@ -27,6 +27,7 @@ enum BehaviourWiring {
                     allowsLoopback: configuration.egressAllowLoopback, sealer: policies.sealer, registry: registry,
                     enqueue: { id, org, tx in try JobWiring.enqueuePost(id, org: org, jobs, in: tx) },
                     send: { await caller.send($0) }),
+                bulk: bulk,
                 enqueue: { id, org, tx in try JobWiring.enqueueExport(id, org: org, jobs, in: tx) }),
             tail: TailFeed(events.store))
     }

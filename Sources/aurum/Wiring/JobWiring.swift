@@ -12,7 +12,11 @@ internal import Telemetry
 enum JobWiring {
     /// The organisation that the installation's own jobs belong to.
     private static let org = "default"
-    private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
+    /// Version 2 is of schedules and webhooks, which the release before would fail for good: it knows no such job, and
+    /// the export waits for a node that does.
+    private static let export = JobKind(
+        "events.export", version: 2, priority: .low, attemptsMax: JobLimits.attemptsMax)
+    private static let plainExport = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
     private static let postExport = JobKind("events.postExport", priority: .low, attemptsMax: JobLimits.attemptsMax)
     private static let scheduledExports = JobKind("events.exportSchedules", priority: .low, keepsDone: .seconds(3600))
     private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
@@ -117,20 +121,28 @@ enum JobWiring {
         [
             // It keeps its place in the file, so that a stop never waits for it.
             JobHandler(export, stopping: .interrupt, onCancel: onCancel[export.name]) { job in
-                try await exports.work(try job.uid("export"), org: job.org) { rows in
-                    try await job.progress(0, note: "\(rows) rows")
-                }
+                do {
+                    try await exports.work(try job.uid("export"), org: job.org) { rows in
+                        try await job.progress(0, note: "\(rows) rows")
+                    }
+                } catch let error as ExportError { throw JobFault(error.tag, error.sentence) }
             },
             // The receiver knows what comes again by its delivery id.
             JobHandler(postExport, stopping: .interrupt, makesCalls: true, onCancel: onCancel[postExport.name]) { job in
-                if let pause = try await exports.deliver(try job.uid("export"), org: job.org) {
+                switch try await exports.deliver(try job.uid("export"), org: job.org) {
+                case .over: return
+                case .again(let pause):
                     throw JobFault("export_not_taken", "The webhook is asked again.", retry: .after(pause))
+                case .postponed(let pause): throw JobPostponement(by: pause)
                 }
             },
             JobHandler(scheduledExports, stopping: .interrupt) { job in
                 try await exports.makeDue { try job.hold(in: $0) }
             },
-            JobHandler(expireExports) { _ in try await exports.expire() },
+            JobHandler(expireExports) { _ in
+                try await exports.expire()
+                try await exports.askAgain()
+            },
         ]
     }
 
@@ -255,17 +267,19 @@ enum JobWiring {
 
     /// Exports are written one after another.
     static func enqueueExport(_ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction) throws {
+        let kind = try ExportService.needsNewRelease(id, org: org, in: tx) ? export : plainExport
         try jobs.enqueue(
             NewJob(
-                export, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilDone),
+                kind, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilDone),
                 concurrency: JobConcurrency("events.export", limit: 1)), in: tx)
     }
 
-    /// Exports are posted one after another.
+    /// Exports are posted one after another. What is asked for while one is being posted is a job of its own: it may
+    /// be over already, and its job not yet.
     static func enqueuePost(_ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction) throws {
         try jobs.enqueue(
             NewJob(
-                postExport, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilDone),
+                postExport, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilStarted),
                 concurrency: JobConcurrency("events.postExport", limit: 1)), in: tx)
     }
 }

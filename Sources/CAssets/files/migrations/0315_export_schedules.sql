@@ -29,10 +29,16 @@ CREATE INDEX export_schedules_due ON export_schedules (due_at);
 ALTER TABLE exports ADD COLUMN schedule TEXT;
 ALTER TABLE exports ADD COLUMN period_to INTEGER;
 CREATE UNIQUE INDEX exports_period ON exports (org, schedule, period_to) WHERE schedule IS NOT NULL;
--- Of an export to a webhook: the sealed secret, what became of the post, and the attempts of the present go.
+-- The node whose folder holds the file.
+ALTER TABLE exports ADD COLUMN writer BLOB;
+-- Of an export to a webhook: the sealed secret, what became of the post, the attempts of the present go, since when it
+-- is asked for, and when the next attempt may be.
 ALTER TABLE exports ADD COLUMN hook_secret TEXT;
 ALTER TABLE exports ADD COLUMN delivery TEXT;
 ALTER TABLE exports ADD COLUMN delivery_tries INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE exports ADD COLUMN delivery_since INTEGER;
+ALTER TABLE exports ADD COLUMN delivery_due INTEGER;
+CREATE INDEX exports_waiting ON exports (delivery_due) WHERE delivery = 'waiting';
 
 -- Every attempt to post an export, oldest first; outcome and end are NULL while nobody knows.
 CREATE TABLE export_attempts (

@@ -25,6 +25,8 @@ package enum ExportAnswer: Sendable, Equatable {
     case refused(reason: String, status: Int?)
     /// May be tried again, no earlier than the receiver says.
     case failed(reason: String, status: Int?, retryAfter: Duration?)
+    /// Nobody was asked: no attempt.
+    case postponed(Duration)
 
     /// What a status means: 2xx took it, 408, 425, 429 and 5xx may later, everything else never.
     package init(status: Int, retryAfter: Duration?) {
@@ -40,12 +42,13 @@ package enum ExportAnswer: Sendable, Equatable {
         case .delivered: "delivered"
         case .refused: "refused"
         case .failed: "failed"
+        case .postponed: "postponed"
         }
     }
 
     var reason: String {
         switch self {
-        case .delivered: ""
+        case .delivered, .postponed: ""
         case .refused(let reason, _), .failed(let reason, _, _): reason
         }
     }
@@ -54,8 +57,19 @@ package enum ExportAnswer: Sendable, Equatable {
         switch self {
         case .delivered(let status): status
         case .refused(_, let status), .failed(_, let status, _): status
+        case .postponed: nil
         }
     }
+}
+
+/// What comes after a look at a post.
+package enum ExportStep: Sendable, Equatable {
+    /// Nothing is left to do.
+    case over
+    /// An attempt failed; another follows.
+    case again(after: Duration)
+    /// It is not its turn: no attempt was made.
+    case postponed(Duration)
 }
 
 /// What became of the post of an export.
@@ -78,6 +92,7 @@ package enum ExportDelivery: String, Sendable {
         switch answer {
         case .delivered: return (.delivered, nil)
         case .refused: return (.refused, nil)
+        case .postponed(let pause): return (.waiting, pause)
         case .failed(_, _, let retryAfter):
             guard pauses.indices.contains(tries - 1) else { return (.dead, nil) }
             return (.waiting, max(pauses[tries - 1], min(retryAfter ?? .zero, pauseMax)))
@@ -93,7 +108,8 @@ package struct ExportHooks: Sendable {
     let allowsLoopback: Bool
     let sealer: any PersonalFieldSealer
     let registry: MetricRegistry
-    /// Sees to it that `deliver` is called for an export, if and only if the transaction commits.
+    /// Sees to it that `deliver` is called for an export, if and only if the transaction commits; once more where it is
+    /// being called.
     let enqueue: ExportService.Enqueue
     let send: @Sendable (ExportCall) async -> ExportAnswer
 
@@ -140,40 +156,61 @@ package struct ExportAttempt: Sendable, RowDecodable {
 }
 
 extension ExportService {
+    /// How long the node that wrote a file has to post it before another says that the file is gone.
+    static let writerTime: Duration = .seconds(3600)
+    /// How soon another node may look whether it has the file.
+    private static let nextNode: Duration = .seconds(5)
+
     /// Posts a finished export once. Nothing for one that is not to be posted, or not any more.
-    /// - Returns: how long to wait before the next attempt; nil when it is over.
-    /// - Throws: `CancellationError` when the task was cancelled; what the store throws.
-    package func deliver(_ id: UID, org: String) async throws -> Duration? {
+    /// - Throws: `CancellationError` when the task was cancelled before there was an answer; what the store throws.
+    package func deliver(_ id: UID, org: String) async throws -> ExportStep {
         guard let hooks, let job = try await store.job(id, org: org), job.delivery == .waiting,
             let (path, request) = file(job), let url = request.url
-        else { return nil }
+        else { return .over }
+        let now = clock.now
+        // Several jobs may be of one post: they keep its pauses together.
+        if let due = job.deliveryDue, due > now { return .postponed(due - now) }
+        let isHere = FileManager.default.fileExists(atPath: path)
+        if !isHere, job.writer != node, let since = job.deliverySince, now - since < Self.writerTime {
+            return .postponed(Self.nextNode)
+        }
         // Counted before it begins: one that a crash cut off was an attempt, too.
-        let (number, tries) = try await store.beginAttempt(job)
-        var answer = ExportAnswer.refused(reason: "file_gone", status: nil)
-        let secret = hooks.secret(job.hookSecret, org: org)
-        if secret == nil {
-            answer = .refused(reason: "secret_unreadable", status: nil)
-        } else if job.bytes > ExportHooks.bytesMax {
-            answer = .refused(reason: "too_large", status: nil)
-        } else if let secret, let sha256 = job.sha256, FileManager.default.fileExists(atPath: path) {
-            answer = await hooks.send(
-                ExportCall(
-                    delivery: id, org: org, url: url, secret: secret, path: path, bytes: job.bytes,
-                    contentType: request.contentType, sha256: sha256, fileName: request.fileName(id)))
-            try Task.checkCancellation()
+        guard let (number, tries) = try await store.beginAttempt(job) else { return .over }
+        let answer = await answer(job, isHere ? path : nil, request, url, hooks)
+        switch answer {
+        case .postponed(let pause):
+            try await store.takeBackAttempt(job, number: number)
+            return .postponed(pause)
+        case .failed: try Task.checkCancellation()
+        case .delivered, .refused: break
         }
         let (state, pause) = ExportDelivery.after(answer, tries: tries)
-        try await store.endAttempt(job, number: number, answer, state)
+        try await store.endAttempt(job, number: number, answer, state, due: pause.map { clock.now + $0 })
         hooks.registry.counter(.exportDeliveries, state == .dead ? "dead" : answer.word).increment()
         if state == .dead || state == .refused {
             logger.warning(
                 "an export was not taken by its webhook",
                 metadata: ["code": "export_not_taken", "export": "\(id)", "reason": "\(answer.reason)"])
         }
-        return pause
+        return pause.map { .again(after: $0) } ?? .over
     }
 
-    /// Posts an export anew that was given up or refused, under the same id.
+    /// - Parameter path: nil when the file is nowhere.
+    private func answer(
+        _ job: ExportJob, _ path: String?, _ request: ExportRequest, _ url: String, _ hooks: ExportHooks
+    ) async -> ExportAnswer {
+        guard let path, let sha256 = job.sha256 else { return .refused(reason: "file_gone", status: nil) }
+        guard let secret = hooks.secret(job.hookSecret, org: job.org) else {
+            return .refused(reason: "secret_unreadable", status: nil)
+        }
+        guard job.bytes <= ExportHooks.bytesMax else { return .refused(reason: "too_large", status: nil) }
+        return await hooks.send(
+            ExportCall(
+                delivery: job.id, org: job.org, url: url, secret: secret, path: path, bytes: job.bytes,
+                contentType: request.contentType, sha256: sha256, fileName: request.fileName(job.id)))
+    }
+
+    /// Posts an export anew that was given up or refused, under the same id; at once one that waits.
     /// - Returns: nil when there is none.
     /// - Throws: `ExportError.notGivenUp`.
     package func redeliver(_ id: UID, org: String) async throws -> ExportJob? {

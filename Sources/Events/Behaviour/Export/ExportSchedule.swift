@@ -93,6 +93,8 @@ extension ExportService {
     /// Schedules of an organisation.
     package static let schedulesMax = 50
     private static let nameBytesMax = 64
+    /// How long a schedule waits for room on the disk.
+    private static let untilRoom: Duration = .seconds(300)
 
     /// Sets or changes a schedule. A new one begins with the period that is under way; one that is changed goes on
     /// where it was.
@@ -163,6 +165,10 @@ extension ExportService {
                 "a scheduled export cannot be made",
                 metadata: ["code": "export_schedule_refused", "org": "\(org)", "schedule": "\(schedule.name)"])
             try await store.putOff(schedule, error: "export_schedule_refused", until: now + .seconds(3600), hold)
+            return nil
+        }
+        do throws(BulkWrites.Refused) { try bulk.check() } catch {
+            try await store.putOff(schedule, error: ExportError.full.tag, until: now + Self.untilRoom, hold)
             return nil
         }
         var next = schedule

@@ -2,6 +2,7 @@ package import AurumCore
 package import Database
 internal import Foundation
 package import Logging
+internal import Synchronization
 
 #if canImport(Glibc)
     internal import Glibc
@@ -25,19 +26,23 @@ package final class ExportService: Sendable {
     let enqueue: Enqueue
     /// nil where nothing is posted.
     let hooks: ExportHooks?
+    let bulk: BulkWrites
+    private let known = Mutex<UID?>(nil)
 
     /// - Parameters:
     ///   - folder: where files lie; made where it is missing.
     ///   - directory: where the target `directory` puts its copies; nil when there is none.
     ///   - freeBytesMin: of the volume: below it no more is written.
+    ///   - bulk: whether a schedule may make an export now.
     package init(
         database: Database, engine: QueryEngine, folder: String, directory: String?, freeBytesMin: Int,
-        clock: any WallClock, logger: Logger, hooks: ExportHooks? = nil, enqueue: @escaping Enqueue
+        clock: any WallClock, logger: Logger, hooks: ExportHooks? = nil, bulk: BulkWrites = BulkWrites(),
+        enqueue: @escaping Enqueue
     ) {
         store = ExportStore(database: database)
         (self.engine, self.folder, self.directory) = (engine, folder, directory)
         (self.freeBytesMin, self.clock, self.logger) = (freeBytesMin, clock, logger)
-        (self.hooks, self.enqueue) = (hooks, enqueue)
+        (self.hooks, self.bulk, self.enqueue) = (hooks, bulk, enqueue)
     }
 
     /// Where exports may go here.
@@ -118,18 +123,46 @@ package final class ExportService: Sendable {
 
     // MARK: work
 
-    /// Makes the folder and sees to exports that an earlier release left open.
+    /// Makes the folder and sees to exports that an earlier process or release left open.
     package func adopt() async throws {
         try FileManager.default.createDirectory(
             atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        try await store.adopt(enqueue)
+        let id = try nodeOfFolder()
+        known.withLock { $0 = id }
+        try await askAgain()
+    }
+
+    /// Asks for what is open and may have lost its job: to a node that did not know its kind, or that ended too often.
+    package func askAgain() async throws { try await store.adopt(enqueue, post: hooks?.enqueue) }
+
+    /// Who wrote the files of this folder; nil before `adopt`.
+    var node: UID? { known.withLock { $0 } }
+
+    /// Kept in the folder, so that another folder is another writer.
+    private func nodeOfFolder() throws -> UID {
+        let path = "\(folder)/node"
+        if let text = try? String(contentsOfFile: path, encoding: .utf8), let id = UID(text) { return id }
+        let id = UID(now: clock.now)
+        try Data(id.hex.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+        return id
+    }
+
+    /// Whether releases before schedules and webhooks would fail an export for good.
+    package static func needsNewRelease(_ id: UID, org: String, in tx: Transaction) throws -> Bool {
+        let found = try tx.value(
+            Int.self,
+            """
+            SELECT COUNT(*) FROM exports
+            WHERE org = \(org) AND id = \(id) AND (schedule IS NOT NULL OR hook_secret IS NOT NULL)
+            """)
+        return (found ?? 0) > 0
     }
 
     /// Does one export, from where it is; nothing when it was removed or is over. What keeps it from being written
     /// stands in the export itself.
     /// - Parameter onPart: called after every part that the file holds for good, with the rows so far.
-    /// - Throws: `CancellationError` when the task was cancelled, what the store throws, and what `onPart` throws: then
-    ///   it goes on later.
+    /// - Throws: `CancellationError` when the task was cancelled, what the store throws, what `onPart` throws, and for
+    ///   an export of a schedule, whose period nobody asks for again, what may pass: then it goes on later.
     package func work(
         _ id: UID, org: String, onPart: @escaping @Sendable (_ rows: Int) async throws -> Void = { _ in }
     ) async throws {
@@ -143,8 +176,25 @@ package final class ExportService: Sendable {
             throw interruption.error
         } catch {
             let tag = (error as? ExportError)?.tag ?? "export_failed"
+            if job.schedule != nil, Self.mayPass(error), clock.now - job.createdAt < ExportStore.keep {
+                logger.warning(
+                    "a scheduled export is tried again",
+                    metadata: ["code": "\(tag)", "export": "\(job.id)", "error": "\(error)"])
+                throw error
+            }
             logger.error("export failed", metadata: ["code": "\(tag)", "export": "\(job.id)", "error": "\(error)"])
             try await store.fail(job, tag: tag)
+        }
+    }
+
+    /// Whether the same export may succeed later.
+    private static func mayPass(_ error: any Error) -> Bool {
+        switch error as? ExportError {
+        // The file system, the log or the database.
+        case nil, .full, .storage: true
+        case .query(let tag):
+            [QueryError.busy(limit: 0), .timeout(rowsScanned: 0), .cancelled, .storage].contains { $0.code == tag }
+        case .tooMany, .tooManySchedules, .notGivenUp: false
         }
     }
 
@@ -173,7 +223,7 @@ package final class ExportService: Sendable {
         guard let written else { return }
         try deliver(request, job, path, written.sha256)
         try await store.finish(
-            job, sha256: written.sha256, rows: written.rows, bytes: written.bytes,
+            job, sha256: written.sha256, rows: written.rows, bytes: written.bytes, node: node,
             deliver: request.target == .webhook ? hooks?.enqueue : nil)
     }
 

@@ -54,13 +54,19 @@ extension ExportStore {
         }
     }
 
-    /// Those of which a period is over, the longest overdue first, of all organisations.
+    /// Those of which a period is over, the longest overdue first, of all organisations but those that have to wait
+    /// until some of their exports are done.
     func due(at now: Timestamp) async throws -> [ExportSchedule] {
-        let limit = Self.dueAtOnce
+        let (limit, openMax) = (Self.dueAtOnce, Self.scheduledOpenMax)
         return try await database.read("exports.dueSchedules") { tx in
             try tx.all(
                 ExportSchedule.self,
-                "SELECT * FROM export_schedules WHERE due_at <= \(now) ORDER BY due_at, org, name LIMIT \(limit)")
+                """
+                SELECT * FROM export_schedules WHERE due_at <= \(now) AND org NOT IN (
+                    SELECT org FROM exports WHERE state IN ('queued', 'running')
+                    GROUP BY org HAVING COUNT(*) >= \(openMax))
+                ORDER BY due_at, org, name LIMIT \(limit)
+                """)
         }
     }
 
@@ -120,21 +126,24 @@ extension ExportStore {
 
     // MARK: attempts
 
-    /// - Returns: the number of the attempt, and which one it is since the post was asked for.
-    func beginAttempt(_ job: ExportJob) async throws -> (number: Int, tries: Int) {
+    /// - Returns: the number of the attempt, and which one it is since the post was asked for; nil when it is not to be
+    ///   posted any more.
+    func beginAttempt(_ job: ExportJob) async throws -> (number: Int, tries: Int)? {
         try await database.write("exports.beginAttempt") { tx in
+            let changed = try tx.run(
+                """
+                UPDATE exports SET delivery_tries = delivery_tries + 1
+                WHERE org = \(job.org) AND id = \(job.id) AND delivery = 'waiting'
+                """)
+            guard changed == 1 else { return nil }
             let last = try tx.value(
                 Int.self,
-                "SELECT COUNT(*) FROM export_attempts WHERE org = \(job.org) AND export = \(job.id)")
+                "SELECT COALESCE(MAX(number), 0) FROM export_attempts WHERE org = \(job.org) AND export = \(job.id)")
             let number = (last ?? 0) + 1
             try tx.run(
                 """
                 INSERT INTO export_attempts (org, export, number, reason, started_at)
                 VALUES (\(job.org), \(job.id), \(number), '', \(tx.now))
-                """)
-            try tx.run(
-                """
-                UPDATE exports SET delivery_tries = delivery_tries + 1 WHERE org = \(job.org) AND id = \(job.id)
                 """)
             let tries = try tx.value(
                 Int.self, "SELECT delivery_tries FROM exports WHERE org = \(job.org) AND id = \(job.id)")
@@ -142,10 +151,25 @@ extension ExportStore {
         }
     }
 
+    /// Takes an attempt back in which nobody was asked.
+    func takeBackAttempt(_ job: ExportJob, number: Int) async throws {
+        try await database.write("exports.takeBackAttempt") { tx in
+            try tx.run(
+                "DELETE FROM export_attempts WHERE org = \(job.org) AND export = \(job.id) AND number = \(number)")
+            try tx.run(
+                """
+                UPDATE exports SET delivery_tries = delivery_tries - 1
+                WHERE org = \(job.org) AND id = \(job.id) AND delivery_tries > 0
+                """)
+        }
+    }
+
+    /// Also in a task that was cancelled: what a receiver said is kept.
+    /// - Parameter due: when the next attempt may be; nil when there is none.
     func endAttempt(
-        _ job: ExportJob, number: Int, _ answer: ExportAnswer, _ state: ExportDelivery
+        _ job: ExportJob, number: Int, _ answer: ExportAnswer, _ state: ExportDelivery, due: Timestamp?
     ) async throws {
-        try await database.write("exports.endAttempt") { tx in
+        let write: @Sendable (Transaction) throws -> Void = { tx in
             try tx.run(
                 """
                 UPDATE export_attempts SET outcome = \(answer.word), reason = \(answer.reason),
@@ -154,9 +178,14 @@ extension ExportStore {
                 """)
             try tx.run(
                 """
-                UPDATE exports SET delivery = \(state.rawValue)
+                UPDATE exports SET delivery = \(state.rawValue), delivery_due = \(due)
                 WHERE org = \(job.org) AND id = \(job.id) AND delivery = 'waiting'
                 """)
+        }
+        try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+            database.enqueue("exports.endAttempt", write) { error in
+                if let error { continuation.resume(throwing: error) } else { continuation.resume() }
+            }
         }
     }
 
@@ -178,8 +207,9 @@ extension ExportStore {
             }
             let changed = try tx.run(
                 """
-                UPDATE exports SET delivery = 'waiting', delivery_tries = 0
-                WHERE org = \(org) AND id = \(id) AND delivery IN ('dead', 'refused')
+                UPDATE exports SET delivery = 'waiting', delivery_tries = 0, delivery_since = \(tx.now),
+                    delivery_due = \(tx.now)
+                WHERE org = \(org) AND id = \(id) AND delivery IN ('dead', 'refused', 'waiting')
                 """)
             guard changed == 1 else { throw ExportError.notGivenUp }
             try enqueue(id, org, tx)

@@ -13,7 +13,7 @@ package enum ExportError: Error, Equatable, Sendable {
     case query(String)
     /// The organisation has as many schedules as it may.
     case tooManySchedules
-    /// Its post was neither given up nor refused.
+    /// Nothing of it is posted, or it was taken.
     case notGivenUp
 
     /// One sentence for the operator.
@@ -24,7 +24,7 @@ package enum ExportError: Error, Equatable, Sendable {
         case .full: "there is too little room on the volume"
         case .query(let tag): "the events cannot be read (\(tag))"
         case .tooManySchedules: "\(ExportService.schedulesMax) schedules of exports are the most; remove one first"
-        case .notGivenUp: "its post was neither given up nor refused"
+        case .notGivenUp: "it has no webhook, was not finished, or was delivered"
         }
     }
 
@@ -66,6 +66,12 @@ package struct ExportJob: Sendable {
     var hookSecret: String?
     /// nil where nothing is posted, or not yet.
     package var delivery: ExportDelivery?
+    /// Since when it is to be posted.
+    var deliverySince: Timestamp?
+    /// When the next attempt to post it may be.
+    var deliveryDue: Timestamp?
+    /// The node whose folder holds the file.
+    var writer: UID?
 
     /// The job in answers.
     package var json: JSONValue {
@@ -108,10 +114,12 @@ extension ExportJob: RowDecodable {
         finishedAt = try row.optional("finished_at")
         (schedule, hookSecret) = (try row.optional("schedule"), try row.optional("hook_secret"))
         delivery = try row.optional("delivery", as: String.self).flatMap { ExportDelivery(rawValue: $0) }
+        (deliverySince, deliveryDue) = (try row.optional("delivery_since"), try row.optional("delivery_due"))
+        writer = try row.optional("writer")
     }
 }
 
-/// The table of exports. One that has failed stays so, whatever its work says later.
+/// The table of exports. One that has failed or is done stays so, whatever its work says later.
 struct ExportStore: Sendable {
     let database: Database
     /// Exports of one organisation that wait or run.
@@ -167,8 +175,9 @@ struct ExportStore: Sendable {
         }
     }
 
-    /// Asks for the work of every export that is not over.
-    func adopt(_ enqueue: @escaping ExportService.Enqueue) async throws {
+    /// Asks for the work of every export that is not over, and for the post of every one whose time has come.
+    /// - Parameter post: nil where nothing is posted.
+    func adopt(_ enqueue: @escaping ExportService.Enqueue, post: ExportService.Enqueue?) async throws {
         try await database.write("exports.adopt") { tx in
             let open = try tx.all(
                 ExportJob.self,
@@ -176,6 +185,14 @@ struct ExportStore: Sendable {
                 SELECT * FROM exports WHERE state IN ('queued', 'running') ORDER BY state = 'queued', created_at, id
                 """)
             for job in open { try enqueue(job.id, job.org, tx) }
+            guard let post else { return }
+            let waiting = try tx.all(
+                ExportJob.self,
+                """
+                SELECT * FROM exports WHERE delivery = 'waiting' AND delivery_due <= \(tx.now)
+                ORDER BY delivery_due, org, id
+                """)
+            for job in waiting { try post(job.id, job.org, tx) }
         }
     }
 
@@ -189,7 +206,7 @@ struct ExportStore: Sendable {
                 """
                 UPDATE exports SET state = 'running', snapshot = \(snapshot), checkpoint = \(state),
                     resumed = resumed + \(resumed), row_count = \(checkpoint.rows), byte_count = \(checkpoint.bytes)
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """)
         }
     }
@@ -203,22 +220,26 @@ struct ExportStore: Sendable {
                 UPDATE exports SET checkpoint = \(state), row_count = \(checkpoint.rows),
                     byte_count = \(checkpoint.bytes), first_position = \(checkpoint.first),
                     last_position = \(checkpoint.last)
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """) > 0
         }
     }
 
-    /// - Parameter deliver: asks for the post of the file; nil when it has no webhook.
+    /// Nothing for one that is over.
+    /// - Parameters:
+    ///   - node: whose folder holds the file.
+    ///   - deliver: asks for the post of the file; nil when it has no webhook.
     func finish(
-        _ job: ExportJob, sha256: String, rows: Int, bytes: Int, deliver: ExportService.Enqueue?
+        _ job: ExportJob, sha256: String, rows: Int, bytes: Int, node: UID?, deliver: ExportService.Enqueue?
     ) async throws {
         let delivery = deliver.map { _ in ExportDelivery.waiting.rawValue }
         try await database.write("exports.finish") { tx in
             let changed = try tx.run(
                 """
                 UPDATE exports SET state = 'done', sha256 = \(sha256), row_count = \(rows), byte_count = \(bytes),
-                    finished_at = \(tx.now), snapshot = NULL, delivery = \(delivery)
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                    finished_at = \(tx.now), snapshot = NULL, delivery = \(delivery), delivery_since = \(tx.now),
+                    delivery_due = \(tx.now), writer = \(node)
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """)
             if changed == 1, let deliver { try deliver(job.id, job.org, tx) }
         }
@@ -229,7 +250,7 @@ struct ExportStore: Sendable {
             try tx.run(
                 """
                 UPDATE exports SET state = 'failed', error = \(tag), finished_at = \(tx.now)
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """)
         }
     }
