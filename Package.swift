@@ -81,7 +81,8 @@ var targets: [Target] = [
     .target(
         name: "Connectors",
         dependencies: [
-            "AurumCore", "Telemetry", "Runtime", "Attribution", "Leads", asyncHTTPClient, crypto, nioCore, nioHTTP1,
+            "AurumCore", "Telemetry", "Runtime", "Events", "Attribution", "Leads", asyncHTTPClient, crypto, nioCore,
+            nioHTTP1,
         ]),
     // Floor 6: HTTP, WebSocket and pages; translation only.
     .target(

@@ -29,6 +29,8 @@ package final class DatabaseProbe: Service {
         package var outbox: @Sendable () async -> OutboxFigures?
         /// Of the volumes that this machine holds records, log and exports on.
         package var disk: @Sendable () -> DiskSpace? = { nil }
+        /// Share of a volume below which so little is free that health warns.
+        package var diskFreeShareMin = DatabaseJudge.diskFreeShareMin
         /// nil as long as nobody made a backup.
         package var backup: @Sendable () -> BackupFigures? = { nil }
         /// Whether too many statements have failed for too long.
@@ -82,7 +84,8 @@ package final class DatabaseProbe: Service {
         let outbox = await commit == nil ? nil : inputs.outbox()
         let sample = DatabaseJudge.Sample(
             at: clock.now, commit: commit.map(inputs.commit), engine: inputs.engine(), disk: inputs.disk(),
-            outbox: outbox, backup: inputs.backup(), isFailing: inputs.isFailing())
+            diskFreeShareMin: inputs.diskFreeShareMin, outbox: outbox, backup: inputs.backup(),
+            isFailing: inputs.isFailing())
         count(sample.engine)
         let (failures, isFull, reasons, judged) = history.withLock { history in
             history.failures = commit == nil ? history.failures + 1 : 0

@@ -97,7 +97,9 @@ package final class EventLog: Sendable {
             let upkeep = LogUpkeep(
                 storage: storage, views: views, visibility: visibility, secret: secret, clock: clock,
                 settings: configuration.upkeep, freeBytesMin: configuration.limits.freeBytesMin, manifest: manifest,
-                ledger: ledger, meters: UpkeepMeters(registry, health), logger: logger,
+                ledger: ledger,
+                meters: UpkeepMeters(registry, health, freePercentWarn: configuration.limits.freePercentWarn),
+                logger: logger,
                 lastReplayed: { persons.lastCoveredSegment })
             let segments = try SegmentWriter(
                 storage: storage, directory: directory, limits: configuration.limits, clock: clock, tail: tail,

@@ -8,4 +8,7 @@ extension MetricDefinition {
         "aurum_query_rows_kept_total", .counter, "Rows that kept partial answers stood for.")
     package static let queryRefused = MetricDefinition(
         "aurum_query_refused_total", .counter, labels: ["reason"], "Queries without an answer, by code.")
+    package static let exportDeliveries = MetricDefinition(
+        "aurum_export_deliveries_total", .counter, labels: ["outcome"],
+        "Attempts to post exports to webhooks, by what came of each: delivered, refused, failed or dead.")
 }

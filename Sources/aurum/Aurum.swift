@@ -15,7 +15,8 @@ struct Aurum: AsyncParsableCommand {
         version: Release.version,
         subcommands: [
             ServeCommand.self, DemoCommand.self, FakesCommand.self, KeysCommand.self, AppsCommand.self,
-            DatabaseCommand.self, EventsCommand.self, QuarantineCommand.self, JobsCommand.self, IdentityCommand.self,
+            DatabaseCommand.self, EventsCommand.self, ExportsCommand.self, QuarantineCommand.self, JobsCommand.self,
+            IdentityCommand.self,
             SolarCommand.self, LoadCommand.self, AttributeCommand.self, AttributionCommand.self, SpendCommand.self,
             UploadsCommand.self, CallbacksCommand.self, LinksCommand.self, FraudCommand.self, BackupCommand.self,
             RestoreCommand.self, BenchCommand.self, ValidateCommand.self, BreakersCommand.self, FaultsCommand.self,

@@ -24,6 +24,39 @@ struct AccountsTests {
         await #expect(throws: KeyError.unknownKey) { try await reopened.revoke(id: made.summary.id, org: "default") }
     }
 
+    @Test func `the rate of a key is kept, changed and taken away, and one out of bounds is refused`() async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        let made = try await store.create(KeyRequest(scopes: [.eventsWrite], eventsPerSecond: 20))
+        let reopened = try await KeyStore(database: open.database, clock: open.clock)
+        #expect(reopened.principal(forKey: made.text.exposed)?.eventsPerSecond == 20)
+        let changed = try await store.setRate(7, id: made.summary.id, org: "default")
+        #expect(changed.eventsPerSecond == 7 && store.list(org: "default").first?.eventsPerSecond == 7)
+        #expect(store.principal(forKey: made.text.exposed)?.eventsPerSecond == 7)
+        for rate in [0, -1, 10_000_001] {
+            await #expect(throws: KeyError.badRate(rate)) {
+                try await store.setRate(rate, id: made.summary.id, org: "default")
+            }
+            await #expect(throws: KeyError.badRate(rate)) {
+                try await store.create(KeyRequest(scopes: [.eventsWrite], eventsPerSecond: rate))
+            }
+        }
+        await #expect(throws: KeyError.unknownKey) { try await store.setRate(1, id: made.summary.id, org: "rival") }
+        _ = try await store.setRate(nil, id: made.summary.id, org: "default")
+        #expect(store.principal(forKey: made.text.exposed)?.eventsPerSecond == nil)
+    }
+
+    @Test func `the rate of a key that another process made is set, and known at once`() async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        let other = try await KeyStore(database: open.database, clock: open.clock)
+        let made = try await other.create(KeyRequest(scopes: [.eventsWrite]))
+        #expect(store.principal(forKey: made.text.exposed) == nil)
+        let changed = try await store.setRate(7, id: made.summary.id, org: "default")
+        #expect(changed.eventsPerSecond == 7)
+        #expect(store.principal(forKey: made.text.exposed)?.eventsPerSecond == 7)
+    }
+
     @Test func `a key that one process revokes works in no other for long`() async throws {
         let folder = TemporaryFolder()
         let clock = ManualWallClock()

@@ -69,14 +69,15 @@ struct CallbackWorld: Sendable {
 
     /// Runs `body` with a desk that reaches the receiver.
     func withDesk(
-        afterSending: @escaping @Sendable () throws -> Void = {}, _ body: (CallbackDesk) async throws -> Void
+        timeout: Duration = .seconds(5), afterSending: @escaping @Sendable () throws -> Void = {},
+        _ body: (CallbackDesk) async throws -> Void
     ) async throws {
         let client = HTTPLeadBuyer.makeClient(egress: EgressGuard(allowLoopback: true))
         let guards = GuardBook(registry: open.registry, health: HealthRegistry(clock: clock), clock: clock)
         let (people, refused) = (people, refused)
         let desk = CallbackDesk(
             store: store,
-            sink: CallbackCaller(client: client, guards: guards, clock: clock, timeout: .seconds(5)),
+            sink: CallbackCaller(client: client, guards: guards, clock: clock, timeout: timeout),
             people: { _, subjects in people.persons(subjects) }, refusal: { _, some in refused.refusal(some) },
             registry: open.registry, clock: clock, logger: quiet, afterSending: afterSending)
         let result: Result<Void, any Error>

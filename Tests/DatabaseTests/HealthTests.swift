@@ -205,5 +205,17 @@ import Testing
         do { try bulk.check() } catch { #expect(error.sentence.contains("4.9 %"), "\(error.sentence)") }
         space.withLock { $0 = DiskSpace(freeBytes: 50, totalBytes: 1000) }
         #expect(throws: Never.self) { try bulk.check() }
+        let strict = BulkWrites(freeShareMin: 0.1) { space.withLock { $0 } }
+        do { try strict.check() } catch { #expect(error.sentence.contains("above 10 %"), "\(error.sentence)") }
+        #expect(throws: BulkWrites.Refused.self) { try strict.check() }
+    }
+
+    @Test func `blocks that are reserved are no room: a disk on which nobody may write is full`() throws {
+        let full = DiskSpace(blocks: 1000, free: 50, available: 0, bytes: 4096)
+        #expect(full == DiskSpace(freeBytes: 0, totalBytes: 950 * 4096) && full.freeShare == 0)
+        let half = DiskSpace(blocks: 1000, free: 525, available: 475, bytes: 1)
+        #expect(half.freeShare == 0.5)
+        let here = try #require(DiskSpace.of("/"))
+        #expect(here.freeBytes <= here.totalBytes && here.totalBytes > 0)
     }
 }

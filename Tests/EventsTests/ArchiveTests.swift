@@ -321,6 +321,92 @@ struct ArchiveTests {
         await again.close()
     }
 
+    @Test(arguments: [100_000_000, 0])
+    func `second copies in different archives of a day are found as far as the bound goes, and what stays is the first`(
+        earlierRowsMax: Int
+    ) async throws {
+        let storage = VolatileLogStorage()
+        // Archives of little, so that the day has many of them.
+        func open() throws -> EventLog {
+            try Self.open(storage, window: 16) { ($0.archiveBytesMax, $0.earlierRowsMax) = (9000, earlierRowsMax) }
+        }
+        let log = try open()
+        var first: Receipt?
+        for round in 0..<60 {
+            let lines = (0..<6).map { trackLine(["id": "\"r\(round)-\($0)\""]) } + [trackLine(["id": "\"same\""])]
+            let receipt = try await log.send(lines.joined(separator: "\n"))
+            first = first ?? receipt
+        }
+        let stored = log.store.totals(org: "acme").stored
+        #expect(stored > 361, "the window was meant to be too small")
+        try log.upkeep.run(all: true, isPaced: false)
+        await log.close()
+        // What a start read in its own order is written with the next one.
+        for _ in 0..<3 {
+            let idle = try open()
+            try idle.upkeep.run(all: true, isPaced: false)
+            await idle.close()
+        }
+        let archives = try storage.names().count { $0.hasSuffix(".aurumarchive") }
+        #expect(archives > 3, "the day was meant to have many archives")
+        let again = try open()
+        var filter = EventFilter(org: "acme")
+        (filter.limit, filter.outcomes) = (10_000, [.stored])
+        let events = try await again.store.events(filter)
+        // Segments that are not written again yet may hold copies, and archives one.
+        let names = try storage.names()
+        let kept = events.filter { event in
+            guard event.id == "same" else { return false }
+            let name = String(event.position.segment, radix: 16)
+            return !names.contains(String(repeating: "0", count: 8 - name.count) + name + ".aurumlog")
+        }
+        #expect((kept.count == 1) == (earlierRowsMax > 0), "\(kept.count) copies in \(archives) archives")
+        let receipt = try #require(first)
+        #expect(try await again.store.receipt(receipt.id, org: "acme")?.counts.stored == 7)
+        await again.close()
+    }
+
+    @Test func `what was damaged is remembered across restarts, and healthy archives beside it are left alone`()
+        async throws
+    {
+        var random = SeededRandom(seed: 6)
+        let (storage, clock) = (VolatileLogStorage(), ManualWallClock(testNow))
+        let log = try Self.open(storage, clock: clock)
+        let receipts = try await Self.traffic(&random, requests: 150, log)
+        await log.close()
+        func place(_ receipt: Receipt) -> (segment: String, offset: Int) {
+            let digits = receipt.id.dropFirst(4)
+            return (String(digits.prefix(8)), Int(digits.dropFirst(8).prefix(8), radix: 16) ?? 0)
+        }
+        let number = try #require(
+            receipts.indices.dropFirst(40).dropLast(60).first {
+                place(receipts[$0]).segment == place(receipts[$0 + 1]).segment
+            })
+        let (segment, start) = place(receipts[number])
+        let name = segment + ".aurumlog"
+        let whole = storage.bytes(name)
+        var bytes = whole
+        for byte in start + 128..<place(receipts[number + 1]).offset { bytes[byte] ^= 0x20 }
+        storage.place(name, bytes)
+        clock.advance(by: .seconds(2 * 86_400))
+        func run() async throws -> RewriteTally {
+            let log = try Self.open(storage, clock: clock)
+            let tally = try log.upkeep.run(isPaced: false)
+            await log.close()
+            return tally
+        }
+        // What a start read in its own order is written with one of the next.
+        for _ in 0..<5 { _ = try await run() }
+        let settled = try storage.names().filter { $0.hasSuffix(".aurumarchive") }
+        #expect(settled.count > 1)
+        #expect(try await run().files == 0, "archives were written again after a restart")
+        #expect(try storage.names().filter { $0.hasSuffix(".aurumarchive") } == settled)
+        // A good copy takes part again.
+        storage.place(name, whole)
+        #expect(try await run().files > 0)
+        #expect(try !storage.names().contains(name))
+    }
+
     @Test func `a look-up ends at its bound, in segments and in archives`() async throws {
         var random = SeededRandom(seed: 7)
         let log = try Self.open(VolatileLogStorage())

@@ -212,7 +212,7 @@ struct ExportTests {
 
 extension ExportService {
     /// The export that a body makes.
-    fileprivate func made(_ body: JSONValue, org: String) async throws -> ExportJob? {
+    func made(_ body: JSONValue, org: String) async throws -> ExportJob? {
         let kept = try await create(body, org: org, actor: "key-1")
         let answer = try JSONDecoder().decode(JSONValue.self, from: Data(kept.body.utf8))
         guard let id = answer["id"]?.string.flatMap({ UID($0) }) else { return nil }

@@ -275,6 +275,73 @@ struct QuarantineTests {
         await desk.log.close()
     }
 
+    @Test func `a start reads only what was not sealed when the quarantine was counted, and counts the same`()
+        async throws
+    {
+        let (storage, open) = (VolatileLogStorage(), try OpenDatabase(clock: ManualWallClock(testNow)))
+        func desk() async throws -> (log: EventLog, policies: EventPolicies, desk: QuarantineDesk) {
+            let policies = try await EventPolicies.open(
+                open.database, sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)),
+                quota: QuarantineQuota(bytesMax: 1 << 30))
+            let log = try openEvents(storage, policies: policies) { $0.limits.segmentBytesMax = 6000 }
+            let desk = QuarantineDesk(
+                policies: policies, log: log, database: open.database, limits: EventLimits(), clock: open.clock)
+            return (log, policies, desk)
+        }
+        let first = try await desk()
+        for number in 0..<60 {
+            let lines = (0..<20).map { #"{"id":"\#(number)-\#($0)","type":"nonsense \#(number * 31 + $0)"}"# }
+            let receipt = try await first.log.send(lines.joined(separator: "\n"))
+            #expect(receipt.quarantined == 20)
+        }
+        let bytes = first.policies.quota.bytes
+        #expect(bytes > 0)
+        try await first.desk.tend()
+        _ = try await first.log.send(#"{"id":"last","type":"nonsense"}"#)
+        let all = first.policies.quota.bytes
+        #expect(all > bytes)
+        await first.log.close()
+
+        let second = try await desk()
+        let reads = storage.reads
+        try await second.desk.begin()
+        let few = storage.reads - reads
+        #expect(second.policies.quota.bytes == all)
+        try await second.desk.tend()
+        #expect(second.policies.quota.bytes == all)
+        #expect(few * 2 < storage.reads - reads - few, "\(few) reads at the start")
+        // What was deleted is not counted on by a start soon after.
+        let deleted = try await second.desk.delete(QuarantineFilter(org: "acme"))
+        #expect(deleted == 1201)
+        await second.log.close()
+        let third = try await desk()
+        try await third.desk.begin()
+        #expect(third.policies.quota.bytes == 0)
+        await third.log.close()
+    }
+
+    @Test func `a count that runs while something leaves the quarantine is not kept`() async throws {
+        let storage = VolatileLogStorage()
+        let open = try OpenDatabase(clock: ManualWallClock(testNow))
+        let policies = try await EventPolicies.open(
+            open.database, sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)),
+            quota: QuarantineQuota(bytesMax: 1 << 30))
+        let log = try openEvents(storage, policies: policies)
+        let desk = QuarantineDesk(
+            policies: policies, log: log, database: open.database, limits: EventLimits(), clock: open.clock)
+        func isKept() throws -> Bool { try storage.names().contains("quarantine") }
+        try await desk.tend()
+        #expect(try isKept())
+        try await desk.leaving {
+            #expect(try !isKept())
+            try await desk.tend()
+        }
+        #expect(try !isKept())
+        try await desk.tend()
+        #expect(try isKept())
+        await log.close()
+    }
+
     @Test func `a quarantine is counted again at start, and old actions are forgotten`() async throws {
         let (desk, _) = try await Self.broken()
         let bytes = desk.policies.quota.bytes

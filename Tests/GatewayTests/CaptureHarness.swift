@@ -69,11 +69,12 @@ struct CaptureHarness {
 
     func key(
         _ kind: Principal.Kind = .server, scopes: Set<Scope> = [.eventsWrite], app: String = "shop",
-        origins: Set<String> = [], historical: Bool = false
+        origins: Set<String> = [], historical: Bool = false, eventsPerSecond: Int? = nil
     ) async throws -> String {
         let made = try await keys.create(
             KeyRequest(
-                org: "acme", app: app, kind: kind, scopes: scopes, origins: origins, historical: historical))
+                org: "acme", app: app, kind: kind, scopes: scopes, origins: origins, historical: historical,
+                eventsPerSecond: eventsPerSecond))
         return made.text.exposed
     }
 

@@ -104,6 +104,29 @@ struct CaptureStatusTests {
         await capture.log.close()
     }
 
+    @Test func `a server key with a rate of its own is refused above it with Retry-After, others are not`() async throws
+    {
+        let capture = try await CaptureHarness()
+        let slow = try await capture.key(eventsPerSecond: 5)
+        let free = try await capture.key()
+        func lines(_ name: String, _ count: Int) -> String {
+            (0..<count).map { #"{"id":"\#(name)\#($0)","type":"track","name":"x","user_id":"u"}"# }
+                .joined(separator: "\n")
+        }
+        #expect(try await capture.post("/v1/events", lines("a", 10), key: slow).status == 202)
+        let refused = try await capture.post("/v1/events", lines("b", 3), key: slow)
+        expect(refused, 429, "rate_limited", "above twice its rate")
+        #expect(refused.header("Retry-After") == "1")
+        #expect(try await capture.post("/v1/events", lines("c", 500), key: free).status == 202)
+        capture.clock.advance(by: .seconds(1))
+        #expect(try await capture.post("/v1/events", lines("b", 3), key: slow).status == 202)
+        // It acts on the next request.
+        let id = String(slow.split(separator: "_")[1])
+        _ = try await capture.keys.setRate(nil, id: id, org: "acme")
+        #expect(try await capture.post("/v1/events", lines("d", 500), key: slow).status == 202)
+        await capture.log.close()
+    }
+
     @Test func `a body of another shape and a broken packing are named for what they are`() async throws {
         let capture = try await CaptureHarness()
         let key = try await capture.key()

@@ -13,7 +13,8 @@ struct CommandTests {
     }
 
     @Test(arguments: [
-        "serve", "demo", "fakes", "keys", "apps", "database", "events", "quarantine", "jobs", "identity", "solar",
+        "serve", "demo", "fakes", "keys", "apps", "database", "events", "exports", "quarantine", "jobs", "identity",
+        "solar",
         "load", "attribute", "attribution", "spend", "uploads", "callbacks", "links", "fraud", "backup", "restore",
         "bench", "validate", "breakers", "faults", "version",
     ])
@@ -82,6 +83,18 @@ struct CommandTests {
             #expect(answer.output.contains(part), "\(part) missing in \(answer.output)")
         }
         #expect(!FileManager.default.fileExists(atPath: folder.file("data")))
+    }
+
+    @Test func `bounds of the disk out of order are refused with their names`() async throws {
+        let folder = TemporaryFolder()
+        for (name, value, parts) in [
+            ("AURUM_EVENTS_DISK_RESUME_PERCENT", "95", ["events.diskResumePercent", "events.diskRefusePercent"]),
+            ("AURUM_EVENTS_DISK_WARN_PERCENT", "94", ["events.diskWarnPercent", "events.diskResumePercent"]),
+            ("AURUM_EVENTS_DISK_REFUSE_PERCENT", "101", ["events.diskRefusePercent", "2 to 100"]),
+        ] {
+            let answer = try await AurumBinary.run(["serve"], environment: environment(folder, [name: value]))
+            #expect(answer.status != 0 && parts.allSatisfy { answer.output.contains($0) }, "\(answer.output)")
+        }
     }
 
     @Test func `a broken configuration file is named, and flags win over environment over file`() async throws {

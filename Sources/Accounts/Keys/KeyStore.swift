@@ -12,6 +12,8 @@ package enum KeyError: Error, Equatable, Sendable {
     case badName(String)
     case badOrigin(String)
     case unknownKey
+    /// Outside `KeyRequest.rates`.
+    case badRate(Int)
 }
 
 /// What a new key is to be.
@@ -23,11 +25,17 @@ package struct KeyRequest: Sendable {
     package var scopes: Set<Scope>
     package var origins: Set<String>
     package var historical: Bool
+    /// nil for what holds for keys of its kind.
+    package var eventsPerSecond: Int?
+
+    /// Events a second that a key may be held to.
+    package static let rates = 1...10_000_000
 
     package init(
         org: String = "default", app: String = "default", name: String = "", kind: Principal.Kind = .server,
-        scopes: Set<Scope>, origins: Set<String> = [], historical: Bool = false
+        scopes: Set<Scope>, origins: Set<String> = [], historical: Bool = false, eventsPerSecond: Int? = nil
     ) {
+        self.eventsPerSecond = eventsPerSecond
         self.org = org
         self.app = app
         self.name = name
@@ -47,8 +55,14 @@ package struct KeySummary: Sendable, Codable, Equatable {
     package var kind: Principal.Kind
     package var scopes: [Scope]
     package var origins: [String]
+    package var eventsPerSecond: Int?
     package var createdAt: Timestamp
     package var revokedAt: Timestamp?
+
+    private enum CodingKeys: String, CodingKey {
+        case id, org, app, name, kind, scopes, origins, createdAt, revokedAt
+        case eventsPerSecond = "events_per_second"
+    }
 }
 
 /// Keys by id, held in memory beside the table: a request finds its key without touching the disk, and a revocation
@@ -78,7 +92,8 @@ package final class KeyStore: Sendable {
             try transaction.all(
                 KeyRow.self,
                 """
-                SELECT org, id, kind, app, name, secret_hash, scopes, origins, historical, created_at, revoked_at
+                SELECT org, id, kind, app, name, secret_hash, scopes, origins, historical, events_per_second,
+                    created_at, revoked_at
                 FROM api_keys
                 """)
         }
@@ -130,7 +145,8 @@ package final class KeyStore: Sendable {
         let now = clock.now
         let summary = KeySummary(
             id: text.id, org: request.org, app: request.app, name: request.name, kind: request.kind,
-            scopes: request.scopes.sorted(), origins: request.origins.sorted(), createdAt: now, revokedAt: nil)
+            scopes: request.scopes.sorted(), origins: request.origins.sorted(),
+            eventsPerSecond: request.eventsPerSecond, createdAt: now, revokedAt: nil)
         let hash = text.hash
         let scopes = summary.scopes.map(\.rawValue).joined(separator: " ")
         let origins = summary.origins.joined(separator: " ")
@@ -138,17 +154,42 @@ package final class KeyStore: Sendable {
             _ = try transaction.run(
                 """
                 INSERT INTO api_keys
-                    (org, id, kind, app, name, secret_hash, scopes, origins, historical, created_at)
+                    (org, id, kind, app, name, secret_hash, scopes, origins, historical, events_per_second,
+                     created_at)
                 VALUES (\(request.org), \(summary.id), \(request.kind.rawValue), \(request.app), \(request.name),
-                        \(hash), \(scopes), \(origins), \(request.historical), \(now))
+                        \(hash), \(scopes), \(origins), \(request.historical),
+                        \(request.eventsPerSecond), \(now))
                 """)
         }
         let principal = Principal(
             org: request.org, app: request.app, keyID: text.id, kind: request.kind, scopes: request.scopes,
-            origins: request.origins, historical: request.historical)
+            origins: request.origins, historical: request.historical, eventsPerSecond: request.eventsPerSecond)
         keys.withLock { $0[text.id] = Entry(hash: hash, principal: principal, summary: summary) }
         database.announce(.keys)
         return (text, summary)
+    }
+
+    /// Holds a key to so many events a second from the next request on; nil to what holds for keys of its kind.
+    package func setRate(_ eventsPerSecond: Int?, id: String, org: String) async throws -> KeySummary {
+        if let eventsPerSecond, !KeyRequest.rates.contains(eventsPerSecond) { throw KeyError.badRate(eventsPerSecond) }
+        let changed = try await database.write("keys.setRate") { transaction in
+            try transaction.run(
+                """
+                UPDATE api_keys SET events_per_second = \(eventsPerSecond)
+                WHERE org = \(org) AND id = \(id) AND revoked_at IS NULL
+                """)
+        }
+        guard changed == 1 else { throw KeyError.unknownKey }
+        database.announce(.keys)
+        // One that another process made, and that this one has not heard of.
+        if keys.withLock({ $0[id] == nil }) { try await reload() }
+        let summary: KeySummary? = keys.withLock { keys in
+            keys[id]?.principal.eventsPerSecond = eventsPerSecond
+            keys[id]?.summary.eventsPerSecond = eventsPerSecond
+            return keys[id]?.summary
+        }
+        guard let summary else { throw KeyError.unknownKey }
+        return summary
     }
 
     /// Ends a key; requests under way finish, the next one is refused.
@@ -210,6 +251,7 @@ package final class KeyStore: Sendable {
                 name.utf8.allSatisfy({ (48...57).contains($0) || (97...122).contains($0 | 32) || $0 == 45 || $0 == 95 })
             else { throw .badName(name) }
         }
+        if let rate = request.eventsPerSecond, !KeyRequest.rates.contains(rate) { throw .badRate(rate) }
         for origin in request.origins where !Origin.isValid(origin) { throw .badOrigin(origin) }
     }
 }
@@ -244,10 +286,11 @@ private struct KeyRow: RowDecodable {
         hash = try row.get("secret_hash")
         principal = Principal(
             org: try row.get("org"), app: try row.get("app"), keyID: try row.get("id"), kind: kind, scopes: Set(scopes),
-            origins: Set(origins), historical: try row.get("historical"))
+            origins: Set(origins), historical: try row.get("historical"),
+            eventsPerSecond: try row.optional("events_per_second"))
         summary = KeySummary(
             id: principal.keyID, org: principal.org, app: principal.app, name: try row.get("name"), kind: kind,
-            scopes: scopes.sorted(), origins: origins, createdAt: try row.get("created_at"),
-            revokedAt: try row.optional("revoked_at"))
+            scopes: scopes.sorted(), origins: origins, eventsPerSecond: principal.eventsPerSecond,
+            createdAt: try row.get("created_at"), revokedAt: try row.optional("revoked_at"))
     }
 }

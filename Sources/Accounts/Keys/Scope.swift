@@ -31,11 +31,14 @@ package struct Principal: Sendable, Equatable {
     package var origins: Set<String>
     /// Events may be older than the usual limit.
     package var historical: Bool
+    /// Events it may write a second, twice that in a burst; nil for what holds for keys of its kind.
+    package var eventsPerSecond: Int?
 
     package init(
         org: String, app: String, keyID: String, kind: Kind, scopes: Set<Scope>, origins: Set<String> = [],
-        historical: Bool = false
+        historical: Bool = false, eventsPerSecond: Int? = nil
     ) {
+        self.eventsPerSecond = eventsPerSecond
         self.org = org
         self.app = app
         self.keyID = keyID

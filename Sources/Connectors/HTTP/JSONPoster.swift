@@ -58,8 +58,9 @@ package struct JSONPoster: Sendable {
         _ request: HTTPClientRequest, timeout: Duration, hasBegun: () -> Bool
     ) async -> Exchange {
         do {
-            let response = try await client.execute(request, timeout: .nanoseconds(timeout.microseconds * 1000))
-            let bytes = try await response.body.collect(upTo: answerBytesMax)
+            let (response, body) = try await client.exchange(
+                request, answerBytesMax: answerBytesMax, timeout: timeout)
+            let bytes = try body.get()
             let parsed = try? JSONDecoder().decode(JSONValue.self, from: Data(bytes.readableBytesView))
             return .answered(
                 status: Int(response.status.code), body: parsed,

@@ -64,9 +64,9 @@ package struct CallbackCaller: CallbackSink {
             request.body = .bytes(ByteBuffer(string: body))
         }
         do {
-            let response = try await client.execute(request, timeout: .nanoseconds(timeout.microseconds * 1000))
-            // Read so that the connection can be used again; a longer answer is cut off with it.
-            _ = try? await response.body.collect(upTo: Self.answerBytesMax)
+            // The body is read so that the connection can be used again; a longer or later one is cut off with it.
+            let (response, _) = try await client.exchange(
+                request, answerBytesMax: Self.answerBytesMax, timeout: timeout)
             let wait = response.headers.first(name: "Retry-After").flatMap { RetryAfter.wait($0, now: clock.now) }
             return CallbackOutcome(status: Int(response.status.code), retryAfter: wait)
         } catch {

@@ -41,6 +41,7 @@ struct DatabaseJudge: Sendable {
         var commit: Duration?
         var engine: EngineFigures
         var disk: DiskSpace?
+        var diskFreeShareMin = DatabaseJudge.diskFreeShareMin
         var outbox: OutboxFigures?
         var backup: BackupFigures?
         var isFailing = false
@@ -78,11 +79,11 @@ struct DatabaseJudge: Sendable {
     }
 
     private func disk(_ sample: Sample) -> Reason? {
-        guard let disk = sample.disk, disk.freeShare < Self.diskFreeShareMin else { return nil }
+        guard let disk = sample.disk, disk.freeShare < sample.diskFreeShareMin else { return nil }
         return Reason(
             code: "disk_filling",
             sentence: "\(Self.percent(disk.freeShare)) of the disk is free, less than "
-                + "\(Self.percent(Self.diskFreeShareMin))")
+                + "\(Self.percent(sample.diskFreeShareMin))")
     }
 
     private func outbox(_ sample: Sample) -> Reason? {

@@ -67,6 +67,8 @@ struct LogManifest: Sendable, Equatable {
     /// Segments of which nothing is left.
     var gone: [ClosedRange<UInt32>] = []
     var corrections: [CountCorrection] = []
+    /// Files that could not be written again since they are damaged, by the segments they hold.
+    var unreadable: [ClosedRange<UInt32>] = []
 
     enum Failure: Error, Equatable { case damaged, unknownVersion(Int64) }
 
@@ -87,6 +89,7 @@ struct LogManifest: Sendable, Equatable {
     /// Takes `archive`, or nothing, in the place of a range of segments and of the archives in it.
     mutating func replace(_ range: ClosedRange<UInt32>, with archive: ManifestArchive?) {
         archives.removeAll { range.contains($0.first) }
+        unreadable.removeAll { range.contains($0.lowerBound) }
         if let archive {
             archives.append(archive)
             archives.sort { $0.first < $1.first }
@@ -112,7 +115,7 @@ struct LogManifest: Sendable, Equatable {
         let document: JSONValue = [
             "version": .integer(Self.version), "sequence": .integer(Int64(clamping: sequence)),
             "archives": .array(archives.map(\.json)),
-            "gone": .array(gone.map { [.integer(Int64($0.lowerBound)), .integer(Int64($0.upperBound))] }),
+            "gone": .array(gone.map(Self.json)), "unreadable": .array(unreadable.map(Self.json)),
             "corrections": .array(
                 corrections.map { correction in
                     [
@@ -135,12 +138,8 @@ struct LogManifest: Sendable, Equatable {
             guard let archive = ManifestArchive(entry) else { throw .damaged }
             archives.append(archive)
         }
-        for entry in document["gone"]?.array ?? [] {
-            guard let ends = entry.array, ends.count == 2, let low = ends[0].integer, let high = ends[1].integer,
-                let first = UInt32(exactly: low), let last = UInt32(exactly: high), first <= last
-            else { throw .damaged }
-            gone.append(first...last)
-        }
+        gone = try Self.ranges(document["gone"])
+        unreadable = try Self.ranges(document["unreadable"])
         for entry in document["corrections"]?.array ?? [] {
             guard let sequence = entry["sequence"]?.integer, let at = entry["at"]?.integer,
                 let org = entry["org"]?.string, let counts = entry["duplicates"]?.array
@@ -153,6 +152,21 @@ struct LogManifest: Sendable, Equatable {
             corrections.append(
                 CountCorrection(sequence: sequence, at: at, org: org, duplicates: duplicates, last: last))
         }
+    }
+
+    private static func json(_ range: ClosedRange<UInt32>) -> JSONValue {
+        [.integer(Int64(range.lowerBound)), .integer(Int64(range.upperBound))]
+    }
+
+    private static func ranges(_ list: JSONValue?) throws(Failure) -> [ClosedRange<UInt32>] {
+        var ranges: [ClosedRange<UInt32>] = []
+        for entry in list?.array ?? [] {
+            guard let ends = entry.array, ends.count == 2, let low = ends[0].integer, let high = ends[1].integer,
+                let first = UInt32(exactly: low), let last = UInt32(exactly: high), first <= last
+            else { throw .damaged }
+            ranges.append(first...last)
+        }
+        return ranges
     }
 
     /// The manifest of a folder; an empty one where there is none.

@@ -86,6 +86,8 @@ struct LogRewrite {
     private static let rowBytes = 100
 
     let sources: [Source]
+    /// Archives of the same day that stand before them: what they hold already is a second copy here.
+    var earlier: [ArchiveFile] = []
     let secret: InstallationSecret
     let visibility: LogVisibility
     let now: Timestamp
@@ -103,7 +105,7 @@ struct LogRewrite {
 
     func run(into writer: ArchiveWriter) throws -> RewriteTally {
         let plan = try plan()
-        let duplicates = try search.run(rows: plan.rows) { body in
+        let duplicates = try search.run(rows: plan.rows, earlier: earlier.isEmpty ? nil : eachEarlierBlock) { body in
             for (file, source) in sources.enumerated() { try eachBlock(source) { try body(file, $0, $1) } }
         }
         var tally = RewriteTally()
@@ -126,6 +128,22 @@ struct LogRewrite {
             guard let view = try catalog.view(entry.offset) else { throw BlockView.Failure.damaged }
             try body(number, try DecodedBlock(view, catalog: catalog, secret: secret))
             try pace()
+        }
+    }
+
+    /// Calls `body` with every block of earlier archives that can be read: damage in them keeps nothing here from being
+    /// written.
+    private func eachEarlierBlock(_ body: (DecodedBlock) throws -> Void) throws {
+        for archive in earlier {
+            let catalog = SegmentCatalog(archive)
+            for entry in catalog.entries {
+                do {
+                    if let view = try catalog.view(entry.offset) {
+                        try body(try DecodedBlock(view, catalog: catalog, secret: secret))
+                    }
+                } catch BlockView.Failure.damaged {}
+                try pace()
+            }
         }
     }
 

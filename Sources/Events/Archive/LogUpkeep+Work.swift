@@ -50,22 +50,65 @@ extension LogUpkeep {
         var waiting = groups(try pieces(), all: all)[...]
         while let group = waiting.popFirst() {
             do {
-                try rewrite(group.map(\.source), day: group[0].day, pace, &tally)
+                try rewrite(
+                    group.map(\.source), day: group[0].day, earlierRowsMax: settings.earlierRowsMax, pace, &tally)
             } catch BlockView.Failure.damaged {
                 // Each file by itself, so that only the one with the damage stays.
                 guard group.count > 1 else {
-                    noteDamage(group[0].source)
+                    try noteDamage(group[0].source)
                     continue
                 }
-                waiting = (group.map { [$0] } + waiting)[...]
+                // A healthy archive beside it gains nothing from being written again.
+                let damaged = try group.filter { try !$0.isSegment && !isReadable($0.source, pace) }
+                for piece in damaged { try noteDamage(piece.source) }
+                // What only writing finds in archives would be found again by every run.
+                if damaged.isEmpty, !group.contains(where: \.isSegment) {
+                    for piece in group { try noteDamage(piece.source) }
+                }
+                waiting = (group.filter(\.isSegment).map { [$0] } + waiting)[...]
             }
         }
     }
 
-    /// What is damaged stays as it is, and is reported by `aurum events verify`.
-    private func noteDamage(_ source: LogRewrite.Source) {
+    /// Looks at files again that were damaged when the log was last open: one that was mended takes part again.
+    func recheckDamaged(_ pace: UpkeepPace) throws {
+        while let range = state.withLock({ $0.recheck.popLast() }) {
+            let (archives, segments) = views.directory.snapshot
+            let source: LogRewrite.Source? =
+                archives.first { $0.first == range.lowerBound && $0.last == range.upperBound }.map { .archive($0) }
+                ?? segments.first { $0.number == range.lowerBound }.map { .segment($0) }
+            // One that is missing may be put back.
+            guard let source, try isReadable(source, pace) else { continue }
+            var manifest = state.withLock { $0.manifest }
+            manifest.unreadable.removeAll { $0 == range }
+            try change(to: manifest)
+            state.withLock { $0.unreadable.subtract(range) }
+        }
+    }
+
+    private func isReadable(_ source: LogRewrite.Source, _ pace: UpkeepPace) throws -> Bool {
+        do {
+            let catalog = try source.catalog()
+            guard !catalog.hasGap else { return false }
+            _ = try readAll(catalog, pace)
+            return true
+        } catch BlockView.Failure.damaged {
+            return false
+        } catch UpkeepError.mismatch {
+            return false
+        }
+    }
+
+    /// What is damaged stays as it is, also after a restart, and is reported by `aurum events verify`.
+    private func noteDamage(_ source: LogRewrite.Source) throws {
+        var manifest = state.withLock { $0.manifest }
+        let range = source.first...source.last
+        if !manifest.unreadable.contains(range) {
+            manifest.unreadable.append(range)
+            try change(to: manifest)
+        }
         let count = state.withLock { state in
-            state.unreadable.formUnion(source.first...source.last)
+            state.unreadable.formUnion(range)
             return state.unreadable.count
         }
         logger.warning(
@@ -126,7 +169,9 @@ extension LogUpkeep {
     func renewArchives(_ pace: UpkeepPace, _ tally: inout RewriteTally) throws {
         let unreadable = state.withLock { $0.unreadable }
         for archive in views.directory.archives where !unreadable.contains(archive.first) {
-            do { try renew(archive, pace, &tally) } catch BlockView.Failure.damaged { noteDamage(.archive(archive)) }
+            do { try renew(archive, pace, &tally) } catch BlockView.Failure.damaged {
+                try noteDamage(.archive(archive))
+            }
         }
     }
 
@@ -137,7 +182,8 @@ extension LogUpkeep {
         let sequence = state.withLock { $0.ledger.sequence }
         let (expired, erased) = try rowsToRemove(archive, mayErase: !pending.isEmpty, pace)
         if expired + erased > 0 {
-            try rewrite([.archive(archive)], day: archive.entry.day, pace, &tally)
+            // It was held against them when it was written.
+            try rewrite([.archive(archive)], day: archive.entry.day, earlierRowsMax: 0, pace, &tally)
         } else if !pending.isEmpty {
             // Nothing of these persons is in it: noted, so that nobody looks again.
             try note(erasures: sequence, in: archive)
@@ -179,8 +225,10 @@ extension LogUpkeep {
     // MARK: one archive
 
     /// Puts one archive in the place of some files.
+    /// - Parameter earlierRowsMax: of the archives of the day that it is held against.
     private func rewrite(
-        _ sources: [LogRewrite.Source], day: Int64, _ pace: UpkeepPace, _ tally: inout RewriteTally
+        _ sources: [LogRewrite.Source], day: Int64, earlierRowsMax: Int, _ pace: UpkeepPace,
+        _ tally: inout RewriteTally
     ) throws {
         guard let first = sources.first?.first, let last = sources.last?.last else { return }
         let before = sources.reduce(0) { $0 + $1.byteCount }
@@ -193,7 +241,8 @@ extension LogUpkeep {
         let unfinished = entry.name + ArchiveFormat.unfinishedSuffix
         let result: RewriteTally
         do {
-            result = try write(sources, first...last, unfinished, &entry, pace)
+            let earlier = earlierArchives(day, before: first, rowsMax: earlierRowsMax)
+            result = try write(sources, first...last, unfinished, &entry, earlier, pace)
         } catch {
             try? storage.remove(unfinished)
             throw error
@@ -217,24 +266,45 @@ extension LogUpkeep {
 
     /// Reads a new archive as queries will, before the files that it takes the place of are given up.
     private func check(_ archive: ArchiveFile, _ pace: UpkeepPace) throws {
-        let catalog = SegmentCatalog(archive)
+        guard try readAll(SegmentCatalog(archive), pace) == archive.entry.rows else { throw UpkeepError.mismatch }
+    }
+
+    /// Reads every value of a file; the number of its rows.
+    /// - Throws: `UpkeepError.mismatch` or `BlockView.Failure.damaged` for what cannot be read.
+    private func readAll(_ catalog: SegmentCatalog, _ pace: UpkeepPace) throws -> Int {
         var rows = 0
         for entry in catalog.entries {
             guard let view = try catalog.view(entry.offset) else { throw UpkeepError.mismatch }
             let block = try DecodedBlock(view, catalog: catalog, secret: secret)
-            _ = try (block.shapes(), block.storedOutcomes(), block.times(), block.types())
+            _ = try (block.shapes(), block.storedOutcomes(), block.times(), block.types(), block.flags())
+            _ = try view.read(.touches, { $0.bytesOfRun() })
             for part in view.parts where [PartRole.values.rawValue, PartRole.plain.rawValue].contains(part.role) {
                 guard try block.values(part.column) != nil else { throw UpkeepError.mismatch }
             }
             rows += block.rowCount
             try pace.step()
         }
-        guard rows == archive.entry.rows else { throw UpkeepError.mismatch }
+        return rows
+    }
+
+    /// The archives of a day before a segment, the newest first, whole ones as far as the bound goes: without one the
+    /// work of a day would grow by the square of its archives.
+    private func earlierArchives(_ day: Int64, before first: UInt32, rowsMax: Int) -> [ArchiveFile] {
+        let unreadable = state.withLock { $0.unreadable }
+        let known = views.directory.archives.filter {
+            $0.entry.day == day && $0.last < first && !unreadable.contains($0.first)
+        }
+        var rows = 0
+        return Array(
+            known.sorted { $0.first > $1.first }.prefix { archive in
+                rows += archive.entry.rows
+                return rows <= rowsMax
+            })
     }
 
     private func write(
         _ sources: [LogRewrite.Source], _ range: ClosedRange<UInt32>, _ name: String, _ entry: inout ManifestArchive,
-        _ pace: UpkeepPace
+        _ earlier: [ArchiveFile], _ pace: UpkeepPace
     ) throws -> RewriteTally {
         var limits = ArchiveWriter.Limits()
         (limits.blockRowsMax, limits.ownBlockRows) = (settings.blockRowsMax, settings.ownBlockRows)
@@ -243,7 +313,7 @@ extension LogUpkeep {
         let writer = try ArchiveWriter(
             storage, name: name, segments: range, createdAt: clock.now.microseconds, limits: limits)
         let rewrite = LogRewrite(
-            sources: sources, secret: secret, visibility: visibility, now: clock.now, limits: limits,
+            sources: sources, earlier: earlier, secret: secret, visibility: visibility, now: clock.now, limits: limits,
             search: DuplicateSearch(), pace: { try pace.step() })
         let tally = try rewrite.run(into: writer)
         entry.bytes = try writer.finish()

@@ -25,6 +25,8 @@ package struct UpkeepSettings: Sendable, Equatable {
     package var bufferBytesMax = 16 << 20
     /// Bytes of texts that the blocks of an archive share.
     package var dictionaryBytesMax = 12 << 20
+    /// Rows of earlier archives of its day that one archive is held against, the newest first.
+    package var earlierRowsMax = 100_000_000
 
     package init() {}
 
@@ -36,6 +38,7 @@ package struct UpkeepSettings: Sendable, Equatable {
             ("events.upkeepBusyPercent", busyPercent), ("events.archiveBlockRowsMax", blockRowsMax),
             ("events.archiveOwnBlockRows", ownBlockRows), ("events.archiveBufferBytesMax", bufferBytesMax),
             ("events.archiveDictionaryBytesMax", dictionaryBytesMax), ("events.archiveCrumbsMin", crumbsMin),
+            ("events.archiveEarlierRowsMax", earlierRowsMax),
         ]
     }
 }
@@ -74,6 +77,8 @@ package final class LogUpkeep: Sendable {
         var hasFailed = false
         /// Segments, archived ones included, that could not be read: they stay as they are.
         var unreadable: Set<UInt32> = []
+        /// Files that were damaged when the log was last open, until the first run has looked at them.
+        var recheck: [ClosedRange<UInt32>] = []
         /// Rows taken out for erasures, by organisation, since each was asked for.
         var erasedRows: [Int64: Int] = [:]
         var lastRun: Timestamp?
@@ -106,7 +111,10 @@ package final class LogUpkeep: Sendable {
         (self.storage, self.views, self.visibility, self.secret) = (storage, views, visibility, secret)
         (self.clock, self.settings, self.freeBytesMin) = (clock, settings, freeBytesMin)
         (self.meters, self.logger, self.lastReplayed) = (meters, logger, lastReplayed)
-        state = Mutex(State(manifest: manifest, ledger: ledger))
+        var first = State(manifest: manifest, ledger: ledger)
+        first.recheck = manifest.unreadable
+        for range in manifest.unreadable { first.unreadable.formUnion(range) }
+        state = Mutex(first)
     }
 
     /// The last segment that may be rewritten now.
@@ -167,9 +175,9 @@ package final class LogUpkeep: Sendable {
         // One step that fails does not keep the others from their work: a disk that is too full to rewrite on is the
         // very one that the bound of bytes has to help.
         let steps: [(inout RewriteTally) throws -> Void] = [
-            { try self.removeExpired(&$0) }, { try self.compact(all: all, pace, &$0) },
-            { try self.renewArchives(pace, &$0) }, { try self.removeBeyondBound(&$0) },
-            { _ in try self.finishErasures() },
+            { _ in try self.recheckDamaged(pace) }, { try self.removeExpired(&$0) },
+            { try self.compact(all: all, pace, &$0) }, { try self.renewArchives(pace, &$0) },
+            { try self.removeBeyondBound(&$0) }, { _ in try self.finishErasures() },
         ]
         var failure: UpkeepError?
         for step in steps where !isStopped.load(ordering: .relaxed) && !state.withLock({ $0.hasFailed }) {

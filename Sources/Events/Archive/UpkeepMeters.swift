@@ -11,9 +11,10 @@ struct UpkeepMeters: Sendable {
     private let erasures: Gauge
     private let health: HealthRegistry
     /// Share of the volume in use above which health warns.
-    private static let diskShareMax = 0.85
+    private let diskShareMax: Double
 
-    init(_ registry: MetricRegistry, _ health: HealthRegistry) {
+    init(_ registry: MetricRegistry, _ health: HealthRegistry, freePercentWarn: Int) {
+        diskShareMax = Double(100 - freePercentWarn) / 100
         backlog = registry.gauge(.logBacklogBytes)
         files = ["segment", "archive"].map { registry.gauge(.logFiles, $0) }
         removed = ["expired", "erased", "quarantine_over"].map { registry.counter(.logRowsRemoved, $0) }
@@ -44,7 +45,7 @@ struct UpkeepMeters: Sendable {
     func reportDisk(_ disk: (free: Int, total: Int)?, used: Int) {
         guard let disk, disk.total > 0 else { return }
         let share = 1 - Double(disk.free) / Double(disk.total)
-        let isFull = share > Self.diskShareMax
+        let isFull = share > diskShareMax
         health.report(
             "disk", isFull ? .degraded : .ok, required: false, reason: isFull ? "disk_filling" : nil,
             numbers: ["used_ratio": share, "log_bytes": Double(used), "free_bytes": Double(disk.free)])

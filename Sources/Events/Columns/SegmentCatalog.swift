@@ -19,9 +19,12 @@ final class LogCatalog: Sendable {
     }
 
     /// The catalogue of every archive and segment, oldest first, up to what is durable now.
-    func all() throws -> [SegmentCatalog] {
+    /// - Parameter after: only those that hold later segments than this one.
+    func all(after: UInt32 = 0) throws -> [SegmentCatalog] {
         let (archives, segments) = directory.snapshot
-        let all = try archives.map { catalog(of: $0) } + segments.map { try catalog(of: $0) }
+        let all =
+            try archives.filter { $0.last > after }.map { catalog(of: $0) }
+            + segments.filter { $0.number > after }.map { try catalog(of: $0) }
         forget(archives, segments)
         return archives.isEmpty ? all : all.sorted { $0.number < $1.number }
     }

@@ -18,8 +18,9 @@ package struct EventLimits: Sendable, Equatable {
     package var bytesInFlightMax = 64 << 20
     /// Free bytes of the volume below which nothing new is accepted.
     package var freeBytesMin = 2 << 30
-    /// Hundredths of the volume: below so many free ones nothing new is accepted either, and from so many on it is
-    /// again.
+    /// Hundredths of the volume: below so many free ones health warns.
+    package var freePercentWarn = 15
+    /// Below so many free ones nothing new is accepted either, and from so many on it is again.
     package var freePercentMin = 5
     package var freePercentAgain = 7
     /// Rows after which a block closes.
@@ -62,7 +63,8 @@ package struct EventLimits: Sendable, Equatable {
             ("events.eventBytesMax", eventBytesMax), ("events.internalEventBytesMax", internalEventBytesMax),
             ("events.inflateRatioMax", inflateRatioMax), ("events.bytesInFlightMax", bytesInFlightMax),
             ("events.freeBytesMin", freeBytesMin),
-            ("events.freePercentMin", freePercentMin), ("events.freePercentAgain", freePercentAgain),
+            ("events.freePercentWarn", freePercentWarn), ("events.freePercentMin", freePercentMin),
+            ("events.freePercentAgain", freePercentAgain),
             ("events.blockRowsMax", blockRowsMax),
             ("events.dictionaryBytesMax", dictionaryBytesMax), ("events.segmentBytesMax", segmentBytesMax),
             ("events.segmentRowsMax", segmentRowsMax), ("events.segmentSeconds", Int(segmentSeconds)),

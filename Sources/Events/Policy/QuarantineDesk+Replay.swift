@@ -196,7 +196,7 @@ extension QuarantineDesk {
             action.outcome = outcomes[index]
             action.replayReceipt = receipt.id
         }
-        try await ledger.write(done, org: source.org)
+        try await leaving { try await ledger.write(done, org: source.org) }
         policies.quota.leave(part.reduce(0) { $0 + $1.row.text.count })
         for outcome in outcomes { report.count(outcome) }
     }

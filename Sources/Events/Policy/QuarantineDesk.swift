@@ -13,6 +13,15 @@ package final class QuarantineDesk: Sendable {
     let ledger: QuarantineLedger
     let limits: EventLimits
     let clock: any WallClock
+    let storage: any LogStorage
+    private struct Departures {
+        /// How many began.
+        var begun = 0
+        var underWay = 0
+    }
+
+    /// What leaves the quarantine: a count that saw only a part of it is not kept.
+    private let departures = Mutex(Departures())
     private let isReplaying = Mutex(false)
 
     /// How long a quarantined event can be read and replayed.
@@ -24,7 +33,7 @@ package final class QuarantineDesk: Sendable {
     package init(
         policies: EventPolicies, log: EventLog, database: Database, limits: EventLimits, clock: any WallClock
     ) {
-        (self.policies, store, capture) = (policies, log.store, log.capture)
+        (self.policies, store, capture, storage) = (policies, log.store, log.capture, log.upkeep.storage)
         (ledger, self.limits, self.clock) = (QuarantineLedger(database: database), limits, clock)
     }
 
@@ -121,11 +130,13 @@ package final class QuarantineDesk: Sendable {
             guard let last = rows.last else { break }
             after = last.position
             let now = clock.now
-            try await ledger.write(
-                rows.map {
-                    QuarantineAction(
-                        receipt: $0.receipt, place: $0.index, app: $0.request.app, state: .deleted, at: now)
-                }, org: filter.org)
+            try await leaving {
+                try await ledger.write(
+                    rows.map {
+                        QuarantineAction(
+                            receipt: $0.receipt, place: $0.index, app: $0.request.app, state: .deleted, at: now)
+                    }, org: filter.org)
+            }
             policies.quota.leave(rows.reduce(0) { $0 + $1.text.count })
             deleted += rows.count
         }
@@ -134,18 +145,52 @@ package final class QuarantineDesk: Sendable {
 
     // MARK: upkeep
 
-    /// Counts the bytes in quarantine, without what was replayed or deleted, and forgets what is past its time. Call it
-    /// at start and every hour.
-    package func tend() async throws {
+    /// Knows at start how many bytes are in quarantine: reads only segments that were not sealed when they were last
+    /// counted, where that was not long ago.
+    package func begin() async throws {
         let oldest = clock.now - Self.retention
+        guard let known = QuarantineCheckpoint.read(storage), known.identity == store.logIdentity,
+            (.zero...QuarantineCheckpoint.ageMax).contains(clock.now - known.at)
+        else { return try await tend() }
+        let left = try await ledger.left()
+        let bytes = try await BlockingWork.value { [self] in
+            try store.quarantinedBytes(from: oldest.microseconds, after: known.through, left: left)
+        }
+        policies.quota.measured(known.bytes + bytes.all)
+    }
+
+    /// Counts the bytes in quarantine, without what was replayed or deleted, and forgets what is past its time. Call it
+    /// every hour.
+    package func tend() async throws {
+        let (oldest, now) = (clock.now - Self.retention, clock.now)
+        let before = departures.withLock { $0 }
         let left = try await ledger.left()
         let bytes = try await BlockingWork.value { [self] in
             try store.quarantinedBytes(from: oldest.microseconds, left: left)
         }
-        policies.quota.measured(bytes)
+        policies.quota.measured(bytes.all)
+        let count = QuarantineCheckpoint(
+            identity: store.logIdentity, through: bytes.through, bytes: bytes.sealed, at: now)
+        try departures.withLock { departures in
+            // What left meanwhile may be in it.
+            guard before.underWay == 0, departures.begun == before.begun else { return }
+            try count.write(storage)
+        }
         let days = policies.apps.longestRetentionDays + 1
         try await ledger.prune(
             before: oldest - .seconds(86_400), replayed: clock.now - .seconds(86_400 * Int64(days)) - Self.retention)
+    }
+
+    /// Does what takes events out of the quarantine: a start must not count them on, so that no count is kept from
+    /// before and none is written meanwhile.
+    package func leaving<Value>(_ body: () async throws -> Value) async throws -> Value {
+        try departures.withLock { departures in
+            try QuarantineCheckpoint.remove(storage)
+            departures.begun += 1
+            departures.underWay += 1
+        }
+        defer { departures.withLock { $0.underWay -= 1 } }
+        return try await body()
     }
 
     /// One replay at a time.

@@ -37,10 +37,11 @@ extension BlockEventStore {
     /// Calls `body` with every quarantined row of blocks that may hold a time in `from`…`to` and hold refusals of an
     /// organisation, or of any. Blocks that are damaged are left out.
     private func eachRefusal(
-        of org: String?, newestFirst: Bool, from: Int64, to: Int64, _ body: (DecodedBlock, Int) throws -> Bool
+        of org: String?, newestFirst: Bool, from: Int64, to: Int64, after: UInt32 = 0,
+        _ body: (DecodedBlock, Int) throws -> Bool
     ) throws {
         let refused = EventOutcome.quarantined.rawValue
-        let segments = try catalog.all()
+        let segments = try catalog.all(after: after)
         for segment in newestFirst ? segments.reversed() : segments {
             if segment.archive != nil {
                 guard try eachRefusal(of: segment, org, newestFirst, from, to, body) else { return }
@@ -104,15 +105,24 @@ extension BlockEventStore {
     }
 
     /// Bytes of the quarantined events received since `from`, of all organisations.
-    /// - Parameter left: the places by receipt of those that were replayed or deleted: they stay in the log and count
-    ///   no more.
-    func quarantinedBytes(from: Int64, left: [String: Set<Int>]) throws -> Int {
-        var bytes = 0
-        try eachRefusal(of: nil, newestFirst: true, from: from, to: .max) { block, row in
-            bytes += try BlockView.readable { try quarantinedBytes(block, row, from, left) } ?? 0
+    /// - Parameters:
+    ///   - after: only events of later segments than this one.
+    ///   - left: the places by receipt of those that were replayed or deleted: they stay in the log and count no more.
+    /// - Returns: of all, of those in sealed segments, and the last of these.
+    func quarantinedBytes(
+        from: Int64, after: UInt32 = 0, left: [String: Set<Int>]
+    ) throws -> (all: Int, sealed: Int, through: UInt32) {
+        let through = (catalog.lastNumber ?? 1) - 1
+        var (all, sealed) = (0, 0)
+        try eachRefusal(of: nil, newestFirst: true, from: from, to: .max, after: after) { block, row in
+            let segment = block.position(row).segment
+            guard segment > after else { return true }
+            let bytes = try BlockView.readable { try quarantinedBytes(block, row, from, left) } ?? 0
+            all += bytes
+            if segment <= through { sealed += bytes }
             return true
         }
-        return bytes
+        return (all, sealed, through)
     }
 
     private func quarantinedBytes(

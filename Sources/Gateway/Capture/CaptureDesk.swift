@@ -44,19 +44,20 @@ struct CaptureDesk: Sendable {
         }
     }
 
-    /// Holds a publishable key to its rate. Answers how many events it was charged for; other keys have no rate.
+    /// Holds a publishable key, or one with a rate of its own, to its rate. Answers how many events it was charged for;
+    /// other keys have no rate.
     @discardableResult
     func charge(_ principal: Principal, events: @autoclosure () -> Int) async throws(Problem) -> Int {
-        guard principal.kind == .publishable else { return 0 }
+        guard principal.kind == .publishable || principal.eventsPerSecond != nil else { return 0 }
         let charged = max(1, events())
-        try await rates.limiter.check(rates.events(charged, org: principal.org, key: principal.keyID))
+        if let request = rates.events(charged, principal) { try await rates.limiter.check(request) }
         return charged
     }
 
     /// Books what a body held more than it was charged for: how many events are in it is seen when it is read.
     func settle(_ principal: Principal, charged: Int, received: Int) async {
-        guard principal.kind == .publishable, received > charged else { return }
-        await rates.limiter.owe(rates.events(received - charged, org: principal.org, key: principal.keyID))
+        guard received > charged, let request = rates.events(received - charged, principal) else { return }
+        await rates.limiter.owe(request)
     }
 
     func encoding(_ request: Request) throws(Problem) -> BodyEncoding {

@@ -1,6 +1,8 @@
+internal import Accounts
 package import Runtime
 
-/// How fast strangers may send: requests of an address, events of a publishable key.
+/// How fast senders may send: requests of an address, events of a publishable key, and of any key with a rate of its
+/// own.
 package struct CaptureRates: Sendable {
     let limiter: any RateLimiter
     private let address: RateLimit
@@ -16,8 +18,13 @@ package struct CaptureRates: Sendable {
     /// One request of `address`.
     func request(from address: String) -> RateRequest { RateRequest(self.address, .net, address) }
 
-    /// `events` of a publishable key of `org`.
-    func events(_ events: Int, org: String, key: String) -> RateRequest {
-        RateRequest(self.key, .org(org), key, cost: events)
+    /// `events` of a key; nil for one that has no rate.
+    func events(_ events: Int, _ principal: Principal) -> RateRequest? {
+        if let own = principal.eventsPerSecond {
+            let limit = RateLimit.gcra("capture_key_own", own, in: .seconds(1), burst: own * 2)
+            return RateRequest(limit, .org(principal.org), principal.keyID, cost: events)
+        }
+        guard principal.kind == .publishable else { return nil }
+        return RateRequest(key, .org(principal.org), principal.keyID, cost: events)
     }
 }

@@ -9,7 +9,7 @@ struct KeyRoutes: Sendable {
 
     private static let example: JSONValue = [
         "name": "website", "scopes": ["events:write"], "publishable": true, "origins": ["https://www.example.com"],
-        "org": "default", "app": "default",
+        "org": "default", "app": "default", "events_per_second": 5000,
     ]
 
     func register(in book: RouteBook) {
@@ -37,6 +37,12 @@ struct KeyRoutes: Sendable {
                     ], status: .created)
             } catch let error as KeyError { throw Problem(error) }
         }
+        book.patch(
+            "/v1/keys/{id}",
+            RouteDescription(
+                "Holds a key to so many events a second from the next request on; null to what holds for its kind.",
+                tag: "keys", scope: .keysManage, body: ["events_per_second": 5000])
+        ) { try await setRate($0, $1) }
         book.delete(
             "/v1/keys/{id}", RouteDescription("Ends a key at once.", tag: "keys", scope: .keysManage, success: 204)
         ) {
@@ -50,6 +56,27 @@ struct KeyRoutes: Sendable {
         }
     }
 
+    private func setRate(_ request: Request, _ context: GatewayContext) async throws -> Response {
+        let principal = try access.require(.keysManage, request)
+        let org = RequestInput.text("org", request) ?? principal.org
+        let body = try await RequestInput.json(request)
+        guard let members = body.object, Set(members.keys) == ["events_per_second"] else {
+            throw Problem.invalid([FieldProblem(field: "events_per_second", detail: "is the one member to change")])
+        }
+        do {
+            let rate = try Self.rate(body)
+            return try .encoded(
+                try await keys.setRate(rate, id: context.parameters.get("id") ?? "", org: org))
+        } catch let error as KeyError { throw Problem(error) }
+    }
+
+    /// nil where none is given.
+    private static func rate(_ body: JSONValue) throws(KeyError) -> Int? {
+        guard let value = body["events_per_second"], value != .null else { return nil }
+        guard let number = value.integer else { throw .badRate(0) }
+        return Int(clamping: number)
+    }
+
     private static func request(_ body: JSONValue, _ principal: Principal) throws(Problem) -> KeyRequest {
         var problems: [FieldProblem] = []
         var scopes: Set<Scope> = []
@@ -61,17 +88,19 @@ struct KeyRoutes: Sendable {
                 problems.append(FieldProblem(field: "scopes", detail: "known scopes are \(known)"))
             }
         }
-        let known: Set = ["name", "scopes", "publishable", "origins", "org", "app", "historical"]
+        let known: Set = ["name", "scopes", "publishable", "origins", "org", "app", "historical", "events_per_second"]
         for field in (body.object ?? [:]).keys.sorted() where !known.contains(field) {
             problems.append(FieldProblem(field: String(field.prefix(40)), detail: "unknown field"))
         }
         if body.object == nil { problems.append(FieldProblem(field: "", detail: "the body must be an object")) }
         guard problems.isEmpty else { throw .invalid(problems) }
+        let rate: Int?
+        do throws(KeyError) { rate = try Self.rate(body) } catch { throw Problem(error) }
         return KeyRequest(
             org: body["org"]?.string ?? principal.org, app: body["app"]?.string ?? "default",
             name: body["name"]?.string ?? "", kind: body["publishable"]?.bool == true ? .publishable : .server,
             scopes: scopes, origins: Set((body["origins"]?.array ?? []).compactMap(\.string)),
-            historical: body["historical"]?.bool ?? false)
+            historical: body["historical"]?.bool ?? false, eventsPerSecond: rate)
     }
 }
 
@@ -91,6 +120,11 @@ extension Problem {
         case .badOrigin:
             self = .invalid([FieldProblem(field: "origins", detail: "an origin is scheme://host[:port] without a path")]
             )
+        case .badRate:
+            let (least, most) = (KeyRequest.rates.lowerBound, KeyRequest.rates.upperBound)
+            self = .invalid([
+                FieldProblem(field: "events_per_second", detail: "must be a whole number from \(least) to \(most)")
+            ])
         case .unknownKey:
             self = .notFound(code: "key_unknown", detail: "There is no such key, or it was revoked before.")
         }

@@ -18,6 +18,8 @@ struct BackupSchedule: Service {
     let backups: Backups
     let directory: String
     let every: Duration
+    /// Of the disk, what must be free.
+    var freeShareMin = BulkWrites.freeShareMin
     let registry: MetricRegistry
     let clock: any WallClock
     var logger = Logger(label: "backup")
@@ -91,7 +93,7 @@ struct BackupSchedule: Service {
     private var lacking: (free: Int, needed: Int)? {
         guard let space = DiskSpace.of(directory) else { return nil }
         let needed = newest.map { Int(Double(Self.bytes(of: directory + "/" + $0.name)) * Self.room) } ?? 0
-        if space.freeBytes < needed || space.freeShare < BulkWrites.freeShareMin {
+        if space.freeBytes < needed || space.freeShare < freeShareMin {
             return (space.freeBytes, needed)
         }
         return nil

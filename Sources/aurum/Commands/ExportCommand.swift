@@ -110,7 +110,7 @@ extension EventsCommand {
             try await EventsCommand.withLog(configuration) { log in
                 do {
                     let now = SystemWallClock().now
-                    let record = try ExportRequest(body, org: org, now: now, hasDirectory: false)
+                    let record = try ExportRequest(body, org: org, now: now, targets: ExportTargets())
                         .record(UID(now: now), org: org, actor: "command", at: now)
                     if let record { try await log.capture.appendInternal([InternalEvent(record)]) }
                     written = try await ExportService.write(body, org: org, from: log.store, now: now, to: path)

@@ -13,7 +13,7 @@ struct KeysCommand: AsyncParsableCommand {
             Beside a running server the command asks the server; without one it opens the data folder itself.
             Example: aurum keys create --scope events:write --scope events:read --json
             """,
-        subcommands: [Create.self, List.self, Revoke.self])
+        subcommands: [Create.self, List.self, Limit.self, Revoke.self])
 
     struct Create: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -35,6 +35,8 @@ struct KeysCommand: AsyncParsableCommand {
         var origin: [String] = []
         @Flag(name: .long, help: "Events sent with it may be older than 400 days.")
         var historical = false
+        @Option(name: .long, help: "Events it may write a second, twice that in a burst.")
+        var eventsPerSecond: Int?
         @Flag(name: .long, help: "Print {\"id\",\"key\",\"scopes\"} as JSON.")
         var json = false
 
@@ -57,7 +59,7 @@ struct KeysCommand: AsyncParsableCommand {
             }
             let request = KeyRequest(
                 org: org, app: app, name: name, kind: publishable ? .publishable : .server, scopes: scopes,
-                origins: Set(origin), historical: historical)
+                origins: Set(origin), historical: historical, eventsPerSecond: eventsPerSecond)
             let configuration = try await options.read()
             let made =
                 if let contact = ServerContact.read(folder: configuration.dataDirectory) {
@@ -76,6 +78,7 @@ struct KeysCommand: AsyncParsableCommand {
                     "publishable": .bool(request.kind == .publishable), "historical": .bool(request.historical),
                     "scopes": .array(request.scopes.sorted().map { .string($0.rawValue) }),
                     "origins": .array(request.origins.sorted().map { .string($0) }),
+                    "events_per_second": request.eventsPerSecond.map { .integer(Int64($0)) } ?? .null,
                 ])
             return Made(
                 id: answer["id"]?.string ?? "", key: answer["key"]?.string ?? "",
@@ -127,12 +130,45 @@ struct KeysCommand: AsyncParsableCommand {
                     key.id, key.kind.rawValue, key.revokedAt.map { "revoked \($0.rfc3339)" } ?? "active", key.app,
                     key.scopes.map(\.rawValue).joined(separator: " "),
                     key.kind == .publishable && key.origins.isEmpty ? "none" : key.origins.joined(separator: " "),
-                    key.name,
+                    key.eventsPerSecond.map(String.init) ?? "–", key.name,
                 ]
             }
-            for line in TextTable.lines([["id", "kind", "state", "app", "scopes", "origins", "name"]] + rows) {
+            for line in TextTable.lines(
+                [["id", "kind", "state", "app", "scopes", "origins", "events/s", "name"]] + rows)
+            {
                 Output.line(line)
             }
+        }
+    }
+
+    struct Limit: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Hold a key to so many events a second, from the next request on.",
+            discussion: "Example: aurum keys limit AbCd1234 5000\nExample: aurum keys limit AbCd1234 none")
+
+        @OptionGroup var options: ConfigurationOptions
+        @Argument(help: "The key's id, its eight letters after sk_ or wk_.")
+        var id: String
+        @Argument(help: "Events a second, twice that in a burst; none for what holds for keys of its kind.")
+        var rate: String
+        @Option(name: .long, help: "Organisation.")
+        var org = "default"
+
+        func validate() throws {
+            guard rate == "none" || Int(rate) != nil else { throw ValidationError("give a number, or none") }
+        }
+
+        func run() async throws {
+            let configuration = try await options.read()
+            let (id, org, rate) = (id, org, Int(rate))
+            if let contact = ServerContact.read(folder: configuration.dataDirectory) {
+                _ = try await ServerClient(contact: contact).call(
+                    "PATCH", "/v1/keys/\(id.percentEncoded)" + ServerClient.query([("org", org)]),
+                    body: ["events_per_second": rate.map { .integer(Int64($0)) } ?? .null])
+            } else {
+                _ = try await KeysCommand.withStore(configuration) { try await $0.setRate(rate, id: id, org: org) }
+            }
+            Output.line(rate.map { "\(id) may write \($0) events a second" } ?? "\(id) has no rate of its own")
         }
     }
 
@@ -189,6 +225,8 @@ extension KeyError {
         case .scopeTooWide(let scope): "a publishable key may only write events, not \(scope.rawValue)"
         case .badName: "--org and --app are 1 to 64 letters, digits, - or _"
         case .badOrigin(let origin): "\(origin) is no origin; give scheme://host[:port] without a path"
+        case .badRate:
+            "events a second are \(KeyRequest.rates.lowerBound) to \(KeyRequest.rates.upperBound)"
         case .unknownKey: "there is no such key, or it was revoked before"
         }
     }

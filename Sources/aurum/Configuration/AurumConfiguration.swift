@@ -37,6 +37,9 @@ struct AurumConfiguration: Sendable {
         events.limits.batchEventsMax = integer(.eventsBatchMax)
         events.limits.dedupIdentifiersMax = integer(.dedupIdentifiersMax)
         events.limits.dedupWindowSeconds = Int64(integer(.dedupWindowSeconds))
+        events.limits.freePercentWarn = 100 - integer(.diskWarnPercent)
+        events.limits.freePercentAgain = 100 - integer(.diskResumePercent)
+        events.limits.freePercentMin = 100 - integer(.diskRefusePercent)
         events.upkeep.logBytesMax = integer(.logBytesMax)
         return events
     }
@@ -79,6 +82,16 @@ struct AurumConfiguration: Sendable {
             }
         } catch { problems.append("faults \(error)") }
         return problems
+    }
+
+    /// What is wrong with the order of the disk's bounds: one warns, one refuses above it, one between ends that.
+    private var diskProblems: [String] {
+        let (warn, resume) = (integer(.diskWarnPercent), integer(.diskResumePercent))
+        if warn > resume { return ["events.diskWarnPercent must be at most events.diskResumePercent"] }
+        if resume >= integer(.diskRefusePercent) {
+            return ["events.diskResumePercent must be less than events.diskRefusePercent"]
+        }
+        return []
     }
 
     func integer(_ setting: Setting) -> Int { Int(self[setting]) ?? 0 }
@@ -134,7 +147,7 @@ struct AurumConfiguration: Sendable {
         do throws(RedisConfiguration.Problem) { _ = try configuration.redis } catch {
             problems.append("redis.url: \(error)")
         }
-        problems += configuration.faultProblems
+        problems += configuration.faultProblems + configuration.diskProblems
         problems += unknownNames(environment: environment, flags: flags)
         guard problems.isEmpty else { throw Problems(sentences: problems) }
         return configuration

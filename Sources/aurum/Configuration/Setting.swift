@@ -66,6 +66,15 @@ extension Setting {
     static let dedupWindowSeconds = Setting(
         key: ["events", "dedupWindowSeconds"], kind: .integer(3600...34_560_000), standard: "604800",
         help: "How long it remembers them, where they are not more.")
+    static let diskWarnPercent = Setting(
+        key: ["events", "diskWarnPercent"], kind: .integer(1...99), standard: "85",
+        help: "Share of a disk in use above which health warns.")
+    static let diskResumePercent = Setting(
+        key: ["events", "diskResumePercent"], kind: .integer(1...99), standard: "93",
+        help: "Share of the event log's disk below which events are taken again after they were refused.")
+    static let diskRefusePercent = Setting(
+        key: ["events", "diskRefusePercent"], kind: .integer(2...100), standard: "95",
+        help: "Share of the event log's disk above which events are refused, and exports, imports and replays.")
     static let operatorName = Setting(
         key: ["chat", "operatorName"], kind: .text, standard: "Aurum Solar Advice",
         help: "Who runs the chat; named in its first sentence.")
@@ -128,7 +137,8 @@ extension Setting {
         dataDirectory, databaseURL, databaseTLS, databaseConnectionsMax, databaseSlow, httpHost, httpPort,
         metricsAddress, egressAllowLoopback, logFormat, logLevel, commitDelay,
         eventBytesInFlight, eventsPerKeySecond, eventsBodyBytesMax, eventsBatchMax, dedupIdentifiersMax,
-        dedupWindowSeconds, operatorName, chatsPerAddressHour, chatMessagesPer10Seconds, exportsDirectory,
+        dedupWindowSeconds, diskWarnPercent, diskResumePercent, diskRefusePercent, operatorName, chatsPerAddressHour,
+        chatMessagesPer10Seconds, exportsDirectory,
         backupDirectory, backupEveryMinutes,
         logBytesMax,
         redisURL, profile, faultsEnabled, faults,

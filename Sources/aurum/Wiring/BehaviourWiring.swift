@@ -1,4 +1,5 @@
 internal import AurumCore
+internal import Connectors
 internal import Database
 internal import Events
 internal import Gateway
@@ -10,8 +11,10 @@ internal import Telemetry
 enum BehaviourWiring {
     static func parts(
         _ configuration: AurumConfiguration, _ folder: DataFolder, _ events: EventLog, _ limits: EventLimits,
-        _ database: Database, _ engine: QueryEngine, _ apps: AppBook, _ jobs: SQLJobStore
+        _ database: Database, _ engine: QueryEngine, _ policies: EventPolicies, _ jobs: SQLJobStore,
+        caller: ExportCaller, bulk: BulkWrites, registry: MetricRegistry
     ) -> BehaviourParts {
+        let apps = policies.apps
         let clock = SystemWallClock()
         let directory = configuration[.exportsDirectory]
         return BehaviourParts(
@@ -20,6 +23,11 @@ enum BehaviourWiring {
                 database: database, engine: engine, folder: folder.exportsPath,
                 directory: directory == "off" ? nil : directory, freeBytesMin: limits.freeBytesMin, clock: clock,
                 logger: Logger(label: "exports"),
+                hooks: ExportHooks(
+                    allowsLoopback: configuration.egressAllowLoopback, sealer: policies.sealer, registry: registry,
+                    enqueue: { id, org, tx in try JobWiring.enqueuePost(id, org: org, jobs, in: tx) },
+                    send: { await caller.send($0) }),
+                bulk: bulk,
                 enqueue: { id, org, tx in try JobWiring.enqueueExport(id, org: org, jobs, in: tx) }),
             tail: TailFeed(events.store))
     }

@@ -12,7 +12,13 @@ internal import Telemetry
 enum JobWiring {
     /// The organisation that the installation's own jobs belong to.
     private static let org = "default"
-    private static let export = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
+    /// Version 2 is of schedules and webhooks, which the release before would fail for good: it knows no such job, and
+    /// the export waits for a node that does.
+    private static let export = JobKind(
+        "events.export", version: 2, priority: .low, attemptsMax: JobLimits.attemptsMax)
+    private static let plainExport = JobKind("events.export", priority: .low, attemptsMax: JobLimits.attemptsMax)
+    private static let postExport = JobKind("events.postExport", priority: .low, attemptsMax: JobLimits.attemptsMax)
+    private static let scheduledExports = JobKind("events.exportSchedules", priority: .low, keepsDone: .seconds(3600))
     private static let attributionRun = JobKind("attribution.run", priority: .low, attemptsMax: 30)
     private static let scheduledRuns = JobKind(
         "attribution.schedules", priority: .low, keepsDone: .seconds(3600))
@@ -37,6 +43,9 @@ enum JobWiring {
         all[export.name] = { job, tx in
             if let id = job.uid("export") { try ExportService.cancel(id, org: job.org, in: tx) }
         }
+        all[postExport.name] = { job, tx in
+            if let id = job.uid("export") { try ExportService.cancelDelivery(id, org: job.org, in: tx) }
+        }
         return all
     }()
 
@@ -54,13 +63,7 @@ enum JobWiring {
         let (reads, gauges) = (jobs.reads, JobGauges())
         // All of them: jobs of kinds that live on Redis are here from the time before there was one.
         let handlers =
-            market.handlers + uploader.handlers + callbacks.handlers + [
-                // It keeps its place in the file, so that a stop never waits for it.
-                JobHandler(export, stopping: .interrupt, onCancel: onCancel[export.name]) { job in
-                    try await exports.work(try job.uid("export"), org: job.org) { rows in
-                        try await job.progress(0, note: "\(rows) rows")
-                    }
-                },
+            market.handlers + uploader.handlers + callbacks.handlers + exportHandlers(exports) + [
                 // It begins again in the next process: what it wrote is not seen before it is done.
                 JobHandler(attributionRun, stopping: .interrupt) { try await credit($0, attribution) },
                 live.handler(jobs),
@@ -78,7 +81,6 @@ enum JobWiring {
                 JobHandler(fraudReviews, stopping: .interrupt) { _ in
                     try await reviewing { try await fraud.reviewAll() }
                 },
-                JobHandler(expireExports) { _ in try await exports.expire() },
                 JobHandler(tendQuarantine) { _ in try await quarantine.tend() },
                 JobHandler(purgeKeys) { _ in _ = try await database.purgeIdempotency() },
                 JobHandler(tendUploads) { _ in try await uploader.tend() },
@@ -113,9 +115,40 @@ enum JobWiring {
                 store, handlers, gauges: gauges, budget: budget, clock: clock, registry: registry, health: health))
     }
 
+    /// Who writes, posts, schedules and removes exports.
+    private static func exportHandlers(_ exports: ExportService) -> [JobHandler] {
+        [
+            // It keeps its place in the file, so that a stop never waits for it.
+            JobHandler(export, stopping: .interrupt, onCancel: onCancel[export.name]) { job in
+                do {
+                    try await exports.work(try job.uid("export"), org: job.org) { rows in
+                        try await job.progress(0, note: "\(rows) rows")
+                    }
+                } catch let error as ExportError { throw JobFault(error.tag, error.sentence) }
+            },
+            // The receiver knows what comes again by its delivery id.
+            JobHandler(postExport, stopping: .interrupt, makesCalls: true, onCancel: onCancel[postExport.name]) { job in
+                switch try await exports.deliver(try job.uid("export"), org: job.org) {
+                case .over: return
+                case .again(let pause):
+                    throw JobFault("export_not_taken", "The webhook is asked again.", retry: .after(pause))
+                case .postponed(let pause): throw JobPostponement(by: pause)
+                }
+            },
+            JobHandler(scheduledExports, stopping: .interrupt) { job in
+                try await exports.makeDue { try job.hold(in: $0) }
+            },
+            JobHandler(expireExports) { _ in
+                try await exports.expire()
+                try await exports.askAgain()
+            },
+        ]
+    }
+
     private static func schedules(now: Timestamp) throws -> [JobSchedule] {
         let plans: [(name: String, kind: JobKind, every: Duration)] = [
             ("fraud.reviewAll", fraudReviews, hourly), ("exports.expire", expireExports, hourly),
+            ("exports.schedules", scheduledExports, .seconds(60)),
             ("idempotency.purge", purgeKeys, hourly), ("attribution.purgeTouches", purgeTouches, hourly),
             ("uploads.tend", tendUploads, hourly), ("callbacks.tend", tendCallbacks, hourly),
             ("quarantine.tend", tendQuarantine, hourly),
@@ -233,9 +266,19 @@ enum JobWiring {
 
     /// Exports are written one after another.
     static func enqueueExport(_ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction) throws {
+        let kind = try ExportService.needsNewRelease(id, org: org, in: tx) ? export : plainExport
         try jobs.enqueue(
             NewJob(
-                export, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilDone),
+                kind, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilDone),
                 concurrency: JobConcurrency("events.export", limit: 1)), in: tx)
+    }
+
+    /// Exports are posted one after another. What is asked for while one is being posted is a job of its own: it may
+    /// be over already, and its job not yet.
+    static func enqueuePost(_ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction) throws {
+        try jobs.enqueue(
+            NewJob(
+                postExport, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilStarted),
+                concurrency: JobConcurrency("events.postExport", limit: 1)), in: tx)
     }
 }

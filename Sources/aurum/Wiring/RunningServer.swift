@@ -38,7 +38,10 @@ struct RunningServer {
         FileLimit.raise()
         let stores = try await Stores.open(configuration)
         let trade = try Trade.open(configuration, stores)
-        var parts = try await parts(configuration, stores, trade)
+        let disk = try disk(configuration, stores)
+        let bulk = BulkWrites(freeShareMin: configuration.diskFreeShareMin, disk: disk)
+        var parts = try await parts(configuration, stores, trade, bulk)
+        parts.bulk = bulk
         let (attribution, leads, capture) = (parts.attribution, parts.leads, stores.events.capture)
         let (uploads, callbacks) = (parts.uploads?.store, parts.callbacks)
         let relay = OutboxRelay(
@@ -57,11 +60,10 @@ struct RunningServer {
             database: stores.database, log: stores.events, gate: relay.gate, dataPath: stores.folder.path,
             clock: stores.clock)
         parts.backup = { try await backups.answer($0) }
-        let inputs = try probeInputs(configuration, stores, backups)
-        parts.bulk = BulkWrites(disk: inputs.disk)
+        let inputs = probeInputs(stores, backups, disk)
         let contact = LocalContact(folder: stores.folder, keys: stores.keys)
         // Once before anybody is let in: what the quarantine holds decides what it may take.
-        try await stores.quarantine.tend()
+        try await stores.quarantine.begin()
         let gateway = try GatewayServer(parts, settings: configuration.gatewaySettings) { port in
             let url = "http://\(configuration.httpHost):\(port)"
             contact.write(url: url)
@@ -82,7 +84,8 @@ struct RunningServer {
             services.append(
                 BackupSchedule(
                     backups: backups, directory: configuration[.backupDirectory],
-                    every: .seconds(configuration.integer(.backupEveryMinutes) * 60), registry: stores.registry,
+                    every: .seconds(configuration.integer(.backupEveryMinutes) * 60),
+                    freeShareMin: configuration.diskFreeShareMin, registry: stores.registry,
                     clock: stores.clock))
         }
         return RunningServer(
@@ -117,20 +120,29 @@ struct RunningServer {
 
     /// What health is told beside what the database says of itself.
     private static func probeInputs(
-        _ configuration: AurumConfiguration, _ stores: Stores, _ backups: Backups
-    ) throws -> DatabaseProbe.Inputs {
+        _ stores: Stores, _ backups: Backups, _ disk: @escaping @Sendable () -> DiskSpace?
+    ) -> DatabaseProbe.Inputs {
         var inputs = DatabaseProbe.Inputs(stores.database)
-        var volumes = [stores.folder.path]
-        if case .sqlite(let path) = try configuration.databaseLocation() { volumes.append(path) }
-        let (paths, last) = (volumes, backups.last)
-        inputs.disk = { DiskSpace.fullest(of: paths) }
+        let last = backups.last
+        inputs.disk = disk
+        inputs.diskFreeShareMin = Double(stores.eventLimits.freePercentWarn) / 100
         inputs.backup = { last.figures }
         return inputs
     }
 
+    /// Room on the fullest volume of the server.
+    private static func disk(
+        _ configuration: AurumConfiguration, _ stores: Stores
+    ) throws -> @Sendable () -> DiskSpace? {
+        var volumes = [stores.folder.path]
+        if case .sqlite(let path) = try configuration.databaseLocation() { volumes.append(path) }
+        let paths = volumes
+        return { DiskSpace.fullest(of: paths) }
+    }
+
     /// What the gateway translates for.
     private static func parts(
-        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade
+        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade, _ bulk: BulkWrites
     ) async throws -> GatewayParts {
         let (database, registry, clock) = (stores.database, stores.registry, stores.clock)
         let territory = try Territory()
@@ -142,8 +154,10 @@ struct RunningServer {
             onEnd: { try solar.accept($0, in: $1) })
         let queries = BehaviourWiring.engine(stores.events, stores.quarantine, registry: registry)
         let behaviour = BehaviourWiring.parts(
-            configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies.apps,
-            stores.jobs)
+            configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies,
+            stores.jobs,
+            caller: ExportCaller(client: trade.client, guards: stores.runtime.roles.guards, clock: clock),
+            bulk: bulk, registry: registry)
         let logAttribution = AttributionWiring.attribution(
             stores.folder.path, stores.events, database, stores.policies.apps, registry: registry,
             freeBytesMin: stores.eventLimits.freeBytesMin)
@@ -446,6 +460,9 @@ enum Credits {
 }
 
 extension AurumConfiguration {
+    /// Of a disk, what must be free for writes that can wait.
+    fileprivate var diskFreeShareMin: Double { Double(events.limits.freePercentMin) / 100 }
+
     var conversationLimits: ConversationLimits {
         var limits = ConversationLimits.standard
         limits.conversationsPerAddressHour = integer(.chatsPerAddressHour)

@@ -2,6 +2,13 @@ package import AurumCore
 package import Database
 internal import Foundation
 package import Logging
+internal import Synchronization
+
+#if canImport(Glibc)
+    internal import Glibc
+#else
+    internal import Darwin
+#endif
 
 /// Exports: asked for over the API, written in the background to the data folder, taken up again after a crash where
 /// they were left. Who calls `work` and `expire` is given from outside; it does each export once at a time.
@@ -9,27 +16,39 @@ package final class ExportService: Sendable {
     /// Sees to it that `work` is called for an export, if and only if the transaction commits.
     package typealias Enqueue = @Sendable (_ id: UID, _ org: String, Transaction) throws -> Void
 
-    private let store: ExportStore
-    private let engine: QueryEngine
+    let store: ExportStore
+    let engine: QueryEngine
     private let folder: String
     private let directory: String?
     private let freeBytesMin: Int
-    private let clock: any WallClock
-    private let logger: Logger
-    private let enqueue: Enqueue
+    let clock: any WallClock
+    let logger: Logger
+    let enqueue: Enqueue
+    /// nil where nothing is posted.
+    let hooks: ExportHooks?
+    let bulk: BulkWrites
+    private let known = Mutex<UID?>(nil)
 
     /// - Parameters:
     ///   - folder: where files lie; made where it is missing.
     ///   - directory: where the target `directory` puts its copies; nil when there is none.
     ///   - freeBytesMin: of the volume: below it no more is written.
+    ///   - bulk: whether a schedule may make an export now.
     package init(
         database: Database, engine: QueryEngine, folder: String, directory: String?, freeBytesMin: Int,
-        clock: any WallClock, logger: Logger, enqueue: @escaping Enqueue
+        clock: any WallClock, logger: Logger, hooks: ExportHooks? = nil, bulk: BulkWrites = BulkWrites(),
+        enqueue: @escaping Enqueue
     ) {
         store = ExportStore(database: database)
         (self.engine, self.folder, self.directory) = (engine, folder, directory)
         (self.freeBytesMin, self.clock, self.logger) = (freeBytesMin, clock, logger)
-        self.enqueue = enqueue
+        (self.hooks, self.bulk, self.enqueue) = (hooks, bulk, enqueue)
+    }
+
+    /// Where exports may go here.
+    var targets: ExportTargets {
+        ExportTargets(
+            hasDirectory: directory != nil, hasHooks: hooks != nil, allowsLoopback: hooks?.allowsLoopback == true)
     }
 
     // MARK: API
@@ -42,11 +61,13 @@ package final class ExportService: Sendable {
         _ body: JSONValue, org: String, actor: String, once key: IdempotencyKey? = nil
     ) async throws -> KeptAnswer {
         let now = clock.now
-        let request = try ExportRequest(body, org: org, now: now, hasDirectory: directory != nil)
+        let request = try ExportRequest(body, org: org, now: now, targets: targets)
         if let query = request.query { _ = try engine.query(query) }
         let id = UID(now: now)
         let record = request.record(id, org: org, actor: actor, at: now)
-        return try await store.add(request, org: org, id: id, record: record, once: key, enqueue: enqueue)
+        let secret = request.secret.flatMap { hooks?.sealed($0, org: org) }
+        return try await store.add(
+            request, secret: secret, org: org, id: id, record: record, once: key, enqueue: enqueue)
     }
 
     package func job(_ id: UID, org: String) async throws -> ExportJob? { try await store.job(id, org: org) }
@@ -69,7 +90,7 @@ package final class ExportService: Sendable {
     private func path(_ job: ExportJob, _ request: ExportRequest) -> String { "\(folder)/\(request.fileName(job.id))" }
 
     private func request(_ job: ExportJob) -> ExportRequest? {
-        try? ExportRequest(job.request, org: job.org, now: job.createdAt, hasDirectory: true)
+        try? ExportRequest(job.request, org: job.org, now: job.createdAt, targets: .stored)
     }
 
     private func removeFile(_ job: ExportJob) {
@@ -83,7 +104,7 @@ package final class ExportService: Sendable {
     package static func write(
         _ body: JSONValue, org: String, from source: any ColumnSource, now: Timestamp, to path: String
     ) async throws -> (rows: Int, bytes: Int, sha256: String, damagedBlocks: Int) {
-        let request = try ExportRequest(body, org: org, now: now, hasDirectory: false)
+        let request = try ExportRequest(body, org: org, now: now, targets: ExportTargets())
         return try await BlockingWork.value {
             let writer = try ExportWriter(
                 request, segments: try OrderedLog.segments(of: source, request), path: path,
@@ -102,18 +123,46 @@ package final class ExportService: Sendable {
 
     // MARK: work
 
-    /// Makes the folder and sees to exports that an earlier release left open.
+    /// Makes the folder and sees to exports that an earlier process or release left open.
     package func adopt() async throws {
         try FileManager.default.createDirectory(
             atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        try await store.adopt(enqueue)
+        let id = try nodeOfFolder()
+        known.withLock { $0 = id }
+        try await askAgain()
+    }
+
+    /// Asks for what is open and may have lost its job: to a node that did not know its kind, or that ended too often.
+    package func askAgain() async throws { try await store.adopt(enqueue, post: hooks?.enqueue) }
+
+    /// Who wrote the files of this folder; nil before `adopt`.
+    var node: UID? { known.withLock { $0 } }
+
+    /// Kept in the folder, so that another folder is another writer.
+    private func nodeOfFolder() throws -> UID {
+        let path = "\(folder)/node"
+        if let text = try? String(contentsOfFile: path, encoding: .utf8), let id = UID(text) { return id }
+        let id = UID(now: clock.now)
+        try Data(id.hex.utf8).write(to: URL(fileURLWithPath: path), options: .atomic)
+        return id
+    }
+
+    /// Whether releases before schedules and webhooks would fail an export for good.
+    package static func needsNewRelease(_ id: UID, org: String, in tx: Transaction) throws -> Bool {
+        let found = try tx.value(
+            Int.self,
+            """
+            SELECT COUNT(*) FROM exports
+            WHERE org = \(org) AND id = \(id) AND (schedule IS NOT NULL OR hook_secret IS NOT NULL)
+            """)
+        return (found ?? 0) > 0
     }
 
     /// Does one export, from where it is; nothing when it was removed or is over. What keeps it from being written
     /// stands in the export itself.
     /// - Parameter onPart: called after every part that the file holds for good, with the rows so far.
-    /// - Throws: `CancellationError` when the task was cancelled, what the store throws, and what `onPart` throws: then
-    ///   it goes on later.
+    /// - Throws: `CancellationError` when the task was cancelled, what the store throws, what `onPart` throws, and for
+    ///   an export of a schedule, whose period nobody asks for again, what may pass: then it goes on later.
     package func work(
         _ id: UID, org: String, onPart: @escaping @Sendable (_ rows: Int) async throws -> Void = { _ in }
     ) async throws {
@@ -127,8 +176,25 @@ package final class ExportService: Sendable {
             throw interruption.error
         } catch {
             let tag = (error as? ExportError)?.tag ?? "export_failed"
+            if job.schedule != nil, Self.mayPass(error), clock.now - job.createdAt < ExportStore.keep {
+                logger.warning(
+                    "a scheduled export is tried again",
+                    metadata: ["code": "\(tag)", "export": "\(job.id)", "error": "\(error)"])
+                throw error
+            }
             logger.error("export failed", metadata: ["code": "\(tag)", "export": "\(job.id)", "error": "\(error)"])
             try await store.fail(job, tag: tag)
+        }
+    }
+
+    /// Whether the same export may succeed later.
+    private static func mayPass(_ error: any Error) -> Bool {
+        switch error as? ExportError {
+        // The file system, the log or the database.
+        case nil, .full, .storage: true
+        case .query(let tag):
+            [QueryError.busy(limit: 0), .timeout(rowsScanned: 0), .cancelled, .storage].contains { $0.code == tag }
+        case .tooMany, .tooManySchedules, .notGivenUp: false
         }
     }
 
@@ -156,7 +222,9 @@ package final class ExportService: Sendable {
         }
         guard let written else { return }
         try deliver(request, job, path, written.sha256)
-        try await store.finish(job, sha256: written.sha256, rows: written.rows, bytes: written.bytes)
+        try await store.finish(
+            job, sha256: written.sha256, rows: written.rows, bytes: written.bytes, node: node,
+            deliver: request.target == .webhook ? hooks?.enqueue : nil)
     }
 
     /// nil when the job was deleted or cancelled meanwhile.
@@ -235,11 +303,13 @@ package final class ExportService: Sendable {
         try manager.createDirectory(atPath: directory, withIntermediateDirectories: true)
         let name = request.fileName(job.id)
         let target = "\(directory)/\(name)"
-        for old in ["\(target).part", target] where manager.fileExists(atPath: old) {
-            try manager.removeItem(atPath: old)
-        }
-        try manager.copyItem(atPath: path, toPath: "\(target).part")
-        try manager.moveItem(atPath: "\(target).part", toPath: target)
+        let part = "\(target).part"
+        try? manager.removeItem(atPath: part)
+        try manager.copyItem(atPath: path, toPath: part)
+        let copy = try FileHandle(forUpdating: URL(fileURLWithPath: part))
+        try copy.synchronize()
+        try copy.close()
+        guard rename(part, target) == 0 else { throw ExportError.storage }
         try Data("\(sha256)  \(name)\n".utf8).write(to: URL(fileURLWithPath: "\(target).sha256"), options: .atomic)
     }
 }

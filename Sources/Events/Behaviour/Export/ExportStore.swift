@@ -11,6 +11,10 @@ package enum ExportError: Error, Equatable, Sendable {
     /// Too little room on the volume.
     case full
     case query(String)
+    /// The organisation has as many schedules as it may.
+    case tooManySchedules
+    /// Nothing of it is posted, or it was taken.
+    case notGivenUp
 
     /// One sentence for the operator.
     package var sentence: String {
@@ -19,6 +23,8 @@ package enum ExportError: Error, Equatable, Sendable {
         case .storage: "the file cannot be written"
         case .full: "there is too little room on the volume"
         case .query(let tag): "the events cannot be read (\(tag))"
+        case .tooManySchedules: "\(ExportService.schedulesMax) schedules of exports are the most; remove one first"
+        case .notGivenUp: "it has no webhook, was not finished, or was delivered"
         }
     }
 
@@ -28,6 +34,8 @@ package enum ExportError: Error, Equatable, Sendable {
         case .storage: "export_storage"
         case .full: "storage_full"
         case .query(let tag): tag
+        case .tooManySchedules: "too_many_schedules"
+        case .notGivenUp: "export_not_given_up"
         }
     }
 }
@@ -52,6 +60,18 @@ package struct ExportJob: Sendable {
     package var error: String?
     package var createdAt: Timestamp
     package var finishedAt: Timestamp?
+    /// The schedule that made it; nil when somebody asked.
+    package var schedule: String?
+    /// Sealed.
+    var hookSecret: String?
+    /// nil where nothing is posted, or not yet.
+    package var delivery: ExportDelivery?
+    /// Since when it is to be posted.
+    var deliverySince: Timestamp?
+    /// When the next attempt to post it may be.
+    var deliveryDue: Timestamp?
+    /// The node whose folder holds the file.
+    var writer: UID?
 
     /// The job in answers.
     package var json: JSONValue {
@@ -63,7 +83,8 @@ package struct ExportJob: Sendable {
         members.merge(request.object ?? [:]) { own, _ in own }
         let texts: [(String, String?)] = [
             ("sha256", sha256), ("first_position", firstPosition), ("last_position", lastPosition), ("error", error),
-            ("finished_at", finishedAt?.rfc3339), ("file", state == .done ? "/v1/exports/\(id.hex)/file" : nil),
+            ("finished_at", finishedAt?.rfc3339), ("schedule", schedule), ("delivery", delivery?.rawValue),
+            ("file", state == .done ? "/v1/exports/\(id.hex)/file" : nil),
         ]
         for (name, text) in texts { members[name] = text.map { .string($0) } ?? .null }
         if let damaged = knownCheckpoint?.damagedBlocks { members["damaged_blocks"] = .integer(Int64(damaged)) }
@@ -91,10 +112,14 @@ extension ExportJob: RowDecodable {
         error = try row.optional("error")
         createdAt = try row.get("created_at")
         finishedAt = try row.optional("finished_at")
+        (schedule, hookSecret) = (try row.optional("schedule"), try row.optional("hook_secret"))
+        delivery = try row.optional("delivery", as: String.self).flatMap { ExportDelivery(rawValue: $0) }
+        (deliverySince, deliveryDue) = (try row.optional("delivery_since"), try row.optional("delivery_due"))
+        writer = try row.optional("writer")
     }
 }
 
-/// The table of exports. One that has failed stays so, whatever its work says later.
+/// The table of exports. One that has failed or is done stays so, whatever its work says later.
 struct ExportStore: Sendable {
     let database: Database
     /// Exports of one organisation that wait or run.
@@ -106,20 +131,18 @@ struct ExportStore: Sendable {
 
     /// Answers with the export as it stands now, or as it stood when it was made for the key.
     func add(
-        _ request: ExportRequest, org: String, id: UID, record: OutboxEvent?, once key: IdempotencyKey?,
-        enqueue: @escaping ExportService.Enqueue
+        _ request: ExportRequest, secret: String?, org: String, id: UID, record: OutboxEvent?,
+        once key: IdempotencyKey?, enqueue: @escaping ExportService.Enqueue
     ) async throws -> KeptAnswer {
         let document = request.document
         let openMax = Self.openMax
         return try await database.write("exports.add") { tx in
             try tx.once(key) {
-                let open = try tx.value(
-                    Int.self, "SELECT COUNT(*) FROM exports WHERE org = \(org) AND state IN ('queued', 'running')")
-                guard open ?? 0 < openMax else { throw ExportError.tooMany }
+                guard try Self.open(org, tx) < openMax else { throw ExportError.tooMany }
                 try tx.run(
                     """
-                    INSERT INTO exports (org, id, request, state, created_at)
-                    VALUES (\(org), \(id), \(document), 'queued', \(tx.now))
+                    INSERT INTO exports (org, id, request, state, hook_secret, created_at)
+                    VALUES (\(org), \(id), \(document), 'queued', \(secret), \(tx.now))
                     """)
                 try enqueue(id, org, tx)
                 if let record { try tx.emit(record) }
@@ -129,6 +152,12 @@ struct ExportStore: Sendable {
                 return KeptAnswer(status: 201, body: made.json.canonical)
             }
         }
+    }
+
+    /// How many of an organisation wait or run.
+    static func open(_ org: String, _ tx: Transaction) throws -> Int {
+        try tx.value(
+            Int.self, "SELECT COUNT(*) FROM exports WHERE org = \(org) AND state IN ('queued', 'running')") ?? 0
     }
 
     func job(_ id: UID, org: String) async throws -> ExportJob? {
@@ -146,8 +175,9 @@ struct ExportStore: Sendable {
         }
     }
 
-    /// Asks for the work of every export that is not over.
-    func adopt(_ enqueue: @escaping ExportService.Enqueue) async throws {
+    /// Asks for the work of every export that is not over, and for the post of every one whose time has come.
+    /// - Parameter post: nil where nothing is posted.
+    func adopt(_ enqueue: @escaping ExportService.Enqueue, post: ExportService.Enqueue?) async throws {
         try await database.write("exports.adopt") { tx in
             let open = try tx.all(
                 ExportJob.self,
@@ -155,6 +185,14 @@ struct ExportStore: Sendable {
                 SELECT * FROM exports WHERE state IN ('queued', 'running') ORDER BY state = 'queued', created_at, id
                 """)
             for job in open { try enqueue(job.id, job.org, tx) }
+            guard let post else { return }
+            let waiting = try tx.all(
+                ExportJob.self,
+                """
+                SELECT * FROM exports WHERE delivery = 'waiting' AND delivery_due <= \(tx.now)
+                ORDER BY delivery_due, org, id
+                """)
+            for job in waiting { try post(job.id, job.org, tx) }
         }
     }
 
@@ -168,7 +206,7 @@ struct ExportStore: Sendable {
                 """
                 UPDATE exports SET state = 'running', snapshot = \(snapshot), checkpoint = \(state),
                     resumed = resumed + \(resumed), row_count = \(checkpoint.rows), byte_count = \(checkpoint.bytes)
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """)
         }
     }
@@ -182,19 +220,28 @@ struct ExportStore: Sendable {
                 UPDATE exports SET checkpoint = \(state), row_count = \(checkpoint.rows),
                     byte_count = \(checkpoint.bytes), first_position = \(checkpoint.first),
                     last_position = \(checkpoint.last)
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """) > 0
         }
     }
 
-    func finish(_ job: ExportJob, sha256: String, rows: Int, bytes: Int) async throws {
+    /// Nothing for one that is over.
+    /// - Parameters:
+    ///   - node: whose folder holds the file.
+    ///   - deliver: asks for the post of the file; nil when it has no webhook.
+    func finish(
+        _ job: ExportJob, sha256: String, rows: Int, bytes: Int, node: UID?, deliver: ExportService.Enqueue?
+    ) async throws {
+        let delivery = deliver.map { _ in ExportDelivery.waiting.rawValue }
         try await database.write("exports.finish") { tx in
-            try tx.run(
+            let changed = try tx.run(
                 """
                 UPDATE exports SET state = 'done', sha256 = \(sha256), row_count = \(rows), byte_count = \(bytes),
-                    finished_at = \(tx.now), snapshot = NULL
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                    finished_at = \(tx.now), snapshot = NULL, delivery = \(delivery), delivery_since = \(tx.now),
+                    delivery_due = \(tx.now), writer = \(node)
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """)
+            if changed == 1, let deliver { try deliver(job.id, job.org, tx) }
         }
     }
 
@@ -203,7 +250,7 @@ struct ExportStore: Sendable {
             try tx.run(
                 """
                 UPDATE exports SET state = 'failed', error = \(tag), finished_at = \(tx.now)
-                WHERE org = \(job.org) AND id = \(job.id) AND state <> 'failed'
+                WHERE org = \(job.org) AND id = \(job.id) AND state IN ('queued', 'running')
                 """)
         }
     }
@@ -219,6 +266,7 @@ struct ExportStore: Sendable {
     func remove(_ id: UID, org: String) async throws -> ExportJob? {
         try await database.write("exports.remove") { tx in
             let job = try tx.one(ExportJob.self, "SELECT * FROM exports WHERE org = \(org) AND id = \(id)")
+            try tx.run("DELETE FROM export_attempts WHERE org = \(org) AND export = \(id)")
             try tx.run("DELETE FROM exports WHERE org = \(org) AND id = \(id)")
             return job
         }
@@ -231,6 +279,9 @@ struct ExportStore: Sendable {
             let limit = tx.now - keep
             let old = try tx.all(
                 ExportJob.self, "SELECT * FROM exports WHERE finished_at IS NOT NULL AND finished_at < \(limit)")
+            for job in old {
+                try tx.run("DELETE FROM export_attempts WHERE org = \(job.org) AND export = \(job.id)")
+            }
             try tx.run("DELETE FROM exports WHERE finished_at IS NOT NULL AND finished_at < \(limit)")
             return old
         }
