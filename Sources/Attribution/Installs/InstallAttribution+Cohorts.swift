@@ -3,8 +3,9 @@ internal import Database
 internal import Events
 
 extension InstallAttribution {
-    /// Installs by the period and the campaign or channel of the touch that led to them: who came back, and what they
-    /// brought. One answer is worked out at a time.
+    /// Installs, or re-engagements, by the period and the campaign or channel of the touch that led to them: who came
+    /// back, and what they brought. What a re-engagement has taken over is none of the install's. One answer is worked
+    /// out at a time.
     /// - Throws: `LogAttributionError`; database errors, and what the log throws.
     package func cohorts(org: String, _ question: InstallCohortQuestion) async throws -> JSONValue {
         guard let zone = ZoneClock(question.timezone) else {
@@ -18,21 +19,40 @@ extension InstallAttribution {
         )
         try await cohortGate.take()
         defer { cohortGate.give() }
-        let members = try await store.members(
-            org: org, app: question.app, question.dimension, from: start, to: end)
+        let members = try await members(org, question, from: start, to: end)
         guard members.count <= InstallCohortQuestion.installsMax else {
             throw LogAttributionError.tooLarge(
-                "More than \(InstallCohortQuestion.installsMax) installs; ask for a shorter range or one app.")
+                "More than \(InstallCohortQuestion.installsMax) installs and re-engagements; ask for a shorter range "
+                    + "or one app.")
         }
         var answer = try await tally(org, members, definitions, question, zone, now: now).members()
         answer["from"] = .string(CivilDate(daysSince1970: from).description)
         answer["to"] = .string(CivilDate(daysSince1970: to).description)
         answer["by"] = .string(question.period.rawValue)
+        answer["of"] = .string(question.beginning.rawValue)
         answer["group_by"] = .string(question.dimension.rawValue)
         answer["conversion"] = .string(question.conversion)
         answer["timezone"] = .string(question.timezone)
         answer["as_of"] = .string(now.rfc3339)
         return .object(answer)
+    }
+
+    /// Those that are counted, and those that take what comes after them.
+    private func members(
+        _ org: String, _ question: InstallCohortQuestion, from: Timestamp, to: Timestamp
+    ) async throws -> [InstallMember] {
+        let (app, dimension) = (question.app, question.dimension)
+        // As far as revenue is counted.
+        let reach = Duration.seconds((InstallCohortQuestion.horizons.max() ?? 0) * 86_400)
+        let isOfInstalls = question.beginning == .install
+        let installs = try await store.members(
+            org: org, app: app, dimension, from: from, to: isOfInstalls ? to : to + reach)
+        let back = try await opens.members(org: org, app: app, dimension, from: from, to: to + reach)
+        return (installs + back).map { member in
+            var member = member
+            member.isOutside = member.beginning != question.beginning || member.at >= to.microseconds
+            return member
+        }
     }
 
     private func tally(
@@ -47,9 +67,9 @@ extension InstallAttribution {
                 let reach = days * InstallCohortQuestion.dayMicroseconds
                 for (app, installs) in Dictionary(grouping: members, by: \.app) {
                     var installs = installs
-                    let times = installs.map(\.at)
-                    let first = times.min() ?? 0
-                    let last = max(first, min(now.microseconds, (times.max() ?? 0) + reach)) + 1
+                    let times = installs.filter { !$0.isOutside }.map(\.at)
+                    guard let first = times.min(), let newest = times.max() else { continue }
+                    let last = max(first, min(now.microseconds, newest + reach)) + 1
                     let scan = try InstallCohortScan(
                         org: org, app: app, definitions, span: first..<last, resolver: resolver, budget: budget,
                         now: now)
@@ -115,5 +135,40 @@ extension InstallMember: RowDecodable {
             app: try row.get("app"), at: try row.get("at", as: Timestamp.self).microseconds,
             person: UInt64(bitPattern: try row.get("person", as: Int64.self)),
             key: isOrganic ? Credit.organic : label.isEmpty ? Credit.none : label)
+    }
+}
+
+extension ReEngagementStore {
+    /// Re-engagements, and where each came from: one more than an answer takes, at most.
+    func members(
+        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp
+    ) async throws -> [InstallMember] {
+        let (app, column) = (app ?? "", dimension.rawValue)
+        return try await database.read("reengagements.members", limit: .report) { tx in
+            try tx.all(
+                ReEngagementMember.self,
+                """
+                SELECT known.app AS app, known.at AS at, known.person AS person,
+                    CASE WHEN \(column) = 'channel' THEN found.channel ELSE found.campaign END AS label
+                FROM reengagements AS known JOIN reengagement_decisions AS found ON found.org = known.org
+                    AND found.app = known.app AND found.event_id = known.event_id AND found.version = known.version
+                WHERE known.org = \(org) AND known.at >= \(from) AND known.at < \(to)
+                    AND (\(app) = '' OR known.app = \(app)) AND known.is_reengagement = 1
+                ORDER BY known.at, known.app, known.event_id LIMIT \(InstallCohortQuestion.installsMax + 1)
+                """
+            ).map(\.member)
+        }
+    }
+}
+
+private struct ReEngagementMember: RowDecodable, Sendable {
+    let member: InstallMember
+
+    init(row: Row) throws {
+        let label = try row.get("label", as: String.self)
+        member = InstallMember(
+            app: try row.get("app"), at: try row.get("at", as: Timestamp.self).microseconds,
+            person: UInt64(bitPattern: try row.get("person", as: Int64.self)),
+            key: label.isEmpty ? Credit.none : label, beginning: .reEngagement)
     }
 }

@@ -35,12 +35,16 @@ package actor InstallFollower {
             isPlaced = true
         }
         let (source, position, place) = (installs.source, position, place)
-        let scan = try await BlockingWork.value {
+        var bounds = InstallScanBounds()
+        bounds.apps = Set(try await installs.store.owners())
+        let scan = try await BlockingWork.value { [bounds] in
             let segments = try source.segments()
-            guard place == nil, let position else { return InstallScan(segments, after: position, place: place) }
+            guard place == nil, let position else {
+                return InstallScan(segments, after: position, bounds: bounds, place: place)
+            }
             // Tables that were put back beside an older log are ahead of it: what is read twice changes nothing.
             let isAhead = try LogCursor.lastPosition(of: segments).map { $0 < position } ?? true
-            return InstallScan(segments, after: isAhead ? nil : position)
+            return InstallScan(segments, after: isAhead ? nil : position, bounds: bounds)
         }
         // After the snapshot was taken: whatever was received after a template was made is compared with it.
         scan.watch(try await installs.watches())
@@ -59,7 +63,11 @@ package actor InstallFollower {
             if batch.position != nil { unwritten = 0 }
         }
         self.place = scan.place
-        do { try await decideWaiting() } catch {
+        do {
+            try await decideWaiting()
+            // After the installs: whoever is back was there before.
+            try await installs.decideOpens()
+        } catch {
             // What one organisation has wrong keeps the conversions of no other waiting.
             if !Task.isCancelled { try? await installs.store.callbacks?.settle() }
             throw error
@@ -81,9 +89,7 @@ package actor InstallFollower {
             let waiting = try await installs.store.waiting(limit: Self.decidedEach, without: Array(failed.keys))
             for (org, installs) in Dictionary(grouping: waiting, by: \.facts.org) {
                 do { _ = try await self.installs.decide(installs, cause: "followed") } catch {
-                    // What one organisation has wrong keeps no other waiting; without a database all wait.
-                    if Task.isCancelled || error is CancellationError { throw error }
-                    if let error = error as? SQLError, error.isTemporary { throw error }
+                    try Self.rethrow(error)
                     failed[org] = error
                 }
             }
@@ -91,5 +97,11 @@ package actor InstallFollower {
         }
         installs.registry.gauge(.attributionInstallsWaiting).set(Double(try await installs.store.waitingCount()))
         if let failure = failed.values.first { throw failure }
+    }
+
+    /// What one organisation has wrong keeps no other waiting; without a database all wait.
+    static func rethrow(_ error: any Error) throws {
+        if Task.isCancelled || error is CancellationError { throw error }
+        if let error = error as? SQLError, error.isTemporary { throw error }
     }
 }

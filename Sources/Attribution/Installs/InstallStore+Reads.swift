@@ -248,6 +248,7 @@ extension InstallStore {
                 org, installs: installs.map { UID.ofEvent($0) }, touches: touches.map { UID.ofEvent($0) },
                 device: digest, in: transaction)
             try CallbackStore.forget(org: org, keys: keys, persons: persons, in: transaction)
+            try ReEngagementStore.forget(org: org, keys: keys, persons: persons, in: transaction)
             try transaction.run(
                 """
                 DELETE FROM link_clicks WHERE org = \(org) AND (device_key = \(device) OR click_id IN (
@@ -324,7 +325,7 @@ struct InstallLine: RowDecodable, Sendable {
     }
 }
 
-private struct JoinedTouchRow: RowDecodable, Sendable {
+struct JoinedTouchRow: RowDecodable, Sendable {
     let joined: JoinedTouch
 
     init(row: Row) throws {

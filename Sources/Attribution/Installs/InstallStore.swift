@@ -48,8 +48,16 @@ struct InstallStore: Sendable {
         // A block may hold more than one transaction should: what comes first is kept first.
         while rest.touches.count > InstallScan.itemsMax {
             var part = InstallBatch()
+            part.reopens = rest.reopens
             part.touches = Array(rest.touches.prefix(InstallScan.itemsMax))
             rest.touches.removeFirst(InstallScan.itemsMax)
+            try await write(part, log: nil)
+        }
+        while rest.activity.count > InstallScan.itemsMax {
+            var part = InstallBatch()
+            part.reopens = rest.reopens
+            for (place, span) in rest.activity.prefix(InstallScan.itemsMax) { part.activity[place] = span }
+            for place in part.activity.keys { rest.activity[place] = nil }
             try await write(part, log: nil)
         }
         try await write(rest, log: log)
@@ -59,11 +67,12 @@ struct InstallStore: Sendable {
         let touches = batch.touches.isEmpty ? nil : InstallRows.json(batch.touches)
         let installs = batch.installs.isEmpty ? nil : InstallRows.json(batch.installs)
         let conversions = batch.conversions
-        guard touches != nil || installs != nil || !conversions.isEmpty || batch.position != nil else { return }
+        guard !batch.isEmpty || batch.position != nil else { return }
         let (position, received) = (batch.position?.description, batch.receivedAt)
         try await database.write("installs.keep") { transaction in
             if let touches { try transaction.run(InstallRows.insertTouches(touches)) }
             if let installs { try transaction.run(InstallRows.insertInstalls(installs)) }
+            try ReEngagementStore.keep(batch, in: transaction)
             try CallbackStore.keep(conversions, in: transaction)
             guard let log, let position else { return }
             try transaction.run(
