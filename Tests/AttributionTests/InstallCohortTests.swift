@@ -127,6 +127,15 @@ struct InstallCohortTests {
         #expect(lines.map { $0["campaign"]?.string } == ["back"], "\(answer.canonical)")
         #expect(lines.first?["re_engagements"] == 1 && lines.first?["installs"] == nil)
         #expect(lines.first?["revenue"]?.array?.map { $0["revenue_minor"]?.integer } == [900, 900, 900])
+        // Who takes is bounded apart from who is counted: two installs and one re-engagement.
+        let most = Self.question { ($0.countedMax, $0.takersMax) = (2, 1) }
+        #expect(try await world.installs().cohorts(org: "o", most)["lines"] == installs["lines"])
+        for (counted, takers) in [(1, 1), (2, 0)] {
+            let less = Self.question { ($0.countedMax, $0.takersMax) = (counted, takers) }
+            await #expect(throws: LogAttributionError.self, "\(counted) \(takers)") {
+                try await world.installs().cohorts(org: "o", less)
+            }
+        }
         await world.log.close()
     }
 

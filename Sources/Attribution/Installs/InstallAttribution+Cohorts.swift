@@ -20,11 +20,6 @@ extension InstallAttribution {
         try await cohortGate.take()
         defer { cohortGate.give() }
         let members = try await members(org, question, from: start, to: end)
-        guard members.count <= InstallCohortQuestion.installsMax else {
-            throw LogAttributionError.tooLarge(
-                "More than \(InstallCohortQuestion.installsMax) installs and re-engagements; ask for a shorter range "
-                    + "or one app.")
-        }
         var answer = try await tally(org, members, definitions, question, zone, now: now).members()
         answer["from"] = .string(CivilDate(daysSince1970: from).description)
         answer["to"] = .string(CivilDate(daysSince1970: to).description)
@@ -37,22 +32,42 @@ extension InstallAttribution {
         return .object(answer)
     }
 
-    /// Those that are counted, and those that take what comes after them.
+    /// Those that are counted, and those that take what comes after them. Each kind has a bound of its own: who takes
+    /// from few may be many.
+    /// - Throws: `LogAttributionError.tooLarge`; database errors.
     private func members(
         _ org: String, _ question: InstallCohortQuestion, from: Timestamp, to: Timestamp
     ) async throws -> [InstallMember] {
         let (app, dimension) = (question.app, question.dimension)
         // As far as revenue is counted.
         let reach = Duration.seconds((InstallCohortQuestion.horizons.max() ?? 0) * 86_400)
-        let isOfInstalls = question.beginning == .install
-        let installs = try await store.members(
-            org: org, app: app, dimension, from: from, to: isOfInstalls ? to : to + reach)
-        let back = try await opens.members(org: org, app: app, dimension, from: from, to: to + reach)
-        return (installs + back).map { member in
-            var member = member
-            member.isOutside = member.beginning != question.beginning || member.at >= to.microseconds
-            return member
+        func read(
+            _ beginning: InstallCohortQuestion.Beginning, _ from: Timestamp, _ to: Timestamp, _ max: Int
+        ) async throws -> [InstallMember] {
+            switch beginning {
+            case .install: return try await store.members(org: org, app: app, dimension, from: from, to: to, max: max)
+            case .reEngagement:
+                return try await opens.members(org: org, app: app, dimension, from: from, to: to, max: max)
+            }
         }
+        let (countedMax, takersMax) = (question.countedMax, question.takersMax)
+        let counted = try await read(question.beginning, from, to, countedMax)
+        guard counted.count <= countedMax else {
+            let name = question.beginning == .install ? "installs" : "re-engagements"
+            throw LogAttributionError.tooLarge(
+                "More than \(countedMax) \(name); ask for a shorter range or one app.")
+        }
+        // A newer install takes from a re-engagement, and a newer re-engagement from both.
+        var takers = try await read(.reEngagement, question.beginning == .install ? from : to, to + reach, takersMax)
+        if question.beginning == .reEngagement, takers.count <= takersMax {
+            takers += try await read(.install, from, to + reach, takersMax - takers.count)
+        }
+        guard takers.count <= takersMax else {
+            throw LogAttributionError.tooLarge(
+                "More than \(takersMax) installs and re-engagements that may take over from those that are counted; "
+                    + "ask for a shorter range or one app.")
+        }
+        return counted + takers.map(\.outside)
     }
 
     private func tally(
@@ -104,9 +119,10 @@ extension InstallAttribution {
 }
 
 extension InstallStore {
-    /// Installs that bring somebody, and where each came from: one more than an answer takes, at most.
+    /// Installs that bring somebody, and where each came from: one more than `max`, at most.
     func members(
-        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp
+        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp,
+        max: Int
     ) async throws -> [InstallMember] {
         let (app, column) = (app ?? "", dimension.rawValue)
         return try await database.read("installs.members", limit: .report) { transaction in
@@ -121,7 +137,7 @@ extension InstallStore {
                 WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
                     AND (\(app) = '' OR installs.app = \(app)) AND found.verdict <> 'rejected'
                     AND found.is_reinstall = 0
-                ORDER BY installs.at, installs.app, installs.event_id LIMIT \(InstallCohortQuestion.installsMax + 1)
+                ORDER BY installs.at, installs.app, installs.event_id LIMIT \(max + 1)
                 """)
         }
     }
@@ -139,9 +155,10 @@ extension InstallMember: RowDecodable {
 }
 
 extension ReEngagementStore {
-    /// Re-engagements, and where each came from: one more than an answer takes, at most.
+    /// Re-engagements, and where each came from: one more than `max`, at most.
     func members(
-        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp
+        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp,
+        max: Int
     ) async throws -> [InstallMember] {
         let (app, column) = (app ?? "", dimension.rawValue)
         return try await database.read("reengagements.members", limit: .report) { tx in
@@ -154,7 +171,7 @@ extension ReEngagementStore {
                     AND found.app = known.app AND found.event_id = known.event_id AND found.version = known.version
                 WHERE known.org = \(org) AND known.at >= \(from) AND known.at < \(to)
                     AND (\(app) = '' OR known.app = \(app)) AND known.is_reengagement = 1
-                ORDER BY known.at, known.app, known.event_id LIMIT \(InstallCohortQuestion.installsMax + 1)
+                ORDER BY known.at, known.app, known.event_id LIMIT \(max + 1)
                 """
             ).map(\.member)
         }

@@ -24,9 +24,13 @@ package struct InstallCohortQuestion: Sendable, Equatable {
     package var days = 90
     package var timezone = "UTC"
 
+    /// Of one answer: those that are counted, and those that only take what comes after them.
+    package var countedMax = 200_000
+    package var takersMax = 2_000_000
+
     package static let daysMax = 400
-    /// Installs of one answer, and conversions of the people behind them.
-    package static let (installsMax, conversionsMax) = (200_000, 1_000_000)
+    /// Conversions of the people behind one answer.
+    package static let conversionsMax = 1_000_000
     package static let linesMax = 2000
     /// Days of 24 hours after the install on which somebody may be back.
     static let retentionDays: [Int64] = [0, 1, 7, 30]
@@ -57,6 +61,13 @@ struct InstallMember: Sendable {
         beginning: InstallCohortQuestion.Beginning = .install
     ) {
         (self.app, self.at, self.person, self.key, self.beginning) = (app, at, person, key, beginning)
+    }
+
+    /// The same as one that only takes what comes after it.
+    var outside: InstallMember {
+        var taker = InstallMember(app: app, at: at, person: person, key: "", beginning: beginning)
+        taker.isOutside = true
+        return taker
     }
 
     /// Whether a conversion of its person at a time may be its own.
