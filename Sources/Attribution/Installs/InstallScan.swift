@@ -178,11 +178,9 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
     }
 
     private func take(_ bare: any ColumnBlock, _ batch: inout InstallBatch) throws -> Bool {
-        // Each watch looks at the same columns.
-        let block: any ColumnBlock = scanners.isEmpty ? bare : MemoBlock(bare)
-        if let memo = block as? MemoBlock {
-            for scanner in scanners { batch.conversions += try scanner.find(in: memo) }
-        }
+        // Every request and every watch looks at the same columns: without it the work grows with the square of them.
+        let block = MemoBlock(bare)
+        for scanner in scanners { batch.conversions += try scanner.find(in: block) }
         let (types, outcomes) = (try block.types(), try block.outcomes())
         let (click, view, install) = (
             EventType.click.rawValue, EventType.impression.rawValue, EventType.install.rawValue
