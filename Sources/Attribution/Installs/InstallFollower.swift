@@ -30,6 +30,11 @@ package actor InstallFollower {
         guard !isWorking else { return }
         isWorking = true
         defer { isWorking = false }
+        try await read()
+        try await decide()
+    }
+
+    private func read() async throws {
         if !isPlaced {
             position = try await installs.store.position(log: installs.log)
             isPlaced = true
@@ -63,16 +68,23 @@ package actor InstallFollower {
             if batch.position != nil { unwritten = 0 }
         }
         self.place = scan.place
-        do {
-            try await decideWaiting()
-            // After the installs: whoever is back was there before.
-            try await installs.decideOpens()
-        } catch {
-            // What one organisation has wrong keeps the conversions of no other waiting.
-            if !Task.isCancelled { try? await installs.store.callbacks?.settle() }
-            throw error
+    }
+
+    /// Decides every install and every open that waits, and whom conversions are told to.
+    /// - Throws: what one organisation has wrong, once everything of all others is done; without a database at once.
+    private func decide() async throws {
+        var failure: (any Error)?
+        do { try await decideWaiting() } catch {
+            try Self.rethrow(error)
+            failure = error
+        }
+        // After the installs: whoever is back was there before.
+        do { try await installs.decideOpens() } catch {
+            try Self.rethrow(error)
+            failure = failure ?? error
         }
         try await installs.store.callbacks?.settle()
+        if let failure { throw failure }
     }
 
     private func count(_ touches: [SeenTouch]) {
@@ -95,7 +107,8 @@ package actor InstallFollower {
             }
             isOver = waiting.count < Self.decidedEach
         }
-        installs.registry.gauge(.attributionInstallsWaiting).set(Double(try await installs.store.waitingCount()))
+        let left = try await installs.store.waitingCount()
+        installs.registry.gauge(.attributionInstallsWaiting).set(Double(left))
         if let failure = failed.values.first { throw failure }
     }
 
