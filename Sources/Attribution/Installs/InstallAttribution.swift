@@ -184,24 +184,23 @@ package struct InstallAttribution: Sendable {
         var removed = 0
         let installed = Set(try await store.owners().map(\.org))
         for org in try await store.organisations() {
-            var longest = Self.longest(try await windows(org: org))
+            var keep = Self.longest(try await windows(org: org)) + Self.slack
             // Only what was installed can be opened again.
-            if installed.contains(org) {
-                longest = max(longest, ReEngagementRule.longest(try await opens.rules(org: org)))
-            }
-            let keep = longest + Self.slack
+            let reach = installed.contains(org) ? try await opens.reach(org: org) : nil
+            if let reach { keep = max(keep, reach + ReEngagementStore.slack) }
             var count = InstallStore.purgedEach
             while count == InstallStore.purgedEach {
                 try Task.checkCancellation()
-                count = try await store.purge(org: org, keep: keep)
+                count = try await store.purge(org: org, keep: keep, reach: reach)
                 removed += count
             }
         }
         for org in try await opens.organisations() {
+            let reach = try await opens.reach(org: org)
             var count = ReEngagementStore.purgedEach
             while count == ReEngagementStore.purgedEach {
                 try Task.checkCancellation()
-                count = try await opens.purgeActivity(org: org)
+                count = try await opens.purgeActivity(org: org, reach: reach)
             }
         }
         return removed

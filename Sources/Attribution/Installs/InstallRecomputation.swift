@@ -61,9 +61,7 @@ extension InstallAttribution {
     package func recompute(
         _ wish: InstallWish, org: String, run: UID, progress: @Sendable (Int) async throws -> Void = { _ in }
     ) async throws -> (installs: Int, changed: Int) {
-        let longest = max(
-            Self.longest(try await windows(org: org)), ReEngagementRule.longest(try await opens.rules(org: org)))
-        let reach = max(longest, ReEngagementStore.activityKept)
+        let reach = max(Self.longest(try await windows(org: org)), try await opens.reach(org: org))
         let (from, to) = (wish.from?.microseconds ?? .min, wish.to?.microseconds ?? .max)
         let (earliest, isOver) = from.subtractingReportingOverflow(reach)
         let first = isOver ? Int64.min : earliest

@@ -69,6 +69,8 @@ struct InstallStore: Sendable {
         let conversions = batch.conversions
         guard !batch.isEmpty || batch.position != nil else { return }
         let (position, received) = (batch.position?.description, batch.receivedAt)
+        // A log that nobody followed is read from its beginning; of another one uses are known from here on.
+        let always = Timestamp(microseconds: .min)
         try await database.write("installs.keep") { transaction in
             if let touches { try transaction.run(InstallRows.insertTouches(touches)) }
             if let installs { try transaction.run(InstallRows.insertInstalls(installs)) }
@@ -77,8 +79,10 @@ struct InstallStore: Sendable {
             guard let log, let position else { return }
             try transaction.run(
                 """
-                INSERT INTO install_positions (log, position, received_at) VALUES (\(log), \(position), \(received))
+                INSERT INTO install_positions (log, position, received_at, activity_since)
+                VALUES (\(log), \(position), \(received), \(always))
                 ON CONFLICT (log) DO UPDATE SET position = excluded.position,
+                    activity_since = COALESCE(install_positions.activity_since, install_positions.received_at),
                     received_at = CASE WHEN excluded.received_at > install_positions.received_at
                         THEN excluded.received_at ELSE install_positions.received_at END
                 """)

@@ -14,9 +14,9 @@ extension InstallAttribution {
         var failed: [String: any Error] = [:]
         while !isOver {
             try Task.checkCancellation()
-            let waiting = try await opens.waiting(limit: InstallFollower.decidedEach, without: Array(failed.keys))
+            let waiting = try await waitingOpens(without: Array(failed.keys))
             for (org, some) in Dictionary(grouping: waiting, by: \.install.facts.org) {
-                do { _ = try await decide(some, org: org, cause: "followed") } catch {
+                do { _ = try await write(try await propose(some, org: org, cause: "followed")) } catch {
                     try InstallFollower.rethrow(error)
                     failed[org] = error
                 }
@@ -26,14 +26,23 @@ extension InstallAttribution {
         if let failure = failed.values.first { throw failure }
     }
 
-    /// - Returns: decisions that were written.
-    private func decide(_ some: [KeptOpen], org: String, cause: String) async throws -> Int {
+    /// Opens that wait for a decision, the longest waiting first, some at a time.
+    /// - Parameter without: organisations that are left out.
+    package func waitingOpens(without: [String] = []) async throws -> [KeptOpen] {
+        try await opens.waiting(limit: InstallFollower.decidedEach, without: without)
+    }
+
+    /// What opens of an organisation are, by what is known now. Writes nothing.
+    /// - Parameter log: one of which everything about them was just read once more.
+    package func propose(
+        _ some: [KeptOpen], org: String, cause: String, readBack log: Int64? = nil
+    ) async throws -> [NewReEngagement] {
         let rules = try await opens.rules(org: org)
         var decided: [NewReEngagement] = []
         for open in some {
             let (install, facts) = (open.install, open.install.facts)
             let rule = ReEngagementRule.inForce(rules, app: facts.app, at: facts.at)
-            let history = try await opens.history(of: install, rule)
+            let history = try await opens.history(of: install, rule, readBack: log)
             var touches: [InstallTouch] = []
             // Without an install nothing can have been taken up again.
             if history.install != nil {
@@ -45,6 +54,12 @@ extension InstallAttribution {
                 facts, eventID: install.eventID, link: open.link, touches, barred: barred, history, rule)
             decided.append(NewReEngagement(open: open, decision: decision, cause: cause))
         }
+        return decided
+    }
+
+    /// Writes what was proposed, but for opens about which something came since they were read: those go on waiting.
+    /// - Returns: decisions that were written.
+    package func write(_ decided: [NewReEngagement]) async throws -> Int {
         let written = try await opens.decide(decided)
         for one in written {
             let outcome = one.open.install.version > 0 ? "restated" : one.decision.outcome.rawValue
@@ -65,7 +80,9 @@ extension InstallAttribution {
             let page = try await opens.page(
                 org: org, from: from, to: to, after: mark, limit: InstallFollower.decidedEach)
             guard let last = page.last?.install else { return changed }
-            changed += try await decide(page, org: org, cause: "recomputed \(run.hex)")
+            // What was asked for was read back from this log, as far as it goes.
+            let decided = try await propose(page, org: org, cause: "recomputed \(run.hex)", readBack: self.log)
+            changed += try await write(decided)
             mark = InstallPageMark(at: last.facts.at, app: last.facts.app, eventID: last.eventID)
         }
     }

@@ -66,6 +66,10 @@ struct DeviceHistory: Sendable, Equatable {
     var lastSession: Timestamp?
     /// Whether that lies in the days in which there may be none.
     var hasSession = false
+    /// Whether everything of those days is known that any log holds.
+    var isKnown = true
+    /// From when on uses are known; nil where always.
+    var knownFrom: Timestamp?
 }
 
 /// Whether an open is a re-engagement, and what led to it.
@@ -76,6 +80,8 @@ struct ReEngagementDecision: Sendable, Equatable {
         case noInstall = "no_install"
         /// The device used the app in the days in which there may be no session.
         case sessionBefore = "session_before"
+        /// Whether the device used the app in those days is not known: some of them lie before uses were kept.
+        case historyUnknown = "history_unknown"
         /// Neither a click or view nor the link itself says who brought the person back.
         case noTouch = "no_touch"
     }
@@ -98,9 +104,11 @@ struct ReEngagementDecision: Sendable, Equatable {
         _ history: DeviceHistory, _ rule: ReEngagementRule
     ) -> ReEngagementDecision {
         let window = InstallWindow(rule.window, version: rule.version)
-        // What a device or an account saw before its last session led to that one. A click id says which click it was.
+        // What a device or an account saw before its last session led to that one, and before sessions are known nobody
+        // can tell. A click id says which click it was.
         let candidates = touches.compactMap { touch -> InstallTouch? in
-            guard let last = history.lastSession, touch.touch.at <= last else { return touch }
+            guard let last = [history.lastSession, history.knownFrom].compactMap({ $0 }).max(), touch.touch.at <= last
+            else { return touch }
             var named = touch
             named.methods.subtract([.deviceID, .userID])
             return named.methods.isEmpty ? nil : named
@@ -124,6 +132,8 @@ struct ReEngagementDecision: Sendable, Equatable {
                 .noInstall
             } else if history.hasSession {
                 .sessionBefore
+            } else if !history.isKnown {
+                .historyUnknown
             } else {
                 found.touch == nil ? .noTouch : .reEngagement
             }

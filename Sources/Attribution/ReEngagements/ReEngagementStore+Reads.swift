@@ -224,6 +224,12 @@ extension ReEngagementStore {
         return try rows.map { try $0.rule }
     }
 
+    /// How far an open asks back for touches and uses at most, under any version, in microseconds: a touch counts by
+    /// the session before it.
+    func reach(org: String) async throws -> Int64 {
+        max(ReEngagementRule.longest(try await rules(org: org)), Self.longestAway)
+    }
+
     /// Saves a version.
     /// - Throws: `LogAttributionError.tooLarge`; database errors.
     func save(_ rule: ReEngagementRule, org: String) async throws -> ReEngagementRule {

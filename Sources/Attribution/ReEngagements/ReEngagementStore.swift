@@ -2,8 +2,8 @@ internal import AurumCore
 internal import Database
 internal import Events
 
-/// A decision to be written for an open whose version is still that of `open`.
-struct NewReEngagement: Sendable {
+/// A decision to be written for an open about which nothing has come, and which nobody has decided, since it was read.
+package struct NewReEngagement: Sendable {
     var open: KeptOpen
     var decision: ReEngagementDecision
     var cause: String
@@ -16,9 +16,10 @@ struct ReEngagementStore: Sendable {
     /// Decisions of one open that are kept.
     static let versionsKept = InstallStore.versionsKept
     static let purgedEach = 2000
-    /// Use of an app is kept for the longest time that may have to be without one, and as long as touches beyond it.
-    static let activityKept =
-        Int64(ReEngagementRule.days.upperBound) * 86_400_000_000 + InstallAttribution.slack
+    /// Touches and uses are kept for so long beyond what an open may ask for: what comes so late still counts.
+    static let slack: Int64 = 7 * 86_400_000_000
+    /// The longest time that may have to be without a use.
+    static let longestAway = Int64(ReEngagementRule.days.upperBound) * 86_400_000_000
 
     // MARK: following
 
@@ -78,11 +79,14 @@ struct ReEngagementStore: Sendable {
 
     // MARK: what is known of a device
 
-    func history(of open: KeptInstall, _ rule: ReEngagementRule) async throws -> DeviceHistory {
+    /// - Parameter log: one of which everything about the open was just read once more.
+    func history(of open: KeptInstall, _ rule: ReEngagementRule, readBack log: Int64?) async throws -> DeviceHistory {
         let (facts, devices) = (open.facts, open.keys.devices)
         let session = facts.at - .microseconds(ReEngagementDecision.sameSession)
+        let start = facts.at - .seconds(rule.inactiveDays * 86_400)
         return try await database.read("reengagements.history") { tx in
             var history = DeviceHistory()
+            try Self.look(&history, org: facts.org, at: facts.at, start: start, readBack: log, in: tx)
             let install = try Self.install(open.keys, org: facts.org, app: facts.app, until: facts.at, in: tx)
             history.install = install?.id
             // Of a half day with uses before and after the session's begin the first one is known to be before it.
@@ -94,12 +98,32 @@ struct ReEngagementStore: Sendable {
                     AND first_at < \(session)
                 """)
             history.lastSession = [used, install?.at].compactMap { $0 }.max()
-            let start = facts.at - .seconds(rule.inactiveDays * 86_400)
             history.hasSession =
                 install.map { $0.at >= session } ?? false
                 || rule.inactiveDays > 0 && (history.lastSession.map { $0 >= start } ?? false)
             return history
         }
+    }
+
+    /// Finds out from when on every use is known, and whether that covers the days from `start` on. A log of which
+    /// nothing was received since holds no use of these days.
+    private static func look(
+        _ history: inout DeviceHistory, org: String, at: Timestamp, start: Timestamp, readBack log: Int64?,
+        in tx: Transaction
+    ) throws {
+        let (hasRead, read, never) = (log == nil ? 0 : 1, log ?? 0, Timestamp(microseconds: .max))
+        let logs = try tx.one(
+            LogCover.self,
+            """
+            SELECT COUNT(*) AS logs, MAX(COALESCE(activity_since, \(never))) AS since FROM install_positions
+            WHERE received_at >= \(start) AND (\(hasRead) = 0 OR log <> \(read))
+            """)
+        let bound = try tx.value(
+            Timestamp.self, "SELECT decidable_from FROM reengagement_bounds WHERE org = \(org)")
+        let isRemoved = bound.map { at < $0 } ?? false
+        history.knownFrom = logs?.since
+        let isReadWhole = log != nil && logs?.logs == 0
+        history.isKnown = (logs?.since.map { $0 <= start } ?? true) && (!isRemoved || isReadWhole)
     }
 
     /// The newest install of a device until a moment.
@@ -139,8 +163,9 @@ struct ReEngagementStore: Sendable {
 
     // MARK: decisions
 
-    /// Writes decisions of opens that nobody has decided since they were read; the same decision once more makes no
-    /// version.
+    /// Writes decisions of opens about which nothing has come, and which nobody has decided, since they were read:
+    /// others go on waiting. The same decision once more makes no version, and what is not known any more leaves the
+    /// decision that was made when it was.
     /// - Returns: those that were written.
     func decide(_ all: [NewReEngagement]) async throws -> [NewReEngagement] {
         try await database.write("reengagements.decide") { tx in try all.filter { try Self.write($0, in: tx) } }
@@ -149,6 +174,7 @@ struct ReEngagementStore: Sendable {
     private static func write(_ new: NewReEngagement, in tx: Transaction) throws -> Bool {
         let (facts, id, version) = (new.open.install.facts, new.open.install.eventID, new.open.install.version)
         let body = new.decision.json
+        let looks = new.open.looks
         if version > 0 {
             let known = try tx.value(
                 JSONValue.self,
@@ -156,11 +182,11 @@ struct ReEngagementStore: Sendable {
                 SELECT body FROM reengagement_decisions WHERE org = \(facts.org) AND app = \(facts.app)
                     AND event_id = \(id) AND version = \(version)
                 """)
-            if known?.canonical == body.canonical {
+            if new.decision.outcome == .historyUnknown || known?.canonical == body.canonical {
                 try tx.run(
                     """
                     UPDATE reengagements SET state = 'decided' WHERE org = \(facts.org) AND app = \(facts.app)
-                        AND event_id = \(id) AND version = \(version) AND state = 'waiting'
+                        AND event_id = \(id) AND version = \(version) AND looks = \(looks) AND state = 'waiting'
                     """)
                 return false
             }
@@ -170,6 +196,7 @@ struct ReEngagementStore: Sendable {
             UPDATE reengagements SET state = 'decided', version = \(version + 1),
                 is_reengagement = \(new.decision.outcome == .reEngagement)
             WHERE org = \(facts.org) AND app = \(facts.app) AND event_id = \(id) AND version = \(version)
+                AND looks = \(looks)
             """)
         guard changed == 1 else { return false }
         try insert(new, version: version + 1, body, in: tx)
@@ -234,9 +261,24 @@ struct ReEngagementStore: Sendable {
         }
     }
 
+    /// Notes that touches or uses of before a time were removed, and so from when on opens find all of theirs.
+    /// - Parameter reach: how far an open asks back at most, in microseconds.
+    static func noteRemoved(org: String, before: Timestamp, reach: Int64, in tx: Transaction) throws {
+        let (end, isOver) = before.microseconds.addingReportingOverflow(reach)
+        let from = Timestamp(microseconds: isOver ? .max : end)
+        try tx.run(
+            """
+            INSERT INTO reengagement_bounds (org, decidable_from) VALUES (\(org), \(from))
+            ON CONFLICT (org) DO UPDATE SET decidable_from =
+                CASE WHEN excluded.decidable_from > reengagement_bounds.decidable_from
+                    THEN excluded.decidable_from ELSE reengagement_bounds.decidable_from END
+            """)
+    }
+
     /// Removes use of apps that no open asks for any more.
+    /// - Parameter reach: how far an open asks back at most, in microseconds.
     /// - Returns: rows that went.
-    func purgeActivity(org: String) async throws -> Int {
+    func purgeActivity(org: String, reach: Int64) async throws -> Int {
         try await database.write("reengagements.purgeActivity") { tx in
             let now = tx.now
             let bounds = [
@@ -248,15 +290,20 @@ struct ReEngagementStore: Sendable {
             let held = try tx.value(
                 Timestamp.self,
                 "SELECT MIN(reach_at) FROM install_rebuilds WHERE org = \(org) AND until_at > \(now)")
-            let (oldest, isOver) = (bounds.min() ?? now.microseconds).subtractingReportingOverflow(Self.activityKept)
+            let (oldest, isOver) = (bounds.min() ?? now.microseconds).subtractingReportingOverflow(reach + Self.slack)
             guard !isOver else { return 0 }
-            let before = min(oldest, held?.microseconds ?? .max) / ActivityPlace.length - 1
-            return try tx.run(
+            let bound = min(oldest, held?.microseconds ?? .max)
+            let before = bound / ActivityPlace.length - 1
+            let count = try tx.run(
                 """
                 DELETE FROM device_activity WHERE (org, app, device_key, half_day) IN (
                     SELECT org, app, device_key, half_day FROM device_activity
                     WHERE org = \(org) AND half_day < \(before) ORDER BY half_day LIMIT \(Self.purgedEach))
                 """)
+            if count > 0 {
+                try Self.noteRemoved(org: org, before: Timestamp(microseconds: bound), reach: reach, in: tx)
+            }
+            return count
         }
     }
 
@@ -318,6 +365,14 @@ struct ReEngagementStore: Sendable {
             try tx.run("DELETE FROM device_activity WHERE org = \(org) AND device_key = \(device)")
         }
     }
+}
+
+/// Logs that may hold something, and from when on all of them are known.
+private struct LogCover: RowDecodable, Sendable {
+    let logs: Int64
+    let since: Timestamp?
+
+    init(row: Row) throws { (logs, since) = (try row.get("logs"), try row.optional("since")) }
 }
 
 private struct KnownInstall: RowDecodable, Sendable {

@@ -31,7 +31,7 @@ extension AttributionCommand.ReEngagements {
 
         @OptionGroup var target: ServerTarget
         @OptionGroup var range: Range
-        @Option(name: .long, help: "re_engagement, no_install, session_before, no_touch or all.")
+        @Option(name: .long, help: "re_engagement, no_install, session_before, history_unknown, no_touch or all.")
         var outcome: String?
         @Option(name: .long, help: "Of the touch that led to the open.")
         var campaign: String?
@@ -100,7 +100,7 @@ extension AttributionCommand.ReEngagements {
                 rows.append([campaign, TextTable.cell(line["re_engagements"]), TextTable.cell(line["by_view"])])
             }
             for line in TextTable.lines(rows) { Output.line(line) }
-            let others = ["session_before", "no_install", "no_touch"].map { name in
+            let others = ["session_before", "no_install", "history_unknown", "no_touch"].map { name in
                 "\(name) \(TextTable.cell(answer["outcomes"]?[name]))"
             }
             Output.line("other opens by clicks and links: " + others.joined(separator: ", "))

@@ -1,3 +1,6 @@
+-- Since when uses of apps are kept of what a log holds; none where it is followed by a release that keeps none.
+ALTER TABLE install_positions ADD COLUMN activity_since INTEGER;
+
 -- How long a device must have been away, and windows, each change a version with the time it holds from.
 CREATE TABLE reengagement_rules (
     org TEXT NOT NULL,
@@ -22,6 +25,13 @@ CREATE TABLE device_activity (
 ) STRICT;
 CREATE INDEX device_activity_time ON device_activity (org, half_day);
 
+-- Opens from this time on find all touches and uses that may decide them: what was removed is of no interest to them.
+CREATE TABLE reengagement_bounds (
+    org TEXT NOT NULL,
+    decidable_from INTEGER NOT NULL,
+    PRIMARY KEY (org)
+) STRICT;
+
 -- Opens of an app that carry a click id, a link or a campaign. One that waits is decided by the next step of whoever
 -- follows the log, and waits again when something comes that is older than it.
 CREATE TABLE reengagements (
@@ -33,6 +43,8 @@ CREATE TABLE reengagements (
     state TEXT NOT NULL CHECK (state IN ('waiting', 'decided')),
     -- Of the decision that holds; 0 before the first.
     version INTEGER NOT NULL,
+    -- Grows whenever something comes that may change the decision: whoever read before it writes none.
+    looks INTEGER NOT NULL,
     -- Whether the decision that holds says so.
     is_reengagement INTEGER NOT NULL CHECK (is_reengagement IN (0, 1)),
     facts TEXT NOT NULL,

@@ -49,6 +49,10 @@
     const total = report.outcomes.re_engagement;
     $('reengagements-note').textContent = `${count.format(total)} re-engagements; `
       + `${count.format(report.outcomes.session_before)} opens by a link of people who were not away`;
+    const unknown = report.outcomes.history_unknown;
+    if (unknown > 0) {
+      $('reengagements-note').textContent += `; ${count.format(unknown)} of people of whom it is not known`;
+    }
   }
 
   async function ask() {
