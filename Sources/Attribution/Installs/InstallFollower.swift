@@ -11,6 +11,7 @@ internal import Telemetry
 package actor InstallFollower {
     private let installs: InstallAttribution
     private var place: InstallScanPlace?
+    private var uses = UseBuffer()
     private var position: LogPosition?
     private var isPlaced = false
     private var isWorking = false
@@ -53,21 +54,31 @@ package actor InstallFollower {
         }
         // After the snapshot was taken: whatever was received after a template was made is compared with it.
         scan.watch(try await installs.watches())
-        while let batch = try await BlockingWork.value({ try scan.next() }) {
+        while var batch = try await BlockingWork.value({ try scan.next() }) {
             try Task.checkCancellation()
+            (batch.activity, batch.moved) = uses.take(
+                batch.activity, opens: batch.opens, after: self.position, now: installs.clock.now)
             if let read = batch.position { self.position = read }
             unwritten += batch.rows
             // That nothing was there need not be durable.
             if batch.isEmpty, unwritten < Self.unwrittenMax { continue }
-            do { try await installs.store.keep(batch, log: installs.log) } catch {
-                // The next call begins where the table says.
-                (self.place, isPlaced) = (nil, false)
-                throw error
-            }
-            count(batch.touches)
-            if batch.position != nil { unwritten = 0 }
+            try await keep(batch)
         }
         self.place = scan.place
+        guard uses.isDue(installs.clock.now) else { return }
+        var rest = InstallBatch()
+        (rest.moved, rest.position) = (uses.takeAll(), self.position)
+        try await keep(rest)
+    }
+
+    private func keep(_ batch: InstallBatch) async throws {
+        do { try await installs.store.keep(batch, log: installs.log, usesTo: uses.heldFrom) } catch {
+            // The next call begins where the table says.
+            (place, isPlaced, uses) = (nil, false, UseBuffer())
+            throw error
+        }
+        count(batch.touches)
+        if batch.position != nil { unwritten = 0 }
     }
 
     /// Decides every install and every open that waits, and whom conversions are told to.

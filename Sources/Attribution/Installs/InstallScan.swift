@@ -27,6 +27,8 @@ struct InstallBatch: Sendable {
     var opens: [SeenOpen] = []
     /// When devices used apps that somebody installed.
     var activity: [ActivityPlace: ActivitySpan] = [:]
+    /// Later last uses of half days that are in the table; of what was erased since nothing comes back.
+    var moved: [ActivityPlace: ActivitySpan] = [:]
     /// Everything up to here was read; nil where that was so before.
     var position: LogPosition?
     /// When the newest request that was read came.
@@ -48,7 +50,7 @@ struct InstallBatch: Sendable {
         }
     }
 
-    var count: Int { touches.count + installs.count + conversions.count + opens.count + activity.count }
+    var count: Int { touches.count + installs.count + conversions.count + opens.count + activity.count + moved.count }
     var isEmpty: Bool { count == 0 }
 }
 

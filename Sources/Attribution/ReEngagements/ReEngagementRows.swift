@@ -75,7 +75,7 @@ enum ReEngagementRows {
     }
 
     /// In the order of the key: servers that write at once never wait for each other in a circle.
-    static func upsert(_ activity: [(place: ActivityPlace, span: ActivitySpan)]) -> SQLStatement {
+    private static func json(_ activity: [(place: ActivityPlace, span: ActivitySpan)]) -> String {
         let sorted = activity.sorted {
             ($0.place.org, $0.place.app, $0.place.device, $0.place.halfDay)
                 < ($1.place.org, $1.place.app, $1.place.device, $1.place.halfDay)
@@ -86,7 +86,11 @@ enum ReEngagementRows {
                 .integer(place.halfDay), .integer(span.first), .integer(span.last),
             ])
         }
-        let json = JSONValue.array(rows).canonical
+        return JSONValue.array(rows).canonical
+    }
+
+    static func upsert(_ activity: [(place: ActivityPlace, span: ActivitySpan)]) -> SQLStatement {
+        let json = json(activity)
         return .dialect(
             sqlite: """
                 INSERT INTO device_activity (org, app, device_key, half_day, first_at, last_at)
@@ -104,6 +108,34 @@ enum ReEngagementRows {
                 FROM jsonb_array_elements(CAST(\(json) AS JSONB))
                 ON CONFLICT (org, device_key, app, half_day) DO UPDATE SET
                     first_at = LEAST(device_activity.first_at, excluded.first_at),
+                    last_at = GREATEST(device_activity.last_at, excluded.last_at)
+                """)
+    }
+
+    /// Makes the last use of half days later, of those that are still there.
+    static func move(_ activity: [(place: ActivityPlace, span: ActivitySpan)]) -> SQLStatement {
+        let json = json(activity)
+        return .dialect(
+            sqlite: """
+                INSERT INTO device_activity (org, app, device_key, half_day, first_at, last_at)
+                SELECT known.org, known.app, known.device_key, known.half_day, known.first_at,
+                    json_extract(moved.value, '$[5]')
+                FROM json_each(\(json)) AS moved CROSS JOIN device_activity AS known
+                WHERE known.org = json_extract(moved.value, '$[0]') AND known.app = json_extract(moved.value, '$[1]')
+                    AND known.device_key = json_extract(moved.value, '$[2]')
+                    AND known.half_day = json_extract(moved.value, '$[3]')
+                ON CONFLICT (org, device_key, app, half_day) DO UPDATE SET
+                    last_at = MAX(device_activity.last_at, excluded.last_at)
+                """,
+            postgres: """
+                INSERT INTO device_activity (org, app, device_key, half_day, first_at, last_at)
+                SELECT known.org, known.app, known.device_key, known.half_day, known.first_at,
+                    CAST(moved.value->>5 AS BIGINT)
+                FROM jsonb_array_elements(CAST(\(json) AS JSONB)) AS moved(value)
+                JOIN device_activity AS known ON known.org = moved.value->>0 AND known.app = moved.value->>1
+                    AND known.device_key = CAST(moved.value->>2 AS BIGINT)
+                    AND known.half_day = CAST(moved.value->>3 AS BIGINT)
+                ON CONFLICT (org, device_key, app, half_day) DO UPDATE SET
                     last_at = GREATEST(device_activity.last_at, excluded.last_at)
                 """)
     }
@@ -158,7 +190,7 @@ struct KeyChange: Sendable {
         for seen in batch.installs {
             add(seen.facts.org, seen.keys.all, from: seen.facts.at.microseconds, for: .max)
         }
-        for (place, span) in batch.activity {
+        for (place, span) in Array(batch.activity) + Array(batch.moved) {
             add(place.org, [place.device], from: span.first, for: span.last - span.first + activityReach)
         }
         return found

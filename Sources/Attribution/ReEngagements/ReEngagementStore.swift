@@ -33,6 +33,9 @@ struct ReEngagementStore: Sendable {
         if !batch.activity.isEmpty {
             try tx.run(ReEngagementRows.upsert(batch.activity.map { ($0.key, $0.value) }))
         }
+        if !batch.moved.isEmpty {
+            try tx.run(ReEngagementRows.move(batch.moved.map { ($0.key, $0.value) }))
+        }
     }
 
     private static func reopen(by batch: InstallBatch, in tx: Transaction) throws {

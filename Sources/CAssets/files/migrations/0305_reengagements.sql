@@ -1,5 +1,7 @@
 -- Since when uses of apps are kept of what a log holds; none where it is followed by a release that keeps none.
 ALTER TABLE install_positions ADD COLUMN activity_since INTEGER;
+-- How far the log was read with every use in the table: uses that change little are written later than the rest.
+ALTER TABLE install_positions ADD COLUMN activity_position TEXT;
 
 -- How long a device must have been away, and windows, each change a version with the time it holds from.
 CREATE TABLE reengagement_rules (
