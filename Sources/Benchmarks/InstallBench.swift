@@ -15,6 +15,8 @@ package struct InstallBench: Sendable {
     package var singles = 1200
     /// Installs that come together.
     package var together = 20_000
+    /// Pages that people look at in an app, a few a request.
+    package var pages = 12_000
     package var tiny = false
     package var seed: UInt64 = 7
     package init() {}
@@ -28,13 +30,17 @@ package struct InstallBench: Sendable {
     /// One click in so many names a user, and the others a device.
     private static let userEvery = 8
     private static let clicksADevice = 4
+    private static let pagesARequest = 3
+    private static let visitors = 2000
+    /// Pages between two looks at the log.
+    private static let pagesALook = 600
 
     package func run() async throws -> [BenchRow] {
         let folder = FileManager.default.temporaryDirectory.appending(path: "aurum-bench-\(UUID().uuidString)").path
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         var bench = self
-        if tiny { (bench.candidates, bench.singles, bench.together) = (400, 12, 96) }
+        if tiny { (bench.candidates, bench.singles, bench.together, bench.pages) = (400, 12, 96, 60) }
         return try await bench.run(folder)
     }
 
@@ -67,9 +73,10 @@ package struct InstallBench: Sendable {
         try await follower.catchUp()
         let took = (ContinuousClock.now - matching).seconds
         try await check(attribution, registry)
+        let used = try await use(log, follower)
         await log.close()
         try database.close()
-        return rows(read: read, times, together: took)
+        return rows(read: read, times, together: took, used: used)
     }
 
     /// Milliseconds of each install.
@@ -99,6 +106,24 @@ package struct InstallBench: Sendable {
             times.fraud.append((fraud.snapshot.sum - before.1) * 1000)
         }
         return times
+    }
+
+    /// Seconds in which pages of an app that people installed are read, a few devices' at a time, as a server does.
+    private func use(_ log: EventLog, _ follower: InstallFollower) async throws -> Double {
+        var took = Duration.zero
+        for start in stride(from: 0, to: pages, by: Self.pagesALook) {
+            let look = start..<min(pages, start + Self.pagesALook)
+            for first in stride(from: look.lowerBound, to: look.upperBound, by: Self.pagesARequest) {
+                try await send(log, first..<min(look.upperBound, first + Self.pagesARequest)) { number in
+                    "{\"id\":\"p-\(number)\",\"type\":\"page\",\"ts\":\"\(SystemWallClock().now.rfc3339)\","
+                        + "\"url\":\"https://a.example/\(number % 50)\",\"device_id\":\"v-\(number % Self.visitors)\"}"
+                }
+            }
+            let began = ContinuousClock.now
+            try await follower.catchUp()
+            took += ContinuousClock.now - began
+        }
+        return took.seconds
     }
 
     private func device(_ click: Int) -> String { "d-\(click % max(1, candidates / Self.clicksADevice))" }
@@ -141,7 +166,7 @@ package struct InstallBench: Sendable {
         }
     }
 
-    private func rows(read: Double, _ times: Times, together took: Double) -> [BenchRow] {
+    private func rows(read: Double, _ times: Times, together took: Double, used: Double) -> [BenchRow] {
         func row(_ name: String, _ milliseconds: [Double], isJudged: Bool, _ note: String) -> BenchRow {
             BenchRow(
                 name: name, value: Percentile.of(milliseconds, 0.95), unit: "ms",
@@ -160,6 +185,10 @@ package struct InstallBench: Sendable {
                 name: "installs.match mean", value: took * 1000 / Double(together), unit: "ms",
                 bar: tiny ? nil : Self.millisecondsMax, n: together,
                 note: "\(candidates) candidates; reading, finding, judging and writing of one install, in a row"),
+            BenchRow(
+                name: "installs.uses read", value: Double(pages) / used, unit: "events/s", higherIsBetter: true,
+                n: pages,
+                note: "pages of an installed app in requests of \(Self.pagesARequest), \(Self.pagesALook) at a time"),
         ]
     }
 

@@ -125,6 +125,9 @@ static const unsigned char migration_0266_attribution_restated[] = {
 static const unsigned char migration_0300_attribution_refunds[] = {
 #embed "files/migrations/0300_attribution_refunds.sql"
 };
+static const unsigned char migration_0305_reengagements[] = {
+#embed "files/migrations/0305_reengagements.sql"
+};
 static const unsigned char migration_0315_export_schedules[] = {
 #embed "files/migrations/0315_export_schedules.sql"
 };
@@ -400,6 +403,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0290_experiments.sql", migration_0290_experiments),
     ROW("migrations/0295_attribution_windows.sql", migration_0295_attribution_windows),
     ROW("migrations/0300_attribution_refunds.sql", migration_0300_attribution_refunds),
+    ROW("migrations/0305_reengagements.sql", migration_0305_reengagements),
     ROW("migrations/0315_export_schedules.sql", migration_0315_export_schedules),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),

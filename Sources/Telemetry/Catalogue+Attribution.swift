@@ -56,6 +56,9 @@ extension MetricDefinition {
     package static let attributionMatches = MetricDefinition(
         "aurum_attribution_match_total", .counter, labels: ["method", "outcome"],
         "Decisions about installs, by how they were matched and what the fraud rules said; `restated` for a later one.")
+    package static let attributionReEngagements = MetricDefinition(
+        "aurum_attribution_reengagements_total", .counter, labels: ["outcome"],
+        "Opens by clicks and links, by what they were decided to be; `restated` for a later decision.")
     package static let attributionMatchSeconds = MetricDefinition(
         "aurum_attribution_match_seconds", .histogram, "Finding and judging the touches of one install.")
     package static let attributionInstallsWaiting = MetricDefinition(

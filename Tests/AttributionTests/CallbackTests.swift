@@ -67,6 +67,39 @@ import Validation
         }
     }
 
+    @Test func `a purchase after a re-engagement is told to the network that brought the device back`() async throws {
+        try await World.run { world, receiver, url in
+            _ = try await world.add("purchase", url)
+            _ = try await world.add("purchase", url, ["network": "another"])
+            let rule: JSONValue = ["inactive_days": 0, "starts_at": "2025-01-01"]
+            _ = try await world.installs().saveReEngagementRule(rule, org: World.org)
+            let hour: Int64 = 3_600_000
+            func purchase(_ id: String, _ at: Int64) -> JSONValue {
+                World.event(
+                    "conversion", id, at,
+                    ["name": "purchase", "device_id": "dev-1", "value": 12.5, "currency": "EUR"])
+            }
+            let back: [JSONValue] = [
+                World.event(
+                    "click", "t2", 10 * hour,
+                    ["click_id": "c2", "campaign": ["name": "autumn", "network": "Another"]]),
+                World.event("open", "o", 10 * hour + 60_000, ["device_id": "dev-1", "click_id": "c2"]),
+            ]
+            try await world.send(World.pair() + back + [purchase("p1", 5 * hour), purchase("p2", 11 * hour)])
+            try await world.follow()
+            try await world.work()
+            let told = Dictionary(
+                receiver.callbacks.map { ($0.query["x"] ?? "", $0.query["c"] ?? "") }, uniquingKeysWith: { $1 })
+            #expect(told == ["p1": "c1", "p2": "c2"], "\(told)")
+            #expect(receiver.callbacks.count == 2)
+            // Both go with their person.
+            let person = PersonIdentifier(.device, "dev-1")
+            try await world.installs().forget(
+                org: World.org, person, persons: world.log.store.personKeys(org: World.org, of: person))
+            #expect(try await world.deliveries().isEmpty)
+        }
+    }
+
     @Test func `failures are tried after 1, 5, 25 and 125 s, then hourly for a day, under one id`() async throws {
         try await World.run { world, receiver, url in
             _ = try await world.add("install", url)

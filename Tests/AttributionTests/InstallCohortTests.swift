@@ -96,6 +96,49 @@ struct InstallCohortTests {
         await world.log.close()
     }
 
+    @Test func `what a re-engagement takes over is its own and no install's, from the open on`() async throws {
+        let world = try World()
+        let back = 10 * Self.day
+        func bought(_ id: String, _ at: Int64, _ value: Double, device: String = "d1") -> JSONValue {
+            Self.event("conversion", id, at, device, ["name": "purchase", "value": .number(value), "currency": "USD"])
+        }
+        try await world.send([
+            Self.event("click", "c1", 0, "d1", ["campaign": InstallFollowTests.campaign("spring")]),
+            Self.event("install", "i1", 1000, "d1"), bought("p1", 5 * Self.day, 5),
+            InstallFollowTests.event(
+                "click", "t", back - 60_000, ["click_id": "c", "campaign": InstallFollowTests.campaign("back")]),
+            Self.event("open", "o", back, "d1", ["click_id": "c"]), bought("p2", back - 1, 1),
+            bought("p3", back, 2), bought("p4", back + 3_600_000, 7),
+            // Of somebody who was never away.
+            Self.event("install", "i2", 1000, "d2"), bought("p5", back, 11, device: "d2"),
+        ])
+        try await world.follow()
+        let installs = try await world.installs().cohorts(org: "o", Self.question())
+        #expect(installs["of"] == "install")
+        let spring = installs["lines"]?.array?.first { $0["campaign"] == "spring" }
+        #expect(
+            spring?["revenue"]?.array?.map { $0["revenue_minor"]?.integer } == [0, 500, 600], "\(installs.canonical)")
+        let organic = installs["lines"]?.array?.first { $0["campaign"] == "(organic)" }
+        #expect(organic?["revenue"]?.array?.map { $0["revenue_minor"]?.integer } == [0, 0, 1100])
+        #expect(installs["lines"]?.array?.count == 2)
+        let answer = try await world.installs().cohorts(
+            org: "o", Self.question { $0.beginning = .reEngagement })
+        let lines = answer["lines"]?.array ?? []
+        #expect(lines.map { $0["campaign"]?.string } == ["back"], "\(answer.canonical)")
+        #expect(lines.first?["re_engagements"] == 1 && lines.first?["installs"] == nil)
+        #expect(lines.first?["revenue"]?.array?.map { $0["revenue_minor"]?.integer } == [900, 900, 900])
+        // Who takes is bounded apart from who is counted: two installs and one re-engagement.
+        let most = Self.question { ($0.countedMax, $0.takersMax) = (2, 1) }
+        #expect(try await world.installs().cohorts(org: "o", most)["lines"] == installs["lines"])
+        for (counted, takers) in [(1, 1), (2, 0)] {
+            let less = Self.question { ($0.countedMax, $0.takersMax) = (counted, takers) }
+            await #expect(throws: LogAttributionError.self, "\(counted) \(takers)") {
+                try await world.installs().cohorts(org: "o", less)
+            }
+        }
+        await world.log.close()
+    }
+
     @Test func `what cannot be asked is named`() async throws {
         let world = try World()
         let installs = world.installs()

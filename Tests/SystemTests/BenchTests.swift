@@ -102,6 +102,7 @@ import Testing
         for name in ["installs.match p95", "installs.fraud p95", "installs.follow p95"] {
             #expect(installs[name]?["samples"]?.integer == 12 && installs[name]?["value"]?.double ?? 0 > 0, "\(name)")
         }
+        #expect(installs["installs.uses read"]?["samples"]?.integer == 60)
         let asked = try await bench("campaigns", ["--tiny", "--json"])
         #expect(asked.status == 0, "\(asked.output)")
         let reports = try rows(asked.output)

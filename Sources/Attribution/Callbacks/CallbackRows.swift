@@ -151,8 +151,13 @@ struct CallbackInstall: RowDecodable, Sendable {
         decision = try row.optional("body")
     }
 
-    /// In small letters; nil where no touch led to it.
-    var network: String? { touch == nil ? nil : decision?["network"]?.string?.lowercased() }
+    /// In small letters; nil where no touch led to it, and for an open that is no re-engagement any more.
+    var network: String? {
+        if let outcome = decision?["outcome"]?.string, outcome != ReEngagementDecision.Outcome.reEngagement.rawValue {
+            return nil
+        }
+        return touch == nil ? nil : decision?["network"]?.string?.lowercased()
+    }
     /// Why nobody is told of an install whose device had one before.
     static let reinstall = "reinstall"
     var isReinstall: Bool { decision?["is_reinstall"] == true }

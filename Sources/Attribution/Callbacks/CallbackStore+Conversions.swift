@@ -63,8 +63,8 @@ extension CallbackStore {
         }.map { ($0.org, $0.event, $0.since) }
     }
 
-    /// Decides the conversions that wait for their install, once it is decided. One of a person without an install
-    /// tells nobody.
+    /// Decides the conversions that wait for their install or the re-engagement that took over, once it is decided. One
+    /// of a person without an install tells nobody.
     func settle() async throws {
         var mark: WaitingConversion?
         while true {
@@ -103,17 +103,25 @@ extension CallbackStore {
         let found = try Self.install(of: one, in: tx)
         // Undecided: it waits with its install.
         if let found, found.version == 0 { return }
+        // Who brought the device back has taken over from the install.
+        var owner = found?.eventID
+        if let found {
+            let (keys, org, app) = (found.keys, one.org, one.app)
+            if try ReEngagementStore.isUndecided(keys, org: org, app: app, at: one.at, in: tx) { return }
+            let back = try ReEngagementStore.inForce(keys, org: org, app: app, at: one.at, in: tx)
+            owner = back?.open.install.eventID ?? owner
+        }
         let taken = try tx.run(
             """
             DELETE FROM callback_conversions WHERE org = \(one.org) AND app = \(one.app)
                 AND event_id = \(one.eventID) AND conversion = \(one.conversion)
             """)
-        guard taken == 1, let found, let install = try Self.install(one.org, one.app, found.eventID, in: tx),
+        guard taken == 1, let found, let owner, let install = try Self.install(one.org, one.app, owner, in: tx),
             let network = install.network
         else { return }
         let told = NewCallback(
             kind: .conversion, subject: one.subject(found.keys), reference: one.eventID, app: one.app,
-            install: found.eventID, value: one.value, at: one.at,
+            install: owner, value: one.value, at: one.at,
             suppression: install.suppression ?? (one.refusal.isEmpty ? nil : one.refusal))
         for callback in try Self.enabled(one.conversion, one.org, receivedAt: one.receivedAt, in: tx)
         where callback.network == network {

@@ -43,10 +43,11 @@ extension CallbackStore {
         return OpenCallback(delivery: delivery, callback: callback, install: install)
     }
 
+    /// The install of an event id, or the open that took over from one.
     static func install(
         _ org: String, _ app: String, _ id: String, in tx: Transaction
     ) throws -> CallbackInstall? {
-        try tx.one(
+        let install = try tx.one(
             CallbackInstall.self,
             """
             SELECT installs.event_id AS event_id, installs.facts AS facts, found.body AS body
@@ -54,6 +55,15 @@ extension CallbackStore {
                 AND found.app = installs.app AND found.event_id = installs.event_id
                 AND found.version = installs.version
             WHERE installs.org = \(org) AND installs.app = \(app) AND installs.event_id = \(id)
+            """)
+        if let install { return install }
+        return try tx.one(
+            CallbackInstall.self,
+            """
+            SELECT known.event_id AS event_id, known.facts AS facts, found.body AS body
+            FROM reengagements AS known LEFT JOIN reengagement_decisions AS found ON found.org = known.org
+                AND found.app = known.app AND found.event_id = known.event_id AND found.version = known.version
+            WHERE known.org = \(org) AND known.app = \(app) AND known.event_id = \(id)
             """)
     }
 
@@ -259,11 +269,15 @@ extension CallbackStore {
         let ids = try tx.values(
             UID.self,
             """
-            SELECT id FROM callback_deliveries WHERE org = \(org) AND install <> '' AND EXISTS (
+            SELECT id FROM callback_deliveries WHERE org = \(org) AND install <> '' AND (EXISTS (
                 SELECT 1 FROM installs WHERE installs.org = callback_deliveries.org
                     AND installs.app = callback_deliveries.app AND installs.event_id = callback_deliveries.install
                     AND (installs.person IN (\(list: persons)) OR installs.device_key = \(device)
                         OR installs.user_key = \(user) OR installs.click_key = \(click)))
+                OR EXISTS (SELECT 1 FROM reengagements AS known WHERE known.org = callback_deliveries.org
+                    AND known.app = callback_deliveries.app AND known.event_id = callback_deliveries.install
+                    AND (known.person IN (\(list: persons)) OR known.device_key = \(device)
+                        OR known.user_key = \(user) OR known.click_key = \(click))))
             """)
         for start in stride(from: 0, to: ids.count, by: atOnce) {
             let some = Array(ids[start..<min(ids.count, start + atOnce)])

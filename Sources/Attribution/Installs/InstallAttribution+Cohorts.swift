@@ -3,8 +3,9 @@ internal import Database
 internal import Events
 
 extension InstallAttribution {
-    /// Installs by the period and the campaign or channel of the touch that led to them: who came back, and what they
-    /// brought. One answer is worked out at a time.
+    /// Installs, or re-engagements, by the period and the campaign or channel of the touch that led to them: who came
+    /// back, and what they brought. What a re-engagement has taken over is none of the install's. One answer is worked
+    /// out at a time.
     /// - Throws: `LogAttributionError`; database errors, and what the log throws.
     package func cohorts(org: String, _ question: InstallCohortQuestion) async throws -> JSONValue {
         guard let zone = ZoneClock(question.timezone) else {
@@ -18,21 +19,55 @@ extension InstallAttribution {
         )
         try await cohortGate.take()
         defer { cohortGate.give() }
-        let members = try await store.members(
-            org: org, app: question.app, question.dimension, from: start, to: end)
-        guard members.count <= InstallCohortQuestion.installsMax else {
-            throw LogAttributionError.tooLarge(
-                "More than \(InstallCohortQuestion.installsMax) installs; ask for a shorter range or one app.")
-        }
+        let members = try await members(org, question, from: start, to: end)
         var answer = try await tally(org, members, definitions, question, zone, now: now).members()
         answer["from"] = .string(CivilDate(daysSince1970: from).description)
         answer["to"] = .string(CivilDate(daysSince1970: to).description)
         answer["by"] = .string(question.period.rawValue)
+        answer["of"] = .string(question.beginning.rawValue)
         answer["group_by"] = .string(question.dimension.rawValue)
         answer["conversion"] = .string(question.conversion)
         answer["timezone"] = .string(question.timezone)
         answer["as_of"] = .string(now.rfc3339)
         return .object(answer)
+    }
+
+    /// Those that are counted, and those that take what comes after them. Each kind has a bound of its own: who takes
+    /// from few may be many.
+    /// - Throws: `LogAttributionError.tooLarge`; database errors.
+    private func members(
+        _ org: String, _ question: InstallCohortQuestion, from: Timestamp, to: Timestamp
+    ) async throws -> [InstallMember] {
+        let (app, dimension) = (question.app, question.dimension)
+        // As far as revenue is counted.
+        let reach = Duration.seconds((InstallCohortQuestion.horizons.max() ?? 0) * 86_400)
+        func read(
+            _ beginning: InstallCohortQuestion.Beginning, _ from: Timestamp, _ to: Timestamp, _ max: Int
+        ) async throws -> [InstallMember] {
+            switch beginning {
+            case .install: return try await store.members(org: org, app: app, dimension, from: from, to: to, max: max)
+            case .reEngagement:
+                return try await opens.members(org: org, app: app, dimension, from: from, to: to, max: max)
+            }
+        }
+        let (countedMax, takersMax) = (question.countedMax, question.takersMax)
+        let counted = try await read(question.beginning, from, to, countedMax)
+        guard counted.count <= countedMax else {
+            let name = question.beginning == .install ? "installs" : "re-engagements"
+            throw LogAttributionError.tooLarge(
+                "More than \(countedMax) \(name); ask for a shorter range or one app.")
+        }
+        // A newer install takes from a re-engagement, and a newer re-engagement from both.
+        var takers = try await read(.reEngagement, question.beginning == .install ? from : to, to + reach, takersMax)
+        if question.beginning == .reEngagement, takers.count <= takersMax {
+            takers += try await read(.install, from, to + reach, takersMax - takers.count)
+        }
+        guard takers.count <= takersMax else {
+            throw LogAttributionError.tooLarge(
+                "More than \(takersMax) installs and re-engagements that may take over from those that are counted; "
+                    + "ask for a shorter range or one app.")
+        }
+        return counted + takers.map(\.outside)
     }
 
     private func tally(
@@ -47,9 +82,9 @@ extension InstallAttribution {
                 let reach = days * InstallCohortQuestion.dayMicroseconds
                 for (app, installs) in Dictionary(grouping: members, by: \.app) {
                     var installs = installs
-                    let times = installs.map(\.at)
-                    let first = times.min() ?? 0
-                    let last = max(first, min(now.microseconds, (times.max() ?? 0) + reach)) + 1
+                    let times = installs.filter { !$0.isOutside }.map(\.at)
+                    guard let first = times.min(), let newest = times.max() else { continue }
+                    let last = max(first, min(now.microseconds, newest + reach)) + 1
                     let scan = try InstallCohortScan(
                         org: org, app: app, definitions, span: first..<last, resolver: resolver, budget: budget,
                         now: now)
@@ -84,9 +119,10 @@ extension InstallAttribution {
 }
 
 extension InstallStore {
-    /// Installs that bring somebody, and where each came from: one more than an answer takes, at most.
+    /// Installs that bring somebody, and where each came from: one more than `max`, at most.
     func members(
-        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp
+        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp,
+        max: Int
     ) async throws -> [InstallMember] {
         let (app, column) = (app ?? "", dimension.rawValue)
         return try await database.read("installs.members", limit: .report) { transaction in
@@ -101,7 +137,7 @@ extension InstallStore {
                 WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
                     AND (\(app) = '' OR installs.app = \(app)) AND found.verdict <> 'rejected'
                     AND found.is_reinstall = 0
-                ORDER BY installs.at, installs.app, installs.event_id LIMIT \(InstallCohortQuestion.installsMax + 1)
+                ORDER BY installs.at, installs.app, installs.event_id LIMIT \(max + 1)
                 """)
         }
     }
@@ -115,5 +151,41 @@ extension InstallMember: RowDecodable {
             app: try row.get("app"), at: try row.get("at", as: Timestamp.self).microseconds,
             person: UInt64(bitPattern: try row.get("person", as: Int64.self)),
             key: isOrganic ? Credit.organic : label.isEmpty ? Credit.none : label)
+    }
+}
+
+extension ReEngagementStore {
+    /// Re-engagements, and where each came from: one more than `max`, at most.
+    func members(
+        org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp,
+        max: Int
+    ) async throws -> [InstallMember] {
+        let (app, column) = (app ?? "", dimension.rawValue)
+        return try await database.read("reengagements.members", limit: .report) { tx in
+            try tx.all(
+                ReEngagementMember.self,
+                """
+                SELECT known.app AS app, known.at AS at, known.person AS person,
+                    CASE WHEN \(column) = 'channel' THEN found.channel ELSE found.campaign END AS label
+                FROM reengagements AS known JOIN reengagement_decisions AS found ON found.org = known.org
+                    AND found.app = known.app AND found.event_id = known.event_id AND found.version = known.version
+                WHERE known.org = \(org) AND known.at >= \(from) AND known.at < \(to)
+                    AND (\(app) = '' OR known.app = \(app)) AND known.is_reengagement = 1
+                ORDER BY known.at, known.app, known.event_id LIMIT \(max + 1)
+                """
+            ).map(\.member)
+        }
+    }
+}
+
+private struct ReEngagementMember: RowDecodable, Sendable {
+    let member: InstallMember
+
+    init(row: Row) throws {
+        let label = try row.get("label", as: String.self)
+        member = InstallMember(
+            app: try row.get("app"), at: try row.get("at", as: Timestamp.self).microseconds,
+            person: UInt64(bitPattern: try row.get("person", as: Int64.self)),
+            key: label.isEmpty ? Credit.none : label, beginning: .reEngagement)
     }
 }

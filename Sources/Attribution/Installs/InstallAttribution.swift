@@ -7,6 +7,7 @@ package import Telemetry
 /// Installs of the event log and what led to each: matched by a follower, decided anew on request, answered.
 package struct InstallAttribution: Sendable {
     let store: InstallStore
+    let opens: ReEngagementStore
     let definitions: DefinitionStore
     let source: any ColumnSource
     let judge: any TouchJudge
@@ -35,6 +36,7 @@ package struct InstallAttribution: Sendable {
         registry: MetricRegistry, logger: Logger
     ) {
         store = InstallStore(database: database, callbacks: callbacks)
+        opens = ReEngagementStore(database: database)
         definitions = DefinitionStore(database: database)
         (self.source, self.log, self.judge, self.retention) = (source, log, judge, retention)
         (self.clock, self.registry, self.logger, self.persons) = (clock, registry, logger, persons)
@@ -132,13 +134,17 @@ package struct InstallAttribution: Sendable {
         ]
     }
 
-    /// One install with its decision; nil where there is none of this id, or none of this version.
-    package func install(org: String, id: String, app: String? = nil, version: Int? = nil) async throws -> JSONValue? {
+    /// One install with its decision, the re-engagements of its device and whose a conversion of `at` is, now unless
+    /// told; nil where there is none of this id, or none of this version.
+    package func install(
+        org: String, id: String, app: String? = nil, version: Int? = nil, at: Timestamp? = nil
+    ) async throws -> JSONValue? {
         guard let found = try await store.one(org: org, id: id, app: app, version: version) else { return nil }
         if version != nil, found.body == nil { return nil }
         var members = found.json.object ?? [:]
         let versions = try await store.versions(org: org, app: found.install.facts.app, id: id)
         members["versions"] = .array(versions.map { .integer(Int64($0)) })
+        members.merge(try await device(org: org, found.install, at: at ?? clock.now)) { $1 }
         return .object(members)
     }
 
@@ -164,7 +170,9 @@ package struct InstallAttribution: Sendable {
 
     /// Touches that matches join to journeys, for a run over the log.
     package func joined(org: String, from: Timestamp, to: Timestamp) async throws -> [JoinedTouch] {
-        try await store.joined(org: org, from: from, to: to, limit: JoinedTouch.max)
+        let installs = try await store.joined(org: org, from: from, to: to, limit: JoinedTouch.max)
+        let rest = JoinedTouch.max - installs.count
+        return installs + (try await opens.joined(org: org, from: from, to: to, limit: rest))
     }
 
     // MARK: upkeep
@@ -174,13 +182,25 @@ package struct InstallAttribution: Sendable {
     @discardableResult
     package func purge() async throws -> Int {
         var removed = 0
+        let installed = Set(try await store.owners().map(\.org))
         for org in try await store.organisations() {
-            let keep = Self.longest(try await windows(org: org)) + Self.slack
+            var keep = Self.longest(try await windows(org: org)) + Self.slack
+            // Only what was installed can be opened again.
+            let reach = installed.contains(org) ? try await opens.reach(org: org) : nil
+            if let reach { keep = max(keep, reach + ReEngagementStore.slack) }
             var count = InstallStore.purgedEach
             while count == InstallStore.purgedEach {
                 try Task.checkCancellation()
-                count = try await store.purge(org: org, keep: keep)
+                count = try await store.purge(org: org, keep: keep, reach: reach)
                 removed += count
+            }
+        }
+        for org in try await opens.organisations() {
+            let reach = try await opens.reach(org: org)
+            var count = ReEngagementStore.purgedEach
+            while count == ReEngagementStore.purgedEach {
+                try Task.checkCancellation()
+                count = try await opens.purgeActivity(org: org, reach: reach)
             }
         }
         return removed

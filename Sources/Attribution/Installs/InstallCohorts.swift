@@ -4,7 +4,13 @@ internal import Events
 /// What cohorts of installs are asked.
 package struct InstallCohortQuestion: Sendable, Equatable {
     package enum Dimension: String, Sendable, CaseIterable { case campaign, channel }
+    /// Where somebody's time in the app begins.
+    package enum Beginning: String, Sendable, CaseIterable {
+        case install
+        case reEngagement = "re_engagement"
+    }
 
+    package var beginning = Beginning.install
     package var period = CohortQuestion.Period.week
     package var dimension = Dimension.campaign
     /// Whose values are revenue.
@@ -18,9 +24,13 @@ package struct InstallCohortQuestion: Sendable, Equatable {
     package var days = 90
     package var timezone = "UTC"
 
+    /// Of one answer: those that are counted, and those that only take what comes after them.
+    package var countedMax = 200_000
+    package var takersMax = 2_000_000
+
     package static let daysMax = 400
-    /// Installs of one answer, and conversions of the people behind them.
-    package static let (installsMax, conversionsMax) = (200_000, 1_000_000)
+    /// Conversions of the people behind one answer.
+    package static let conversionsMax = 1_000_000
     package static let linesMax = 2000
     /// Days of 24 hours after the install on which somebody may be back.
     static let retentionDays: [Int64] = [0, 1, 7, 30]
@@ -31,19 +41,38 @@ package struct InstallCohortQuestion: Sendable, Equatable {
     package init() {}
 }
 
-/// An install that brings somebody: neither rejected as fraud nor one of a device that had the app before.
+/// An install that brings somebody, neither rejected as fraud nor one of a device that had the app before, or a
+/// re-engagement.
 struct InstallMember: Sendable {
     let app: String
     let at: Int64
     /// As the log knows it.
     let person: UInt64
     let key: String
+    let beginning: InstallCohortQuestion.Beginning
+    /// Not counted itself: only takes what it brought from others.
+    var isOutside = false
 
     /// What somebody did afterwards: bit n for the n-th of `retentionDays`.
     var returned: UInt8 = 0
 
-    init(app: String, at: Int64, person: UInt64, key: String) {
-        (self.app, self.at, self.person, self.key) = (app, at, person, key)
+    init(
+        app: String, at: Int64, person: UInt64, key: String,
+        beginning: InstallCohortQuestion.Beginning = .install
+    ) {
+        (self.app, self.at, self.person, self.key, self.beginning) = (app, at, person, key, beginning)
+    }
+
+    /// The same as one that only takes what comes after it.
+    var outside: InstallMember {
+        var taker = InstallMember(app: app, at: at, person: person, key: "", beginning: beginning)
+        taker.isOutside = true
+        return taker
+    }
+
+    /// Whether a conversion of its person at a time may be its own.
+    func holds(_ time: Int64) -> Bool {
+        at <= time && (beginning == .install || time - at <= ReEngagementRule.holdsFor)
     }
 
     /// Notes that the person did something at a time.
@@ -101,22 +130,19 @@ struct InstallCohortTally {
         for (index, member) in members.enumerated() {
             let place = Place(start: Int(zone.key(question.period.bucket, at: member.at)), key: member.key)
             places.append(place)
-            var figures = found[place] ?? Figures()
-            figures.installs += 1
-            for day in figures.returned.indices where member.returned & 1 << UInt8(day) != 0 {
-                figures.returned[day] += 1
-            }
-            found[place] = figures
+            if !member.isOutside { count(member, place) }
             if persons[index] != 0 {
                 entered[PersonOfApp(person: persons[index], app: member.app), default: []].append(index)
             }
         }
         for conversion in conversions {
             guard let value = conversion.value, let currency = conversion.currency else { continue }
-            // The newest install before it brought it.
+            // The newest install or re-engagement in force brought it.
             let own = entered[PersonOfApp(person: conversion.person, app: conversion.app)] ?? []
-            let earlier = own.filter { members[$0].at <= conversion.at }
-            guard let index = earlier.max(by: { members[$0].at < members[$1].at }) else { continue }
+            let earlier = own.filter { members[$0].holds(conversion.at) }
+            guard let index = earlier.max(by: { members[$0].at < members[$1].at }), !members[index].isOutside else {
+                continue
+            }
             let age = conversion.at - members[index].at
             let none = InstallCohortQuestion.horizons.map { _ in Int128(0) }
             for (place, days) in InstallCohortQuestion.horizons.enumerated()
@@ -124,6 +150,15 @@ struct InstallCohortTally {
                 found[places[index], default: Figures()].revenue[currency, default: none][place] += Int128(value)
             }
         }
+    }
+
+    private mutating func count(_ member: InstallMember, _ place: Place) {
+        var figures = found[place] ?? Figures()
+        figures.installs += 1
+        for day in figures.returned.indices where member.returned & 1 << UInt8(day) != 0 {
+            figures.returned[day] += 1
+        }
+        found[place] = figures
     }
 
     /// Newest periods first, largest cohorts of a period first.
@@ -161,7 +196,8 @@ struct InstallCohortTally {
         }
         return [
             "start": .string(CivilDate(daysSince1970: place.start).description),
-            question.dimension.rawValue: .string(place.key), "installs": .integer(figures.installs),
+            question.dimension.rawValue: .string(place.key),
+            (question.beginning == .install ? "installs" : "re_engagements"): .integer(figures.installs),
             "retention": .array(retention), "revenue": .array(revenue),
         ]
     }

@@ -11,6 +11,7 @@ internal import Telemetry
 package actor InstallFollower {
     private let installs: InstallAttribution
     private var place: InstallScanPlace?
+    private var uses = UseBuffer()
     private var position: LogPosition?
     private var isPlaced = false
     private var isWorking = false
@@ -30,41 +31,71 @@ package actor InstallFollower {
         guard !isWorking else { return }
         isWorking = true
         defer { isWorking = false }
+        try await read()
+        try await decide()
+    }
+
+    private func read() async throws {
         if !isPlaced {
             position = try await installs.store.position(log: installs.log)
             isPlaced = true
         }
         let (source, position, place) = (installs.source, position, place)
-        let scan = try await BlockingWork.value {
+        var bounds = InstallScanBounds()
+        bounds.apps = Set(try await installs.store.owners())
+        let scan = try await BlockingWork.value { [bounds] in
             let segments = try source.segments()
-            guard place == nil, let position else { return InstallScan(segments, after: position, place: place) }
+            guard place == nil, let position else {
+                return InstallScan(segments, after: position, bounds: bounds, place: place)
+            }
             // Tables that were put back beside an older log are ahead of it: what is read twice changes nothing.
             let isAhead = try LogCursor.lastPosition(of: segments).map { $0 < position } ?? true
-            return InstallScan(segments, after: isAhead ? nil : position)
+            return InstallScan(segments, after: isAhead ? nil : position, bounds: bounds)
         }
         // After the snapshot was taken: whatever was received after a template was made is compared with it.
         scan.watch(try await installs.watches())
-        while let batch = try await BlockingWork.value({ try scan.next() }) {
+        while var batch = try await BlockingWork.value({ try scan.next() }) {
             try Task.checkCancellation()
+            (batch.activity, batch.moved) = uses.take(
+                batch.activity, opens: batch.opens, after: self.position, now: installs.clock.now)
             if let read = batch.position { self.position = read }
             unwritten += batch.rows
             // That nothing was there need not be durable.
             if batch.isEmpty, unwritten < Self.unwrittenMax { continue }
-            do { try await installs.store.keep(batch, log: installs.log) } catch {
-                // The next call begins where the table says.
-                (self.place, isPlaced) = (nil, false)
-                throw error
-            }
-            count(batch.touches)
-            if batch.position != nil { unwritten = 0 }
+            try await keep(batch)
         }
         self.place = scan.place
-        do { try await decideWaiting() } catch {
-            // What one organisation has wrong keeps the conversions of no other waiting.
-            if !Task.isCancelled { try? await installs.store.callbacks?.settle() }
+        guard uses.isDue(installs.clock.now) else { return }
+        var rest = InstallBatch()
+        (rest.moved, rest.position) = (uses.takeAll(), self.position)
+        try await keep(rest)
+    }
+
+    private func keep(_ batch: InstallBatch) async throws {
+        do { try await installs.store.keep(batch, log: installs.log, usesTo: uses.heldFrom) } catch {
+            // The next call begins where the table says.
+            (place, isPlaced, uses) = (nil, false, UseBuffer())
             throw error
         }
+        count(batch.touches)
+        if batch.position != nil { unwritten = 0 }
+    }
+
+    /// Decides every install and every open that waits, and whom conversions are told to.
+    /// - Throws: what one organisation has wrong, once everything of all others is done; without a database at once.
+    private func decide() async throws {
+        var failure: (any Error)?
+        do { try await decideWaiting() } catch {
+            try Self.rethrow(error)
+            failure = error
+        }
+        // After the installs: whoever is back was there before.
+        do { try await installs.decideOpens() } catch {
+            try Self.rethrow(error)
+            failure = failure ?? error
+        }
         try await installs.store.callbacks?.settle()
+        if let failure { throw failure }
     }
 
     private func count(_ touches: [SeenTouch]) {
@@ -81,15 +112,20 @@ package actor InstallFollower {
             let waiting = try await installs.store.waiting(limit: Self.decidedEach, without: Array(failed.keys))
             for (org, installs) in Dictionary(grouping: waiting, by: \.facts.org) {
                 do { _ = try await self.installs.decide(installs, cause: "followed") } catch {
-                    // What one organisation has wrong keeps no other waiting; without a database all wait.
-                    if Task.isCancelled || error is CancellationError { throw error }
-                    if let error = error as? SQLError, error.isTemporary { throw error }
+                    try Self.rethrow(error)
                     failed[org] = error
                 }
             }
             isOver = waiting.count < Self.decidedEach
         }
-        installs.registry.gauge(.attributionInstallsWaiting).set(Double(try await installs.store.waitingCount()))
+        let left = try await installs.store.waitingCount()
+        installs.registry.gauge(.attributionInstallsWaiting).set(Double(left))
         if let failure = failed.values.first { throw failure }
+    }
+
+    /// What one organisation has wrong keeps no other waiting; without a database all wait.
+    static func rethrow(_ error: any Error) throws {
+        if Task.isCancelled || error is CancellationError { throw error }
+        if let error = error as? SQLError, error.isTemporary { throw error }
     }
 }

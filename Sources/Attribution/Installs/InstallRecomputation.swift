@@ -61,13 +61,14 @@ extension InstallAttribution {
     package func recompute(
         _ wish: InstallWish, org: String, run: UID, progress: @Sendable (Int) async throws -> Void = { _ in }
     ) async throws -> (installs: Int, changed: Int) {
-        let reach = Self.longest(try await windows(org: org))
+        let reach = max(Self.longest(try await windows(org: org)), try await opens.reach(org: org))
         let (from, to) = (wish.from?.microseconds ?? .min, wish.to?.microseconds ?? .max)
         let (earliest, isOver) = from.subtractingReportingOverflow(reach)
         let first = isOver ? Int64.min : earliest
         var bounds = InstallScanBounds(org: org)
         bounds.touches = first...to
         bounds.installs = (from, to)
+        bounds.apps = Set(try await store.owners().filter { $0.org == org })
         let held = Timestamp(microseconds: first)
         try await store.hold(org: org, run: run, reach: held, until: clock.now + Self.heldFor)
         let source = source
@@ -81,8 +82,9 @@ extension InstallAttribution {
             heldAt = clock.now
             try await store.hold(org: org, run: run, reach: held, until: heldAt + Self.heldFor)
         }
-        while let batch = try await BlockingWork.value({ try scan.next() }) {
+        while var batch = try await BlockingWork.value({ try scan.next() }) {
             try await stay()
+            batch.reopens = false
             try await store.keep(batch, log: nil)
             try await progress(0)
         }
@@ -98,6 +100,7 @@ extension InstallAttribution {
             mark = InstallPageMark(at: last.facts.at, app: last.facts.app, eventID: last.eventID)
             try await progress(looked)
         }
+        changed += try await recomputeOpens(org: org, from: from, to: to, run: run, stay)
         try await store.release(org: org, run: run)
         if changed > 0 { registry.counter(.attributionRestatements, "recomputed").increment(by: changed) }
         logger.info(

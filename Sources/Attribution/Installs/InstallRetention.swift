@@ -18,7 +18,8 @@ extension InstallAttribution {
     @discardableResult
     package func purgeInstalls() async throws -> Int {
         var removed = 0
-        for owner in try await store.owners() {
+        let owners = Set(try await store.owners() + (try await opens.owners()))
+        for owner in owners.sorted(by: { ($0.org, $0.app) < ($1.org, $1.app) }) {
             let bound = clock.now - .seconds(Int64(retention(owner.org, owner.app)) * 86_400)
             var count = InstallStore.installsPurgedEach
             while count == InstallStore.installsPurgedEach {
@@ -26,6 +27,11 @@ extension InstallAttribution {
                 count = try await store.purgeInstalls(owner, before: bound)
                 removed += count
                 registry.counter(.attributionInstallsPurged).increment(by: count)
+            }
+            count = InstallStore.installsPurgedEach
+            while count == InstallStore.installsPurgedEach {
+                try Task.checkCancellation()
+                count = try await opens.purge(owner, before: bound)
             }
         }
         try await store.purgeRebuilds()
@@ -43,9 +49,11 @@ extension InstallStore {
     static let installsPurgedEach = 500
 
     /// Whose installs are kept.
-    struct Owner: Sendable, RowDecodable {
+    struct Owner: Sendable, Hashable, RowDecodable {
         let org: String
         let app: String
+
+        init(org: String, app: String) { (self.org, self.app) = (org, app) }
 
         init(row: Row) throws { (org, app) = (try row.get("org"), try row.get("app")) }
     }

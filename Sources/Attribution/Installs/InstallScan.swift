@@ -23,14 +23,35 @@ struct InstallBatch: Sendable {
     var installs: [SeenInstall] = []
     /// What templates of callbacks tell of.
     var conversions: [SeenConversion] = []
+    /// Opens that a click or a link may have led to.
+    var opens: [SeenOpen] = []
+    /// When devices used apps that somebody installed.
+    var activity: [ActivityPlace: ActivitySpan] = [:]
+    /// Later last uses of half days that are in the table; of what was erased since nothing comes back.
+    var moved: [ActivityPlace: ActivitySpan] = [:]
     /// Everything up to here was read; nil where that was so before.
     var position: LogPosition?
     /// When the newest request that was read came.
     var receivedAt = Timestamp(microseconds: 0)
     /// Rows that were looked at.
     var rows = 0
+    /// Whether opens that were decided wait again which it may change: not where a part of the log is read once more.
+    var reopens = true
 
-    var isEmpty: Bool { touches.isEmpty && installs.isEmpty && conversions.isEmpty }
+    mutating func add(_ other: InstallBatch) {
+        touches += other.touches
+        installs += other.installs
+        conversions += other.conversions
+        opens += other.opens
+        activity.merge(other.activity) { mine, new in
+            var span = mine
+            span.add(new)
+            return span
+        }
+    }
+
+    var count: Int { touches.count + installs.count + conversions.count + opens.count + activity.count + moved.count }
+    var isEmpty: Bool { count == 0 }
 }
 
 /// What a scan keeps.
@@ -40,6 +61,8 @@ struct InstallScanBounds: Sendable {
     var touches: ClosedRange<Int64> = .min ... .max
     /// From the first up to, and without, the second.
     var installs: (from: Int64, to: Int64) = (.min, .max)
+    /// Whose opens and use of the app are looked at from the first block on; others are from their first install on.
+    var apps: Set<InstallStore.Owner> = []
 
     func mayHold(_ block: BlockSummary) -> Bool {
         guard block.rowCount > 0 else { return false }
@@ -67,6 +90,8 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
     private let after: LogPosition?
     private let bounds: InstallScanBounds
     private var scanners: [CallbackScanner] = []
+    private var apps: Set<InstallStore.Owner>
+    private var activity = ActivityReader()
     private var segment = 0
     private var block = 0
     private var isPlaced = false
@@ -77,7 +102,7 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         _ segments: [ColumnSegment], after: LogPosition?, bounds: InstallScanBounds = InstallScanBounds(),
         place: InstallScanPlace? = nil
     ) {
-        (self.segments, self.after, self.bounds) = (segments, after, bounds)
+        (self.segments, self.after, self.bounds, apps) = (segments, after, bounds, bounds.apps)
         if let place, let found = segments.lastIndex(where: { $0.identity == place.segment }),
             place.block <= segments[found].blocks.count
         {
@@ -100,9 +125,7 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         guard segment < segments.count else { return nil }
         var batch = InstallBatch()
         var rows = 0
-        while segment < segments.count, rows < Self.rowsMax,
-            batch.touches.count + batch.installs.count + batch.conversions.count < Self.itemsMax
-        {
+        while segment < segments.count, rows < Self.rowsMax, batch.count < Self.itemsMax {
             let current = segments[segment]
             if block == 0, try isDone(current) {
                 segment += 1
@@ -148,36 +171,35 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         if isWanted {
             let received = block.requests.map(\.receivedAt).max() ?? 0
             batch.receivedAt = max(batch.receivedAt, Timestamp(microseconds: received))
-            let kept = (batch.touches.count, batch.installs.count, batch.conversions.count)
+            var found = InstallBatch()
             // What is damaged gives nothing, and what stands behind it goes on.
-            if try block.readable({ try take(block, &batch) }) == nil {
-                damaged += 1
-                batch.touches.removeLast(batch.touches.count - kept.0)
-                batch.installs.removeLast(batch.installs.count - kept.1)
-                batch.conversions.removeLast(batch.conversions.count - kept.2)
-            }
+            if try block.readable({ try take(block, &found) }) == nil { damaged += 1 } else { batch.add(found) }
         }
         if isOrdered { batch.position = last }
         return block.rowCount
     }
 
     private func take(_ bare: any ColumnBlock, _ batch: inout InstallBatch) throws -> Bool {
-        // Each watch looks at the same columns.
-        let block: any ColumnBlock = scanners.isEmpty ? bare : MemoBlock(bare)
-        if let memo = block as? MemoBlock {
-            for scanner in scanners { batch.conversions += try scanner.find(in: memo) }
-        }
+        // Every request and every watch looks at the same columns: without it the work grows with the square of them.
+        let block = MemoBlock(bare)
+        for scanner in scanners { batch.conversions += try scanner.find(in: block) }
         let (types, outcomes) = (try block.types(), try block.outcomes())
         let (click, view, install) = (
             EventType.click.rawValue, EventType.impression.rawValue, EventType.install.rawValue
         )
         for request in block.requests where bounds.org == nil || request.org == bounds.org {
+            let owner = InstallStore.Owner(org: request.org, app: request.app)
             let end = min(block.rowCount, request.firstRow + request.rowCount)
             let rows = min(request.firstRow, end)..<end
+            if !apps.contains(owner), rows.contains(where: { types[$0] == install }) { apps.insert(owner) }
+            let open = apps.contains(owner) ? EventType.open.rawValue : install
             let wanted = rows.filter { row in
                 let type = types[row]
-                guard type == click || type == view || type == install else { return false }
+                guard type == click || type == view || type == install || type == open else { return false }
                 return outcomes[row] == EventOutcome.stored.rawValue || outcomes[row] == EventOutcome.late.rawValue
+            }
+            if apps.contains(owner) {
+                try activity.read(block, request, times: bounds.touches, into: &batch.activity)
             }
             guard !wanted.isEmpty else { continue }
             let places = try block.touchRows(wanted.map { UInt32($0) }, org: request.org)
@@ -197,6 +219,9 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         if event.type == .install {
             guard at >= bounds.installs.from, at < bounds.installs.to else { return }
             batch.installs.append(SeenInstall(event, place))
+        } else if event.type == .open {
+            guard at >= bounds.installs.from, at < bounds.installs.to else { return }
+            if let open = SeenOpen(event, place) { batch.opens.append(open) }
         } else if bounds.touches.contains(at), !event.advertisingConsent.isRefused, let touch = SeenTouch(event, place)
         {
             batch.touches.append(touch)
@@ -230,7 +255,8 @@ extension SeenTouch {
 }
 
 extension SeenInstall {
-    fileprivate init(_ event: StoredEvent, _ place: JourneyPlace) {
+    /// Of an install, or of an open that is matched as one.
+    init(_ event: StoredEvent, _ place: JourneyPlace) {
         var facts = InstallFacts(org: event.org, app: event.app, id: .ofEvent(event.id), at: event.at)
         facts.event = UID.textOfEvent(event.id)
         facts.installBeganAt = event.installBeganAt.flatMap { $0.isPlausible ? $0 : nil }

@@ -198,15 +198,19 @@ extension InstallStore {
     }
 
     /// Removes some of the touches that no install may be matched with any more.
-    /// - Parameter keep: microseconds before the newest request that was read, or before what still waits.
+    /// - Parameters:
+    ///   - keep: microseconds before the newest request that was read, or before what still waits.
+    ///   - reach: how far an open asks back at most, in microseconds; nil where nothing is installed.
     /// - Returns: how many.
-    func purge(org: String, keep: Int64) async throws -> Int {
+    func purge(org: String, keep: Int64, reach: Int64?) async throws -> Int {
         try await database.write("installs.purge") { transaction in
             let now = transaction.now
             let bounds = [
                 try transaction.value(Timestamp.self, "SELECT MAX(received_at) FROM install_positions"),
                 try transaction.value(
                     Timestamp.self, "SELECT MIN(at) FROM installs WHERE state = 'waiting' AND org = \(org)"),
+                try transaction.value(
+                    Timestamp.self, "SELECT MIN(at) FROM reengagements WHERE state = 'waiting' AND org = \(org)"),
                 now,
             ].compactMap { $0?.microseconds }
             let held = try transaction.value(
@@ -216,12 +220,16 @@ extension InstallStore {
             let (oldest, isOver) = newest.subtractingReportingOverflow(keep)
             guard !isOver else { return 0 }
             let before = Timestamp(microseconds: min(oldest, held?.microseconds ?? .max))
-            return try transaction.run(
+            let count = try transaction.run(
                 """
                 DELETE FROM install_touches WHERE (org, app, event_id) IN (
                     SELECT org, app, event_id FROM install_touches WHERE org = \(org) AND at < \(before)
                     ORDER BY at LIMIT \(Self.purgedEach))
                 """)
+            if let reach, count > 0 {
+                try ReEngagementStore.noteRemoved(org: org, before: before, reach: reach, in: transaction)
+            }
+            return count
         }
     }
 
@@ -248,6 +256,7 @@ extension InstallStore {
                 org, installs: installs.map { UID.ofEvent($0) }, touches: touches.map { UID.ofEvent($0) },
                 device: digest, in: transaction)
             try CallbackStore.forget(org: org, keys: keys, persons: persons, in: transaction)
+            try ReEngagementStore.forget(org: org, keys: keys, persons: persons, in: transaction)
             try transaction.run(
                 """
                 DELETE FROM link_clicks WHERE org = \(org) AND (device_key = \(device) OR click_id IN (
@@ -324,7 +333,7 @@ struct InstallLine: RowDecodable, Sendable {
     }
 }
 
-private struct JoinedTouchRow: RowDecodable, Sendable {
+struct JoinedTouchRow: RowDecodable, Sendable {
     let joined: JoinedTouch
 
     init(row: Row) throws {

@@ -33,43 +33,67 @@ struct InstallStore: Sendable {
 
     // MARK: following
 
-    /// How far a log was read.
+    /// How far a log was read and everything of it was written: uses may be behind the rest.
     func position(log: Int64) async throws -> LogPosition? {
         let text = try await database.read("installs.position") { transaction in
-            try transaction.value(String.self, "SELECT position FROM install_positions WHERE log = \(log)")
+            try transaction.value(
+                String.self, "SELECT COALESCE(activity_position, position) FROM install_positions WHERE log = \(log)")
         }
         return text.flatMap { LogPosition($0) }
     }
 
     /// Keeps what was read, and that it was with the last of it.
-    /// - Parameter log: whose position moves on; nil where a part is read once more.
-    func keep(_ batch: InstallBatch, log: Int64?) async throws {
+    /// - Parameters:
+    ///   - log: whose position moves on; nil where a part is read once more.
+    ///   - uses: how far uses were written, where that is behind the position.
+    func keep(_ batch: InstallBatch, log: Int64?, usesTo uses: LogPosition? = nil) async throws {
         var rest = batch
         // A block may hold more than one transaction should: what comes first is kept first.
         while rest.touches.count > InstallScan.itemsMax {
             var part = InstallBatch()
+            part.reopens = rest.reopens
             part.touches = Array(rest.touches.prefix(InstallScan.itemsMax))
             rest.touches.removeFirst(InstallScan.itemsMax)
             try await write(part, log: nil)
         }
-        try await write(rest, log: log)
+        while rest.activity.count > InstallScan.itemsMax {
+            var part = InstallBatch()
+            part.reopens = rest.reopens
+            for (place, span) in rest.activity.prefix(InstallScan.itemsMax) { part.activity[place] = span }
+            for place in part.activity.keys { rest.activity[place] = nil }
+            try await write(part, log: nil)
+        }
+        while rest.moved.count > InstallScan.itemsMax {
+            var part = InstallBatch()
+            for (place, span) in rest.moved.prefix(InstallScan.itemsMax) { part.moved[place] = span }
+            for place in part.moved.keys { rest.moved[place] = nil }
+            try await write(part, log: nil)
+        }
+        try await write(rest, log: log, usesTo: uses)
     }
 
-    private func write(_ batch: InstallBatch, log: Int64?) async throws {
+    private func write(_ batch: InstallBatch, log: Int64?, usesTo uses: LogPosition? = nil) async throws {
         let touches = batch.touches.isEmpty ? nil : InstallRows.json(batch.touches)
         let installs = batch.installs.isEmpty ? nil : InstallRows.json(batch.installs)
         let conversions = batch.conversions
-        guard touches != nil || installs != nil || !conversions.isEmpty || batch.position != nil else { return }
+        guard !batch.isEmpty || batch.position != nil else { return }
         let (position, received) = (batch.position?.description, batch.receivedAt)
+        let written = uses?.description ?? position
+        // A log that nobody followed is read from its beginning; of another one uses are known from here on.
+        let always = Timestamp(microseconds: .min)
         try await database.write("installs.keep") { transaction in
             if let touches { try transaction.run(InstallRows.insertTouches(touches)) }
             if let installs { try transaction.run(InstallRows.insertInstalls(installs)) }
+            try ReEngagementStore.keep(batch, in: transaction)
             try CallbackStore.keep(conversions, in: transaction)
             guard let log, let position else { return }
             try transaction.run(
                 """
-                INSERT INTO install_positions (log, position, received_at) VALUES (\(log), \(position), \(received))
+                INSERT INTO install_positions (log, position, received_at, activity_since, activity_position)
+                VALUES (\(log), \(position), \(received), \(always), \(written))
                 ON CONFLICT (log) DO UPDATE SET position = excluded.position,
+                    activity_position = excluded.activity_position,
+                    activity_since = COALESCE(install_positions.activity_since, install_positions.received_at),
                     received_at = CASE WHEN excluded.received_at > install_positions.received_at
                         THEN excluded.received_at ELSE install_positions.received_at END
                 """)

@@ -58,7 +58,7 @@ package struct WindowOverride: Sendable, Equatable {
         self.init(scope, name, startsAt: startsAt)
     }
 
-    private static func hours(
+    static func hours(
         _ name: String, _ members: [String: JSONValue], _ range: ClosedRange<Double>
     ) throws(LogAttributionError) -> Duration? {
         guard let member = members[name], member != .null else { return nil }

@@ -60,9 +60,12 @@ package struct InstallDecisionRoutes: Sendable {
         book.get(
             "/v1/attribution/installs/{id}",
             RouteDescription(
-                "One install by its event id: touch, method, and why other touches lost.", tag: "attribution",
-                scope: .analyticsRead,
-                query: ["app": "Where several apps have one of this id.", "version": "An older decision."])
+                "One install by its event id: touch, method, why other touches lost, and what brought the device back.",
+                tag: "attribution", scope: .analyticsRead,
+                query: [
+                    "app": "Where several apps have one of this id.", "version": "An older decision.",
+                    "at": "Whose a conversion is at this time, now unless told: a date or RFC 3339.",
+                ])
         ) { request, context in try await install(request, context) }
         book.post(
             "/v1/attribution/installs/recompute",
@@ -91,9 +94,11 @@ package struct InstallDecisionRoutes: Sendable {
         book.get(
             "/v1/attribution/installs/cohorts",
             RouteDescription(
-                "Installs by period and campaign with who came back and what they brought, read from the event log.",
+                "Installs, or re-engagements, by period and campaign with who came back and what they brought, read "
+                    + "from the event log.",
                 tag: "attribution", scope: .analyticsRead,
                 query: [
+                    "of": "\(GrowthRoutes.names(InstallCohortQuestion.Beginning.self)); install unless told.",
                     "by": "\(periods); week unless told.", "group_by": "\(dimensions); campaign unless told.",
                     "conversion": "Whose values are revenue; purchase unless told.", "app": "Only of this app.",
                     "from": "A date.",
@@ -124,6 +129,7 @@ package struct InstallDecisionRoutes: Sendable {
 
     private static func cohortQuestion(_ request: Request) throws(Problem) -> InstallCohortQuestion {
         var question = InstallCohortQuestion()
+        question.beginning = try GrowthRoutes.choice("of", request, standard: question.beginning)
         question.period = try GrowthRoutes.choice("by", request, standard: question.period)
         question.dimension = try GrowthRoutes.choice("group_by", request, standard: question.dimension)
         question.conversion = try GrowthRoutes.text("conversion", request) ?? question.conversion
@@ -147,9 +153,10 @@ package struct InstallDecisionRoutes: Sendable {
         if RequestInput.text("version", request) != nil {
             version = try RequestInput.integer("version", request, in: 1...Int(Int32.max), standard: 1)
         }
+        let at = try Self.moment("at", request)
         let found =
             id.utf8.contains(0)
-            ? nil : try await parts.installs.install(org: principal.org, id: id, app: app, version: version)
+            ? nil : try await parts.installs.install(org: principal.org, id: id, app: app, version: version, at: at)
         guard let found else {
             throw Problem.notFound(
                 code: "install_unknown", detail: "There is no install of this id, or no such version of its decision.")
@@ -178,7 +185,7 @@ package struct InstallDecisionRoutes: Sendable {
         return filter
     }
 
-    private static func plain(_ name: String, _ request: Request) throws(Problem) -> String? {
+    static func plain(_ name: String, _ request: Request) throws(Problem) -> String? {
         guard let text = RequestInput.text(name, request) else { return nil }
         guard !text.utf8.contains(0), text.utf8.count <= 500 else {
             throw .badQuery(name: name, detail: "must be text of at most 500 bytes without NUL.")
@@ -186,7 +193,7 @@ package struct InstallDecisionRoutes: Sendable {
         return text
     }
 
-    private static func moment(_ name: String, _ request: Request) throws(Problem) -> Timestamp? {
+    static func moment(_ name: String, _ request: Request) throws(Problem) -> Timestamp? {
         do throws(LogAttributionError) {
             return try LogAttribution.Wish.moment(name, RequestInput.text(name, request))
         } catch { throw .badQuery(name: name, detail: "must be a date or RFC 3339.") }

@@ -243,6 +243,7 @@ package struct GatewayServer: Service {
         AttributionRoutes(access: access, reports: parts.campaigns).register(in: book)
         LogAttributionRoutes(access: access, parts: parts.logAttribution, clock: parts.clock).register(in: book)
         InstallDecisionRoutes(access: access, parts: parts.installs).register(in: book)
+        ReEngagementRoutes(access: access, installs: parts.installs.installs).register(in: book)
         SpendRoutes(access: access, reports: parts.campaigns, clock: parts.clock, logger: parts.logger)
             .register(in: book)
         GrowthRoutes(

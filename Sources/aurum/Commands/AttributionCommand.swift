@@ -11,7 +11,7 @@ struct AttributionCommand: AsyncParsableCommand {
         subcommands: [
             Run.self, Report.self, Compare.self, Why.self, Conversions.self, Schedule.self, Windows.self,
             Experiments.self, Saturation.self, Cohorts.self, Retention.self, Advice.self, Claims.self,
-            SharedClaims.self, Installs.self, PostbackCommand.self,
+            SharedClaims.self, Installs.self, ReEngagements.self, PostbackCommand.self,
         ])
 
     struct PostbackCommand: AsyncParsableCommand {

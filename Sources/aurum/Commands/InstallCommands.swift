@@ -63,8 +63,12 @@ extension AttributionCommand.Installs {
 
     struct Show: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "One install by its event id: touch, method, and why other touches lost.",
-            discussion: "Example: aurum attribution installs show install-7f3a --version 1")
+            abstract: "One install by its event id: touch, method, why others lost, what brought its device back.",
+            discussion: """
+                in_force says whose a conversion in the app is: the install's, or that of a re-engagement.
+                Example: aurum attribution installs show install-7f3a --version 1
+                Example: aurum attribution installs show install-7f3a --at 2026-11-20T12:00:00Z
+                """)
 
         @OptionGroup var target: ServerTarget
         @Argument(help: "The event id of the install.")
@@ -73,9 +77,11 @@ extension AttributionCommand.Installs {
         var app: String?
         @Option(name: .long, help: "An older decision.")
         var version: Int?
+        @Option(name: .long, help: "Whose a conversion is at this date or RFC 3339 time; now unless told.")
+        var at: String?
 
         func run() async throws {
-            let pairs = [("app", app), ("version", version.map { "\($0)" })]
+            let pairs = [("app", app), ("version", version.map { "\($0)" }), ("at", at)]
             let path = "/v1/attribution/installs/\(id.percentEncoded)"
             try Output.json(
                 try await target.client().call("GET", path + ServerClient.query(pairs)))
@@ -108,14 +114,17 @@ extension AttributionCommand.Installs {
 
     struct Cohorts: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Installs by period and campaign: who came back, and what they brought.",
+            abstract: "Installs, or re-engagements, by period and campaign: who came back, and what they brought.",
             discussion: """
                 A share or an amount of a cohort that is not old enough yet has a star.
                 Example: aurum attribution installs cohorts --by week --days 60
+                Example: aurum attribution installs cohorts --of re_engagement
                 """)
 
         @OptionGroup var target: ServerTarget
         @OptionGroup var range: Range
+        @Option(name: .long, help: "install or re_engagement; install unless told.")
+        var of: String?
         @Option(name: .long, help: "day, week or month.")
         var by: String?
         @Option(name: .long, help: "campaign or channel.")
@@ -132,19 +141,20 @@ extension AttributionCommand.Installs {
         func run() async throws {
             let pairs =
                 range.pairs + [
-                    ("by", by), ("group_by", groupBy), ("conversion", conversion), ("app", app),
+                    ("of", of), ("by", by), ("group_by", groupBy), ("conversion", conversion), ("app", app),
                     ("days", days.map { "\($0)" }),
                 ]
             let answer = try await target.client().call(
                 "GET", "/v1/attribution/installs/cohorts" + ServerClient.query(pairs))
             if json { return try Output.json(answer) }
             let key = answer["group_by"]?.string ?? "campaign"
-            var rows = [["start", key, "installs", "day 0", "day 1", "day 7", "day 30", "LTV 1/7/30"]]
+            let count = answer["of"]?.string == "re_engagement" ? "re_engagements" : "installs"
+            var rows = [["start", key, count, "day 0", "day 1", "day 7", "day 30", "LTV 1/7/30"]]
             for line in answer["lines"]?.array ?? [] {
                 let shares = (line["retention"]?.array ?? []).map {
                     TextTable.cell($0["share"], percent: true) + Self.star($0)
                 }
-                let cells = [line["start"], line[key], line["installs"]].map { TextTable.cell($0) }
+                let cells = [line["start"], line[key], line[count]].map { TextTable.cell($0) }
                 rows.append(cells + shares + [Self.amounts(line["revenue"]?.array ?? [])])
             }
             for line in TextTable.lines(rows) { Output.line(line) }

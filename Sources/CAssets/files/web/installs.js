@@ -1,4 +1,4 @@
-// Installs by campaign, for the range that the page shows: what led to them, and what was rejected.
+// Installs and re-engagements by campaign, for the range that the page shows: what led to them, and what was rejected.
 (() => {
   'use strict';
   const { $, element, answer } = window.aurumQuestions;
@@ -36,12 +36,34 @@
     part.dataset.state = 'ready';
   }
 
+  // People who came back to the app by a click or a link, after days without it.
+  function showBack(report) {
+    $('reengagements-rows').replaceChildren(...report.lines.map((line) => {
+      const made = element('tr');
+      const first = element('th', '', line.campaign === null ? 'No campaign' : line.campaign);
+      first.scope = 'row';
+      made.append(first, cell(line.re_engagements), cell(line.by_view));
+      return made;
+    }));
+    $('reengagements-table').hidden = report.lines.length === 0;
+    const total = report.outcomes.re_engagement;
+    $('reengagements-note').textContent = `${count.format(total)} re-engagements; `
+      + `${count.format(report.outcomes.session_before)} opens by a link of people who were not away`;
+    const unknown = report.outcomes.history_unknown;
+    if (unknown > 0) {
+      $('reengagements-note').textContent += `; ${count.format(unknown)} of people of whom it is not known`;
+    }
+  }
+
   async function ask() {
     clearTimeout(timer);
     try {
       const start = from();
       const query = start === null ? '' : `?from=${start}`;
-      show(await (await answer(`/v1/attribution/installs/campaigns${query}`)).json());
+      const installs = await answer(`/v1/attribution/installs/campaigns${query}`);
+      const back = await answer(`/v1/attribution/re-engagements/campaigns${query}`);
+      show(await installs.json());
+      showBack(await back.json());
       timer = setTimeout(ask, POLL_MILLISECONDS);
     } catch (refusal) {
       if (refusal.name === 'AbortError') return;
