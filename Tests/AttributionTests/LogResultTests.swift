@@ -325,4 +325,18 @@ struct LogResultTests {
             #expect(read == definition)
         }
     }
+
+    @Test func `two runs of which one may lack groups are not compared`() throws {
+        func report(_ groups: Int, _ conversions: Double) -> JSONValue {
+            let lines = (0..<groups).map { number -> JSONValue in
+                ["key": .string("c\(number)"), "currency": "USD", "conversions": .number(conversions)]
+            }
+            return ["lines": .array(lines)]
+        }
+        let few = try RunComparison(report(2, 1), report(3, 1))
+        #expect(few.lines.map(\.key) == ["c2", "c0", "c1"] && few.lines.map(\.conversionsMore) == [1, 0, 0])
+        for (one, other) in [(10_000, 3), (3, 10_000)] {
+            #expect(throws: LogAttributionError.self) { try RunComparison(report(one, 1), report(other, 1)) }
+        }
+    }
 }

@@ -1,4 +1,4 @@
-internal import AurumCore
+package import AurumCore
 
 /// Two results of one conversion under one model, group by group: what a later run, or other settings, changed.
 package struct RunComparison: Sendable, Equatable {
@@ -29,7 +29,12 @@ package struct RunComparison: Sendable, Equatable {
     package let lines: [Line]
 
     /// Takes answers of `LogAttribution.report` with the same groups.
-    init(_ one: JSONValue, _ other: JSONValue) {
+    /// - Throws: `tooLarge` where an answer may lack groups: what is missing there would look like a change.
+    package init(_ one: JSONValue, _ other: JSONValue) throws(LogAttributionError) {
+        let most = max(one["lines"]?.array?.count ?? 0, other["lines"]?.array?.count ?? 0)
+        guard most < LogResultStore.linesMax else {
+            throw .tooLarge("A run has \(most) groups or more; compare them by channel or by day.")
+        }
         var found: [String: Line] = [:]
         func read(_ report: JSONValue, _ side: WritableKeyPath<Line, Figures>) {
             for line in report["lines"]?.array ?? [] {
@@ -56,6 +61,6 @@ extension LogAttribution {
     ) async throws -> RunComparison {
         let first = try await report(org: org, conversion: conversion, model: model, by: dimension, version: version)
         let second = try await report(org: org, conversion: conversion, model: model, by: dimension, version: other)
-        return RunComparison(first, second)
+        return try RunComparison(first, second)
     }
 }

@@ -57,19 +57,16 @@ extension AttributionPages {
     /// A dash leaves it to what comes after.
     private static func hours(_ value: JSONValue?) -> String { value?.double.map { PageText.number($0) + " h" } ?? "—" }
 
+    private static let emptyHours = "Empty: those of the definition; a definition keeps its own."
     private static let windowForm = PageForm(
         name: "window", action: path(windows), submit: "Add a version",
         fields: [
-            PageForm.Field(
-                name: "scope", label: "Of a",
-                kind: choices(scopes), standard: "campaign"),
+            PageForm.Field(name: "scope", label: "Of a", kind: choices(scopes), standard: "campaign"),
             PageForm.Field(name: "name", label: "Name", kind: .input("text", "spring sale")),
             PageForm.Field(
-                name: "click_hours", label: "Hours after a click", kind: .input("text", "72"),
-                hint: "Empty leaves them as they are."),
+                name: "click_hours", label: "Hours after a click", kind: .input("text", "72"), hint: emptyHours),
             PageForm.Field(
-                name: "view_hours", label: "Hours after a view", kind: .input("text", "12"),
-                hint: "Empty leaves them as they are."),
+                name: "view_hours", label: "Hours after a view", kind: .input("text", "12"), hint: emptyHours),
             PageForm.Field(
                 name: "starts_at", label: "Holds from", kind: .input("text", "2026-11-01"),
                 hint: "A date of UTC or RFC 3339; now unless told."),

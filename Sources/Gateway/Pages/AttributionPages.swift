@@ -40,7 +40,7 @@ package struct AttributionPages: Sendable {
         let summary: String
         /// Everything but what each page of ours has.
         let show: @Sendable (_ visit: Visit) async throws -> [String: JSONValue]
-        /// Does what a form asks for; answers the word of `done` and what else stands in the link of the page after it.
+        /// Does what a form asks for; answers what `done` says in the link of the page after it: a key of `notices`.
         let change: @Sendable (_ principal: Principal, _ input: FormInput) async throws -> String
     }
 

@@ -250,12 +250,17 @@ enum JobWiring {
 
     /// Runs over the log of an organisation that wait or work.
     static func runsAtWork(org: String, _ places: JobPlaces) async throws -> [RunAtWork] {
-        let listed = try await places.list(
-            org: org, state: nil, type: attributionRun.name, before: nil, limit: JobLimits.listMax)
-        return listed.value.map(\.job).filter { !$0.state.isOver }.map { job in
-            let wish = try? LogAttribution.Wish(JSONValue(sqlValue: .text(job.payload)) ?? .null)
-            return RunAtWork(conversion: wish?.conversion, isRunning: job.state == .running)
+        var found: [RunAtWork] = []
+        // State by state: those that are over may be many, and newer.
+        for state in ["due"] + JobState.allCases.filter({ !$0.isOver }).map(\.rawValue) {
+            let listed = try await places.list(
+                org: org, state: state, type: attributionRun.name, before: nil, limit: JobLimits.listMax)
+            found += listed.value.map { job, _ in
+                let wish = try? LogAttribution.Wish(JSONValue(sqlValue: .text(job.payload)) ?? .null)
+                return RunAtWork(conversion: wish?.conversion, isRunning: job.state == .running)
+            }
         }
+        return found
     }
 
     private static func run(_ wish: LogAttribution.Wish, org: String) -> NewJob {
