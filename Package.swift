@@ -61,7 +61,7 @@ var targets: [Target] = [
     .target(
         name: "Runtime",
         dependencies: [
-            "AurumCore", "Telemetry", "Database", crypto, logging, lifecycle, nioCore, nioPosix, nioSSL,
+            "AurumCore", "Telemetry", "Database", "CZstd", crypto, logging, lifecycle, nioCore, nioPosix, nioSSL,
         ]),
     // Floor 4: keys and who may do what.
     .target(name: "Accounts", dependencies: ["AurumCore", "Telemetry", "Database", crypto]),

@@ -231,6 +231,21 @@ struct RedisRolesTests {
         }
     }
 
+    @Test func `a large value lies compressed on the server, and another node reads it whole`() async throws {
+        let server = try await RedisServer()
+        try await Self.withNodes(2, server.url) { nodes in
+            let key = CacheKey(org: "acme", cache: "fleet", name: "large")
+            let value = Array(String(repeating: "campaign of Queens, ", count: 10_000).utf8)
+            let policy = CachePolicy(freshFor: .seconds(60), beta: 0)
+            _ = try await nodes[0].cache.get(key, policy, tags: []) { value }
+            let cached = try await nodes[1].cache.get(key, policy, tags: []) { [0] }
+            #expect(cached.value == value && !cached.isNew)
+            let names = try #require(await nodes[0].client.call(RedisCommand("KEYS", "aurum:{acme}:cache:*")).array)
+            let length = try await nodes[0].client.call(RedisCommand("STRLEN", names.first?.string ?? "")).integer
+            #expect(names.count == 1 && length ?? .max < 2000)
+        }
+    }
+
     @Test func `a stale value of another node is served at once, and the server's loss is forgetting`() async throws {
         struct Broken: Error {}
         let server = try await RedisServer()

@@ -5,6 +5,8 @@ internal import AurumCore
 /// the server's clock.
 package struct SharedEntry: Sendable, Equatable {
     static let version: UInt8 = 1
+    /// That of an entry whose bytes are compressed: a miss for releases that know none.
+    static let compressedVersion: UInt8 = 2
     private static let headerBytes = 20
 
     package var value: [UInt8]?
@@ -19,9 +21,11 @@ package struct SharedEntry: Sendable, Equatable {
         self.cost = cost
     }
 
-    /// nil for another version, or bytes that are too many or too few: a miss.
+    /// nil for another version, bytes that are too many or too few, and what cannot be decompressed: a miss.
     package init?(_ bytes: [UInt8]) {
-        guard bytes.count >= Self.headerBytes, bytes[0] == Self.version else { return nil }
+        guard bytes.count >= Self.headerBytes, [Self.version, Self.compressedVersion].contains(bytes[0]) else {
+            return nil
+        }
         let start = Self.headerBytes + (Int(bytes[18]) << 8 | Int(bytes[19]))
         guard bytes.count >= start, bytes.count - start <= CacheLimits.valueBytesMax else { return nil }
         func number(_ at: Int) -> Int64 { bytes[at..<(at + 8)].reduce(0) { $0 << 8 | Int64($1) } }
@@ -31,16 +35,23 @@ package struct SharedEntry: Sendable, Equatable {
         self.cost = .microseconds(cost)
         let words = String(decoding: bytes[Self.headerBytes..<start], as: UTF8.self)
         generations = words.split(separator: ",").map(String.init)
-        value = bytes[1] == 0 ? nil : Array(bytes[start...])
+        guard bytes[1] != 0 else { return }
+        guard bytes[0] == Self.compressedVersion else {
+            value = Array(bytes[start...])
+            return
+        }
+        guard let whole = CacheCompression.unpacked(bytes[start...]) else { return nil }
+        value = whole
     }
 
     package var bytes: [UInt8] {
         func put(_ number: Int64) -> [UInt8] { withUnsafeBytes(of: number.bigEndian) { Array($0) } }
         let words = Array(generations.joined(separator: ",").utf8)
-        var bytes = [Self.version, value == nil ? 0 : 1]
+        let packed = value.flatMap(CacheCompression.packed)
+        var bytes = [packed == nil ? Self.version : Self.compressedVersion, value == nil ? 0 : 1]
         bytes += put(staleFor.microseconds / 1000)
         bytes += put(cost.microseconds)
         bytes += [UInt8(truncatingIfNeeded: words.count >> 8), UInt8(truncatingIfNeeded: words.count)]
-        return bytes + words + (value ?? [])
+        return bytes + words + (packed ?? value ?? [])
     }
 }
