@@ -57,6 +57,28 @@ struct AccountsTests {
         #expect(store.principal(forKey: made.text.exposed)?.eventsPerSecond == 7)
     }
 
+    @Test func `whatever changes and reads a key at once, what the database kept is what holds`() async throws {
+        let open = try OpenDatabase()
+        let store = try await KeyStore(database: open.database, clock: open.clock)
+        let made = try await store.create(KeyRequest(scopes: [.eventsWrite]))
+        let id = made.summary.id
+        for round in 1...150 {
+            try await withThrowingTaskGroup(of: Void.self) { group in
+                for rate in 1...3 {
+                    group.addTask { _ = try await store.setRate(round * 10 + rate, id: id, org: "default") }
+                    group.addTask { try await store.reload() }
+                }
+                try await group.waitForAll()
+            }
+            let kept = try await open.database.read("test.rate") { transaction in
+                try transaction.value(Int.self, "SELECT events_per_second FROM api_keys WHERE id = \(id)")
+            }
+            let known = store.principal(forKey: made.text.exposed)?.eventsPerSecond
+            #expect(known == kept && store.list(org: "default").first?.eventsPerSecond == kept, "round \(round)")
+            if known != kept { return }
+        }
+    }
+
     @Test func `a key that one process revokes works in no other for long`() async throws {
         let folder = TemporaryFolder()
         let clock = ManualWallClock()

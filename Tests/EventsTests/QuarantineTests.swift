@@ -342,6 +342,35 @@ struct QuarantineTests {
         await log.close()
     }
 
+    @Test func `a count that cannot be kept on a full disk fails neither a start nor the hourly upkeep`() async throws {
+        let storage = VolatileLogStorage()
+        let open = try OpenDatabase(clock: ManualWallClock(testNow))
+        let policies = try await EventPolicies.open(
+            open.database, sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)),
+            quota: QuarantineQuota(bytesMax: 1 << 30))
+        let log = try openEvents(storage, policies: policies)
+        #expect(try await log.send(#"{"id":"a","type":"nonsense"}"#).quarantined == 1)
+        let desk = QuarantineDesk(
+            policies: policies, log: log, database: open.database, limits: EventLimits(), clock: open.clock)
+        let bytes = policies.quota.bytes
+        storage.fail(.full)
+        try await desk.begin()
+        try await desk.tend()
+        #expect(policies.quota.bytes == bytes && bytes > 0)
+        #expect(try !storage.names().contains("quarantine"))
+        storage.fail(.none)
+        try await desk.tend()
+        #expect(try storage.names().contains("quarantine"))
+        // It was removed once: a count that is written between two departures is removed as well.
+        for _ in 0..<2 {
+            try await desk.leaving {}
+            #expect(try !storage.names().contains("quarantine"))
+            try await desk.tend()
+            #expect(try storage.names().contains("quarantine"))
+        }
+        await log.close()
+    }
+
     @Test func `a quarantine is counted again at start, and old actions are forgotten`() async throws {
         let (desk, _) = try await Self.broken()
         let bytes = desk.policies.quota.bytes

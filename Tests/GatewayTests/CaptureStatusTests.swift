@@ -127,6 +127,69 @@ struct CaptureStatusTests {
         await capture.log.close()
     }
 
+    /// Single events that a key may still write before it has to wait.
+    private func left(_ capture: CaptureHarness, _ key: String) async throws -> Int {
+        for count in 0..<50 {
+            let answer = try await capture.post(
+                "/v1/events", #"{"id":"l\(count)","type":"track","name":"x","user_id":"u"}"#, key: key)
+            if answer.status == 429 { return count }
+        }
+        return 50
+    }
+
+    @Test func `a key with a rate of its own pays for events, not for lines, and one for what is refused`() async throws
+    {
+        let capture = try await CaptureHarness { $0.limits.batchEventsMax = 20 }
+        let event = #"{"id":"e","type":"track","name":"x","user_id":"u"}"#
+        let blank = String(repeating: "\n", count: 500)
+        let json = ["Content-Type": "application/json"]
+        let cases: [(String, [UInt8], [String: String], status: Int, paid: Int)] = [
+            ("indented", Array(("[" + blank + event + blank + "]").utf8), json, 202, 1),
+            ("an array", Array("[\(event),\(event),\(event)]".utf8), json, 202, 3),
+            ("blank lines", Array((blank + event + blank + event + blank).utf8), [:], 202, 2),
+            (
+                "packed", gzip(Array((0..<4).map { _ in event + "\n" }.joined().utf8)), ["Content-Encoding": "gzip"],
+                202, 4
+            ),
+            ("no JSON", Array(("[{" + blank).utf8), json, 400, 1),
+            (
+                "too many events", Array(String(repeating: event + "\n", count: 21).utf8), [:], 413, 1
+            ),
+        ]
+        for (name, body, headers, status, paid) in cases {
+            let key = try await capture.key(eventsPerSecond: 5)
+            let answer = try await capture.call(.post, "/v1/events", body, headers, key: key)
+            #expect(answer.status == status, "\(name): \(answer.text)")
+            #expect(try await left(capture, key) == 10 - paid, "\(name)")
+        }
+        await capture.log.close()
+    }
+
+    @Test func `what a key owes under one rate is not held against another`() async throws {
+        let capture = try await CaptureHarness()
+        let key = try await capture.key(eventsPerSecond: 1)
+        let lines = (0..<2000).map { #"{"id":"\#($0)","type":"track","name":"x","user_id":"u"}"# }
+            .joined(separator: "\n")
+        #expect(try await capture.post("/v1/events", lines, key: key).status == 202)
+        #expect(try await capture.post("/v1/events", lines, key: key).status == 429)
+        let id = String(key.split(separator: "_")[1])
+        _ = try await capture.keys.setRate(KeyRequest.rates.upperBound, id: id, org: "acme")
+        for _ in 0..<5 { #expect(try await capture.post("/v1/events", lines, key: key).status == 202) }
+        await capture.log.close()
+    }
+
+    @Test func `installs count towards a key's own rate`() async throws {
+        let capture = try await CaptureHarness()
+        let key = try await capture.key(eventsPerSecond: 2)
+        var statuses: [Int] = []
+        for number in 0..<5 {
+            let body = #"{"id":"i\#(number)","device_id":"d\#(number)"}"#
+            statuses.append(try await capture.post("/v1/installs", body, key: key).status)
+        }
+        #expect(statuses == [202, 202, 202, 202, 429])
+        await capture.log.close()
+    }
+
     @Test func `a body of another shape and a broken packing are named for what they are`() async throws {
         let capture = try await CaptureHarness()
         let key = try await capture.key()

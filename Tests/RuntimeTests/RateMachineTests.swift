@@ -107,6 +107,41 @@ struct RateMachineTests {
         }
     }
 
+    @Test func `what is given back is there again, and no more than the burst`() {
+        var random = SeededRandom(seed: 24)
+        for _ in 0..<200 {
+            let clock = ManualWallClock()
+            let limiter = MemoryRateLimiter(clock: clock)
+            let units = Int.random(in: 1...30, using: &random)
+            let window = Duration.microseconds(Int64.random(in: 50...5_000_000, using: &random))
+            let limit = RateLimit.gcra("rate", units, in: window, burst: Int.random(in: 20...60, using: &random))
+            func request(_ cost: Int) -> RateRequest { RateRequest(limit, .org("o"), "s", cost: cost) }
+            let first = limiter.decide(request(3))
+            let taken = Int.random(in: 1...500, using: &random)
+            limiter.owe(request(taken))
+            limiter.giveBack(request(taken))
+            let again = limiter.decide(request(1))
+            #expect(again.isAllowed && again.remaining == first.remaining - 1, "seed 24: \(limit), \(taken) taken")
+            limiter.giveBack(request(10_000))
+            #expect(limiter.decide(request(limit.burst)).isAllowed)
+            #expect(!limiter.decide(request(1)).isAllowed)
+        }
+    }
+
+    @Test func `a debt of any size, under any limit, is refused and not more than can be counted`() {
+        let clock = ManualWallClock()
+        let limiter = MemoryRateLimiter(clock: clock)
+        func request(_ perSecond: Int, _ cost: Int) -> RateRequest {
+            RateRequest(.gcra("rate", perSecond, in: .seconds(1), burst: perSecond * 2), .net, "s", cost: cost)
+        }
+        for _ in 0..<3 { limiter.owe(request(1, .max)) }
+        // The same key under a limit that was raised since.
+        for perSecond in [1, 1000, 10_000_000] {
+            let verdict = limiter.decide(request(perSecond, 1))
+            #expect(!verdict.isAllowed && verdict.remaining == 0 && verdict.retryAfter > .seconds(1000))
+        }
+    }
+
     @Test func `the counter errs rarely in steady traffic, and how often in bursts is known`() {
         var random = SeededRandom(seed: 23)
         let limit = RateLimit.slidingCounter("counter", 100, in: .seconds(1))

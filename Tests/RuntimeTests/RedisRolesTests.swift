@@ -124,16 +124,35 @@ struct RedisRolesTests {
                     let cost = Int.random(in: 1...(units + 2), using: &random) / 3 + 1
                     var requests = limits.map { RateRequest($0, .org("o"), "\(round)", cost: cost) }
                     if Bool.random(using: &random) { requests = [requests[Int.random(in: 0..<3, using: &random)]] }
-                    if Int.random(in: 0..<10, using: &random) == 0 {
+                    switch Int.random(in: 0..<20, using: &random) {
+                    case 0, 1:
                         await shared.owe(requests[0])
                         alone.owe(requests[0])
                         continue
+                    case 2, 3:
+                        let back = RateRequest(limits[0], .org("o"), "\(round)", cost: cost)
+                        await shared.giveBack(back)
+                        alone.giveBack(back)
+                        continue
+                    default: break
                     }
                     let (one, other) = (await shared.decide(all: requests), alone.decide(all: requests))
                     var compared = one
                     compared.mode = .memory
                     #expect(compared == other, "seed 51, round \(round): \(requests)")
                     #expect(one.mode == .shared)
+                }
+                // More than can be owed, and what of it was given back.
+                let most = RateRequest(limits[0], .org("o"), "\(round)", cost: 1 << 52)
+                await shared.owe(most)
+                alone.owe(most)
+                for _ in 0..<2 {
+                    let one = RateRequest(limits[0], .org("o"), "\(round)")
+                    var (compared, other) = (await shared.decide(one), alone.decide(one))
+                    (compared.mode, other.mode) = (.memory, .memory)
+                    #expect(compared == other, "seed 51, round \(round): \(limits[0])")
+                    await shared.giveBack(most)
+                    alone.giveBack(most)
                 }
             }
         }

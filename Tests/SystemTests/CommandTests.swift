@@ -95,6 +95,19 @@ struct CommandTests {
             let answer = try await AurumBinary.run(["serve"], environment: environment(folder, [name: value]))
             #expect(answer.status != 0 && parts.allSatisfy { answer.output.contains($0) }, "\(answer.output)")
         }
+        // Both at once, and none that only follows from a value that is no number.
+        for (values, count) in [(("96", "95", "95"), 2), (("96", "most", "95"), 1), (("96", "most", "101"), 2)] {
+            let (warn, resume, refuse) = values
+            let answer = try await AurumBinary.run(
+                ["serve"],
+                environment: environment(
+                    folder,
+                    [
+                        "AURUM_EVENTS_DISK_WARN_PERCENT": warn, "AURUM_EVENTS_DISK_RESUME_PERCENT": resume,
+                        "AURUM_EVENTS_DISK_REFUSE_PERCENT": refuse,
+                    ]))
+            #expect(answer.output.contains("has \(count) problem(s)"), "\(answer.output)")
+        }
     }
 
     @Test func `a broken configuration file is named, and flags win over environment over file`() async throws {

@@ -72,22 +72,31 @@ package final class KeyStore: Sendable {
         var hash: [UInt8]
         var principal: Principal
         var summary: KeySummary
+        /// The change of this process that wrote it last.
+        var change = 0
+    }
+
+    /// What is known, and how often this process changed a key that was there.
+    private struct Known: Sendable {
+        var keys: [String: Entry] = [:]
+        var changes = 0
     }
 
     private let database: Database
     private let clock: any WallClock
-    private let keys: Mutex<[String: Entry]>
+    private let known: Mutex<Known>
 
     /// Loads all keys.
     package init(database: Database, clock: any WallClock) async throws {
         self.database = database
         self.clock = clock
-        keys = Mutex([:])
+        known = Mutex(Known())
         try await reload()
     }
 
     /// Takes over what other processes made and revoked. What this one knows to be revoked stays so.
     package func reload() async throws {
+        let change = known.withLock { $0.changes }
         let rows = try await database.read("keys.all", limit: .report) { transaction in
             try transaction.all(
                 KeyRow.self,
@@ -97,14 +106,20 @@ package final class KeyStore: Sendable {
                 FROM api_keys
                 """)
         }
-        keys.withLock { keys in
-            for row in rows {
-                var entry = Entry(hash: row.hash, principal: row.principal, summary: row.summary)
-                // The rows may have been read before a revocation of this process was committed.
-                entry.summary.revokedAt = entry.summary.revokedAt ?? keys[entry.summary.id]?.summary.revokedAt
-                keys[entry.summary.id] = entry
-            }
+        known.withLock { known in
+            for row in rows { Self.take(row, readAfter: change, &known) }
         }
+    }
+
+    /// Remembers a row, unless this process changed the key after `change`: then it may be what was there before, and
+    /// whoever changed it reads it again.
+    private static func take(_ row: KeyRow, readAfter change: Int, _ known: inout Known) {
+        let before = known.keys[row.summary.id]
+        guard (before?.change ?? 0) <= change else { return }
+        var entry = Entry(hash: row.hash, principal: row.principal, summary: row.summary, change: change)
+        // The row may have been read before a revocation of this process was committed.
+        entry.summary.revokedAt = entry.summary.revokedAt ?? before?.summary.revokedAt
+        known.keys[row.summary.id] = entry
     }
 
     /// Reloads whenever another process on the database made or revoked a key; returns when the database is closed or
@@ -123,7 +138,7 @@ package final class KeyStore: Sendable {
     /// The principal of a key as sent by a client; nil when it is unknown, revoked or wrong. Compares in constant time.
     package func principal(forKey text: String) -> Principal? {
         guard let key = KeyText(text) else { return nil }
-        guard let entry = keys.withLock({ $0[key.id] }), entry.principal.kind == key.kind else { return nil }
+        guard let entry = known.withLock({ $0.keys[key.id] }), entry.principal.kind == key.kind else { return nil }
         var difference: UInt8 = 0
         for (left, right) in zip(entry.hash, key.hash) { difference |= left ^ right }
         guard difference == 0, entry.summary.revokedAt == nil else { return nil }
@@ -132,7 +147,7 @@ package final class KeyStore: Sendable {
 
     /// The principal of a key that works, by its id: for whoever proved to hold it before.
     package func principal(keyID: String, org: String) -> Principal? {
-        guard let entry = keys.withLock({ $0[keyID] }), entry.summary.revokedAt == nil, entry.principal.org == org
+        guard let entry = known.withLock({ $0.keys[keyID] }), entry.summary.revokedAt == nil, entry.principal.org == org
         else { return nil }
         return entry.principal
     }
@@ -164,12 +179,14 @@ package final class KeyStore: Sendable {
         let principal = Principal(
             org: request.org, app: request.app, keyID: text.id, kind: request.kind, scopes: request.scopes,
             origins: request.origins, historical: request.historical, eventsPerSecond: request.eventsPerSecond)
-        keys.withLock { $0[text.id] = Entry(hash: hash, principal: principal, summary: summary) }
+        known.withLock { $0.keys[text.id] = Entry(hash: hash, principal: principal, summary: summary) }
         database.announce(.keys)
         return (text, summary)
     }
 
-    /// Holds a key to so many events a second from the next request on; nil to what holds for keys of its kind.
+    /// Holds a key to so many events a second from the next request on; nil to what holds for keys of its kind. Where
+    /// two change one key at once, what the database kept is what holds.
+    /// - Throws: `KeyError`, database errors; after one the rate may be kept and obeyed here only once it is set again.
     package func setRate(_ eventsPerSecond: Int?, id: String, org: String) async throws -> KeySummary {
         if let eventsPerSecond, !KeyRequest.rates.contains(eventsPerSecond) { throw KeyError.badRate(eventsPerSecond) }
         let changed = try await database.write("keys.setRate") { transaction in
@@ -181,15 +198,24 @@ package final class KeyStore: Sendable {
         }
         guard changed == 1 else { throw KeyError.unknownKey }
         database.announce(.keys)
-        // One that another process made, and that this one has not heard of.
-        if keys.withLock({ $0[id] == nil }) { try await reload() }
-        let summary: KeySummary? = keys.withLock { keys in
-            keys[id]?.principal.eventsPerSecond = eventsPerSecond
-            keys[id]?.summary.eventsPerSecond = eventsPerSecond
-            return keys[id]?.summary
+        let change = known.withLock { known in
+            known.changes += 1
+            known.keys[id]?.change = known.changes
+            return known.changes
         }
-        guard let summary else { throw KeyError.unknownKey }
-        return summary
+        // Read again: answers do not come in the order of commits, and another process may have made the key.
+        let row = try await database.read("keys.one") { transaction in
+            try transaction.one(
+                KeyRow.self,
+                """
+                SELECT org, id, kind, app, name, secret_hash, scopes, origins, historical, events_per_second,
+                    created_at, revoked_at
+                FROM api_keys WHERE org = \(org) AND id = \(id)
+                """)
+        }
+        guard let row else { throw KeyError.unknownKey }
+        known.withLock { Self.take(row, readAfter: change, &$0) }
+        return row.summary
     }
 
     /// Ends a key; requests under way finish, the next one is refused.
@@ -200,20 +226,20 @@ package final class KeyStore: Sendable {
                 "UPDATE api_keys SET revoked_at = \(now) WHERE org = \(org) AND id = \(id) AND revoked_at IS NULL")
         }
         guard changed == 1 else { throw KeyError.unknownKey }
-        keys.withLock { $0[id]?.summary.revokedAt = now }
+        known.withLock { $0.keys[id]?.summary.revokedAt = now }
         database.announce(.keys)
     }
 
     /// Keys of one organisation, oldest first.
     package func list(org: String) -> [KeySummary] {
-        keys.withLock { $0.values.map(\.summary) }.filter { $0.org == org }
+        known.withLock { $0.keys.values.map(\.summary) }.filter { $0.org == org }
             .sorted { ($0.createdAt, $0.id) < ($1.createdAt, $1.id) }
     }
 
     /// Web origins of the keys of one app that still work.
     package func origins(org: String, app: String) -> Set<String> {
-        keys.withLock { keys in
-            keys.values.reduce(into: []) { origins, entry in
+        known.withLock { known in
+            known.keys.values.reduce(into: []) { origins, entry in
                 guard entry.summary.revokedAt == nil, entry.principal.org == org, entry.principal.app == app else {
                     return
                 }
@@ -224,8 +250,8 @@ package final class KeyStore: Sendable {
 
     /// True when some publishable key that still works is bound to this web origin.
     package func isAllowed(origin: String) -> Bool {
-        keys.withLock { keys in
-            keys.values.contains { $0.summary.revokedAt == nil && $0.principal.origins.contains(origin) }
+        known.withLock { known in
+            known.keys.values.contains { $0.summary.revokedAt == nil && $0.principal.origins.contains(origin) }
         }
     }
 
@@ -235,11 +261,11 @@ package final class KeyStore: Sendable {
             id: text.id, org: principal.org, app: principal.app, name: "this run", kind: principal.kind,
             scopes: principal.scopes.sorted(), origins: principal.origins.sorted(), createdAt: clock.now, revokedAt: nil
         )
-        keys.withLock { $0[text.id] = Entry(hash: text.hash, principal: principal, summary: summary) }
+        known.withLock { $0.keys[text.id] = Entry(hash: text.hash, principal: principal, summary: summary) }
     }
 
     /// True when the installation has no admin token yet.
-    package var hasNoAdmin: Bool { keys.withLock { !$0.values.contains { $0.principal.kind == .admin } } }
+    package var hasNoAdmin: Bool { known.withLock { !$0.keys.values.contains { $0.principal.kind == .admin } } }
 
     private func validate(_ request: KeyRequest) throws(KeyError) {
         guard !request.scopes.isEmpty else { throw .noScope }

@@ -27,7 +27,7 @@ struct ArchiveBuffer {
         /// Rows of the block that are left out, their places kept.
         var gone: Set<Int> = []
         /// Rows that turned out to be second copies.
-        var duplicates: Set<Int> = []
+        var duplicates = RowBits()
     }
 
     /// Takes over a request of a block.

@@ -86,7 +86,7 @@ struct LogRewrite {
     private static let rowBytes = 100
 
     let sources: [Source]
-    /// Archives of the same day that stand before them: what they hold already is a second copy here.
+    /// Archives of the same day that stand before them, the newest first: what they hold already is a second copy here.
     var earlier: [ArchiveFile] = []
     let secret: InstallationSecret
     let visibility: LogVisibility
@@ -131,15 +131,15 @@ struct LogRewrite {
         }
     }
 
-    /// Calls `body` with every block of earlier archives that can be read: damage in them keeps nothing here from being
-    /// written.
-    private func eachEarlierBlock(_ body: (DecodedBlock) throws -> Void) throws {
+    /// Calls `body` with every block of earlier archives that can be read until it answers false: damage in them keeps
+    /// nothing here from being written.
+    private func eachEarlierBlock(_ body: (DecodedBlock) throws -> Bool) throws {
         for archive in earlier {
             let catalog = SegmentCatalog(archive)
             for entry in catalog.entries {
                 do {
                     if let view = try catalog.view(entry.offset) {
-                        try body(try DecodedBlock(view, catalog: catalog, secret: secret))
+                        guard try body(try DecodedBlock(view, catalog: catalog, secret: secret)) else { return }
                     }
                 } catch BlockView.Failure.damaged {}
                 try pace()
@@ -190,7 +190,7 @@ struct LogRewrite {
     // MARK: copying
 
     private func copy(
-        _ source: Source, _ duplicates: [Int: Set<Int>], _ plan: Plan, _ pass: Set<Int>, _ writer: ArchiveWriter,
+        _ source: Source, _ duplicates: [Int: RowBits], _ plan: Plan, _ pass: Set<Int>, _ writer: ArchiveWriter,
         _ tally: inout RewriteTally
     ) throws {
         let catalog = try source.catalog()
@@ -209,7 +209,7 @@ struct LogRewrite {
             names[entry.shard] = known
             let copied = try SourceBlock(block, known)
             let removal = try removal(block)
-            let verdicts = ArchiveBuffer.Verdicts(gone: removal.all, duplicates: duplicates[number] ?? [])
+            let verdicts = ArchiveBuffer.Verdicts(gone: removal.all, duplicates: duplicates[number] ?? RowBits())
             for (place, request) in view.requests.enumerated() {
                 let kind = plan.kinds[AppName(org: request.org, app: request.app)] ?? 0
                 guard pass.contains(kind) else { continue }
@@ -254,17 +254,17 @@ struct LogRewrite {
     }
 
     private func count(
-        _ rows: Range<Int>, _ removal: Removal, _ duplicates: Set<Int>, _ block: DecodedBlock, _ org: String,
+        _ rows: Range<Int>, _ removal: Removal, _ duplicates: RowBits, _ block: DecodedBlock, _ org: String,
         _ tally: inout RewriteTally
     ) {
-        for row in duplicates where rows.contains(row) && !removal.all.contains(row) {
+        for row in rows where duplicates.contains(row) && !removal.all.contains(row) {
             tally.duplicates += 1
             if let outcome = (try? block.storedOutcomes()[row]).flatMap(EventOutcome.init(rawValue:)) {
                 tally.corrections[org, default: OutcomeCounts()][outcome] += 1
             }
         }
         guard removal.all.count > removal.before.count else { return }
-        for row in removal.all where rows.contains(row) && !removal.before.contains(row) {
+        for row in rows where removal.all.contains(row) && !removal.before.contains(row) {
             if removal.erased.contains(row) {
                 tally.erased += 1
             } else if removal.expired.contains(row) {

@@ -288,7 +288,7 @@ extension LogUpkeep {
     }
 
     /// The archives of a day before a segment, the newest first, whole ones as far as the bound goes: without one the
-    /// work of a day would grow by the square of its archives.
+    /// work of a day would grow by the square of its archives. A search in several ranges reads fewer of them.
     private func earlierArchives(_ day: Int64, before first: UInt32, rowsMax: Int) -> [ArchiveFile] {
         let unreadable = state.withLock { $0.unreadable }
         let known = views.directory.archives.filter {
@@ -314,7 +314,7 @@ extension LogUpkeep {
             storage, name: name, segments: range, createdAt: clock.now.microseconds, limits: limits)
         let rewrite = LogRewrite(
             sources: sources, earlier: earlier, secret: secret, visibility: visibility, now: clock.now, limits: limits,
-            search: DuplicateSearch(), pace: { try pace.step() })
+            search: DuplicateSearch(earlierRowsMax: settings.earlierRowsMax), pace: { try pace.step() })
         let tally = try rewrite.run(into: writer)
         entry.bytes = try writer.finish()
         entry.rows = writer.rowCount

@@ -1,5 +1,6 @@
 package import AurumCore
 package import Database
+package import Logging
 internal import Synchronization
 
 /// Looks at what was quarantined, sends it through capture again, or deletes it.
@@ -18,10 +19,20 @@ package final class QuarantineDesk: Sendable {
         /// How many began.
         var begun = 0
         var underWay = 0
+        /// False once the kept count was removed, until the next is written.
+        var mayBeKept = true
+
+        mutating func begin() {
+            begun += 1
+            underWay += 1
+        }
     }
 
     /// What leaves the quarantine: a count that saw only a part of it is not kept.
     private let departures = Mutex(Departures())
+    /// Held while the file of the kept count changes; taken before `departures`, by threads that may block.
+    private let checkpoint = Mutex(())
+    private let logger: Logger
     private let isReplaying = Mutex(false)
 
     /// How long a quarantined event can be read and replayed.
@@ -31,8 +42,10 @@ package final class QuarantineDesk: Sendable {
     package static let browseMax = 1000
 
     package init(
-        policies: EventPolicies, log: EventLog, database: Database, limits: EventLimits, clock: any WallClock
+        policies: EventPolicies, log: EventLog, database: Database, limits: EventLimits, clock: any WallClock,
+        logger: Logger = Logger(label: "quarantine")
     ) {
+        self.logger = logger
         (self.policies, store, capture, storage) = (policies, log.store, log.capture, log.upkeep.storage)
         (ledger, self.limits, self.clock) = (QuarantineLedger(database: database), limits, clock)
     }
@@ -149,7 +162,8 @@ package final class QuarantineDesk: Sendable {
     /// counted, where that was not long ago.
     package func begin() async throws {
         let oldest = clock.now - Self.retention
-        guard let known = QuarantineCheckpoint.read(storage), known.identity == store.logIdentity,
+        let kept = try await BlockingWork.value { [storage] in QuarantineCheckpoint.read(storage) }
+        guard let known = kept, known.identity == store.logIdentity,
             (.zero...QuarantineCheckpoint.ageMax).contains(clock.now - known.at)
         else { return try await tend() }
         let left = try await ledger.left()
@@ -160,7 +174,7 @@ package final class QuarantineDesk: Sendable {
     }
 
     /// Counts the bytes in quarantine, without what was replayed or deleted, and forgets what is past its time. Call it
-    /// every hour.
+    /// every hour. Where the count cannot be kept, as on a full disk, the next start counts more.
     package func tend() async throws {
         let (oldest, now) = (clock.now - Self.retention, clock.now)
         let before = departures.withLock { $0 }
@@ -171,26 +185,50 @@ package final class QuarantineDesk: Sendable {
         policies.quota.measured(bytes.all)
         let count = QuarantineCheckpoint(
             identity: store.logIdentity, through: bytes.through, bytes: bytes.sealed, at: now)
-        try departures.withLock { departures in
-            // What left meanwhile may be in it.
-            guard before.underWay == 0, departures.begun == before.begun else { return }
-            try count.write(storage)
+        do { try await BlockingWork.value { [self] in try keep(count, since: before) } } catch {
+            logger.warning(
+                "the count of the quarantine was not kept: a start will count it", metadata: ["error": "\(error)"])
         }
         let days = policies.apps.longestRetentionDays + 1
         try await ledger.prune(
             before: oldest - .seconds(86_400), replayed: clock.now - .seconds(86_400 * Int64(days)) - Self.retention)
     }
 
+    /// Writes a count that was begun after `before`, unless something left since: it may be in it.
+    private func keep(_ count: QuarantineCheckpoint, since before: Departures) throws {
+        try checkpoint.withLock { _ in
+            let isWhole = departures.withLock { departures in
+                guard before.underWay == 0, departures.begun == before.begun else { return false }
+                // Whoever leaves from here on waits for the file and removes it.
+                departures.mayBeKept = true
+                return true
+            }
+            if isWhole { try count.write(storage) }
+        }
+    }
+
     /// Does what takes events out of the quarantine: a start must not count them on, so that no count is kept from
     /// before and none is written meanwhile.
+    /// - Throws: what `body` throws, and a failure to remove the count that was kept.
     package func leaving<Value>(_ body: () async throws -> Value) async throws -> Value {
-        try departures.withLock { departures in
-            try QuarantineCheckpoint.remove(storage)
-            departures.begun += 1
-            departures.underWay += 1
+        let hasBegun = departures.withLock { departures in
+            guard !departures.mayBeKept else { return false }
+            departures.begin()
+            return true
         }
+        if !hasBegun { try await BlockingWork.value { [self] in try beginWithoutCount() } }
         defer { departures.withLock { $0.underWay -= 1 } }
         return try await body()
+    }
+
+    private func beginWithoutCount() throws {
+        try checkpoint.withLock { _ in
+            try QuarantineCheckpoint.remove(storage)
+            departures.withLock { departures in
+                departures.mayBeKept = false
+                departures.begin()
+            }
+        }
     }
 
     /// One replay at a time.

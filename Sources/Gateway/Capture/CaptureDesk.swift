@@ -54,10 +54,28 @@ struct CaptureDesk: Sendable {
         return charged
     }
 
-    /// Books what a body held more than it was charged for: how many events are in it is seen when it is read.
-    func settle(_ principal: Principal, charged: Int, received: Int) async {
-        guard received > charged, let request = rates.events(received - charged, principal) else { return }
-        await rates.limiter.owe(request)
+    /// Charges a key for a body and stores it; what was in it is what it costs in the end, one event at least. A body
+    /// that is refused costs one.
+    /// - Parameter events: as many as can be known before the body is read.
+    func charged(
+        _ principal: Principal, events: @autoclosure () -> Int, _ submit: () async throws -> Receipt
+    ) async throws -> Receipt {
+        let charged = try await charge(principal, events: events())
+        do {
+            let receipt = try await submit()
+            await settle(principal, charged: charged, received: receipt.received)
+            return receipt
+        } catch {
+            await settle(principal, charged: charged, received: 0)
+            throw error
+        }
+    }
+
+    /// Books what a body held more than it was charged for, and gives back what it held less.
+    private func settle(_ principal: Principal, charged: Int, received: Int) async {
+        let due = max(1, received)
+        guard charged > 0, due != charged, let request = rates.events(abs(due - charged), principal) else { return }
+        if due > charged { await rates.limiter.owe(request) } else { await rates.limiter.giveBack(request) }
     }
 
     func encoding(_ request: Request) throws(Problem) -> BodyEncoding {

@@ -7,12 +7,15 @@ package struct CaptureRates: Sendable {
     let limiter: any RateLimiter
     private let address: RateLimit
     private let key: RateLimit
+    /// Of one event a second; a key's own is made of it.
+    private let own: RateLimit
 
     /// - Parameter perSecond: of each address and of each key; twice that in a burst.
     package init(limiter: any RateLimiter, perSecond: Int) {
         self.limiter = limiter
         address = .gcra("capture_address", perSecond, in: .seconds(1), burst: perSecond * 2)
         key = .gcra("capture_key", perSecond, in: .seconds(1), burst: perSecond * 2)
+        own = .gcra("capture_key_own", 1, in: .seconds(1), burst: 2)
     }
 
     /// One request of `address`.
@@ -20,9 +23,11 @@ package struct CaptureRates: Sendable {
 
     /// `events` of a key; nil for one that has no rate.
     func events(_ events: Int, _ principal: Principal) -> RateRequest? {
-        if let own = principal.eventsPerSecond {
-            let limit = RateLimit.gcra("capture_key_own", own, in: .seconds(1), burst: own * 2)
-            return RateRequest(limit, .org(principal.org), principal.keyID, cost: events)
+        if let rate = principal.eventsPerSecond {
+            // Whoever is given another rate begins anew: what was owed under the old one is a time, and would be held
+            // against the new one at another price.
+            return RateRequest(
+                own.with(limit: rate, burst: rate * 2), .org(principal.org), "\(principal.keyID):\(rate)", cost: events)
         }
         guard principal.kind == .publishable else { return nil }
         return RateRequest(key, .org(principal.org), principal.keyID, cost: events)

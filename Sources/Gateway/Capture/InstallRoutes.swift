@@ -27,9 +27,9 @@ struct InstallRoutes: Sendable {
         let principal = try desk.access.require(.eventsWrite, request)
         guard principal.kind != .publishable else { throw Problem.serverKeyNeeded }
         let body = try await desk.read(request, principal, context)
-        let receipt = try await desk.submit(
-            body, .install, desk.source(principal, request),
-            encoding: desk.encoding(request))
+        let encoding = try desk.encoding(request)
+        try await desk.charge(principal, events: 1)
+        let receipt = try await desk.submit(body, .install, desk.source(principal, request), encoding: encoding)
         return desk.answer(receipt.json, status: .accepted, receipt, request)
     }
 }

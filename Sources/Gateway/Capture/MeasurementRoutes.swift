@@ -47,8 +47,9 @@ struct MeasurementRoutes: Sendable {
         let body = try desk.withBytes(text) { (bytes) throws(CaptureError) in
             try MeasurementBody.translate(bytes, limits: limits)
         }
-        try await desk.charge(principal, events: body.events)
-        let receipt = try await desk.submit(body.lines, .measurement, desk.source(principal, request))
+        let receipt = try await desk.charged(principal, events: body.events) {
+            try await desk.submit(body.lines, .measurement, desk.source(principal, request))
+        }
         var answer = desk.answer("", status: .noContent, receipt, request)
         answer.headers[.contentType] = nil
         return answer

@@ -29,19 +29,20 @@ struct NativeRoutes: Sendable {
     private func events(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try desk.access.requireCapture(request, bodyKey: nil)
         let body = try await desk.read(request, principal, context)
-        // At least so many; what else is in it is booked when it was read.
-        let charged = try await desk.charge(principal, events: Self.lines(body))
-        let format = try Self.format(request)
-        let receipt = try await desk.submit(
-            body, format, desk.source(principal, request),
-            encoding: desk.encoding(request))
-        await desk.settle(principal, charged: charged, received: receipt.received)
+        let (format, encoding) = (try Self.format(request), try desk.encoding(request))
+        let receipt = try await desk.charged(principal, events: events(in: body, format, encoding)) {
+            try await desk.submit(body, format, desk.source(principal, request), encoding: encoding)
+        }
         return desk.answer(receipt.json, status: .accepted, receipt, request)
     }
 
-    /// Lines of a body, the last one without an end included.
-    private static func lines(_ body: ByteBuffer) -> Int {
-        body.readableBytesView.count { $0 == UInt8(ascii: "\n") } + (body.readableBytesView.last == 0x0a ? 0 : 1)
+    /// Lines of a body, the last one without an end included, at most as many events as a body may hold. Line ends of
+    /// packed bytes and of other JSON say nothing: there it is one until the body is read.
+    private func events(in body: ByteBuffer, _ format: WireFormat, _ encoding: BodyEncoding) -> Int {
+        guard format == .ndjson, encoding == .identity else { return 1 }
+        let bytes = body.readableBytesView
+        let lines = bytes.count { $0 == UInt8(ascii: "\n") } + (bytes.last == UInt8(ascii: "\n") ? 0 : 1)
+        return min(lines, desk.limits.batchEventsMax)
     }
 
     private static func format(_ request: Request) throws(Problem) -> WireFormat {

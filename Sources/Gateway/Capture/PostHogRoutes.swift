@@ -61,10 +61,11 @@ struct PostHogRoutes: Sendable {
             try PostHogBody.translate(bytes, limits: limits, receivedAt: now)
         }
         let principal = try desk.access.requireCapture(request, explicit: body.key)
-        try await desk.charge(principal, events: body.events)
         let source = desk.source(
             principal, request, isHistorical: body.isHistorical, sentAt: body.sentAt ?? Self.sentAt(request))
-        let receipt = try await desk.submit(body.lines, .postHog, source)
+        let receipt = try await desk.charged(principal, events: body.events) {
+            try await desk.submit(body.lines, .postHog, source)
+        }
         return desk.answer("{\"status\":\"Ok\"}", status: .ok, receipt, request)
     }
 

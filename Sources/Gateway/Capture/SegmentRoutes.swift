@@ -49,9 +49,11 @@ struct SegmentRoutes: Sendable {
         let body = encoding == .identity ? packed : ByteBuffer(bytes: try desk.decode(packed, encoding))
         let key = named ?? (known == nil ? body.withUnsafeReadableBytes { SegmentEnvelope.writeKey(of: $0) } : nil)
         let principal = try desk.access.requireCapture(request, explicit: key)
-        try await desk.charge(principal, events: body.withUnsafeReadableBytes { SegmentEnvelope.eventCount(of: $0) })
         let isRudder = format == .rudderBatch || Self.isRudder(request, body)
-        let receipt = try await desk.submit(body, isRudder ? format.asRudder : format, desk.source(principal, request))
+        let events = { body.withUnsafeReadableBytes { SegmentEnvelope.eventCount(of: $0) } }
+        let receipt = try await desk.charged(principal, events: events()) {
+            try await desk.submit(body, isRudder ? format.asRudder : format, desk.source(principal, request))
+        }
         if isRudder { return desk.answer("OK", type: "text/plain; charset=utf-8", status: .ok, receipt, request) }
         return desk.answer("{\"success\":true,\"receipt\":\"\(receipt.id)\"}", status: .ok, receipt, request)
     }

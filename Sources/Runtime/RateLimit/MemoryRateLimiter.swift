@@ -69,6 +69,15 @@ package final class MemoryRateLimiter: RateLimiter {
         tables.withLock { $0.book(request, limit, now) }
     }
 
+    package func giveBack(_ request: RateRequest) { giveBack(request, request.limit) }
+
+    /// The same with a limit of the caller's.
+    func giveBack(_ request: RateRequest, _ limit: RateLimit) {
+        request.checkReturn()
+        let now = clock.now.microseconds
+        tables.withLock { $0.giveBack(request, limit, now) }
+    }
+
     /// Keys that are remembered.
     package var count: Int { tables.withLock { $0.gcra.count + $0.log.count + $0.counter.count } }
 }
@@ -107,6 +116,11 @@ extension MemoryRateLimiter.Tables {
         case .slidingLog: log.update(key, default: SlidingLog()) { $0.book(limit, cost: cost, now: now) }
         case .slidingCounter: counter.update(key, default: SlidingCounter()) { $0.book(limit, cost: cost, now: now) }
         }
+    }
+
+    fileprivate mutating func giveBack(_ request: RateRequest, _ limit: RateLimit, _ now: Int64) {
+        let key = MemoryRateLimiter.Key(name: limit.name, scope: request.scope, subject: request.subject)
+        gcra.update(key, default: GCRA()) { $0.giveBack(limit, cost: Int64(request.cost), now: now) }
     }
 }
 

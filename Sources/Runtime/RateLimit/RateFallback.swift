@@ -27,6 +27,13 @@ package struct RateFallback: Sendable {
         alone.owe(request, Self.own(request.limit, of: nodes))
     }
 
+    /// Units that the shared count took may come back here: a key that is at rest stays so.
+    package func giveBack(_ request: RateRequest, nodes: Int) {
+        request.checkReturn()
+        guard request.limit.degradedMode != .closed else { return }
+        alone.giveBack(request, Self.own(request.limit, of: nodes))
+    }
+
     /// What this node counts against alone.
     private static func own(_ limit: RateLimit, of nodes: Int) -> RateLimit {
         limit.degradedMode == .localShare ? limit.share(of: nodes) : limit

@@ -40,16 +40,18 @@ package struct RateLimit: Sendable, Equatable {
     package let degradedMode: DegradedMode
 
     private init(
-        _ name: String, _ algorithm: Algorithm, limit: Int, window: Duration, burst: Int, degradedMode: DegradedMode
+        _ name: String, _ algorithm: Algorithm, limit: Int, window: Duration, burst: Int, degradedMode: DegradedMode,
+        windowMicroseconds: Int64? = nil
     ) {
         precondition(limit > 0 && burst > 0 && window > .zero, "\(name) lets nothing pass")
-        windowMicroseconds = window.microseconds
+        let windowMicroseconds = windowMicroseconds ?? window.microseconds
         let (product, isTooLarge) = windowMicroseconds.multipliedReportingOverflow(by: Int64(max(limit, burst)))
         precondition(!isTooLarge && product <= Self.exactMax, "\(name) is too large")
         self.name = name
         self.algorithm = algorithm
         self.limit = limit
         self.window = window
+        self.windowMicroseconds = windowMicroseconds
         self.burst = burst
         self.degradedMode = degradedMode
     }
@@ -85,11 +87,17 @@ package struct RateLimit: Sendable, Equatable {
             : slidingCounter(name, limit, in: window, degradedMode: degradedMode)
     }
 
+    /// The same with other units: cheap enough to be made for every decision.
+    package func with(limit: Int, burst: Int) -> RateLimit {
+        RateLimit(
+            name, algorithm, limit: limit, window: window, burst: burst, degradedMode: degradedMode,
+            windowMicroseconds: windowMicroseconds)
+    }
+
     /// The share of one of `nodes`, rounded up.
     func share(of nodes: Int) -> RateLimit {
         func part(_ whole: Int) -> Int { (whole + max(1, nodes) - 1) / max(1, nodes) }
-        return RateLimit(
-            name, algorithm, limit: part(limit), window: window, burst: part(burst), degradedMode: degradedMode)
+        return with(limit: part(limit), burst: part(burst))
     }
 }
 

@@ -9,6 +9,13 @@ package protocol RateLimiter: Sendable {
 
     /// Takes units that may not be there: what comes next waits until they are. For costs that are known afterwards.
     func owe(_ request: RateRequest) async
+
+    /// Gives units back that were taken and not used; of a `gcra` only, which forgets in what order they came.
+    func giveBack(_ request: RateRequest) async
+}
+
+extension RateRequest {
+    func checkReturn() { precondition(limit.algorithm == .gcra, "units of \(limit.name) cannot be given back") }
 }
 
 extension [RateRequest] {

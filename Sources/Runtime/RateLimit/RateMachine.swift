@@ -23,24 +23,39 @@ struct GCRA: RateMachine {
         self.part = part
     }
 
-    /// `cost` intervals of `window / limit` later.
+    /// `cost` intervals of `window / limit` later; earlier where it is negative.
     private func plus(_ cost: Int64, _ limit: RateLimit) -> GCRA {
         let units = Int64(limit.limit)
-        let product = cost * limit.windowMicroseconds
+        let costMax = RateLimit.exactMax / limit.windowMicroseconds
+        let product = max(-costMax, min(cost, costMax)) * limit.windowMicroseconds
         var sum = GCRA(whole: whole + product / units, part: part + product % units)
         if sum.part >= units {
             sum.part -= units
             sum.whole += 1
+        } else if sum.part < 0 {
+            sum.part += units
+            sum.whole -= 1
         }
         return sum
+    }
+
+    /// Microseconds that a key is from rest at most: the burst of every limit fits, and what is owed stays exact.
+    private static func debtMax(_ limit: RateLimit) -> Int64 { RateLimit.exactMax / Int64(limit.limit) }
+
+    /// At `now` after `cost`, which is negative for what is given back.
+    private func booked(_ cost: Int64, _ limit: RateLimit, _ now: Int64) -> GCRA {
+        let sum = base(now).plus(cost, limit)
+        let most = now + Self.debtMax(limit)
+        return sum.whole > most ? GCRA(whole: most, part: 0) : sum.base(now)
     }
 
     private func base(_ now: Int64) -> GCRA { whole < now ? GCRA(whole: now, part: 0) : self }
 
     /// Units that pass at `now` when the key will be at rest at `self`.
     private func left(_ limit: RateLimit, _ now: Int64) -> Int {
-        let units = Int64(limit.limit)
-        let debt = (whole - now) * units + part
+        // It may have been booked under a lower limit: then it is more than a product can hold.
+        guard whole - now <= Self.debtMax(limit) else { return 0 }
+        let debt = (whole - now) * Int64(limit.limit) + part
         let window = limit.windowMicroseconds
         return Int(max(0, (Int64(limit.burst) * window - debt) / window))
     }
@@ -53,14 +68,17 @@ struct GCRA: RateMachine {
         let rest = GCRA(whole: now, part: 0).plus(Int64(limit.burst), limit)
         let late = (needed.whole - rest.whole, needed.part - rest.part)
         let isAllowed = late <= (0, 0)
-        let then = !isAllowed ? base : cost == costNow ? needed : base.plus(cost, limit)
+        let then = !isAllowed ? base : cost == costNow ? needed : base.booked(cost, limit, now)
         return RateVerdict(
             isAllowed: isAllowed, limit: limit.burst, remaining: then.left(limit, now),
             retryMicroseconds: isAllowed ? 0 : late.0 + (late.1 > 0 ? 1 : 0),
             resetMicroseconds: then.whole - now + (then.part > 0 ? 1 : 0))
     }
 
-    mutating func book(_ limit: RateLimit, cost: Int64, now: Int64) { self = base(now).plus(cost, limit) }
+    mutating func book(_ limit: RateLimit, cost: Int64, now: Int64) { self = booked(cost, limit, now) }
+
+    /// Takes back what was booked and not used.
+    mutating func giveBack(_ limit: RateLimit, cost: Int64, now: Int64) { self = booked(-cost, limit, now) }
 }
 
 /// Every unit's time, oldest first.

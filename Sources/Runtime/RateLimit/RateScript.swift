@@ -1,9 +1,9 @@
 /// The three machines of `RateMachine.swift` once more, in the server's language. Every number stays below 2^53, where
 /// Lua's doubles are whole numbers; `RateLimit.exactMax` sees to it.
 enum RateScript {
-    /// KEYS: one a limit, of one slot. ARGV: 1 when the units are owed whatever the verdict, else 0; then for each key
-    /// algorithm, limit, window in µs, burst, cost; then the time in µs, where it
-    /// is not to be the server's (tests). Answers for each allowed, remaining, retry µs, reset µs.
+    /// KEYS: one a limit, of one slot. ARGV: 1 when the units are owed whatever the verdict, 2 when they are given
+    /// back (GCRA only), else 0; then for each key algorithm, limit, window in µs, burst, cost; then the time in µs,
+    /// where it is not to be the server's (tests). Answers for each allowed, remaining, retry µs, reset µs.
     static let decide = RedisScript(
         """
         local now = tonumber(ARGV[2 + #KEYS * 5] or '0')
@@ -11,7 +11,9 @@ enum RateScript {
           local t = redis.call('TIME')
           now = tonumber(t[1]) * 1000000 + tonumber(t[2])
         end
-        local owed = ARGV[1] == '1'
+        local exact = 4503599627370496
+        local returned = ARGV[1] == '2'
+        local owed = returned or ARGV[1] == '1'
         local answer, books, allowed = {}, {}, true
 
         local function whole(n) return string.format('%.0f', n) end
@@ -25,13 +27,22 @@ enum RateScript {
             a = tonumber(a)
             if a and a >= now then at, part = a, tonumber(b) end
           end
+          local most, dearest = quotient(exact, limit), quotient(exact, window)
           local function plus(at, part, n)
-            local product = n * window
+            local product = math.max(-dearest, math.min(n, dearest)) * window
             at, part = at + quotient(product, limit), part + math.fmod(product, limit)
             if part >= limit then at, part = at + 1, part - limit end
+            if part < 0 then at, part = at - 1, part + limit end
+            return at, part
+          end
+          local function booked(at, part, n)
+            at, part = plus(at, part, n)
+            if at > now + most then return now + most, 0 end
+            if at < now then return now, 0 end
             return at, part
           end
           local function left(at, part)
+            if at - now > most then return 0 end
             local n = burst * window - ((at - now) * limit + part)
             if n <= 0 then return 0 end
             return quotient(n, window)
@@ -41,7 +52,7 @@ enum RateScript {
           local la, lp = na - ra, np - rp
           local ok = la < 0 or (la == 0 and lp <= 0)
           local ta, tp = at, part
-          if ok or owed then ta, tp = plus(at, part, cost) end
+          if ok or owed then ta, tp = booked(at, part, returned and -cost or cost) end
           local retry = 0
           if not ok then retry = la + (lp > 0 and 1 or 0) end
           return ok, left(ta, tp), retry, ta - now + (tp > 0 and 1 or 0), function()
@@ -106,7 +117,7 @@ enum RateScript {
           local reset = window - elapsed
           if ok or current > 0 then reset = 2 * window - elapsed end
           return ok, remaining, retry, reset, function()
-            local units = math.min(current + cost, quotient(quotient(4503599627370496, window), 4))
+            local units = math.min(current + cost, quotient(quotient(exact, window), 4))
             redis.call(
               'SET', key, whole(index) .. ':' .. whole(units) .. ':' .. whole(previous),
               'PX', whole(quotient(2 * window, 1000) + 10000))

@@ -38,7 +38,7 @@ package final class RedisRateLimiter: RateLimiter {
         requests.checkScopes()
         var verdict: RateVerdict
         do throws(RedisError) {
-            verdict = try Self.read(try await run(requests, isOwed: false), requests)
+            verdict = try Self.read(try await run(requests, .decide), requests)
         } catch {
             verdict = fallback.decide(all: requests, nodes: nodes())
         }
@@ -47,16 +47,26 @@ package final class RedisRateLimiter: RateLimiter {
     }
 
     package func owe(_ request: RateRequest) async {
-        do throws(RedisError) { _ = try await run([request], isOwed: true) } catch {
+        do throws(RedisError) { _ = try await run([request], .owe) } catch {
             fallback.owe(request, nodes: nodes())
         }
     }
 
-    private func run(_ requests: [RateRequest], isOwed: Bool) async throws(RedisError) -> RESPValue {
+    package func giveBack(_ request: RateRequest) async {
+        request.checkReturn()
+        do throws(RedisError) { _ = try await run([request], .giveBack) } catch {
+            fallback.giveBack(request, nodes: nodes())
+        }
+    }
+
+    /// As the script reads it.
+    private enum Purpose: Int { case decide, owe, giveBack }
+
+    private func run(_ requests: [RateRequest], _ purpose: Purpose) async throws(RedisError) -> RESPValue {
         // With a part of a cluster away a decision would wait for its deadline.
         guard client.isAvailable else { throw .unavailable }
         var keys: [String] = []
-        var arguments: [any RedisArgument] = [isOwed ? 1 : 0]
+        var arguments: [any RedisArgument] = [purpose.rawValue]
         for request in requests {
             keys.append(Self.key(request))
             arguments += [

@@ -86,12 +86,17 @@ struct AurumConfiguration: Sendable {
 
     /// What is wrong with the order of the disk's bounds: one warns, one refuses above it, one between ends that.
     private var diskProblems: [String] {
-        let (warn, resume) = (integer(.diskWarnPercent), integer(.diskResumePercent))
-        if warn > resume { return ["events.diskWarnPercent must be at most events.diskResumePercent"] }
-        if resume >= integer(.diskRefusePercent) {
-            return ["events.diskResumePercent must be less than events.diskRefusePercent"]
+        // One with a problem of its own is in no order with the others.
+        func known(_ setting: Setting) -> Int? { setting.problem(with: self[setting]) == nil ? integer(setting) : nil }
+        let (warn, resume, refuse) = (known(.diskWarnPercent), known(.diskResumePercent), known(.diskRefusePercent))
+        var problems: [String] = []
+        if let warn, let resume, warn > resume {
+            problems.append("events.diskWarnPercent must be at most events.diskResumePercent")
         }
-        return []
+        if let resume, let refuse, resume >= refuse {
+            problems.append("events.diskResumePercent must be less than events.diskRefusePercent")
+        }
+        return problems
     }
 
     func integer(_ setting: Setting) -> Int { Int(self[setting]) ?? 0 }

@@ -145,13 +145,6 @@ struct RunningServer {
         _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade, _ bulk: BulkWrites
     ) async throws -> GatewayParts {
         let (database, registry, clock) = (stores.database, stores.registry, stores.clock)
-        let territory = try Territory()
-        let flows = try SolarFlow.catalogue(territory: territory, estimator: try SolarEstimator())
-        let solar = SolarIntake(intake: trade.intake, territory: territory)
-        let conversations = ConversationService(
-            database: database, flows: flows, clock: clock, registry: registry, logger: Logger(label: "conversation"),
-            limits: configuration.conversationLimits, limiter: stores.runtime.roles.limiter,
-            onEnd: { try solar.accept($0, in: $1) })
         let queries = BehaviourWiring.engine(stores.events, stores.quarantine, registry: registry)
         let behaviour = BehaviourWiring.parts(
             configuration, stores.folder, stores.events, stores.eventLimits, database, queries, stores.policies,
@@ -188,7 +181,8 @@ struct RunningServer {
             queries: queries,
             eventLimits: stores.eventLimits, eventPolicies: stores.policies, quarantine: stores.quarantine,
             database: database,
-            conversations: conversations, intake: trade.intake, policies: trade.policies, market: trade.market,
+            conversations: try conversations(configuration, stores, trade), intake: trade.intake,
+            policies: trade.policies, market: trade.market,
             leads: LeadReads(database: database),
             buyers: buyers, ledger: LedgerReport(database: database), attribution: attribution,
             logAttribution: LogAttributionParts(logAttribution) { [jobs = stores.jobs] wish, org in
@@ -211,6 +205,19 @@ struct RunningServer {
         }
         made.captureSettings = captureSettings(stores.policies.apps)
         return made
+    }
+
+    /// The chats, which end in leads.
+    private static func conversations(
+        _ configuration: AurumConfiguration, _ stores: Stores, _ trade: Trade
+    ) throws -> ConversationService {
+        let territory = try Territory()
+        let flows = try SolarFlow.catalogue(territory: territory, estimator: try SolarEstimator())
+        let solar = SolarIntake(intake: trade.intake, territory: territory)
+        return ConversationService(
+            database: stores.database, flows: flows, clock: stores.clock, registry: stores.registry,
+            logger: Logger(label: "conversation"), limits: configuration.conversationLimits,
+            limiter: stores.runtime.roles.limiter, onEnd: { try solar.accept($0, in: $1) })
     }
 
     private static func captureSettings(_ apps: AppBook) -> CaptureRoutes.Settings {
