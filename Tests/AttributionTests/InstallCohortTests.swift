@@ -139,6 +139,31 @@ struct InstallCohortTests {
         await world.log.close()
     }
 
+    @Test func `a newer install takes from a re-engagement, and nobody from nobody`() async throws {
+        let world = try World()
+        let back = 10 * Self.day
+        func bought(_ id: String, _ at: Int64, _ value: Double) -> JSONValue {
+            Self.event("conversion", id, at, "d1", ["name": "purchase", "value": .number(value), "currency": "USD"])
+        }
+        try await world.send([Self.event("install", "i1", 1000, "d1")])
+        try await world.follow()
+        let none = Self.question { ($0.beginning, $0.takersMax) = (.reEngagement, 0) }
+        #expect(try await world.installs().cohorts(org: "o", none)["lines"] == [])
+        try await world.send([
+            InstallFollowTests.event(
+                "click", "t", back - 60_000, ["click_id": "c", "campaign": InstallFollowTests.campaign("back")]),
+            Self.event("open", "o", back, "d1", ["click_id": "c"]), bought("p1", back + 1000, 3),
+            Self.event("install", "again", back + 2000, "d1"), bought("p2", back + 3000, 5),
+        ])
+        try await world.follow()
+        let answer = try await world.installs().cohorts(
+            org: "o", Self.question { $0.beginning = .reEngagement })
+        let lines = answer["lines"]?.array ?? []
+        #expect(lines.map { $0["campaign"]?.string } == ["back"], "\(answer.canonical)")
+        #expect(lines.first?["revenue"]?.array?.map { $0["revenue_minor"]?.integer } == [300, 300, 300])
+        await world.log.close()
+    }
+
     @Test func `what cannot be asked is named`() async throws {
         let world = try World()
         let installs = world.installs()

@@ -123,7 +123,117 @@ struct ReEngagementHistoryTests {
         await world.log.close()
     }
 
+    @Test func `a recomputation says nothing of days that the log shows no more, and reads back no others' uses`()
+        async throws
+    {
+        let world = try World()
+        let others = (31...39).map { Self.screen("e\($0)", Int64($0) * Self.day, device: "e") }
+        try await world.send([Self.event("install", "i", 0), Self.event("install", "e", 0, device: "e")] + others)
+        try await world.follow()
+        try await Self.forgetUses(world)
+        world.open.clock.advance(by: .seconds(3600))
+        try await world.send(Self.back("o", Self.now + 3_600_000))
+        try await world.follow()
+        #expect(try await Self.found(world)["outcome"] == "history_unknown")
+        for (days, changed) in [(6, 0), (8, 1)] {
+            let installs = InstallAttribution(
+                database: world.open.database, source: world.log.store, log: world.log.store.logIdentity,
+                clock: world.open.clock, usesRetention: { _, _ in days }, registry: world.open.registry,
+                logger: world.quiet)
+            #expect(try await installs.recompute(InstallWish(), org: "o", run: Self.run).changed == changed, "\(days)")
+        }
+        #expect(try await Self.found(world)["outcome"] == "re_engagement")
+        // The open itself.
+        let uses = try await world.open.database.read("test.uses") { tx in
+            try tx.value(Int.self, "SELECT COUNT(*) FROM device_activity")
+        }
+        #expect(uses == 1)
+        await world.log.close()
+    }
+
+    @Test func `what an app did before anybody was known to have it is not known`() async throws {
+        let world = try World()
+        try await world.send([Self.screen("s", 34 * Self.day)])
+        try await world.follow()
+        // It comes late.
+        try await world.send([Self.event("install", "i", 0)] + Self.back("o", 35 * Self.day))
+        try await world.follow()
+        let first = try await Self.found(world)
+        #expect(first["outcome"] == "history_unknown" && first["install"] == "i", "\(first.canonical)")
+        world.open.clock.advance(by: .seconds(8 * 86_400))
+        try await world.send(Self.back("next", Self.now + 7 * Self.day))
+        try await world.follow()
+        #expect(try await Self.found(world, "next")["outcome"] == "re_engagement")
+        #expect(try await world.installs().recompute(InstallWish(), org: "o", run: Self.run).changed > 0)
+        #expect(try await Self.found(world)["outcome"] == "session_before")
+        await world.log.close()
+    }
+
+    @Test func `a decision outlives its install`() async throws {
+        let world = try World()
+        try await world.send([Self.event("install", "i", 0)])
+        try await world.follow()
+        world.open.clock.advance(by: .seconds(20 * 86_400))
+        try await world.send(Self.back("o", 59 * Self.day) + [Self.event("install", "e", 0, device: "e")])
+        try await world.follow()
+        #expect(try await Self.found(world)["outcome"] == "re_engagement")
+        let installs = InstallAttribution(
+            database: world.open.database, source: world.log.store, log: world.log.store.logIdentity,
+            clock: world.open.clock, retention: { _, _ in 10 }, registry: world.open.registry, logger: world.quiet)
+        #expect(try await installs.purgeInstalls() == 1)
+        try await world.send([Self.screen("s", 45 * Self.day)])
+        try await world.follow()
+        let found = try await Self.found(world)
+        #expect(found["outcome"] == "re_engagement" && found["version"] == 1, "\(found.canonical)")
+        #expect(found["state"] == "decided" && found["install"] == "i")
+        await world.log.close()
+    }
+
     // MARK: upkeep
+
+    @Test func `a rule that cannot be read keeps the touches of no other organisation`() async throws {
+        let world = try World()
+        for org in ["bad", "o"] {
+            try await world.send(
+                [Self.event("install", "i", 0), Self.event("click", "c", 0, ["click_id": "c"])], org: org)
+        }
+        try await world.follow()
+        try await Self.change(
+            world,
+            """
+            INSERT INTO reengagement_rules (org, app, version, starts_at, body, created_at)
+            VALUES ('bad', '', 1, 0, '{"inactive_days":99}', 0)
+            """)
+        #expect(try await world.installs().purge() == 1)
+        let left = try await world.open.database.read("test.left") { tx in
+            try tx.values(String.self, "SELECT org FROM install_touches UNION ALL SELECT org FROM device_activity")
+        }
+        #expect(left == ["bad", "bad"])
+        await world.log.close()
+    }
+
+    @Test func `who has installs is asked for once a minute, and a new app is met at once`() async throws {
+        let world = try World()
+        let follower = InstallFollower(world.installs())
+        func calls() -> Int {
+            Int(world.open.database.queries.statements.first { $0.name == "installs.owners" }?.calls ?? 0)
+        }
+        try await follower.catchUp()
+        for number in 0..<5 {
+            let device = "d\(number)"
+            try await world.send(
+                [Self.event("install", "i\(number)", 0, device: device)], app: "app\(number)")
+            try await follower.catchUp()
+            try await world.send(Self.back("o\(number)", 35 * Self.day, device: device), app: "app\(number)")
+            try await follower.catchUp()
+            #expect(try await Self.found(world, "o\(number)")["outcome"] == "re_engagement")
+        }
+        #expect(calls() == 1)
+        world.open.clock.advance(by: .seconds(60))
+        try await follower.catchUp()
+        #expect(calls() == 2)
+        await world.log.close()
+    }
 
     @Test func `what was removed meanwhile leaves decisions as they were, and new ones say that it is gone`()
         async throws
@@ -167,8 +277,7 @@ struct ReEngagementHistoryTests {
         }
     }
 
-    @Test(arguments: [false, true])
-    func `what comes between reading and writing a decision is in it`(isDecided: Bool) async throws {
+    @Test func `what comes after opens were read is in their decision, whoever decided them meanwhile`() async throws {
         let world = try World()
         let opened = 35 * Self.day
         try await world.send([Self.event("install", "i", 0)])
@@ -177,25 +286,19 @@ struct ReEngagementHistoryTests {
             try await world.send(events + [Self.event("install", name, 0, device: name)])
             await #expect(throws: CancellationError.self) { try await world.follow(StoppingJudge()) }
         }
-        if isDecided {
-            try await world.send(Self.back("o", opened))
-            try await world.follow()
-            // It waits once more, for a decision that says the same.
-            try await keep([Self.event("click", "old", opened - 35 * Self.day)], "j")
-        } else {
-            try await keep(Self.back("o", opened), "j")
-        }
+        try await keep(Self.back("o", opened), "j")
         let installs = world.installs()
-        let waiting = try await installs.waitingOpens()
-        #expect(waiting.count == 1)
-        let read = try await installs.propose(waiting, org: "o", cause: "read before")
-        try await keep([Self.screen("s", opened - Self.day)], "k")
-        #expect(try await installs.write(read) == 0)
-        #expect(try await Self.found(world)["state"] == "waiting")
+        let read = try await installs.waitingOpens()
+        #expect(read.count == 1)
         try await world.follow()
+        #expect(try await Self.found(world)["outcome"] == "re_engagement")
+        // It waits for nobody any more.
+        #expect(try await installs.decideOpens(read, org: "o", cause: "followed") == 0)
+        try await keep([Self.screen("s", opened - Self.day)], "k")
+        #expect(try await installs.decideOpens(read, org: "o", cause: "anew", anew: true) == 1)
         let found = try await Self.found(world)
         #expect(found["outcome"] == "session_before" && found["state"] == "decided", "\(found.canonical)")
-        #expect(found["version"]?.integer == (isDecided ? 2 : 1))
+        #expect(found["version"] == 2 && found["cause"] == "anew")
         await world.log.close()
     }
 

@@ -204,7 +204,8 @@ struct ReEngagementTests {
 
     @Test(arguments: [
         #"[]"#, #"{"inactive_days":31}"#, #"{"inactive_days":-1}"#, #"{"inactive_days":1.5}"#, #"{"click_hours":0}"#,
-        #"{"view_hours":721}"#, #"{"app":7}"#, #"{"starts_at":"soon"}"#, #"{"colour":1}"#,
+        #"{"view_hours":721}"#, #"{"app":7}"#, #"{"starts_at":"soon"}"#, #"{"colour":1}"#, #"{"version":1}"#,
+        #"{"starts_at":"9999-12-31T23:59:59-23:59"}"#, #"{"starts_at":"0001-01-01T00:00:00+23:59"}"#,
     ])
     func `a rule that cannot be is refused`(text: String) throws {
         let body = try #require(JSONValue(sqlValue: .text(text)))
@@ -237,6 +238,73 @@ struct ReEngagementTests {
         #expect(try await inForce(999)["source"] == "none")
         let device = try await world.install("i")
         #expect(device["re_engagements"]?.array?.map { $0["id"]?.string } == ["o"])
+        await world.log.close()
+    }
+
+    @Test func `whoever was installed last has what follows, also after a re-engagement`() async throws {
+        let world = try World()
+        let again = Self.opened + Self.day
+        try await world.send([
+            Self.event("install", "i", 1000), Self.click("c", Self.opened - 60_000),
+            Self.link("o", Self.opened, click: "c"),
+            Self.event("click", "t", again - 1000, ["campaign": InstallFollowTests.campaign("spring")]),
+            Self.event("install", "r", again),
+        ])
+        try await world.follow()
+        for (at, source, id, campaign) in [
+            (again - 1, "re_engagement", "o", "back"), (again, "install", "r", "spring"),
+        ] {
+            let at = Timestamp(milliseconds: InstallFollowTests.start + at)
+            for install in ["i", "r"] {
+                let found = try await world.installs().install(org: "o", id: install, at: at)?["in_force"] ?? .null
+                #expect(found["source"]?.string == source && found["id"]?.string == id, "\(found.canonical)")
+                #expect(found["campaign"]?.string == campaign)
+            }
+        }
+        await world.log.close()
+    }
+
+    @Test func `the link that was opened is a click, and comes before any view`() async throws {
+        let world = try World()
+        let named: [String: JSONValue] = ["url": "shop://offer?utm_source=mail&utm_campaign=autumn"]
+        try await world.send([
+            Self.event("install", "i", 0),
+            Self.event("impression", "v", Self.opened - 60_000, ["campaign": InstallFollowTests.campaign("seen")]),
+            Self.event("open", "o", Self.opened, named),
+        ])
+        try await world.follow()
+        let found = try await Self.found(world)
+        #expect(found["campaign"] == "autumn" && found["method"] == "deep_link", "\(found.canonical)")
+        #expect(found["runners_up"]?.array?.map { $0["id"]?.string } == ["v"])
+        #expect(found["runners_up"]?.array?.first?["reason"] == "view_after_click")
+        await world.log.close()
+    }
+
+    /// An event without any identifier but these.
+    private static func bare(_ type: String, _ id: String, _ at: Int64, _ members: [String: JSONValue]) -> JSONValue {
+        InstallFollowTests.event(type, id, at, members)
+    }
+
+    @Test(arguments: [false, true])
+    func `a session is one whichever identifier of the device it names`(isLate: Bool) async throws {
+        let world = try World()
+        let session = Self.bare("screen", "s", Self.opened - Self.day, ["device_id": "d", "screen": "home"])
+        try await world.send(
+            [
+                Self.bare("install", "i", 0, ["device_id": "d", "advertising_id": "ad"]),
+                Self.click("c", Self.opened - 60_000),
+                Self.bare(
+                    "open", "o", Self.opened, ["device_id": "d2", "advertising_id": "ad", "click_id": "of-c"]),
+            ] + (isLate ? [] : [session]))
+        try await world.follow()
+        if isLate {
+            #expect(try await Self.found(world)["outcome"] == "re_engagement")
+            try await world.send([session])
+            try await world.follow()
+        }
+        let found = try await Self.found(world)
+        #expect(found["outcome"] == "session_before", "\(found.canonical)")
+        #expect(found["version"]?.integer == (isLate ? 2 : 1))
         await world.log.close()
     }
 

@@ -117,4 +117,27 @@ struct UseBufferTests {
         #expect(try await Self.last(world) == Self.now - 999)
         await world.log.close()
     }
+
+    @Test func `what an erased device does afterwards is kept, and nothing of before beside it`() async throws {
+        let world = try World()
+        let follower = InstallFollower(world.installs())
+        try await world.send([Self.event("install", "i", 0)])
+        try await follower.catchUp()
+        func use(_ id: String, _ at: Int64) async throws {
+            try await world.send([Self.event("screen", id, Self.now + at)])
+            try await follower.catchUp()
+        }
+        try await use("first", -1000)
+        try await use("waits", -900)
+        // An install of another device keeps the app known.
+        try await world.send([Self.event("install", "e", 0, device: "e")])
+        try await follower.catchUp()
+        let person = PersonIdentifier(.device, "d")
+        try await world.installs().forget(org: "o", person, persons: world.log.store.personKeys(org: "o", of: person))
+        try await use("earlier", -2000)
+        #expect(try await Self.last(world) == Self.now - 2000)
+        try await use("later", -800)
+        #expect(try await Self.last(world) == Self.now - 800)
+        await world.log.close()
+    }
 }

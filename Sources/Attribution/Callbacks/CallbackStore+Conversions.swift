@@ -103,12 +103,15 @@ extension CallbackStore {
         let found = try Self.install(of: one, in: tx)
         // Undecided: it waits with its install.
         if let found, found.version == 0 { return }
-        // Who brought the device back has taken over from the install.
+        // Who brought the device back has taken over from the install, where that is not newer.
         var owner = found?.eventID
         if let found {
             let (keys, org, app) = (found.keys, one.org, one.app)
-            if try ReEngagementStore.isUndecided(keys, org: org, app: app, at: one.at, in: tx) { return }
-            let back = try ReEngagementStore.inForce(keys, org: org, app: app, at: one.at, in: tx)
+            let since = found.facts.at
+            if try ReEngagementStore.isUndecided(keys, org: org, app: app, since: since, at: one.at, in: tx) {
+                return
+            }
+            let back = try ReEngagementStore.inForce(keys, org: org, app: app, since: since, at: one.at, in: tx)
             owner = back?.open.install.eventID ?? owner
         }
         let taken = try tx.run(

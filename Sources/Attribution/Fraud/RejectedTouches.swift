@@ -62,21 +62,23 @@ extension FraudStore {
 
     /// Which events, by their ids, nothing is credited to.
     func barred(among events: [String], org: String) async throws -> Set<String> {
+        try await database.read("fraud.barred") { try Self.barred(among: events, org: org, in: $0) }
+    }
+
+    static func barred(among events: [String], org: String, in transaction: Transaction) throws -> Set<String> {
         var barred: Set<String> = []
         // As many as one statement may name.
         for start in stride(from: 0, to: events.count, by: 1000) {
             let ids = events[start..<min(events.count, start + 1000)].map { ($0, UID.ofEvent($0)) }
             let touches = ids.map(\.1)
             let found = Set(
-                try await database.read("fraud.barred") { transaction in
-                    try transaction.values(
-                        UID.self,
-                        """
-                        SELECT touch FROM fraud_verdicts
-                        WHERE org = \(org) AND touch IN (\(list: touches)) AND newest = 1 AND barred = 1
-                            AND subject = 'touch'
-                        """)
-                })
+                try transaction.values(
+                    UID.self,
+                    """
+                    SELECT touch FROM fraud_verdicts
+                    WHERE org = \(org) AND touch IN (\(list: touches)) AND newest = 1 AND barred = 1
+                        AND subject = 'touch'
+                    """))
             barred.formUnion(ids.lazy.filter { found.contains($0.1) }.map(\.0))
         }
         return barred

@@ -45,7 +45,10 @@ extension InstallAttribution {
             _ beginning: InstallCohortQuestion.Beginning, _ from: Timestamp, _ to: Timestamp, _ max: Int
         ) async throws -> [InstallMember] {
             switch beginning {
-            case .install: return try await store.members(org: org, app: app, dimension, from: from, to: to, max: max)
+            case .install:
+                return try await store.members(
+                    org: org, app: app, dimension, from: from, to: to, max: max,
+                    all: question.beginning == .reEngagement)
             case .reEngagement:
                 return try await opens.members(org: org, app: app, dimension, from: from, to: to, max: max)
             }
@@ -57,7 +60,8 @@ extension InstallAttribution {
             throw LogAttributionError.tooLarge(
                 "More than \(countedMax) \(name); ask for a shorter range or one app.")
         }
-        // A newer install takes from a re-engagement, and a newer re-engagement from both.
+        guard !counted.isEmpty else { return [] }
+        // A newer install takes from a re-engagement, whatever was decided of it, and a newer re-engagement from both.
         var takers = try await read(.reEngagement, question.beginning == .install ? from : to, to + reach, takersMax)
         if question.beginning == .reEngagement, takers.count <= takersMax {
             takers += try await read(.install, from, to + reach, takersMax - takers.count)
@@ -67,7 +71,12 @@ extension InstallAttribution {
                 "More than \(takersMax) installs and re-engagements that may take over from those that are counted; "
                     + "ask for a shorter range or one app.")
         }
-        return counted + takers.map(\.outside)
+        let resolver = persons(org)
+        func person(_ member: InstallMember) -> PersonOfApp {
+            PersonOfApp(person: member.person == 0 ? 0 : resolver.person(member.person), app: member.app)
+        }
+        let wanted = Set(counted.map(person))
+        return counted + takers.lazy.filter { $0.person != 0 && wanted.contains(person($0)) }.map(\.outside)
     }
 
     private func tally(
@@ -120,11 +129,12 @@ extension InstallAttribution {
 
 extension InstallStore {
     /// Installs that bring somebody, and where each came from: one more than `max`, at most.
+    /// - Parameter all: also those that were rejected, and of devices that had the app before.
     func members(
         org: String, app: String?, _ dimension: InstallCohortQuestion.Dimension, from: Timestamp, to: Timestamp,
-        max: Int
+        max: Int, all: Bool
     ) async throws -> [InstallMember] {
-        let (app, column) = (app ?? "", dimension.rawValue)
+        let (app, column, isAll) = (app ?? "", dimension.rawValue, all ? 1 : 0)
         return try await database.read("installs.members", limit: .report) { transaction in
             try transaction.all(
                 InstallMember.self,
@@ -135,8 +145,8 @@ extension InstallStore {
                 FROM installs JOIN install_decisions AS found ON found.org = installs.org AND found.app = installs.app
                     AND found.event_id = installs.event_id AND found.version = installs.version
                 WHERE installs.org = \(org) AND installs.at >= \(from) AND installs.at < \(to)
-                    AND (\(app) = '' OR installs.app = \(app)) AND found.verdict <> 'rejected'
-                    AND found.is_reinstall = 0
+                    AND (\(app) = '' OR installs.app = \(app))
+                    AND (\(isAll) = 1 OR (found.verdict <> 'rejected' AND found.is_reinstall = 0))
                 ORDER BY installs.at, installs.app, installs.event_id LIMIT \(max + 1)
                 """)
         }

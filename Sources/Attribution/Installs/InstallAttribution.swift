@@ -15,6 +15,7 @@ package struct InstallAttribution: Sendable {
     let logger: Logger
     let clock: any WallClock
     let retention: Retention
+    let usesRetention: Retention
     let persons: @Sendable (_ org: String) -> any PersonResolver
     /// Cohorts hold their installs in memory: one answer at a time.
     let cohortGate = LogRunGate()
@@ -26,13 +27,15 @@ package struct InstallAttribution: Sendable {
     ///   - judge: says before credit which touches and installs are to be believed.
     ///   - callbacks: who is told of installs and what follows them.
     ///   - persons: who is whom by merges.
-    ///   - retention: as the settings of apps say; unless told, as those of an app without any.
+    ///   - retention: of installs, as the settings of apps say; unless told, as those of an app without any.
+    ///   - usesRetention: the same of uses of an app (`usesDays`).
     package init(
         database: Database, source: any ColumnSource, log: Int64, judge: any TouchJudge = TrustingJudge(),
         callbacks: CallbackStore? = nil,
         persons: @escaping @Sendable (_ org: String) -> any PersonResolver = { _ in UnmergedPersons() },
         clock: any WallClock,
         retention: @escaping Retention = { _, _ in AppSettings().retentionDays(of: .install) },
+        usesRetention: @escaping Retention = { _, _ in usesDays(AppSettings()) },
         registry: MetricRegistry, logger: Logger
     ) {
         store = InstallStore(database: database, callbacks: callbacks)
@@ -40,6 +43,7 @@ package struct InstallAttribution: Sendable {
         definitions = DefinitionStore(database: database)
         (self.source, self.log, self.judge, self.retention) = (source, log, judge, retention)
         (self.clock, self.registry, self.logger, self.persons) = (clock, registry, logger, persons)
+        self.usesRetention = usesRetention
     }
 
     // MARK: deciding
@@ -177,33 +181,54 @@ package struct InstallAttribution: Sendable {
 
     // MARK: upkeep
 
-    /// Removes touches that are older than any window reaches.
-    /// - Returns: how many.
+    /// Removes touches, and uses of apps, that are older than any window reaches. What one organisation has wrong keeps
+    /// those of no other.
+    /// - Returns: how many touches.
     @discardableResult
     package func purge() async throws -> Int {
         var removed = 0
         let installed = Set(try await store.owners().map(\.org))
         for org in try await store.organisations() {
-            var keep = Self.longest(try await windows(org: org)) + Self.slack
-            // Only what was installed can be opened again.
-            let reach = installed.contains(org) ? try await opens.reach(org: org) : nil
-            if let reach { keep = max(keep, reach + ReEngagementStore.slack) }
-            var count = InstallStore.purgedEach
-            while count == InstallStore.purgedEach {
-                try Task.checkCancellation()
-                count = try await store.purge(org: org, keep: keep, reach: reach)
-                removed += count
+            removed += try await apart(org) {
+                let reach = try await opens.reach(org: org)
+                var keep = Self.longest(try await windows(org: org)) + Self.slack
+                // Only what was installed can be opened again.
+                if installed.contains(org) { keep = max(keep, reach + ReEngagementStore.slack) }
+                return try await Self.repeated(InstallStore.purgedEach) {
+                    try await store.purge(org: org, keep: keep, reach: reach)
+                }
             }
         }
         for org in try await opens.organisations() {
-            let reach = try await opens.reach(org: org)
-            var count = ReEngagementStore.purgedEach
-            while count == ReEngagementStore.purgedEach {
-                try Task.checkCancellation()
-                count = try await opens.purgeActivity(org: org, reach: reach)
+            _ = try await apart(org) {
+                let reach = try await opens.reach(org: org)
+                return try await Self.repeated(ReEngagementStore.purgedEach) {
+                    try await opens.purgeActivity(org: org, reach: reach)
+                }
             }
         }
         return removed
+    }
+
+    /// Removes so many at a time until there are no more.
+    private static func repeated(_ each: Int, _ remove: () async throws -> Int) async throws -> Int {
+        var (removed, count) = (0, each)
+        while count == each {
+            try Task.checkCancellation()
+            count = try await remove()
+            removed += count
+        }
+        return removed
+    }
+
+    private func apart(_ org: String, _ work: () async throws -> Int) async throws -> Int {
+        do { return try await work() } catch {
+            try InstallFollower.rethrow(error)
+            logger.warning(
+                "touches of an organisation could not be removed",
+                metadata: ["code": "touches_not_purged", "org": "\(org)", "error": "\(error)"])
+            return 0
+        }
     }
 
     /// Removes what is kept of an erased person.

@@ -45,12 +45,12 @@ struct InstallCohortScan {
     }
 
     /// Blocks its thread.
-    /// - Parameter members: all of this app; those that came back are noted in them.
-    /// - Returns: conversions that count, in order of time.
+    /// - Parameter members: all of this app; of those that are counted it is noted who came back.
+    /// - Returns: conversions of their persons that count, in order of time.
     /// - Throws: `LogAttributionError.cancelled`, `slow` and `tooLarge`, and what the log throws.
     func read(_ segments: [ColumnSegment], _ members: inout [InstallMember]) throws -> [InstallConversion] {
         var persons: [UInt64: [Int]] = [:]
-        for (index, member) in members.enumerated() where member.person != 0 {
+        for (index, member) in members.enumerated() where member.person != 0 && !member.isOutside {
             persons[resolver.person(member.person), default: []].append(index)
         }
         guard !persons.isEmpty else { return [] }

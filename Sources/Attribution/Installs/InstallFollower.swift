@@ -3,6 +3,14 @@ internal import Database
 internal import Events
 internal import Telemetry
 
+/// Whose opens and uses of apps a follower looks at.
+private struct FollowedApps: Sendable {
+    var installed: Set<InstallStore.Owner>
+    /// Others of which uses were passed over.
+    var passedOver: Set<InstallStore.Owner>
+    var readAt: Timestamp
+}
+
 /// Follows the event log and matches each of its installs once.
 ///
 /// What it reads and how far it has read are written in one transaction, and so is each decision with the mark that it
@@ -14,15 +22,22 @@ package actor InstallFollower {
     private var uses = UseBuffer()
     private var position: LogPosition?
     private var isPlaced = false
+    /// nil before they are read.
+    private var apps: FollowedApps?
     private var isWorking = false
     /// Rows behind the position that the table holds, none of them of interest.
     private var unwritten = 0
     /// More are not read twice after a start.
     private static let unwrittenMax = 1_000_000
+    /// Between two looks at what other servers have of new apps.
+    private static let appsFor: Duration = .seconds(60)
     /// Installs decided together.
     static let decidedEach = 100
 
     package init(_ installs: InstallAttribution) { self.installs = installs }
+
+    /// Whether uses of apps wait to be written, which another call does when their time is up.
+    package var holdsUses: Bool { uses.heldFrom != nil }
 
     /// Reads everything that is durable now and decides every install that waits. Returns at once while another call
     /// works.
@@ -42,7 +57,8 @@ package actor InstallFollower {
         }
         let (source, position, place) = (installs.source, position, place)
         var bounds = InstallScanBounds()
-        bounds.apps = Set(try await installs.store.owners())
+        let apps = try await followedApps()
+        (bounds.apps, bounds.passedOver) = (apps.installed, apps.passedOver)
         let scan = try await BlockingWork.value { [bounds] in
             let segments = try source.segments()
             guard place == nil, let position else {
@@ -59,6 +75,8 @@ package actor InstallFollower {
             (batch.activity, batch.moved) = uses.take(
                 batch.activity, opens: batch.opens, after: self.position, now: installs.clock.now)
             if let read = batch.position { self.position = read }
+            self.apps?.installed = scan.apps
+            self.apps?.passedOver = scan.passedOver
             unwritten += batch.rows
             // That nothing was there need not be durable.
             if batch.isEmpty, unwritten < Self.unwrittenMax { continue }
@@ -71,10 +89,31 @@ package actor InstallFollower {
         try await keep(rest)
     }
 
+    /// Apps that somebody installed, by what was read here and, now and then, by what others have read.
+    private func followedApps() async throws -> FollowedApps {
+        let now = installs.clock.now
+        if let apps, apps.readAt <= now, now < apps.readAt + Self.appsFor { return apps }
+        let installed = Set(try await installs.store.owners())
+        var passedOver = apps?.passedOver
+        if passedOver == nil { passedOver = Set(try await installs.opens.passedOver(log: installs.log)) }
+        var found = FollowedApps(installed: installed, passedOver: passedOver ?? [], readAt: now)
+        // Somebody installed them elsewhere: here their uses are kept from now on.
+        var batch = InstallBatch()
+        for owner in found.passedOver.intersection(installed) { batch.keptSince[owner] = now }
+        found.passedOver.subtract(installed)
+        if !batch.isEmpty { try await keep(batch) }
+        apps = found
+        return found
+    }
+
     private func keep(_ batch: InstallBatch) async throws {
-        do { try await installs.store.keep(batch, log: installs.log, usesTo: uses.heldFrom) } catch {
+        do {
+            let lost = try await installs.store.keep(batch, log: installs.log, usesTo: uses.heldFrom)
+            // Somebody was erased meanwhile: what they do from now on is new.
+            if lost > 0 { uses.forgetWritten() }
+        } catch {
             // The next call begins where the table says.
-            (place, isPlaced, uses) = (nil, false, UseBuffer())
+            (place, isPlaced, uses, apps) = (nil, false, UseBuffer(), nil)
             throw error
         }
         count(batch.touches)

@@ -69,6 +69,8 @@ extension InstallAttribution {
         bounds.touches = first...to
         bounds.installs = (from, to)
         bounds.apps = Set(try await store.owners().filter { $0.org == org })
+        // Those of devices with opens are read when the opens are known.
+        bounds.devices = []
         let held = Timestamp(microseconds: first)
         try await store.hold(org: org, run: run, reach: held, until: clock.now + Self.heldFor)
         let source = source

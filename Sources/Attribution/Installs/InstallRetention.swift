@@ -1,14 +1,20 @@
 internal import AurumCore
 internal import Database
-internal import Events
+package import Events
 internal import Logging
 internal import Telemetry
 
 /// How long installs and their decisions are kept: as long as the app keeps events of the type `install`, so that what
 /// left the log's answers is in no table either.
 extension InstallAttribution {
-    /// Days that an app keeps installs.
+    /// Days that an app keeps something.
     package typealias Retention = @Sendable (_ org: String, _ app: String) -> Int
+
+    /// Days for which an app's log shows every use of it.
+    package static func usesDays(_ settings: AppSettings) -> Int {
+        ActivityReader.types.compactMap { EventType(rawValue: $0) }.map { settings.retentionDays(of: $0) }.min()
+            ?? settings.retentionDays
+    }
 
     /// Removes installs that are older than their app keeps them, with every decision about them, a few at a time, and
     /// what recomputations left behind that ended without a word. Both the first open and the arrival must be so old:

@@ -29,6 +29,10 @@ struct InstallBatch: Sendable {
     var activity: [ActivityPlace: ActivitySpan] = [:]
     /// Later last uses of half days that are in the table; of what was erased since nothing comes back.
     var moved: [ActivityPlace: ActivitySpan] = [:]
+    /// Apps of which uses were passed over, as nobody had installed them, for the first time.
+    var passedOver: Set<InstallStore.Owner> = []
+    /// From when on every use is kept of apps of which some were passed over.
+    var keptSince: [InstallStore.Owner: Timestamp] = [:]
     /// Everything up to here was read; nil where that was so before.
     var position: LogPosition?
     /// When the newest request that was read came.
@@ -48,10 +52,12 @@ struct InstallBatch: Sendable {
             span.add(new)
             return span
         }
+        passedOver.formUnion(other.passedOver)
+        keptSince.merge(other.keptSince) { max($0, $1) }
     }
 
     var count: Int { touches.count + installs.count + conversions.count + opens.count + activity.count + moved.count }
-    var isEmpty: Bool { count == 0 }
+    var isEmpty: Bool { count == 0 && passedOver.isEmpty && keptSince.isEmpty }
 }
 
 /// What a scan keeps.
@@ -63,6 +69,12 @@ struct InstallScanBounds: Sendable {
     var installs: (from: Int64, to: Int64) = (.min, .max)
     /// Whose opens and use of the app are looked at from the first block on; others are from their first install on.
     var apps: Set<InstallStore.Owner> = []
+    /// Others of which it is known that uses were passed over.
+    var passedOver: Set<InstallStore.Owner> = []
+    /// Whose uses are looked at, by identifiers of devices; nil for everybody's.
+    var devices: Set<Int64>?
+    /// Clicks, views, installs and opens are not.
+    var isOnlyUses = false
 
     func mayHold(_ block: BlockSummary) -> Bool {
         guard block.rowCount > 0 else { return false }
@@ -90,7 +102,11 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
     private let after: LogPosition?
     private let bounds: InstallScanBounds
     private var scanners: [CallbackScanner] = []
-    private var apps: Set<InstallStore.Owner>
+    /// Apps that somebody installed, and others of which uses were passed over.
+    private(set) var apps: Set<InstallStore.Owner>
+    private(set) var passedOver: Set<InstallStore.Owner>
+    /// When the newest request came that was read so far: archives hold older ones behind it.
+    private var newest = Int64.min
     private var activity = ActivityReader()
     private var segment = 0
     private var block = 0
@@ -102,7 +118,8 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
         _ segments: [ColumnSegment], after: LogPosition?, bounds: InstallScanBounds = InstallScanBounds(),
         place: InstallScanPlace? = nil
     ) {
-        (self.segments, self.after, self.bounds, apps) = (segments, after, bounds, bounds.apps)
+        (self.segments, self.after, self.bounds) = (segments, after, bounds)
+        (apps, passedOver) = (bounds.apps, bounds.passedOver)
         if let place, let found = segments.lastIndex(where: { $0.identity == place.segment }),
             place.block <= segments[found].blocks.count
         {
@@ -191,15 +208,17 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
             let owner = InstallStore.Owner(org: request.org, app: request.app)
             let end = min(block.rowCount, request.firstRow + request.rowCount)
             let rows = min(request.firstRow, end)..<end
-            if !apps.contains(owner), rows.contains(where: { types[$0] == install }) { apps.insert(owner) }
+            meet(owner, request, rows, types, &batch)
             let open = apps.contains(owner) ? EventType.open.rawValue : install
             let wanted = rows.filter { row in
+                guard !bounds.isOnlyUses else { return false }
                 let type = types[row]
                 guard type == click || type == view || type == install || type == open else { return false }
                 return outcomes[row] == EventOutcome.stored.rawValue || outcomes[row] == EventOutcome.late.rawValue
             }
-            if apps.contains(owner) {
-                try activity.read(block, request, times: bounds.touches, into: &batch.activity)
+            if apps.contains(owner), bounds.devices?.isEmpty != true {
+                try activity.read(
+                    block, request, times: bounds.touches, devices: bounds.devices, into: &batch.activity)
             }
             guard !wanted.isEmpty else { continue }
             let places = try block.touchRows(wanted.map { UInt32($0) }, org: request.org)
@@ -212,6 +231,23 @@ final class InstallScan: @unchecked Sendable {  // one call at a time, by the on
             }
         }
         return true
+    }
+
+    /// Notes who installs an app first, and of whom uses are passed over until then.
+    private func meet(
+        _ owner: InstallStore.Owner, _ request: RequestSpan, _ rows: Range<Int>, _ types: [UInt8],
+        _ batch: inout InstallBatch
+    ) {
+        newest = max(newest, request.receivedAt)
+        guard !apps.contains(owner) else { return }
+        if rows.contains(where: { types[$0] == EventType.install.rawValue }) {
+            apps.insert(owner)
+            guard passedOver.remove(owner) != nil else { return }
+            batch.keptSince[owner] = Timestamp(microseconds: newest)
+        } else if !passedOver.contains(owner), rows.contains(where: { ActivityReader.types.contains(types[$0]) }) {
+            passedOver.insert(owner)
+            batch.passedOver.insert(owner)
+        }
     }
 
     private func add(_ event: StoredEvent, _ place: JourneyPlace, _ batch: inout InstallBatch) {

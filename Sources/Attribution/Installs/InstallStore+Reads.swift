@@ -200,9 +200,10 @@ extension InstallStore {
     /// Removes some of the touches that no install may be matched with any more.
     /// - Parameters:
     ///   - keep: microseconds before the newest request that was read, or before what still waits.
-    ///   - reach: how far an open asks back at most, in microseconds; nil where nothing is installed.
+    ///   - reach: how far an open asks back at most, in microseconds. Also where nothing is installed yet: opens of
+    ///     what is installed later ask for what was removed before.
     /// - Returns: how many.
-    func purge(org: String, keep: Int64, reach: Int64?) async throws -> Int {
+    func purge(org: String, keep: Int64, reach: Int64) async throws -> Int {
         try await database.write("installs.purge") { transaction in
             let now = transaction.now
             let bounds = [
@@ -226,7 +227,7 @@ extension InstallStore {
                     SELECT org, app, event_id FROM install_touches WHERE org = \(org) AND at < \(before)
                     ORDER BY at LIMIT \(Self.purgedEach))
                 """)
-            if let reach, count > 0 {
+            if count > 0 {
                 try ReEngagementStore.noteRemoved(org: org, before: before, reach: reach, in: transaction)
             }
             return count

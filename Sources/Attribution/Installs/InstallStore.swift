@@ -46,47 +46,53 @@ struct InstallStore: Sendable {
     /// - Parameters:
     ///   - log: whose position moves on; nil where a part is read once more.
     ///   - uses: how far uses were written, where that is behind the position.
-    func keep(_ batch: InstallBatch, log: Int64?, usesTo uses: LogPosition? = nil) async throws {
-        var rest = batch
+    /// - Returns: later last uses of half days that were not there any more.
+    @discardableResult
+    func keep(_ batch: InstallBatch, log: Int64?, usesTo uses: LogPosition? = nil) async throws -> Int {
+        var (rest, lost) = (batch, 0)
         // A block may hold more than one transaction should: what comes first is kept first.
         while rest.touches.count > InstallScan.itemsMax {
             var part = InstallBatch()
             part.reopens = rest.reopens
             part.touches = Array(rest.touches.prefix(InstallScan.itemsMax))
             rest.touches.removeFirst(InstallScan.itemsMax)
-            try await write(part, log: nil)
+            lost += try await write(part, log: nil)
         }
-        while rest.activity.count > InstallScan.itemsMax {
-            var part = InstallBatch()
-            part.reopens = rest.reopens
-            for (place, span) in rest.activity.prefix(InstallScan.itemsMax) { part.activity[place] = span }
-            for place in part.activity.keys { rest.activity[place] = nil }
-            try await write(part, log: nil)
-        }
+        // Before new ones: what is not there any more was removed, and does not come back beside them.
         while rest.moved.count > InstallScan.itemsMax {
             var part = InstallBatch()
             for (place, span) in rest.moved.prefix(InstallScan.itemsMax) { part.moved[place] = span }
             for place in part.moved.keys { rest.moved[place] = nil }
-            try await write(part, log: nil)
+            lost += try await write(part, log: nil)
         }
-        try await write(rest, log: log, usesTo: uses)
+        while rest.activity.count > InstallScan.itemsMax {
+            var part = InstallBatch()
+            part.reopens = rest.reopens
+            // Those that move are written before those that are new, in every part.
+            (part.moved, rest.moved) = (rest.moved, [:])
+            for (place, span) in rest.activity.prefix(InstallScan.itemsMax) { part.activity[place] = span }
+            for place in part.activity.keys { rest.activity[place] = nil }
+            lost += try await write(part, log: nil)
+        }
+        return lost + (try await write(rest, log: log, usesTo: uses))
     }
 
-    private func write(_ batch: InstallBatch, log: Int64?, usesTo uses: LogPosition? = nil) async throws {
+    private func write(_ batch: InstallBatch, log: Int64?, usesTo uses: LogPosition? = nil) async throws -> Int {
         let touches = batch.touches.isEmpty ? nil : InstallRows.json(batch.touches)
         let installs = batch.installs.isEmpty ? nil : InstallRows.json(batch.installs)
         let conversions = batch.conversions
-        guard !batch.isEmpty || batch.position != nil else { return }
+        guard !batch.isEmpty || batch.position != nil else { return 0 }
         let (position, received) = (batch.position?.description, batch.receivedAt)
         let written = uses?.description ?? position
         // A log that nobody followed is read from its beginning; of another one uses are known from here on.
         let always = Timestamp(microseconds: .min)
-        try await database.write("installs.keep") { transaction in
+        return try await database.write("installs.keep") { transaction in
             if let touches { try transaction.run(InstallRows.insertTouches(touches)) }
             if let installs { try transaction.run(InstallRows.insertInstalls(installs)) }
-            try ReEngagementStore.keep(batch, in: transaction)
+            let lost = try ReEngagementStore.keep(batch, in: transaction)
             try CallbackStore.keep(conversions, in: transaction)
-            guard let log, let position else { return }
+            if let log { try ReEngagementStore.keepGaps(batch, log: log, in: transaction) }
+            guard let log, let position else { return lost }
             try transaction.run(
                 """
                 INSERT INTO install_positions (log, position, received_at, activity_since, activity_position)
@@ -97,6 +103,7 @@ struct InstallStore: Sendable {
                     received_at = CASE WHEN excluded.received_at > install_positions.received_at
                         THEN excluded.received_at ELSE install_positions.received_at END
                 """)
+            return lost
         }
     }
 
@@ -131,28 +138,32 @@ struct InstallStore: Sendable {
     /// had an earlier install of the app.
     /// - Parameter reach: microseconds before the install.
     func candidates(of install: KeptInstall, reach: Int64) async throws -> (touches: [InstallTouch], known: Bool) {
+        try await database.read("installs.candidates") { transaction in
+            let touches = try Self.touches(of: install, reach: reach, in: transaction)
+            return (touches, try Self.isKnown(install, in: transaction))
+        }
+    }
+
+    static func touches(
+        of install: KeptInstall, reach: Int64, in transaction: Transaction
+    ) throws -> [InstallTouch] {
         let facts = install.facts
         let earliest = facts.at.microseconds.subtractingReportingOverflow(reach)
         let from = Timestamp(microseconds: earliest.overflow ? .min : earliest.partialValue)
-        let lookups = Self.lookups(install)
-        let latest = facts.at
-        return try await database.read("installs.candidates") { transaction in
-            var found: [String: InstallTouch] = [:]
-            for lookup in lookups {
-                for kind in CandidateTouch.Kind.allCases {
-                    let rows = try transaction.all(
-                        TouchRow.self, InstallRows.touches(lookup, facts.org, kind, from: from, to: latest))
-                    for row in rows {
-                        // A device is matched inside the app that it installs.
-                        if lookup.method == .deviceID, row.touch.app != facts.app { continue }
-                        let name = row.touch.app + "\n" + row.touch.eventID
-                        found[name, default: row.touch].methods.insert(lookup.method)
-                    }
+        var found: [String: InstallTouch] = [:]
+        for lookup in lookups(install) {
+            for kind in CandidateTouch.Kind.allCases {
+                let rows = try transaction.all(
+                    TouchRow.self, InstallRows.touches(lookup, facts.org, kind, from: from, to: facts.at))
+                for row in rows {
+                    // A device is matched inside the app that it installs.
+                    if lookup.method == .deviceID, row.touch.app != facts.app { continue }
+                    let name = row.touch.app + "\n" + row.touch.eventID
+                    found[name, default: row.touch].methods.insert(lookup.method)
                 }
             }
-            let touches = found.values.sorted { $0.isOlder(than: $1) }
-            return (touches, try Self.isKnown(install, in: transaction))
         }
+        return found.values.sorted { $0.isOlder(than: $1) }
     }
 
     private static func lookups(_ install: KeptInstall) -> [InstallLookup] {

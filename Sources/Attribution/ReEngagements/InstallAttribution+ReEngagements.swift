@@ -16,7 +16,7 @@ extension InstallAttribution {
             try Task.checkCancellation()
             let waiting = try await waitingOpens(without: Array(failed.keys))
             for (org, some) in Dictionary(grouping: waiting, by: \.install.facts.org) {
-                do { _ = try await write(try await propose(some, org: org, cause: "followed")) } catch {
+                do { _ = try await decideOpens(some, org: org, cause: "followed") } catch {
                     try InstallFollower.rethrow(error)
                     failed[org] = error
                 }
@@ -32,59 +32,31 @@ extension InstallAttribution {
         try await opens.waiting(limit: InstallFollower.decidedEach, without: without)
     }
 
-    /// What opens of an organisation are, by what is known now. Writes nothing.
-    /// - Parameter log: one of which everything about them was just read once more.
-    package func propose(
-        _ some: [KeptOpen], org: String, cause: String, readBack log: Int64? = nil
-    ) async throws -> [NewReEngagement] {
-        let rules = try await opens.rules(org: org)
-        var decided: [NewReEngagement] = []
-        for open in some {
-            let (install, facts) = (open.install, open.install.facts)
-            let rule = ReEngagementRule.inForce(rules, app: facts.app, at: facts.at)
-            let history = try await opens.history(of: install, rule, readBack: log)
-            var touches: [InstallTouch] = []
-            // Without an install nothing can have been taken up again.
-            if history.install != nil {
-                touches = try await store.candidates(of: install, reach: InstallWindow(rule.window).longest).touches
-            }
-            let barred = try await FraudStore(database: store.database)
-                .barred(among: touches.map(\.eventID) + [install.eventID], org: org)
-            let decision = ReEngagementDecision.decide(
-                facts, eventID: install.eventID, link: open.link, touches, barred: barred, history, rule)
-            decided.append(NewReEngagement(open: open, decision: decision, cause: cause))
-        }
-        return decided
-    }
-
-    /// Writes what was proposed, but for opens about which something came since they were read: those go on waiting.
-    /// - Returns: decisions that were written.
-    package func write(_ decided: [NewReEngagement]) async throws -> Int {
-        let written = try await opens.decide(decided)
-        for one in written {
-            let outcome = one.open.install.version > 0 ? "restated" : one.decision.outcome.rawValue
-            registry.counter(.attributionReEngagements, outcome).increment()
-        }
-        return written.count
-    }
-
-    /// Decides the opens of a time range once more.
-    /// - Parameter stay: called between two pages.
+    /// Decides opens of an organisation by what is known when it is written, whatever came since they were read.
+    /// - Parameter anew: also those that wait no more.
     /// - Returns: decisions that changed.
-    func recomputeOpens(
-        org: String, from: Int64, to: Int64, run: UID, _ stay: () async throws -> Void
+    package func decideOpens(
+        _ some: [KeptOpen], org: String, cause: String, anew: Bool = false
     ) async throws -> Int {
-        var (changed, mark) = (0, InstallPageMark?.none)
-        while true {
-            try await stay()
-            let page = try await opens.page(
-                org: org, from: from, to: to, after: mark, limit: InstallFollower.decidedEach)
-            guard let last = page.last?.install else { return changed }
-            // What was asked for was read back from this log, as far as it goes.
-            let decided = try await propose(page, org: org, cause: "recomputed \(run.hex)", readBack: self.log)
-            changed += try await write(decided)
-            mark = InstallPageMark(at: last.facts.at, app: last.facts.app, eventID: last.eventID)
+        try await decideOpens(some, org: org, cause: cause, anew: anew, readBack: nil)
+    }
+
+    /// - Parameter readBack: where everything about some of them was just read once more.
+    func decideOpens(
+        _ some: [KeptOpen], org: String, cause: String, anew: Bool, readBack: ReadBack?
+    ) async throws -> Int {
+        let basis = try await opens.basis(org: org)
+        var count = 0
+        for start in stride(from: 0, to: some.count, by: ReEngagementStore.decidedTogether) {
+            let part = Array(some[start..<min(some.count, start + ReEngagementStore.decidedTogether)])
+            let written = try await opens.decide(part, by: basis, cause: cause, anew: anew, readBack: readBack)
+            for one in written {
+                let outcome = one.open.install.version > 0 ? "restated" : one.decision.outcome.rawValue
+                registry.counter(.attributionReEngagements, outcome).increment()
+            }
+            count += written.count
         }
+        return count
     }
 
     // MARK: settings
@@ -133,15 +105,19 @@ extension InstallAttribution {
         let (facts, keys) = (install.facts, install.keys)
         let some = try await opens.ofDevice(
             keys, org: org, app: facts.app, from: facts.at, limit: Self.opensOfDeviceMax)
-        let taken = try await opens.inForce(keys, org: org, app: facts.app, at: at)
+        // Whoever was installed or came back last.
+        let own = facts.at <= at ? (id: install.eventID, at: facts.at) : nil
+        let newest = try await opens.newestInstall(keys, org: org, app: facts.app, until: at) ?? own
+        let taken = try await opens.inForce(keys, org: org, app: facts.app, since: newest?.at, at: at)
         // The decision that holds, whichever was asked for.
-        let own = try await store.one(org: org, id: install.eventID, app: facts.app, version: nil)?.body
-        let isCredited = own != nil && own?["fraud"]?["verdict"] != "rejected" && facts.at <= at
+        var decision: JSONValue?
+        if let newest { decision = try await store.one(org: org, id: newest.id, app: facts.app, version: nil)?.body }
+        let isCredited = decision != nil && decision?["fraud"]?["verdict"] != "rejected"
         var members: [String: JSONValue] = ["at": .string(at.rfc3339)]
-        let body = taken?.body ?? (isCredited ? own : nil)
+        let body = taken?.body ?? (isCredited ? decision : nil)
         members["source"] = .string(taken != nil ? "re_engagement" : isCredited ? "install" : "none")
         members["id"] = taken.map { .string($0.open.install.eventID) } ?? .null
-        if taken == nil, isCredited { members["id"] = .string(install.eventID) }
+        if taken == nil, isCredited { members["id"] = newest.map { .string($0.id) } ?? .null }
         for name in ["method", "network", "campaign", "publisher", "creative", "ad_group", "channel"] {
             members[name] = body?[name] ?? .null
         }

@@ -120,11 +120,12 @@ struct ReEngagementDecision: Sendable, Equatable {
                 verdicts: (.clean, touches.map { barred.contains($0.eventID) ? rejected : .clean }))
         }
         var found = match(candidates)
-        // The link speaks for itself where its click is not known; not where that click is barred.
+        // The link speaks for itself where its click is not known, and is a click before any view; not where that
+        // click is barred.
         let isBarred = candidates.contains {
             barred.contains($0.eventID) && !$0.methods.isDisjoint(with: [.clickID, .deepLink])
         }
-        if found.touch == nil, !isBarred, let link {
+        if found.touch?.touch.kind != .click, !isBarred, let link {
             found = match(candidates + [link.touch(facts, eventID: eventID)])
         }
         let outcome: Outcome =

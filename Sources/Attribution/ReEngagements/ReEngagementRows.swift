@@ -25,10 +25,10 @@ enum ReEngagementRows {
         let json = json(opens)
         return .dialect(
             sqlite: """
-                INSERT INTO reengagements (org, app, event_id, at, received_at, state, version, looks,
+                INSERT INTO reengagements (org, app, event_id, at, received_at, state, version,
                     is_reengagement, facts, device_key, advertising_key, vendor_key, user_key, click_key, person)
                 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
-                    json_extract(value, '$[3]'), json_extract(value, '$[4]'), 'waiting', 0, 0, 0,
+                    json_extract(value, '$[3]'), json_extract(value, '$[4]'), 'waiting', 0, 0,
                     json_extract(value, '$[5]'), json_extract(value, '$[6]'), json_extract(value, '$[7]'),
                     json_extract(value, '$[8]'), json_extract(value, '$[9]'), json_extract(value, '$[10]'),
                     json_extract(value, '$[11]')
@@ -36,10 +36,10 @@ enum ReEngagementRows {
                 ON CONFLICT (org, app, event_id) DO NOTHING
                 """,
             postgres: """
-                INSERT INTO reengagements (org, app, event_id, at, received_at, state, version, looks,
+                INSERT INTO reengagements (org, app, event_id, at, received_at, state, version,
                     is_reengagement, facts, device_key, advertising_key, vendor_key, user_key, click_key, person)
                 SELECT value->>0, value->>1, value->>2, CAST(value->>3 AS BIGINT), CAST(value->>4 AS BIGINT),
-                    'waiting', 0, 0, 0, value->>5, CAST(value->>6 AS BIGINT), CAST(value->>7 AS BIGINT),
+                    'waiting', 0, 0, value->>5, CAST(value->>6 AS BIGINT), CAST(value->>7 AS BIGINT),
                     CAST(value->>8 AS BIGINT), CAST(value->>9 AS BIGINT), CAST(value->>10 AS BIGINT),
                     CAST(value->>11 AS BIGINT)
                 FROM jsonb_array_elements(CAST(\(json) AS JSONB))
@@ -140,7 +140,7 @@ enum ReEngagementRows {
                 """)
     }
 
-    /// Lets opens wait again which one of these may change. Who has read one of them before writes no decision.
+    /// Lets opens wait again which one of these may change.
     static func reopen(_ changes: [KeyChange]) -> SQLStatement {
         let rows = changes.map { change -> JSONValue in
             .array([
@@ -151,7 +151,7 @@ enum ReEngagementRows {
         let json = JSONValue.array(rows).canonical
         return .dialect(
             sqlite: """
-                UPDATE reengagements SET state = 'waiting', looks = looks + 1 WHERE (org, app, event_id) IN (
+                UPDATE reengagements SET state = 'waiting' WHERE (org, app, event_id) IN (
                     SELECT known.org, known.app, known.event_id
                     FROM json_each(\(json)) AS change CROSS JOIN reengagement_keys AS known
                     WHERE known.org = json_extract(change.value, '$[0]')
@@ -160,7 +160,7 @@ enum ReEngagementRows {
                         AND known.at <= json_extract(change.value, '$[3]'))
                 """,
             postgres: """
-                UPDATE reengagements SET state = 'waiting', looks = looks + 1 WHERE (org, app, event_id) IN (
+                UPDATE reengagements SET state = 'waiting' WHERE (org, app, event_id) IN (
                     SELECT known.org, known.app, known.event_id
                     FROM jsonb_array_elements(CAST(\(json) AS JSONB)) AS change(value)
                     JOIN reengagement_keys AS known ON known.org = change.value->>0
@@ -213,12 +213,11 @@ extension InstallKeys {
 package struct KeptOpen: RowDecodable, Sendable {
     var install: KeptInstall
     var link: OpenLink?
-    /// How often something came that may change its decision, when it was read.
-    var looks: Int
+    var isWaiting: Bool
 
     package init(row: Row) throws {
         install = try InstallRow(row: row).install
-        looks = try row.get("looks")
+        isWaiting = try row.get("state", as: String.self) == "waiting"
         link = OpenLink(try row.get("facts", as: JSONValue.self)["link"] ?? .null)
     }
 }

@@ -19,15 +19,17 @@ package struct ReEngagementRule: Sendable, Equatable {
     /// How long a re-engagement takes over from the install, both ends included: microseconds.
     package static let holdsFor: Int64 = 30 * 86_400_000_000
     package static let appBytesMax = 64
+    /// The years that a text may name and be read again: 1 to 9999.
+    private static let times: Range<Int64> = -62_135_596_800_000_000..<253_402_300_800_000_000
 
     package init() {}
 
-    /// Reads what `json` writes; what is left out is that of `standard`.
+    /// Reads what somebody asks for; what is left out is that of `standard`.
     /// - Parameter now: the time it holds from where `starts_at` is left out.
     /// - Throws: `LogAttributionError.invalid` with the member that is wrong.
     package init(_ body: JSONValue, now: Timestamp) throws(LogAttributionError) {
         guard let members = body.object else { throw .invalid("body", "must be an object.") }
-        let known: Set = ["app", "inactive_days", "click_hours", "view_hours", "starts_at", "version"]
+        let known: Set = ["app", "inactive_days", "click_hours", "view_hours", "starts_at"]
         guard known.isSuperset(of: members.keys) else {
             throw .invalid("body", "has other members than \(known.sorted().joined(separator: ", ")).")
         }
@@ -52,8 +54,19 @@ package struct ReEngagementRule: Sendable, Equatable {
         startsAt = now
         if let member = members["starts_at"], member != .null {
             startsAt = try LogAttribution.Wish.moment("starts_at", member.string ?? "") ?? now
+            guard Self.times.contains(startsAt.microseconds) else {
+                throw .invalid("starts_at", "must be in the years 1 to 9999.")
+            }
         }
-        version = members["version"]?.integer.flatMap { Int(exactly: $0) } ?? 0
+    }
+
+    /// Reads back what was kept. Number and time stand beside the text: what it says of them is not looked at.
+    /// - Throws: `LogAttributionError.invalid` for a text that no rule wrote.
+    init(kept body: JSONValue, version: Int, startsAt: Timestamp) throws(LogAttributionError) {
+        var members = body.object ?? [:]
+        (members["version"], members["starts_at"]) = (nil, nil)
+        try self.init(.object(members), now: startsAt)
+        self.version = version
     }
 
     package var json: JSONValue {

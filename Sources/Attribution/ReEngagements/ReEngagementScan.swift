@@ -45,7 +45,7 @@ struct ActivityReader {
     private var keys: [Known: Int64?] = [:]
     private static let keysMax = 200_000
     /// What somebody does in an app. Conversions may be told by a server, without anybody there.
-    private static let types: Set<UInt8> = Set([EventType.install, .open, .page, .screen, .track].map(\.rawValue))
+    static let types: Set<UInt8> = Set([EventType.install, .open, .page, .screen, .track].map(\.rawValue))
     private static let kinds: [(ColumnName, InstallKeys.Kind)] = [
         (ColumnName("device_id"), .device), (ColumnName("advertising_id"), .advertising),
         (ColumnName("vendor_id"), .vendor),
@@ -53,9 +53,11 @@ struct ActivityReader {
 
     /// Adds what a request of a block says: under the first identifier that an event has of device, advertising and
     /// vendor id.
-    /// - Parameter times: that are of interest, both included.
+    /// - Parameters:
+    ///   - times: that are of interest, both included.
+    ///   - devices: whose uses are; nil for everybody's.
     mutating func read(
-        _ block: any ColumnBlock, _ request: RequestSpan, times wanted: ClosedRange<Int64>,
+        _ block: any ColumnBlock, _ request: RequestSpan, times wanted: ClosedRange<Int64>, devices: Set<Int64>?,
         into found: inout [ActivityPlace: ActivitySpan]
     ) throws {
         let (types, outcomes, times) = (try block.types(), try block.outcomes(), try block.times())
@@ -67,7 +69,9 @@ struct ActivityReader {
         guard !rows.isEmpty else { return }
         let columns = try Self.kinds.map { (try block.text($0.0), $0.1) }
         for row in rows {
-            guard let device = device(row, columns, org: request.org) else { continue }
+            guard let device = device(row, columns, org: request.org), devices?.contains(device) ?? true else {
+                continue
+            }
             let place = ActivityPlace(org: request.org, app: request.app, device: device, at: times[row])
             found[place, default: ActivitySpan(times[row])].add(ActivitySpan(times[row]))
         }

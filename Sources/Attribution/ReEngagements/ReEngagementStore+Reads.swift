@@ -144,19 +144,26 @@ extension ReEngagementStore {
         }
     }
 
-    func inForce(_ keys: InstallKeys, org: String, app: String, at: Timestamp) async throws -> DecidedOpen? {
+    func inForce(
+        _ keys: InstallKeys, org: String, app: String, since: Timestamp?, at: Timestamp
+    ) async throws -> DecidedOpen? {
         try await database.read("reengagements.inForce") { tx in
-            try Self.inForce(keys, org: org, app: app, at: at, in: tx)
+            try Self.inForce(keys, org: org, app: app, since: since, at: at, in: tx)
         }
+    }
+
+    /// The earliest open that may have taken over at a moment.
+    private static func earliest(since: Timestamp?, at: Timestamp) -> Timestamp {
+        max(at - .microseconds(ReEngagementRule.holdsFor), since ?? Timestamp(microseconds: .min))
     }
 
     /// The re-engagement that has taken over from the install of a device at a moment; nil where the install's own
     /// attribution holds.
+    /// - Parameter since: the newest install of the device by then: it takes from what was before it.
     static func inForce(
-        _ keys: InstallKeys, org: String, app: String, at: Timestamp, in tx: Transaction
+        _ keys: InstallKeys, org: String, app: String, since: Timestamp?, at: Timestamp, in tx: Transaction
     ) throws -> DecidedOpen? {
-        let devices = keys.devices
-        let from = at - .microseconds(ReEngagementRule.holdsFor)
+        let (devices, from) = (keys.devices, earliest(since: since, at: at))
         return try tx.one(
             DecidedOpen.self,
             """
@@ -173,10 +180,9 @@ extension ReEngagementStore {
 
     /// Whether an open that may have taken over at a moment waits for its first decision.
     static func isUndecided(
-        _ keys: InstallKeys, org: String, app: String, at: Timestamp, in tx: Transaction
+        _ keys: InstallKeys, org: String, app: String, since: Timestamp?, at: Timestamp, in tx: Transaction
     ) throws -> Bool {
-        let devices = keys.devices
-        let from = at - .microseconds(ReEngagementRule.holdsFor)
+        let (devices, from) = (keys.devices, earliest(since: since, at: at))
         return try tx.value(
             String.self,
             """
@@ -261,13 +267,11 @@ struct DecidedOpen: RowDecodable, Sendable {
     let cause: String?
     let decidedAt: Timestamp?
     let version: Int
-    let isWaiting: Bool
 
     init(row: Row) throws {
         open = try KeptOpen(row: row)
         (body, cause) = (try row.optional("body"), try row.optional("cause"))
         (decidedAt, version) = (try row.optional("decided_at"), try row.optional("found_version") ?? 0)
-        isWaiting = try row.get("state", as: String.self) == "waiting"
     }
 
     var mark: InstallPageMark {
@@ -285,7 +289,7 @@ struct DecidedOpen: RowDecodable, Sendable {
         members["at"] = .string(facts.at.rfc3339)
         members["received_at"] = .string(install.receivedAt.rfc3339)
         members["device"] = facts.device.map { .string($0) } ?? .null
-        members["state"] = .string(isWaiting ? "waiting" : "decided")
+        members["state"] = .string(open.isWaiting ? "waiting" : "decided")
         members["version"] = .integer(Int64(version))
         members["cause"] = cause.map { .string($0) } ?? .null
         members["decided_at"] = decidedAt.map { .string($0.rfc3339) } ?? .null
@@ -328,10 +332,6 @@ private struct RuleRow: RowDecodable, Sendable {
     }
 
     var rule: ReEngagementRule {
-        get throws {
-            var rule = try ReEngagementRule(body, now: startsAt)
-            (rule.version, rule.startsAt) = (version, startsAt)
-            return rule
-        }
+        get throws { try ReEngagementRule(kept: body, version: version, startsAt: startsAt) }
     }
 }

@@ -2,13 +2,6 @@ internal import AurumCore
 internal import Database
 internal import Events
 
-/// A decision to be written for an open about which nothing has come, and which nobody has decided, since it was read.
-package struct NewReEngagement: Sendable {
-    var open: KeptOpen
-    var decision: ReEngagementDecision
-    var cause: String
-}
-
 /// Opens by clicks and links, when devices used apps, and the decisions, in the tables of record. Every write may be
 /// repeated.
 struct ReEngagementStore: Sendable {
@@ -24,17 +17,48 @@ struct ReEngagementStore: Sendable {
     // MARK: following
 
     /// Keeps what a part of the log holds, and lets opens wait again that it may change.
-    static func keep(_ batch: InstallBatch, in tx: Transaction) throws {
+    /// - Returns: later last uses of half days that are not there any more.
+    static func keep(_ batch: InstallBatch, in tx: Transaction) throws -> Int {
         if batch.reopens { try reopen(by: batch, in: tx) }
         if !batch.opens.isEmpty {
             try tx.run(ReEngagementRows.insert(batch.opens))
             try tx.run(ReEngagementRows.insertKeys(batch.opens))
         }
+        var lost = 0
+        if !batch.moved.isEmpty {
+            lost = batch.moved.count - (try tx.run(ReEngagementRows.move(batch.moved.map { ($0.key, $0.value) })))
+        }
         if !batch.activity.isEmpty {
             try tx.run(ReEngagementRows.upsert(batch.activity.map { ($0.key, $0.value) }))
         }
-        if !batch.moved.isEmpty {
-            try tx.run(ReEngagementRows.move(batch.moved.map { ($0.key, $0.value) }))
+        return lost
+    }
+
+    /// Keeps of which apps uses of a log were passed over, and from when on they are not any more.
+    static func keepGaps(_ batch: InstallBatch, log: Int64, in tx: Transaction) throws {
+        for owner in batch.passedOver.sorted(by: { ($0.org, $0.app) < ($1.org, $1.app) }) {
+            try tx.run(
+                """
+                INSERT INTO reengagement_gaps (org, app, log, kept_since)
+                VALUES (\(owner.org.storable), \(owner.app.storable), \(log), NULL)
+                ON CONFLICT (org, app, log) DO UPDATE SET kept_since = NULL
+                """)
+        }
+        for (owner, since) in batch.keptSince.sorted(by: { ($0.key.org, $0.key.app) < ($1.key.org, $1.key.app) }) {
+            try tx.run(
+                """
+                UPDATE reengagement_gaps SET kept_since = \(since)
+                WHERE org = \(owner.org.storable) AND app = \(owner.app.storable) AND log = \(log)
+                """)
+        }
+    }
+
+    /// Apps that nobody had installed, as far as a log was read, and of which uses were passed over.
+    func passedOver(log: Int64) async throws -> [InstallStore.Owner] {
+        try await database.read("reengagements.passedOver") { tx in
+            try tx.all(
+                InstallStore.Owner.self,
+                "SELECT org, app FROM reengagement_gaps WHERE log = \(log) AND kept_since IS NULL")
         }
     }
 
@@ -78,157 +102,6 @@ struct ReEngagementStore: Sendable {
                 ORDER BY at, app, event_id LIMIT \(limit)
                 """)
         }
-    }
-
-    // MARK: what is known of a device
-
-    /// - Parameter log: one of which everything about the open was just read once more.
-    func history(of open: KeptInstall, _ rule: ReEngagementRule, readBack log: Int64?) async throws -> DeviceHistory {
-        let (facts, devices) = (open.facts, open.keys.devices)
-        let session = facts.at - .microseconds(ReEngagementDecision.sameSession)
-        let start = facts.at - .seconds(rule.inactiveDays * 86_400)
-        return try await database.read("reengagements.history") { tx in
-            var history = DeviceHistory()
-            try Self.look(&history, org: facts.org, at: facts.at, start: start, readBack: log, in: tx)
-            let install = try Self.install(open.keys, org: facts.org, app: facts.app, until: facts.at, in: tx)
-            history.install = install?.id
-            // Of a half day with uses before and after the session's begin the first one is known to be before it.
-            let used = try tx.value(
-                Timestamp.self,
-                """
-                SELECT MAX(CASE WHEN last_at < \(session) THEN last_at ELSE first_at END) FROM device_activity
-                WHERE org = \(facts.org) AND app = \(facts.app) AND device_key IN (\(list: devices))
-                    AND first_at < \(session)
-                """)
-            history.lastSession = [used, install?.at].compactMap { $0 }.max()
-            history.hasSession =
-                install.map { $0.at >= session } ?? false
-                || rule.inactiveDays > 0 && (history.lastSession.map { $0 >= start } ?? false)
-            return history
-        }
-    }
-
-    /// Finds out from when on every use is known, and whether that covers the days from `start` on. A log of which
-    /// nothing was received since holds no use of these days.
-    private static func look(
-        _ history: inout DeviceHistory, org: String, at: Timestamp, start: Timestamp, readBack log: Int64?,
-        in tx: Transaction
-    ) throws {
-        let (hasRead, read, never) = (log == nil ? 0 : 1, log ?? 0, Timestamp(microseconds: .max))
-        let logs = try tx.one(
-            LogCover.self,
-            """
-            SELECT COUNT(*) AS logs, MAX(COALESCE(activity_since, \(never))) AS since FROM install_positions
-            WHERE received_at >= \(start) AND (\(hasRead) = 0 OR log <> \(read))
-            """)
-        let bound = try tx.value(
-            Timestamp.self, "SELECT decidable_from FROM reengagement_bounds WHERE org = \(org)")
-        let isRemoved = bound.map { at < $0 } ?? false
-        history.knownFrom = logs?.since
-        let isReadWhole = log != nil && logs?.logs == 0
-        history.isKnown = (logs?.since.map { $0 <= start } ?? true) && (!isRemoved || isReadWhole)
-    }
-
-    /// The newest install of a device until a moment.
-    private static func install(
-        _ keys: InstallKeys, org: String, app: String, until: Timestamp, in tx: Transaction
-    ) throws -> (id: String, at: Timestamp)? {
-        var found: [KnownInstall] = []
-        func look(_ sql: SQLStatement) throws {
-            if let row = try tx.one(KnownInstall.self, sql) { found.append(row) }
-        }
-        if let key = keys.device {
-            try look(
-                """
-                SELECT event_id, at FROM installs WHERE org = \(org) AND device_key = \(key) AND app = \(app)
-                    AND at <= \(until)
-                ORDER BY at DESC, event_id DESC LIMIT 1
-                """)
-        }
-        if let key = keys.advertising {
-            try look(
-                """
-                SELECT event_id, at FROM installs WHERE org = \(org) AND advertising_key = \(key) AND app = \(app)
-                    AND at <= \(until)
-                ORDER BY at DESC, event_id DESC LIMIT 1
-                """)
-        }
-        if let key = keys.vendor {
-            try look(
-                """
-                SELECT event_id, at FROM installs WHERE org = \(org) AND vendor_key = \(key) AND app = \(app)
-                    AND at <= \(until)
-                ORDER BY at DESC, event_id DESC LIMIT 1
-                """)
-        }
-        return found.max { ($0.at, $0.id) < ($1.at, $1.id) }.map { ($0.id, $0.at) }
-    }
-
-    // MARK: decisions
-
-    /// Writes decisions of opens about which nothing has come, and which nobody has decided, since they were read:
-    /// others go on waiting. The same decision once more makes no version, and what is not known any more leaves the
-    /// decision that was made when it was.
-    /// - Returns: those that were written.
-    func decide(_ all: [NewReEngagement]) async throws -> [NewReEngagement] {
-        try await database.write("reengagements.decide") { tx in try all.filter { try Self.write($0, in: tx) } }
-    }
-
-    private static func write(_ new: NewReEngagement, in tx: Transaction) throws -> Bool {
-        let (facts, id, version) = (new.open.install.facts, new.open.install.eventID, new.open.install.version)
-        let body = new.decision.json
-        let looks = new.open.looks
-        if version > 0 {
-            let known = try tx.value(
-                JSONValue.self,
-                """
-                SELECT body FROM reengagement_decisions WHERE org = \(facts.org) AND app = \(facts.app)
-                    AND event_id = \(id) AND version = \(version)
-                """)
-            if new.decision.outcome == .historyUnknown || known?.canonical == body.canonical {
-                try tx.run(
-                    """
-                    UPDATE reengagements SET state = 'decided' WHERE org = \(facts.org) AND app = \(facts.app)
-                        AND event_id = \(id) AND version = \(version) AND looks = \(looks) AND state = 'waiting'
-                    """)
-                return false
-            }
-        }
-        let changed = try tx.run(
-            """
-            UPDATE reengagements SET state = 'decided', version = \(version + 1),
-                is_reengagement = \(new.decision.outcome == .reEngagement)
-            WHERE org = \(facts.org) AND app = \(facts.app) AND event_id = \(id) AND version = \(version)
-                AND looks = \(looks)
-            """)
-        guard changed == 1 else { return false }
-        try insert(new, version: version + 1, body, in: tx)
-        try tx.run(
-            """
-            DELETE FROM reengagement_decisions WHERE org = \(facts.org) AND app = \(facts.app) AND event_id = \(id)
-                AND version <= \(version + 1 - versionsKept)
-            """)
-        return true
-    }
-
-    private static func insert(
-        _ new: NewReEngagement, version: Int, _ body: JSONValue, in tx: Transaction
-    ) throws {
-        let (install, facts, match) = (new.open.install, new.open.install.facts, new.decision.match)
-        let touch = match.touch
-        let place = touch?.place ?? JourneyPlace()
-        func word(_ bits: UInt64) -> Int64 { Int64(bitPattern: bits) }
-        try tx.run(
-            """
-            INSERT INTO reengagement_decisions (org, app, event_id, version, at, outcome, method, network, campaign,
-                touch_at, kind, channel, person, touch_person, sort_id, sort_tail, click_hash, body, cause, decided_at)
-            VALUES (\(facts.org), \(facts.app), \(install.eventID), \(version), \(facts.at),
-                \(new.decision.outcome.rawValue), \(match.method.rawValue), \(touch?.touch.network ?? ""),
-                \(touch?.touch.campaign ?? ""), \(touch?.touch.at ?? Timestamp(microseconds: 0)),
-                \(touch?.touch.kind.rawValue ?? ""), \(touch?.channel ?? ""), \(word(install.person)),
-                \(word(place.person)), \(word(place.order)), \(Int(place.tail)), \(word(place.click)), \(body),
-                \(new.cause), \(tx.now))
-            """)
     }
 
     // MARK: upkeep
@@ -368,21 +241,6 @@ struct ReEngagementStore: Sendable {
             try tx.run("DELETE FROM device_activity WHERE org = \(org) AND device_key = \(device)")
         }
     }
-}
-
-/// Logs that may hold something, and from when on all of them are known.
-private struct LogCover: RowDecodable, Sendable {
-    let logs: Int64
-    let since: Timestamp?
-
-    init(row: Row) throws { (logs, since) = (try row.get("logs"), try row.optional("since")) }
-}
-
-private struct KnownInstall: RowDecodable, Sendable {
-    let id: String
-    let at: Timestamp
-
-    init(row: Row) throws { (id, at) = (try row.get("event_id"), try row.get("at")) }
 }
 
 private struct OpenName: RowDecodable, Sendable {

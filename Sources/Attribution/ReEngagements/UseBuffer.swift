@@ -38,19 +38,22 @@ struct UseBuffer: Sendable {
         var (new, moved): ([ActivityPlace: ActivitySpan], [ActivityPlace: ActivitySpan]) = ([:], [:])
         for (place, span) in found {
             var whole = span
-            if let held = waiting[place] { whole.add(held) }
+            let held = waiting[place]
+            if let held { whole.add(held) }
             if position != nil, !opened.contains(place.device), let known = written[place], whole.first >= known.first,
                 whole.last - known.last < Self.heldFor.microseconds
             {
                 guard whole.last > known.last else { continue }
                 waiting[place] = whole
             } else {
+                // What waited is of a half day that was in the table: where it is not any more it does not come back.
                 waiting[place] = nil
-                new[place] = whole
+                new[place] = span
+                moved[place] = held
             }
         }
         if !opened.isEmpty {
-            moved = waiting.filter { opened.contains($0.key.device) }
+            for (place, span) in waiting where opened.contains(place.device) { moved[place] = span }
             for place in moved.keys { waiting[place] = nil }
         }
         hold(from: position, now)
@@ -68,6 +71,9 @@ struct UseBuffer: Sendable {
         remember(all)
         return all
     }
+
+    /// Takes nothing for written any more.
+    mutating func forgetWritten() { written = [:] }
 
     private mutating func hold(from position: LogPosition?, _ now: Timestamp) {
         if waiting.isEmpty {

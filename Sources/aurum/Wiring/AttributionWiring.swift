@@ -38,7 +38,8 @@ enum AttributionWiring {
             database: database, source: events.store, log: events.store.logIdentity,
             judge: FraudJudge(database: database, registry: registry), callbacks: callbacks,
             persons: { events.store.persons(org: $0) }, clock: SystemWallClock(),
-            retention: { apps.state(org: $0, app: $1).settings.retentionDays(of: .install) }, registry: registry,
+            retention: { apps.state(org: $0, app: $1).settings.retentionDays(of: .install) },
+            usesRetention: { InstallAttribution.usesDays(apps.state(org: $0, app: $1).settings) }, registry: registry,
             logger: logger)
     }
 

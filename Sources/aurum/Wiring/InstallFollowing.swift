@@ -9,6 +9,8 @@ struct InstallFollowing: Service {
     static let pause: Duration = .milliseconds(100)
     /// After a look that failed.
     static let pauseAfterFailure: Duration = .seconds(2)
+    /// Between two looks at whether uses that wait are to be written, where nothing else happens.
+    static let pauseWhileHeld: Duration = .seconds(60)
 
     let follower: InstallFollower
     let store: BlockEventStore
@@ -21,19 +23,30 @@ struct InstallFollowing: Service {
         // What an earlier process left.
         wake.yield()
         await cancelWhenGracefulShutdown {
-            for await _ in wakes {
-                do {
-                    try await follower.catchUp()
-                    try await Task.sleep(for: Self.pause)
-                } catch is CancellationError {
-                    return
-                } catch {
-                    logger.warning(
-                        "installs could not be matched yet",
-                        metadata: ["code": "installs_waiting", "error": "\(error)"])
-                    try? await Task.sleep(for: Self.pauseAfterFailure)
-                    wake.yield()
+            await withTaskGroup(of: Void.self) { group in
+                group.addTask {
+                    while (try? await Task.sleep(for: Self.pauseWhileHeld)) != nil {
+                        if await follower.holdsUses { wake.yield() }
+                    }
                 }
+                await follow(wakes, wake)
+                group.cancelAll()
+            }
+        }
+    }
+
+    private func follow(_ wakes: AsyncStream<Void>, _ wake: AsyncStream<Void>.Continuation) async {
+        for await _ in wakes {
+            do {
+                try await follower.catchUp()
+                try await Task.sleep(for: Self.pause)
+            } catch is CancellationError {
+                return
+            } catch {
+                logger.warning(
+                    "installs could not be matched yet", metadata: ["code": "installs_waiting", "error": "\(error)"])
+                try? await Task.sleep(for: Self.pauseAfterFailure)
+                wake.yield()
             }
         }
     }

@@ -34,6 +34,16 @@ CREATE TABLE reengagement_bounds (
     PRIMARY KEY (org)
 ) STRICT;
 
+-- Logs that held uses of an app before anybody had installed it: those are not kept.
+CREATE TABLE reengagement_gaps (
+    org TEXT NOT NULL,
+    app TEXT NOT NULL,
+    log INTEGER NOT NULL,
+    -- From when on they are; none where nobody has installed it yet.
+    kept_since INTEGER,
+    PRIMARY KEY (org, app, log)
+) STRICT;
+
 -- Opens of an app that carry a click id, a link or a campaign. One that waits is decided by the next step of whoever
 -- follows the log, and waits again when something comes that is older than it.
 CREATE TABLE reengagements (
@@ -45,8 +55,6 @@ CREATE TABLE reengagements (
     state TEXT NOT NULL CHECK (state IN ('waiting', 'decided')),
     -- Of the decision that holds; 0 before the first.
     version INTEGER NOT NULL,
-    -- Grows whenever something comes that may change the decision: whoever read before it writes none.
-    looks INTEGER NOT NULL,
     -- Whether the decision that holds says so.
     is_reengagement INTEGER NOT NULL CHECK (is_reengagement IN (0, 1)),
     facts TEXT NOT NULL,
