@@ -31,26 +31,27 @@ struct ExportScheduleTests {
         }
 
         /// Another process on the same database.
-        func node(folder: String = "exports") async throws -> ExportService {
+        func node(folder: String = "exports", key: UInt8 = 7) async throws -> ExportService {
             let other = Self.service(
-                log, open, folder, (asked, posted, receiver), freeBytesMin: 0, bulk: BulkWrites())
+                log, open, folder, (asked, posted, receiver), freeBytesMin: 0, bulk: BulkWrites(), key: key)
             try await other.adopt()
             return other
         }
 
         private static func service(
             _ log: EventLog, _ open: OpenDatabase, _ folder: String,
-            _ ends: (asked: Queue, posted: Queue, receiver: Receiver), freeBytesMin: Int, bulk: BulkWrites
+            _ ends: (asked: Queue, posted: Queue, receiver: Receiver), freeBytesMin: Int, bulk: BulkWrites,
+            key: UInt8 = 7
         ) -> ExportService {
             ExportService(
                 database: open.database, engine: openEngine(log), folder: open.folder.file(folder), directory: nil,
                 freeBytesMin: freeBytesMin, clock: open.clock,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
                 hooks: ExportHooks(
-                    allowsLoopback: true, sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)),
-                    registry: open.registry, enqueue: { id, org, _ in ends.posted.add(id, org) },
-                    send: { ends.receiver.take($0) }),
-                bulk: bulk, enqueue: { id, org, _ in ends.asked.add(id, org) })
+                    allowsLoopback: true, sealer: InstallationKeySealer(key: Array(repeating: key, count: 32)),
+                    registry: open.registry, enqueue: { id, org, _ in try ends.posted.add(id, org) },
+                    send: { await ends.receiver.take($0) }),
+                bulk: bulk, enqueue: { id, org, _ in try ends.asked.add(id, org) })
         }
 
         /// Does the work that waits.
@@ -62,8 +63,15 @@ struct ExportScheduleTests {
     }
 
     private final class Queue: Sendable {
+        struct Full: Error {}
+
         private let waiting = Mutex<[(UID, String)]>([])
-        func add(_ id: UID, _ org: String) { waiting.withLock { $0.append((id, org)) } }
+        /// The organisation for which it takes nothing.
+        let full = Mutex<String?>(nil)
+        func add(_ id: UID, _ org: String) throws {
+            if full.withLock({ $0 }) == org { throw Full() }
+            waiting.withLock { $0.append((id, org)) }
+        }
         func take() -> [(UID, String)] {
             waiting.withLock { all in
                 defer { all = [] }
@@ -76,8 +84,11 @@ struct ExportScheduleTests {
         let state = Mutex<(calls: [ExportCall], plan: [ExportAnswer])>(([], []))
         /// Whether whoever posts is told to stop while the receiver answers.
         let stops = Mutex(false)
+        /// What happens while the receiver has the file and has not answered.
+        let meanwhile = Mutex<(@Sendable () async -> Void)?>(nil)
 
-        func take(_ call: ExportCall) -> ExportAnswer {
+        func take(_ call: ExportCall) async -> ExportAnswer {
+            await meanwhile.withLock { $0 }?()
             if stops.withLock({ $0 }) { withUnsafeCurrentTask { $0?.cancel() } }
             return state.withLock { state in
                 state.calls.append(call)
@@ -269,7 +280,7 @@ struct ExportScheduleTests {
         await world.log.close()
     }
 
-    @Test func `a node without the file leaves it to the one that wrote it for an hour, then the file is gone`()
+    @Test func `a node without the file leaves it to the one that wrote it for six days, then the file is gone`()
         async throws
     {
         let world = try await World()
@@ -282,7 +293,11 @@ struct ExportScheduleTests {
         #expect(try await other.job(job.id, org: "acme")?.delivery == .delivered)
 
         let late = try await Self.posted(world)
-        world.open.clock.advance(by: .seconds(3600))
+        for wait in [3600, 5 * 86_400] {
+            world.open.clock.advance(by: .seconds(wait))
+            #expect(try await other.deliver(late.id, org: "acme") == .postponed(.seconds(60)))
+        }
+        world.open.clock.advance(by: .seconds(86_400 - 3600))
         #expect(try await other.deliver(late.id, org: "acme") == .over)
         let refused = try #require(try await other.job(late.id, org: "acme"))
         #expect(refused.delivery == .refused)
@@ -437,7 +452,8 @@ struct ExportScheduleTests {
         world.open.clock.advance(by: .seconds(3600))
         try await set("hourly", "acme")
         world.open.clock.advance(by: .seconds(3600))
-        for _ in 0..<3 { try await world.exports.makeDue { _ in } }
+        // More than one look takes.
+        #expect(try await world.exports.makeDue { _ in } == 31)
         #expect(try await world.all().count == 1)
         await world.log.close()
     }
