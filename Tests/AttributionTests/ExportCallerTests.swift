@@ -3,6 +3,7 @@ import AurumCore
 import Connectors
 import Database
 import Events
+import Foundation
 import Logging
 import Runtime
 import Telemetry
@@ -80,35 +81,132 @@ struct ExportCallerTests {
         }
     }
 
-    @Test func `a receiver that sends a head and then nothing holds no job, and is asked again`() async throws {
-        try await SilentServer.run(200) { url in
+    @Test(.timeLimit(.minutes(1)))
+    func `a receiver that sends a head and then nothing holds no job, and is asked again`() async throws {
+        try await SilentServer.run(200) { url, heads in
             let world = try CallbackWorld(clock: ManualWallClock(Timestamp(milliseconds: CallbackWorld.start)))
-            let job = try await Self.post(world, to: url, allowLoopback: true, timeout: .milliseconds(300))
-            #expect(job.delivery == .waiting)
+            let job = try await Self.post(world, to: url, allowLoopback: true, timeout: .seconds(4))
+            #expect(job.delivery == .waiting && heads.count == 1)
             await world.log.close()
         }
     }
 
-    @Test func `a callback whose receiver sends a head and then nothing is delivered by its status`() async throws {
-        try await SilentServer.run(200) { url in
+    @Test(.timeLimit(.minutes(1)))
+    func `a callback whose receiver sends a head and then nothing is delivered by its status`() async throws {
+        try await SilentServer.run(200) { url, heads in
             let clock = ManualWallClock(Timestamp(milliseconds: CallbackWorld.start + 2 * 86_400_000))
             let world = try CallbackWorld(clock: clock)
             _ = try await world.add("install", url + "/in")
             try await world.send(CallbackWorld.pair())
             try await world.follow()
-            try await world.withDesk(timeout: .milliseconds(300)) { try await world.work($0) }
-            #expect(try await world.only() == "delivered ")
+            try await world.withDesk(timeout: .seconds(4)) { try await world.work($0) }
+            #expect(try await world.only() == "delivered " && heads.count == 1)
             await world.log.close()
         }
     }
 
-    @Test func `a post whose server sends a head and then nothing is broken, not waited for`() async throws {
-        try await SilentServer.run(200) { url in
+    @Test(.timeLimit(.minutes(1)))
+    func `a post whose server sends a head and then nothing is broken, not waited for`() async throws {
+        try await SilentServer.run(200) { url, heads in
             let client = HTTPLeadBuyer.makeClient(egress: EgressGuard(allowLoopback: true))
             let answer = await JSONPoster(client: client).post(
-                Array("{}".utf8), to: url, headers: [], timeout: .milliseconds(300))
+                Array("{}".utf8), to: url, headers: [], timeout: .seconds(4))
             try await client.shutdown()
+            #expect(heads.count == 1)
             guard case .broken("timeout") = answer else {
+                Issue.record("\(answer)")
+                return
+            }
+        }
+    }
+
+    // MARK: answers that come before the file was sent whole
+
+    /// More than the sockets of both ends hold.
+    private static let largeBytes = 32 << 20
+
+    /// A large file on its way to a server that answers as soon as it has the head.
+    /// - Returns: the answer, once nobody in this process has the file open any more.
+    private static func post(
+        _ answer: String, _ rest: HastyServer.Rest, timeout: Duration = .seconds(50)
+    ) async throws -> ExportAnswer {
+        let (folder, clock, registry) = (TemporaryFolder(), ManualWallClock(), MetricRegistry())
+        let path = folder.file("large.ndjson")
+        try Data(count: largeBytes).write(to: URL(fileURLWithPath: path))
+        let client = HTTPLeadBuyer.makeClient(egress: EgressGuard(allowLoopback: true))
+        let guards = GuardBook(registry: registry, health: HealthRegistry(clock: clock), clock: clock)
+        let caller = ExportCaller(client: client, guards: guards, clock: clock, timeout: timeout)
+        let got = try await HastyServer.run(answer, rest) { url in
+            let got = await caller.send(
+                ExportCall(
+                    delivery: UID(now: clock.now), org: "acme", url: url + "/in", secret: FakeReceiver.secret,
+                    path: path, bytes: largeBytes, contentType: "application/x-ndjson", sha256: "0",
+                    fileName: "large.ndjson"))
+            // The server is still there: nothing but the caller lets go of the file.
+            let end = ContinuousClock.now + .seconds(30)
+            while isOpen(path) {
+                guard ContinuousClock.now < end else {
+                    Issue.record("the file is held for ever after \(got)")
+                    break
+                }
+                try await Task.sleep(for: .milliseconds(10))
+            }
+            return got
+        }
+        try await client.shutdown()
+        return got
+    }
+
+    /// Whether this process has a file open; false where nobody can tell.
+    private static func isOpen(_ path: String) -> Bool {
+        let folder = "/proc/self/fd"
+        let names = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        return names.contains {
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "\(folder)/\($0)"))?.hasSuffix(path) == true
+        }
+    }
+
+    private static let taken = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+    @Test(.timeLimit(.minutes(2)))
+    func `a receiver that refuses a file before it has it is believed, and nothing is held for it`() async throws {
+        let refused = try await Self.post("HTTP/1.1 413 Large\r\ncontent-length: 0\r\n\r\n", .leftUnread)
+        #expect(refused == .refused(reason: "http_413", status: 413))
+        let busy = try await Self.post(
+            "HTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno", .leftUnread)
+        #expect(busy == .failed(reason: "http_503", status: 503, retryAfter: .seconds(7)))
+    }
+
+    @Test(.timeLimit(.minutes(2)))
+    func `a file is not delivered before it was sent whole, whatever the receiver says`() async throws {
+        let ways: [(HastyServer.Rest, Duration)] = [
+            (.leftUnread, .seconds(4)), (.cutOff(after: 4 << 20), .seconds(50)),
+        ]
+        for (rest, timeout) in ways {
+            let answer = try await Self.post(Self.taken, rest, timeout: timeout)
+            guard case .failed(_, nil, nil) = answer else {
+                Issue.record("\(rest): \(answer)")
+                continue
+            }
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a receiver that says yes early and takes the whole file has it`() async throws {
+        #expect(try await Self.post(Self.taken, .read) == .delivered(status: 200))
+    }
+
+    @Test(.timeLimit(.minutes(1)))
+    func `a refusal that comes before a body was sent is read to its end`() async throws {
+        let text = #"{"error":"key"}"#
+        try await HastyServer.run(
+            "HTTP/1.1 401 No\r\ncontent-length: \(text.utf8.count)\r\n\r\n\(text)", .leftUnread
+        ) { url in
+            let client = HTTPLeadBuyer.makeClient(egress: EgressGuard(allowLoopback: true))
+            let answer = await JSONPoster(client: client).post(
+                [UInt8](repeating: 32, count: Self.largeBytes), to: url, headers: [], timeout: .seconds(50))
+            try await client.shutdown()
+            guard case .answered(401, .some(let body), _) = answer, body["error"] == "key" else {
                 Issue.record("\(answer)")
                 return
             }

@@ -31,26 +31,27 @@ struct ExportScheduleTests {
         }
 
         /// Another process on the same database.
-        func node(folder: String = "exports") async throws -> ExportService {
+        func node(folder: String = "exports", key: UInt8 = 7) async throws -> ExportService {
             let other = Self.service(
-                log, open, folder, (asked, posted, receiver), freeBytesMin: 0, bulk: BulkWrites())
+                log, open, folder, (asked, posted, receiver), freeBytesMin: 0, bulk: BulkWrites(), key: key)
             try await other.adopt()
             return other
         }
 
         private static func service(
             _ log: EventLog, _ open: OpenDatabase, _ folder: String,
-            _ ends: (asked: Queue, posted: Queue, receiver: Receiver), freeBytesMin: Int, bulk: BulkWrites
+            _ ends: (asked: Queue, posted: Queue, receiver: Receiver), freeBytesMin: Int, bulk: BulkWrites,
+            key: UInt8 = 7
         ) -> ExportService {
             ExportService(
                 database: open.database, engine: openEngine(log), folder: open.folder.file(folder), directory: nil,
                 freeBytesMin: freeBytesMin, clock: open.clock,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
                 hooks: ExportHooks(
-                    allowsLoopback: true, sealer: InstallationKeySealer(key: Array(repeating: 7, count: 32)),
-                    registry: open.registry, enqueue: { id, org, _ in ends.posted.add(id, org) },
-                    send: { ends.receiver.take($0) }),
-                bulk: bulk, enqueue: { id, org, _ in ends.asked.add(id, org) })
+                    allowsLoopback: true, sealer: InstallationKeySealer(key: Array(repeating: key, count: 32)),
+                    registry: open.registry, enqueue: { id, org, _ in try ends.posted.add(id, org) },
+                    send: { await ends.receiver.take($0) }),
+                bulk: bulk, enqueue: { id, org, _ in try ends.asked.add(id, org) })
         }
 
         /// Does the work that waits.
@@ -62,8 +63,15 @@ struct ExportScheduleTests {
     }
 
     private final class Queue: Sendable {
+        struct Full: Error {}
+
         private let waiting = Mutex<[(UID, String)]>([])
-        func add(_ id: UID, _ org: String) { waiting.withLock { $0.append((id, org)) } }
+        /// The organisation for which it takes nothing.
+        let full = Mutex<String?>(nil)
+        func add(_ id: UID, _ org: String) throws {
+            if full.withLock({ $0 }) == org { throw Full() }
+            waiting.withLock { $0.append((id, org)) }
+        }
         func take() -> [(UID, String)] {
             waiting.withLock { all in
                 defer { all = [] }
@@ -76,8 +84,11 @@ struct ExportScheduleTests {
         let state = Mutex<(calls: [ExportCall], plan: [ExportAnswer])>(([], []))
         /// Whether whoever posts is told to stop while the receiver answers.
         let stops = Mutex(false)
+        /// What happens while the receiver has the file and has not answered.
+        let meanwhile = Mutex<(@Sendable () async -> Void)?>(nil)
 
-        func take(_ call: ExportCall) -> ExportAnswer {
+        func take(_ call: ExportCall) async -> ExportAnswer {
+            await meanwhile.withLock { $0 }?()
             if stops.withLock({ $0 }) { withUnsafeCurrentTask { $0?.cancel() } }
             return state.withLock { state in
                 state.calls.append(call)
@@ -269,7 +280,7 @@ struct ExportScheduleTests {
         await world.log.close()
     }
 
-    @Test func `a node without the file leaves it to the one that wrote it for an hour, then the file is gone`()
+    @Test func `a node without the file leaves it to the one that wrote it for six days, then the file is gone`()
         async throws
     {
         let world = try await World()
@@ -282,7 +293,11 @@ struct ExportScheduleTests {
         #expect(try await other.job(job.id, org: "acme")?.delivery == .delivered)
 
         let late = try await Self.posted(world)
-        world.open.clock.advance(by: .seconds(3600))
+        for wait in [3600, 5 * 86_400] {
+            world.open.clock.advance(by: .seconds(wait))
+            #expect(try await other.deliver(late.id, org: "acme") == .postponed(.seconds(60)))
+        }
+        world.open.clock.advance(by: .seconds(86_400 - 3600))
         #expect(try await other.deliver(late.id, org: "acme") == .over)
         let refused = try #require(try await other.job(late.id, org: "acme"))
         #expect(refused.delivery == .refused)
@@ -437,8 +452,151 @@ struct ExportScheduleTests {
         world.open.clock.advance(by: .seconds(3600))
         try await set("hourly", "acme")
         world.open.clock.advance(by: .seconds(3600))
-        for _ in 0..<3 { try await world.exports.makeDue { _ in } }
+        // More than one look takes.
+        #expect(try await world.exports.makeDue { _ in } == 31)
         #expect(try await world.all().count == 1)
+        await world.log.close()
+    }
+
+    @Test func `what a node wrote of an export that another one finished is not posted, and is removed`() async throws {
+        let world = try await World()
+        _ = try await world.log.send(trackLine(["id": "\"e1\""]))
+        let job = try await Self.posted(world)
+        let other = try await world.node(folder: "other")
+        let (mine, stale) = ("exports/\(job.id.hex).ndjson", "other/\(job.id.hex).ndjson")
+        let orphan = "other/\(UID(now: testNow).hex).csv.gz"
+        func isThere(_ name: String) -> Bool {
+            FileManager.default.fileExists(atPath: world.open.folder.file(name))
+        }
+        for name in [stale, orphan] {
+            try Data("part".utf8).write(to: URL(fileURLWithPath: world.open.folder.file(name)))
+        }
+        #expect(other.isHere(job) == false && world.exports.isHere(job))
+        #expect(try await other.deliver(job.id, org: "acme") == .postponed(.seconds(5)))
+        world.open.clock.advance(by: .seconds(3600))
+        for node in [world.exports, other] { try await node.expire() }
+        #expect(isThere(mine) && isThere("other/node") && !isThere(stale) && !isThere(orphan))
+        await world.log.close()
+    }
+
+    @Test func `a post that is asked for anew during an attempt goes on, unless the receiver took it`() async throws {
+        let world = try await World()
+        let (exports, job) = (world.exports, try await Self.posted(world))
+        world.receiver.state.withLock { $0.plan = [.init(status: 410, retryAfter: nil)] }
+        world.receiver.meanwhile.withLock { $0 = { _ = try? await exports.redeliver(job.id, org: "acme") } }
+        #expect(try await exports.deliver(job.id, org: "acme") == .over)
+        #expect(try await exports.job(job.id, org: "acme")?.delivery == .waiting)
+        #expect(try await exports.deliver(job.id, org: "acme") == .over)
+        #expect(try await exports.job(job.id, org: "acme")?.delivery == .delivered)
+        await world.log.close()
+    }
+
+    @Test func `an attempt that the server's stop cut off is in the record and does not count`() async throws {
+        let world = try await World()
+        let (exports, job) = (world.exports, try await Self.posted(world))
+        let failed = ExportAnswer.failed(reason: "cancelled", status: nil, retryAfter: nil)
+        world.receiver.state.withLock { $0.plan = [failed, failed] }
+        world.receiver.stops.withLock { $0 = true }
+        await #expect(throws: CancellationError.self) {
+            try await Task { try await exports.deliver(job.id, org: "acme") }.value
+        }
+        world.receiver.stops.withLock { $0 = false }
+        // The first that counts.
+        #expect(try await exports.deliver(job.id, org: "acme") == .again(after: .seconds(1)))
+        let outcomes = try await exports.attempts(job).map { $0.json["outcome"] }
+        #expect(outcomes == ["interrupted", "failed"])
+        await world.log.close()
+    }
+
+    @Test func `a secret that this node cannot read is tried again`() async throws {
+        let world = try await World()
+        let job = try await Self.posted(world)
+        let stranger = try await world.node(key: 8)
+        #expect(try await stranger.deliver(job.id, org: "acme") == .again(after: .seconds(1)))
+        #expect(try await stranger.attempts(job).map { $0.json["reason"] } == ["secret_unreadable"])
+        world.open.clock.advance(by: .seconds(1))
+        #expect(try await world.exports.deliver(job.id, org: "acme") == .over)
+        #expect(try await world.exports.job(job.id, org: "acme")?.delivery == .delivered)
+        await world.log.close()
+    }
+
+    @Test func `a process posts eight files at once`() async throws {
+        let world = try await World()
+        var jobs: [UID] = []
+        for _ in 0..<10 { jobs.append(try await Self.posted(world).id) }
+        let (exports, rest, steps) = (world.exports, Mutex(jobs), Mutex<[ExportStep]>([]))
+        // Each begins while the one before it waits for its answer.
+        let next: @Sendable () async -> Void = {
+            guard let id = rest.withLock({ $0.popLast() }) else { return }
+            if let step = try? await exports.deliver(id, org: "acme") { steps.withLock { $0.append(step) } }
+        }
+        world.receiver.meanwhile.withLock { $0 = next }
+        await next()
+        let known = steps.withLock { $0 }
+        #expect(known.first == .postponed(.seconds(5)) && known.count == 9)
+        #expect(known.dropFirst().allSatisfy { $0 == .over })
+        await world.log.close()
+    }
+
+    @Test func `a schedule that is set anew makes no export by what it was`() async throws {
+        let world = try await World()
+        _ = try await world.exports.schedule(
+            "hourly", ["every_hours": 1, "export": [:]], org: "acme", actor: "key-1")
+        world.open.clock.advance(by: .seconds(2 * 3600))
+        let other = UID(now: testNow)
+        let made = try await world.exports.makeDue { tx in
+            // As a change that comes between the look and the export does.
+            try tx.run("UPDATE export_schedules SET revision = \(other)")
+        }
+        #expect(made == 0)
+        #expect(try await world.all().isEmpty)
+        #expect(try await world.exports.makeDue { _ in } > 0)
+        await world.log.close()
+    }
+
+    @Test func `an organisation whose jobs are refused holds no other up, nor a start`() async throws {
+        let world = try await World()
+        for org in ["acme", "full"] {
+            _ = try await world.exports.schedule(
+                "hourly", ["every_hours": 1, "delay_minutes": 0, "export": [:]], org: org, actor: "key-1")
+        }
+        world.open.clock.advance(by: .seconds(3600))
+        world.asked.full.withLock { $0 = "acme" }
+        #expect(try await world.exports.makeDue { _ in } == 1)
+        let held = try #require(try await world.exports.schedules(org: "acme").first).json
+        #expect(held["error"] == "export_schedule_failed")
+        #expect(held["next"]?["due_at"]?.string == (world.open.clock.now + .seconds(300)).rfc3339)
+        world.asked.full.withLock { $0 = nil }
+        world.open.clock.advance(by: .seconds(300))
+        #expect(try await world.exports.makeDue { _ in } == 1)
+        _ = world.asked.take()
+        world.asked.full.withLock { $0 = "acme" }
+        try await world.exports.adopt()
+        #expect(world.asked.take().map(\.1) == ["full"])
+        await world.log.close()
+    }
+
+    @Test func `two processes that make the same periods at once make each once`() async throws {
+        let world = try await World()
+        let other = try await world.node(folder: "other")
+        for org in ["acme", "b", "c"] {
+            _ = try await world.exports.schedule("hourly", ["every_hours": 1, "export": [:]], org: org, actor: "key-1")
+        }
+        world.open.clock.advance(by: .seconds(6 * 3600))
+        async let first = world.exports.makeDue { _ in }
+        async let second = other.makeDue { _ in }
+        var total = try await first + second
+        // What one left to the other.
+        total += try await world.exports.makeDue { _ in }
+        var all: [ExportJob] = []
+        for org in ["acme", "b", "c"] {
+            let made = try await world.exports.list(org: org)
+            let ranges = Self.ranges(made)
+            #expect(made.count >= 5 && Set(ranges).count == made.count, "\(ranges)")
+            all += made
+        }
+        #expect(total == all.count)
+        #expect(Set(world.asked.take().map(\.0)) == Set(all.map(\.id)))
         await world.log.close()
     }
 }

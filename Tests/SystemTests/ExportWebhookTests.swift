@@ -40,7 +40,8 @@ import Validation
                 "compression": "none", "target": "webhook", "url": .string(url + "/callbacks/exports"),
                 "secret": .string(FakeReceiver.secret),
             ]
-            fakes.receiver.plan(Array(repeating: FakeReceiver.Answer(503), count: 2))
+            // Half a minute in which it is seen waiting.
+            fakes.receiver.plan(Array(repeating: FakeReceiver.Answer(503), count: 3))
             let id = try #require(try await client.post("/v1/exports", wish).body["id"]?.string)
             let failing = try await Self.job(id, client) { ($0["attempts"]?.array?.count ?? 0) > 0 }
             #expect(failing["state"] == "done" && failing["delivery"] == "waiting", "\(failing.canonical)")

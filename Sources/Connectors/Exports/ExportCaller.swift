@@ -71,10 +71,13 @@ package struct ExportCaller: Sendable {
             // The body is read so that the connection can be used again; a longer answer is cut off with it.
             let (response, body) = try await client.exchange(
                 request, answerBytesMax: Self.answerBytesMax, timeout: timeout)
-            // A head may come before the file was sent whole.
-            if case .failure(let error as HTTPClientError) = body, error == .deadlineExceeded { throw error }
             let wait = response.headers.first(name: "Retry-After").flatMap { RetryAfter.wait($0, now: clock.now) }
-            return ExportAnswer(status: Int(response.status.code), retryAfter: wait)
+            let answer = ExportAnswer(status: Int(response.status.code), retryAfter: wait)
+            // Taken is what was answered to the end, by a receiver that was there to the end.
+            if case .delivered = answer, case .failure(let error) = body, !(error is NIOTooManyBytesError) {
+                throw error
+            }
+            return answer
         } catch let refused as EgressGuard.Refused {
             // An address that may not be reached stays one.
             return .refused(reason: refused.reason, status: nil)

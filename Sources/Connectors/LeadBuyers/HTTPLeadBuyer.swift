@@ -21,7 +21,8 @@ package struct HTTPLeadBuyer: LeadBuyer {
     }
 
     /// A client that follows no redirect, opens no second connection by itself, and gives up any connection whose
-    /// address the guard refuses before a byte of a request is sent. Shut it down when its owner stops.
+    /// address the guard refuses before a byte of a request is sent. An answer that comes before its request was sent
+    /// whole is held back (`EarlyAnswerHandler`). Shut it down when its owner stops.
     package static func makeClient(egress: EgressGuard) -> HTTPClient {
         var configuration = HTTPClient.Configuration()
         configuration.redirectConfiguration = .disallow
@@ -33,6 +34,7 @@ package struct HTTPLeadBuyer: LeadBuyer {
         configuration.http1_1ConnectionDebugInitializer = { channel in
             do {
                 try egress.check(channel.remoteAddress)
+                try EarlyAnswerHandler.add(to: channel)
                 return channel.eventLoop.makeSucceededVoidFuture()
             } catch {
                 channel.close(promise: nil)

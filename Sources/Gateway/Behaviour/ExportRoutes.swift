@@ -173,6 +173,10 @@ package struct ExportRoutes: Sendable {
             throw Problem.conflict(code: "export_not_done", detail: "The export is \(job.state.rawValue).")
         }
         try confine(job, principal)
+        guard exports.isHere(job) else {
+            throw Problem.conflict(
+                code: "export_elsewhere", detail: "Another node of this installation has the file; fetch it there.")
+        }
         var headers = HTTPFields()
         headers[.contentType] = export.contentType
         headers[.contentDisposition] = "attachment; filename=\"\(export.fileName(job.id))\""

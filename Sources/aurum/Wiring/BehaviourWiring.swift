@@ -28,6 +28,9 @@ enum BehaviourWiring {
                     enqueue: { id, org, tx in try JobWiring.enqueuePost(id, org: org, jobs, in: tx) },
                     send: { await caller.send($0) }),
                 bulk: bulk,
+                enqueueAgain: { id, org, tx in
+                    try JobWiring.enqueueExport(id, org: org, jobs, in: tx, isFollowUp: true)
+                },
                 enqueue: { id, org, tx in try JobWiring.enqueueExport(id, org: org, jobs, in: tx) }),
             tail: TailFeed(events.store))
     }

@@ -126,8 +126,9 @@ enum JobWiring {
                     }
                 } catch let error as ExportError { throw JobFault(error.tag, error.sentence) }
             },
-            // The receiver knows what comes again by its delivery id.
-            JobHandler(postExport, stopping: .interrupt, makesCalls: true, onCancel: onCancel[postExport.name]) { job in
+            // The receiver knows what comes again by its delivery id. A second post draws on nobody's second tries: it
+            // may take minutes, and the service bounds how many there are at once.
+            JobHandler(postExport, stopping: .interrupt, onCancel: onCancel[postExport.name]) { job in
                 switch try await exports.deliver(try job.uid("export"), org: job.org) {
                 case .over: return
                 case .again(let pause):
@@ -270,20 +271,22 @@ enum JobWiring {
     }
 
     /// Exports are written one after another.
-    static func enqueueExport(_ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction) throws {
+    static func enqueueExport(
+        _ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction, isFollowUp: Bool = false
+    ) throws {
         let kind = try ExportService.needsNewRelease(id, org: org, in: tx) ? export : plainExport
         try jobs.enqueue(
             NewJob(
                 kind, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilDone),
-                concurrency: JobConcurrency("events.export", limit: 1)), in: tx)
+                concurrency: JobConcurrency("events.export", limit: 1)), in: tx, isFollowUp: isFollowUp)
     }
 
     /// Exports are posted one after another. What is asked for while one is being posted is a job of its own: it may
-    /// be over already, and its job not yet.
+    /// be over already, and its job not yet. A full queue takes it: the file was written for it.
     static func enqueuePost(_ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction) throws {
         try jobs.enqueue(
             NewJob(
                 postExport, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilStarted),
-                concurrency: JobConcurrency("events.postExport", limit: 1)), in: tx)
+                concurrency: JobConcurrency("events.postExport", limit: 1)), in: tx, isFollowUp: true)
     }
 }

@@ -20,6 +20,8 @@ CREATE TABLE export_schedules (
     error TEXT,
     -- The key that set it.
     actor TEXT NOT NULL,
+    -- Another one with every change.
+    revision BLOB NOT NULL,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (org, name)
 ) STRICT;

@@ -2,6 +2,7 @@ package import AurumCore
 package import Database
 internal import Foundation
 internal import Logging
+internal import Synchronization
 package import Telemetry
 
 /// A finished file that is to be posted.
@@ -16,6 +17,15 @@ package struct ExportCall: Sendable {
     package let contentType: String
     package let sha256: String
     package let fileName: String
+
+    package init(
+        delivery: UID, org: String, url: String, secret: String, path: String, bytes: Int, contentType: String,
+        sha256: String, fileName: String
+    ) {
+        (self.delivery, self.org, self.url, self.secret) = (delivery, org, url, secret)
+        (self.path, self.bytes, self.contentType) = (path, bytes, contentType)
+        (self.sha256, self.fileName) = (sha256, fileName)
+    }
 }
 
 /// What a receiver made of a file.
@@ -37,6 +47,7 @@ package enum ExportAnswer: Sendable, Equatable {
         }
     }
 
+    /// As attempts have it and `aurum_export_deliveries_total` counts it.
     var word: String {
         switch self {
         case .delivered: "delivered"
@@ -133,6 +144,15 @@ package struct ExportHooks: Sendable {
 
 /// One attempt to post an export.
 package struct ExportAttempt: Sendable, RowDecodable {
+    /// One that is under way.
+    struct Begun: Sendable {
+        let number: Int
+        /// With this one, since the post was asked for.
+        let tries: Int
+        /// Since when the post was asked for as this one began.
+        let since: Timestamp?
+    }
+
     var number: Int
     var outcome: String?
     var reason: String
@@ -156,10 +176,21 @@ package struct ExportAttempt: Sendable, RowDecodable {
 }
 
 extension ExportService {
-    /// How long the node that wrote a file has to post it before another says that the file is gone.
-    static let writerTime: Duration = .seconds(3600)
-    /// How soon another node may look whether it has the file.
-    private static let nextNode: Duration = .seconds(5)
+    /// How long the node that wrote a file has to post it before another says that the file is gone: that node alone
+    /// has it, and may be stopped, cut off or busy. The rest of the export's time is for whoever looks why.
+    static let writerTime = ExportStore.keep - .seconds(86_400)
+    /// What it has in any case after the post was asked for anew.
+    private static let writerTimeMin: Duration = .seconds(3600)
+    /// How soon another node may look whether it has the file, at first and later.
+    private static let nextNode: (soon: Duration, late: Duration) = (.seconds(5), .seconds(60))
+    /// Posts of this process at once: jobs of other kinds have most of its places, however slow receivers are.
+    static let postsMax = 8
+    /// How long a post waits where there are so many.
+    private static let crowded: Duration = .seconds(5)
+
+    /// Whether this node may have the file of a finished export: not what it once wrote of one that another node
+    /// finished.
+    package func isHere(_ job: ExportJob) -> Bool { job.writer == nil || job.writer == node }
 
     /// Posts a finished export once. Nothing for one that is not to be posted, or not any more.
     /// - Throws: `CancellationError` when the task was cancelled before there was an answer; what the store throws.
@@ -170,29 +201,44 @@ extension ExportService {
         let now = clock.now
         // Several jobs may be of one post: they keep its pauses together.
         if let due = job.deliveryDue, due > now { return .postponed(due - now) }
-        let isHere = FileManager.default.fileExists(atPath: path)
-        if !isHere, job.writer != node, let since = job.deliverySince, now - since < Self.writerTime {
-            return .postponed(Self.nextNode)
+        let hasFile = isHere(job) && FileManager.default.fileExists(atPath: path)
+        if !hasFile, let wait = untilWriter(job, now) { return .postponed(wait) }
+        let hasRoom = posts.withLock { count in
+            guard count < Self.postsMax else { return false }
+            count += 1
+            return true
         }
+        guard hasRoom else { return .postponed(Self.crowded) }
+        defer { posts.withLock { $0 -= 1 } }
         // Counted before it begins: one that a crash cut off was an attempt, too.
-        guard let (number, tries) = try await store.beginAttempt(job) else { return .over }
-        let answer = await answer(job, isHere ? path : nil, request, url, hooks)
-        switch answer {
-        case .postponed(let pause):
-            try await store.takeBackAttempt(job, number: number)
+        guard let begun = try await store.beginAttempt(job) else { return .over }
+        let answer = await answer(job, hasFile ? path : nil, request, url, hooks)
+        if case .postponed(let pause) = answer {
+            try await store.uncount(begun, of: job, isInterrupted: false)
             return .postponed(pause)
-        case .failed: try Task.checkCancellation()
-        case .delivered, .refused: break
         }
-        let (state, pause) = ExportDelivery.after(answer, tries: tries)
-        try await store.endAttempt(job, number: number, answer, state, due: pause.map { clock.now + $0 })
-        hooks.registry.counter(.exportDeliveries, state == .dead ? "dead" : answer.word).increment()
-        if state == .dead || state == .refused {
+        if case .failed = answer, Task.isCancelled {
+            try await store.uncount(begun, of: job, isInterrupted: true)
+            throw CancellationError()
+        }
+        let (state, pause) = ExportDelivery.after(answer, tries: begun.tries)
+        let decides = try await store.end(begun, of: job, answer, state, due: pause.map { clock.now + $0 })
+        let isGivenUp = decides && (state == .dead || state == .refused)
+        hooks.registry.counter(.exportDeliveries, isGivenUp ? state.rawValue : answer.word).increment()
+        if isGivenUp {
             logger.warning(
                 "an export was not taken by its webhook",
                 metadata: ["code": "export_not_taken", "export": "\(id)", "reason": "\(answer.reason)"])
         }
-        return pause.map { .again(after: $0) } ?? .over
+        return decides ? pause.map { .again(after: $0) } ?? .over : .over
+    }
+
+    /// How long a post that another node has the file of waits for it; nil when it does not wait, or not any longer.
+    private func untilWriter(_ job: ExportJob, _ now: Timestamp) -> Duration? {
+        guard job.writer != node, let since = job.deliverySince else { return nil }
+        let end = max((job.finishedAt ?? since) + Self.writerTime, since + Self.writerTimeMin)
+        guard now < end else { return nil }
+        return now - since < Self.writerTimeMin ? Self.nextNode.soon : Self.nextNode.late
     }
 
     /// - Parameter path: nil when the file is nowhere.
@@ -200,8 +246,9 @@ extension ExportService {
         _ job: ExportJob, _ path: String?, _ request: ExportRequest, _ url: String, _ hooks: ExportHooks
     ) async -> ExportAnswer {
         guard let path, let sha256 = job.sha256 else { return .refused(reason: "file_gone", status: nil) }
+        // Sealed by a node with another key: it may be given this node's.
         guard let secret = hooks.secret(job.hookSecret, org: job.org) else {
-            return .refused(reason: "secret_unreadable", status: nil)
+            return .failed(reason: "secret_unreadable", status: nil, retryAfter: nil)
         }
         guard job.bytes <= ExportHooks.bytesMax else { return .refused(reason: "too_large", status: nil) }
         return await hooks.send(

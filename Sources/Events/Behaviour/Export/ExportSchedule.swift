@@ -1,6 +1,7 @@
 package import AurumCore
 package import Database
 internal import Logging
+internal import Synchronization
 
 /// An export that is made by itself of every period that is over.
 package struct ExportSchedule: Sendable {
@@ -17,6 +18,8 @@ package struct ExportSchedule: Sendable {
     var lastExport: UID?
     var error: String?
     var actor: String
+    /// Another one with every change.
+    var revision: UID
 
     package static let delayMinutes = 0...1440
     static let standardDelay = 15
@@ -85,7 +88,7 @@ extension ExportSchedule: RowDecodable {
         let from: Timestamp = try row.get("period_from")
         period = from..<max(from, try row.get("period_to"))
         (dueAt, lastExport) = (try row.get("due_at"), try row.optional("last_export"))
-        (error, actor) = (try row.optional("error"), try row.get("actor"))
+        (error, actor, revision) = (try row.optional("error"), try row.get("actor"), try row.get("revision"))
     }
 }
 
@@ -93,8 +96,10 @@ extension ExportService {
     /// Schedules of an organisation.
     package static let schedulesMax = 50
     private static let nameBytesMax = 64
-    /// How long a schedule waits for room on the disk.
+    /// How long a schedule waits for room on the disk, or after what went wrong.
     private static let untilRoom: Duration = .seconds(300)
+    /// After so long schedules that are due are left to the next call.
+    private static let makingTime: Duration = .seconds(30)
 
     /// Sets or changes a schedule. A new one begins with the period that is under way; one that is changed goes on
     /// where it was.
@@ -116,7 +121,7 @@ extension ExportService {
         let schedule = ExportSchedule(
             org: org, name: name, plan: plan, request: template,
             secret: request.secret.flatMap { hooks?.sealed($0, org: org) }, delayMinutes: delay, period: period,
-            dueAt: period.upperBound + .seconds(delay * 60), actor: actor)
+            dueAt: period.upperBound + .seconds(delay * 60), actor: actor, revision: UID(now: now))
         return try await store.set(schedule)
     }
 
@@ -132,22 +137,61 @@ extension ExportService {
         try await store.unschedule(name, org: org)
     }
 
-    /// Makes the exports of all periods that are over, each once, the oldest first.
+    /// Makes the exports of all periods that are over, each once, the oldest first. A schedule whose export cannot be
+    /// made holds no other up.
     /// - Parameter hold: the first statement of each transaction; it throws when somebody else does this by now.
     /// - Returns: how many were made.
     @discardableResult
     package func makeDue(_ hold: @escaping @Sendable (Transaction) throws -> Void) async throws -> Int {
-        let now = clock.now
-        var made = 0
-        for var schedule in try await store.due(at: now) {
-            while schedule.dueAt <= now {
-                try Task.checkCancellation()
-                guard let next = try await make(schedule, now: now, hold) else { break }
-                made += next.isMade ? 1 : 0
-                schedule = next.schedule
+        await tidy()
+        let isLost = Mutex(false)
+        let holding: @Sendable (Transaction) throws -> Void = { tx in
+            isLost.withLock { $0 = true }
+            try hold(tx)
+            isLost.withLock { $0 = false }
+        }
+        let (now, start) = (clock.now, ContinuousClock.now)
+        var (made, seen) = (0, [String]())
+        while true {
+            let due = try await store.due(at: now)
+            for schedule in due {
+                do { made += try await makeAll(schedule, now: now, holding) } catch {
+                    if Task.isCancelled || error is CancellationError || isLost.withLock({ $0 }) { throw error }
+                    try await putOff(schedule, now: now, after: error, holding)
+                }
             }
+            // As many as one look takes: there may be more, unless they are those that it left.
+            let names = due.map { "\($0.org) \($0.name) \($0.dueAt.microseconds)" }
+            let isAll = due.count < ExportStore.dueAtOnce || names == seen
+            if isAll || ContinuousClock.now - start >= Self.makingTime { return made }
+            seen = names
+        }
+    }
+
+    private func makeAll(
+        _ due: ExportSchedule, now: Timestamp, _ hold: @escaping @Sendable (Transaction) throws -> Void
+    ) async throws -> Int {
+        var (schedule, made) = (due, 0)
+        while schedule.dueAt <= now {
+            try Task.checkCancellation()
+            guard let next = try await make(schedule, now: now, hold) else { break }
+            made += next.isMade ? 1 : 0
+            schedule = next.schedule
         }
         return made
+    }
+
+    private func putOff(
+        _ schedule: ExportSchedule, now: Timestamp, after error: any Error,
+        _ hold: @escaping @Sendable (Transaction) throws -> Void
+    ) async throws {
+        logger.error(
+            "a scheduled export was not made",
+            metadata: [
+                "code": "export_schedule_failed", "org": "\(schedule.org)", "schedule": "\(schedule.name)",
+                "error": "\(error)",
+            ])
+        try await store.putOff(schedule, error: "export_schedule_failed", now: now, until: now + Self.untilRoom, hold)
     }
 
     /// Makes the export of one period; nil when it has to wait.
@@ -164,11 +208,12 @@ extension ExportService {
             logger.error(
                 "a scheduled export cannot be made",
                 metadata: ["code": "export_schedule_refused", "org": "\(org)", "schedule": "\(schedule.name)"])
-            try await store.putOff(schedule, error: "export_schedule_refused", until: now + .seconds(3600), hold)
+            try await store.putOff(
+                schedule, error: "export_schedule_refused", now: now, until: now + .seconds(3600), hold)
             return nil
         }
         do throws(BulkWrites.Refused) { try bulk.check() } catch {
-            try await store.putOff(schedule, error: ExportError.full.tag, until: now + Self.untilRoom, hold)
+            try await store.putOff(schedule, error: ExportError.full.tag, now: now, until: now + Self.untilRoom, hold)
             return nil
         }
         var next = schedule

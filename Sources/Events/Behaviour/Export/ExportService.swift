@@ -24,25 +24,33 @@ package final class ExportService: Sendable {
     let clock: any WallClock
     let logger: Logger
     let enqueue: Enqueue
+    /// The same for what is under way and has lost its job: not refused where a new one would be.
+    private let enqueueAgain: Enqueue
     /// nil where nothing is posted.
     let hooks: ExportHooks?
     let bulk: BulkWrites
     private let known = Mutex<UID?>(nil)
+    /// Posts under way.
+    let posts = Mutex(0)
+    /// When files of no use were last looked for.
+    private let tidiedAt = Mutex<Timestamp?>(nil)
 
     /// - Parameters:
     ///   - folder: where files lie; made where it is missing.
     ///   - directory: where the target `directory` puts its copies; nil when there is none.
     ///   - freeBytesMin: of the volume: below it no more is written.
     ///   - bulk: whether a schedule may make an export now.
+    ///   - enqueueAgain: for exports that are under way; nil where a new one is never refused either.
     package init(
         database: Database, engine: QueryEngine, folder: String, directory: String?, freeBytesMin: Int,
         clock: any WallClock, logger: Logger, hooks: ExportHooks? = nil, bulk: BulkWrites = BulkWrites(),
-        enqueue: @escaping Enqueue
+        enqueueAgain: Enqueue? = nil, enqueue: @escaping Enqueue
     ) {
         store = ExportStore(database: database)
         (self.engine, self.folder, self.directory) = (engine, folder, directory)
         (self.freeBytesMin, self.clock, self.logger) = (freeBytesMin, clock, logger)
-        (self.hooks, self.bulk, self.enqueue) = (hooks, bulk, enqueue)
+        (self.hooks, self.bulk) = (hooks, bulk)
+        (self.enqueue, self.enqueueAgain) = (enqueue, enqueueAgain ?? enqueue)
     }
 
     /// Where exports may go here.
@@ -129,11 +137,53 @@ package final class ExportService: Sendable {
             atPath: folder, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         let id = try nodeOfFolder()
         known.withLock { $0 = id }
+        await tidy()
         try await askAgain()
     }
 
     /// Asks for what is open and may have lost its job: to a node that did not know its kind, or that ended too often.
-    package func askAgain() async throws { try await store.adopt(enqueue, post: hooks?.enqueue) }
+    /// An organisation for which that cannot be done now keeps nobody from it; it is asked for again within the hour.
+    package func askAgain() async throws {
+        for org in try await store.orgsAtWork() {
+            do { try await store.adopt(org, enqueueAgain, post: hooks?.enqueue) } catch {
+                if Task.isCancelled { throw error }
+                logger.error(
+                    "jobs of exports were not asked for again",
+                    metadata: ["code": "exports_not_adopted", "org": "\(org)", "error": "\(error)"])
+            }
+        }
+    }
+
+    /// Once an hour, removes files of the folder that are of no use any more: exports are removed by one node for all,
+    /// and what this one began another may have finished.
+    func tidy() async {
+        let now = clock.now
+        let isTime = tidiedAt.withLock { last in
+            if let last, now - last < Self.tidyEvery { return false }
+            last = now
+            return true
+        }
+        guard isTime, let node else { return }
+        do {
+            // Names first: what is made meanwhile is not among them, and its export is there before it.
+            let folder = folder
+            let names = try await BlockingWork.value { try FileManager.default.contentsOfDirectory(atPath: folder) }
+            let used = try await store.ofUse(on: node)
+            try await BlockingWork.value {
+                for name in names {
+                    guard let stem = name.split(separator: ".").first, stem.count < name.count, let id = UID(stem),
+                        !used.contains(id)
+                    else { continue }
+                    try FileManager.default.removeItem(atPath: "\(folder)/\(name)")
+                }
+            }
+        } catch {
+            logger.warning(
+                "old files of exports are left", metadata: ["code": "exports_not_tidied", "error": "\(error)"])
+        }
+    }
+
+    private static let tidyEvery: Duration = .seconds(3600)
 
     /// Who wrote the files of this folder; nil before `adopt`.
     var node: UID? { known.withLock { $0 } }
@@ -167,6 +217,7 @@ package final class ExportService: Sendable {
         _ id: UID, org: String, onPart: @escaping @Sendable (_ rows: Int) async throws -> Void = { _ in }
     ) async throws {
         guard let job = try await store.job(id, org: org), job.state == .queued || job.state == .running else { return }
+        await tidy()
         do {
             try await write(job, onPart)
             logger.info("export done", metadata: ["export": "\(job.id)"])
@@ -205,6 +256,7 @@ package final class ExportService: Sendable {
 
     /// Removes what has been finished long enough.
     package func expire() async throws {
+        await tidy()
         for job in try await store.expire() { removeFile(job) }
     }
 

@@ -1,11 +1,13 @@
 internal import AurumCore
 internal import Database
+internal import Synchronization
 
 /// The tables of schedules and of attempts to post.
 extension ExportStore {
     /// Exports of one organisation that wait or run, from which on schedules wait: room is left for those who ask.
     private static let scheduledOpenMax = 10
-    private static let dueAtOnce = 100
+    /// Schedules of one look.
+    static let dueAtOnce = 100
 
     // MARK: schedules
 
@@ -27,13 +29,16 @@ extension ExportStore {
             try tx.run(
                 """
                 INSERT INTO export_schedules
-                    (org, name, plan, request, secret, delay_minutes, period_from, period_to, due_at, actor, created_at)
+                    (org, name, plan, request, secret, delay_minutes, period_from, period_to, due_at, actor, revision,
+                    created_at)
                 VALUES (\(org), \(name), \(plan), \(schedule.request), \(schedule.secret), \(schedule.delayMinutes),
-                        \(period.lowerBound), \(period.upperBound), \(due), \(schedule.actor), \(tx.now))
+                        \(period.lowerBound), \(period.upperBound), \(due), \(schedule.actor), \(schedule.revision),
+                        \(tx.now))
                 ON CONFLICT (org, name) DO UPDATE SET
                     plan = excluded.plan, request = excluded.request, secret = excluded.secret,
                     delay_minutes = excluded.delay_minutes, period_from = excluded.period_from,
-                    period_to = excluded.period_to, due_at = excluded.due_at, actor = excluded.actor, error = NULL
+                    period_to = excluded.period_to, due_at = excluded.due_at, actor = excluded.actor,
+                    revision = excluded.revision, error = NULL
                 """)
             let made = try tx.one(
                 ExportSchedule.self, "SELECT * FROM export_schedules WHERE org = \(org) AND name = \(name)")
@@ -72,7 +77,7 @@ extension ExportStore {
 
     /// Moves a schedule to its next period and makes the export of this one, both or neither.
     /// - Returns: the schedule as it is now, and false when the export was there before; nil when another process did
-    ///   it, it was changed meanwhile, or too many exports of the organisation wait.
+    ///   it, the schedule was set anew meanwhile, or too many exports of the organisation wait.
     func make(
         _ request: ExportRequest, id: UID, record: OutboxEvent?, of schedule: ExportSchedule, next: ExportSchedule,
         hold: @escaping @Sendable (Transaction) throws -> Void, enqueue: @escaping ExportService.Enqueue
@@ -93,8 +98,8 @@ extension ExportStore {
                 UPDATE export_schedules SET period_from = \(next.period.lowerBound),
                     period_to = \(next.period.upperBound), due_at = \(next.dueAt), last_export = \(moved.lastExport),
                     error = NULL
-                WHERE org = \(org) AND name = \(name) AND period_from = \(schedule.period.lowerBound)
-                    AND period_to = \(end)
+                WHERE org = \(org) AND name = \(name) AND revision = \(schedule.revision)
+                    AND period_from = \(schedule.period.lowerBound) AND period_to = \(end)
                 """)
             guard changed == 1 else { return nil }
             guard known == nil else { return (moved, false) }
@@ -109,9 +114,9 @@ extension ExportStore {
         }
     }
 
-    /// Looks at a schedule again later that cannot be carried out.
+    /// Looks at a schedule again later that cannot be carried out, unless it was carried out or set anew meanwhile.
     func putOff(
-        _ schedule: ExportSchedule, error: String, until: Timestamp,
+        _ schedule: ExportSchedule, error: String, now: Timestamp, until: Timestamp,
         _ hold: @escaping @Sendable (Transaction) throws -> Void
     ) async throws {
         try await database.write("exports.putOffSchedule") { tx in
@@ -119,16 +124,16 @@ extension ExportStore {
             try tx.run(
                 """
                 UPDATE export_schedules SET due_at = \(until), error = \(error)
-                WHERE org = \(schedule.org) AND name = \(schedule.name) AND due_at = \(schedule.dueAt)
+                WHERE org = \(schedule.org) AND name = \(schedule.name) AND revision = \(schedule.revision)
+                    AND due_at <= \(now)
                 """)
         }
     }
 
     // MARK: attempts
 
-    /// - Returns: the number of the attempt, and which one it is since the post was asked for; nil when it is not to be
-    ///   posted any more.
-    func beginAttempt(_ job: ExportJob) async throws -> (number: Int, tries: Int)? {
+    /// - Returns: nil when it is not to be posted any more.
+    func beginAttempt(_ job: ExportJob) async throws -> ExportAttempt.Begun? {
         try await database.write("exports.beginAttempt") { tx in
             let changed = try tx.run(
                 """
@@ -145,45 +150,79 @@ extension ExportStore {
                 INSERT INTO export_attempts (org, export, number, reason, started_at)
                 VALUES (\(job.org), \(job.id), \(number), '', \(tx.now))
                 """)
-            let tries = try tx.value(
-                Int.self, "SELECT delivery_tries FROM exports WHERE org = \(job.org) AND id = \(job.id)")
-            return (number, tries ?? 1)
+            let now = try tx.one(ExportJob.self, "SELECT * FROM exports WHERE org = \(job.org) AND id = \(job.id)")
+            return now.map { ExportAttempt.Begun(number: number, tries: $0.deliveryTries, since: $0.deliverySince) }
         }
     }
 
-    /// Takes an attempt back in which nobody was asked.
-    func takeBackAttempt(_ job: ExportJob, number: Int) async throws {
-        try await database.write("exports.takeBackAttempt") { tx in
-            try tx.run(
-                "DELETE FROM export_attempts WHERE org = \(job.org) AND export = \(job.id) AND number = \(number)")
+    /// Takes an attempt back in which nobody was asked, or that the server's own stop cut off: that one stays in the
+    /// record, and neither counts.
+    func uncount(_ begun: ExportAttempt.Begun, of job: ExportJob, isInterrupted: Bool) async throws {
+        try await writeAlways("exports.uncountAttempt") { tx in
+            if isInterrupted {
+                try tx.run(
+                    """
+                    UPDATE export_attempts SET outcome = 'interrupted', ended_at = \(tx.now)
+                    WHERE org = \(job.org) AND export = \(job.id) AND number = \(begun.number)
+                    """)
+            } else {
+                try tx.run(
+                    """
+                    DELETE FROM export_attempts
+                    WHERE org = \(job.org) AND export = \(job.id) AND number = \(begun.number)
+                    """)
+            }
             try tx.run(
                 """
                 UPDATE exports SET delivery_tries = delivery_tries - 1
-                WHERE org = \(job.org) AND id = \(job.id) AND delivery_tries > 0
+                WHERE org = \(job.org) AND id = \(job.id) AND delivery_since = \(begun.since)
+                    AND delivery_tries >= \(begun.tries)
                 """)
         }
     }
 
-    /// Also in a task that was cancelled: what a receiver said is kept.
+    /// Keeps what a receiver said. A post that was asked for anew, or given up, while it was under way stays as it is
+    /// now, unless the receiver took it.
     /// - Parameter due: when the next attempt may be; nil when there is none.
-    func endAttempt(
-        _ job: ExportJob, number: Int, _ answer: ExportAnswer, _ state: ExportDelivery, due: Timestamp?
-    ) async throws {
-        let write: @Sendable (Transaction) throws -> Void = { tx in
+    /// - Returns: whether the answer decides about the post.
+    func end(
+        _ begun: ExportAttempt.Begun, of job: ExportJob, _ answer: ExportAnswer, _ state: ExportDelivery,
+        due: Timestamp?
+    ) async throws -> Bool {
+        let decides = Mutex(false)
+        try await writeAlways("exports.endAttempt") { tx in
             try tx.run(
                 """
                 UPDATE export_attempts SET outcome = \(answer.word), reason = \(answer.reason),
                     status = \(answer.status), ended_at = \(tx.now)
-                WHERE org = \(job.org) AND export = \(job.id) AND number = \(number)
+                WHERE org = \(job.org) AND export = \(job.id) AND number = \(begun.number)
                 """)
-            try tx.run(
-                """
-                UPDATE exports SET delivery = \(state.rawValue), delivery_due = \(due)
-                WHERE org = \(job.org) AND id = \(job.id) AND delivery = 'waiting'
-                """)
+            let changed: Int
+            if state == .delivered {
+                changed = try tx.run(
+                    """
+                    UPDATE exports SET delivery = 'delivered', delivery_due = NULL
+                    WHERE org = \(job.org) AND id = \(job.id)
+                    """)
+            } else {
+                changed = try tx.run(
+                    """
+                    UPDATE exports SET delivery = \(state.rawValue), delivery_due = \(due)
+                    WHERE org = \(job.org) AND id = \(job.id) AND delivery = 'waiting'
+                        AND delivery_since = \(begun.since) AND delivery_tries >= \(begun.tries)
+                    """)
+            }
+            decides.withLock { $0 = changed == 1 }
         }
+        return decides.withLock { $0 }
+    }
+
+    /// Also in a task that was cancelled.
+    private func writeAlways(
+        _ name: StaticString, _ write: @escaping @Sendable (Transaction) throws -> Void
+    ) async throws {
         try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-            database.enqueue("exports.endAttempt", write) { error in
+            database.enqueue(name, write) { error in
                 if let error { continuation.resume(throwing: error) } else { continuation.resume() }
             }
         }

@@ -70,6 +70,8 @@ package struct ExportJob: Sendable {
     var deliverySince: Timestamp?
     /// When the next attempt to post it may be.
     var deliveryDue: Timestamp?
+    /// Attempts since then that count.
+    var deliveryTries: Int
     /// The node whose folder holds the file.
     var writer: UID?
 
@@ -115,7 +117,7 @@ extension ExportJob: RowDecodable {
         (schedule, hookSecret) = (try row.optional("schedule"), try row.optional("hook_secret"))
         delivery = try row.optional("delivery", as: String.self).flatMap { ExportDelivery(rawValue: $0) }
         (deliverySince, deliveryDue) = (try row.optional("delivery_since"), try row.optional("delivery_due"))
-        writer = try row.optional("writer")
+        (deliveryTries, writer) = (try row.get("delivery_tries"), try row.optional("writer"))
     }
 }
 
@@ -175,24 +177,50 @@ struct ExportStore: Sendable {
         }
     }
 
-    /// Asks for the work of every export that is not over, and for the post of every one whose time has come.
+    /// Organisations with exports that are not over, or with posts whose time has come.
+    func orgsAtWork() async throws -> [String] {
+        try await database.read("exports.orgsAtWork") { tx in
+            try tx.values(
+                String.self,
+                """
+                SELECT DISTINCT org FROM exports
+                WHERE state IN ('queued', 'running') OR delivery = 'waiting' AND delivery_due <= \(tx.now)
+                ORDER BY org
+                """)
+        }
+    }
+
+    /// Asks for the work of every export of an organisation that is not over, and for the post of every one whose time
+    /// has come.
     /// - Parameter post: nil where nothing is posted.
-    func adopt(_ enqueue: @escaping ExportService.Enqueue, post: ExportService.Enqueue?) async throws {
+    func adopt(
+        _ org: String, _ enqueue: @escaping ExportService.Enqueue, post: ExportService.Enqueue?
+    ) async throws {
         try await database.write("exports.adopt") { tx in
-            let open = try tx.all(
-                ExportJob.self,
+            let open = try tx.values(
+                UID.self,
                 """
-                SELECT * FROM exports WHERE state IN ('queued', 'running') ORDER BY state = 'queued', created_at, id
+                SELECT id FROM exports WHERE org = \(org) AND state IN ('queued', 'running')
+                ORDER BY state = 'queued', created_at, id
                 """)
-            for job in open { try enqueue(job.id, job.org, tx) }
+            for id in open { try enqueue(id, org, tx) }
             guard let post else { return }
-            let waiting = try tx.all(
-                ExportJob.self,
+            let waiting = try tx.values(
+                UID.self,
                 """
-                SELECT * FROM exports WHERE delivery = 'waiting' AND delivery_due <= \(tx.now)
-                ORDER BY delivery_due, org, id
+                SELECT id FROM exports WHERE org = \(org) AND delivery = 'waiting' AND delivery_due <= \(tx.now)
+                ORDER BY delivery_due, id
                 """)
-            for job in waiting { try post(job.id, job.org, tx) }
+            for id in waiting { try post(id, org, tx) }
+        }
+    }
+
+    /// Exports whose file, whole or in part, may be of use on a node: all but those that another one finished.
+    func ofUse(on node: UID) async throws -> Set<UID> {
+        try await database.read("exports.ofUse") { tx in
+            Set(
+                try tx.values(
+                    UID.self, "SELECT id FROM exports WHERE state <> 'done' OR writer IS NULL OR writer = \(node)"))
         }
     }
 
