@@ -20,8 +20,8 @@ extension MetricDefinition {
         "aurum_attribution_report_seconds", .histogram, "One campaign report.")
     package static let attributionSums = MetricDefinition(
         "aurum_attribution_sums_total", .counter, labels: ["outcome"],
-        "Sums of credit over stretches of time that campaign reports needed: hit (kept in memory and still right), merged "
-            + "(of shorter ones) or read (from the tables).")
+        "Sums of credit over stretches of time that campaign reports needed: hit (kept in memory and still right), "
+            + "merged (of shorter ones) or read (from the tables).")
     package static let attributionSumFacts = MetricDefinition(
         "aurum_attribution_sum_facts_total", .counter,
         "Rows of credit that campaign reports read from the tables for sums.")

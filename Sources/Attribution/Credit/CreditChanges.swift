@@ -12,7 +12,9 @@ extension AttributionService {
     /// To be called in the transaction that changes credit.
     /// - Parameter moments: when what was changed was sold or became a lead.
     func noteChange(at moments: some Sequence<Timestamp>, org: String, in transaction: Transaction) throws {
-        let slots = Set(moments.map { $0.microseconds.quotientRoundingDown(1_000_000) }).sorted()
+        // No report reaches further back than its calendar.
+        let earliest = -Timestamp.end.microseconds
+        let slots = Set(moments.map { max($0.microseconds, earliest).quotientRoundingDown(1_000_000) }).sorted()
         guard !slots.isEmpty else { return }
         for slot in slots {
             try ChangeMark(slot: slot, mark: .random(in: 1...0xffff_ffff), at: transaction.now)

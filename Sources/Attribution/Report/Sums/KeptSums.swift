@@ -68,12 +68,13 @@ final class KeptSums: Sendable {
         _ shapes: [SumShape], _ question: CreditQuestion, in transaction: Transaction
     ) throws -> Range<Int64>? {
         var (lower, upper) = (question.from?.microseconds ?? 0, question.to?.microseconds ?? .max)
+        lower = max(lower, -Timestamp.end.microseconds)
         let day: Int64 = 86_400_000_000
         if lower < upper, Int128(upper) - Int128(lower) > 500 * Int128(day) {
             let ends = try shapes.flatMap { try transaction.values(Int64.self, $0.ends) }
             guard let first = ends.min(), let last = ends.max() else { return nil }
             // To whole days: those that facts begin and end in stay one stretch.
-            lower = max(lower, max(0, first).quotientRoundingDown(day) * day)
+            lower = max(lower, max(first, lower).quotientRoundingDown(day) * day)
             let end = last.quotientRoundingDown(day).multipliedReportingOverflow(by: day)
             let next = end.partialValue.addingReportingOverflow(day)
             if !end.overflow, !next.overflow { upper = min(upper, next.partialValue) }
