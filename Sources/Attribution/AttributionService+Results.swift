@@ -42,6 +42,9 @@ extension AttributionService {
                         credit, model, position, ofLead: lead.lead, org: lead.org, at: lead.at, ads, in: transaction)
                 }
             }
+            if models.contains(where: { !stored.contains($0.0.rawValue) }) {
+                try noteChange(at: [lead.at], org: lead.org, in: transaction)
+            }
         }
         revision.advance()
     }
@@ -66,6 +69,7 @@ extension AttributionService {
     /// be told by reports of an earlier moment.
     package func reverse(org: String, leg: UID) async throws {
         let changed = try await database.write("attribution.reverse") { transaction in
+            try noteChange(at: try Self.soldAt(leg, org: org, in: transaction), org: org, in: transaction)
             try transaction.run(
                 """
                 INSERT INTO attribution_returns
@@ -92,12 +96,30 @@ extension AttributionService {
     /// The return window of a sale has passed: its revenue counts as recognised. Repeating it changes nothing.
     package func recognise(org: String, leg: UID, at: Timestamp) async throws {
         try await database.write("attribution.recognise") { transaction in
-            try transaction.run(
+            // None where the sale is credited later: its credit leaves a mark then.
+            let sold = try Self.soldAt(leg, org: org, in: transaction)
+            let changed = try transaction.run(
                 """
                 INSERT INTO attribution_recognised (org, leg, recognised_at, created_at)
                 VALUES (\(org), \(leg), \(at), \(transaction.now)) ON CONFLICT (org, leg) DO NOTHING
                 """)
+            if changed > 0 { try noteChange(at: sold, org: org, in: transaction) }
         }
         revision.advance()
+    }
+
+    /// When a credited leg was sold; of one that several releases credited perhaps more than one moment.
+    private static func soldAt(_ leg: UID, org: String, in transaction: Transaction) throws -> [Timestamp] {
+        try transaction.values(
+            Timestamp.self,
+            "SELECT DISTINCT sold_at FROM attribution_credits WHERE org = \(org) AND leg = \(leg) ORDER BY sold_at")
+    }
+
+    /// Lets the credit of a sale and its recognition, stored at the same moment, get in each other's way: else neither
+    /// would know of the other, and a report between the two could keep a sum that the second leaves no mark on.
+    static func look(forRecognitionOf leg: UID, org: String, in transaction: Transaction) throws {
+        guard transaction.dialect == .postgres else { return }
+        _ = try transaction.value(
+            Int.self, "SELECT COUNT(*) FROM attribution_recognised WHERE org = \(org) AND leg = \(leg)")
     }
 }

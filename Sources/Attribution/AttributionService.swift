@@ -47,15 +47,19 @@ package struct AttributionService: Sendable {
     let registry: MetricRegistry
     /// Grows with every change of a credit.
     package let revision: ReportRevision
+    let sums: KeptSums
+    let tally = CreditChangeTally()
     /// Rows of one model in a report by campaign.
     package static let campaignsMax = 200
 
     package init(
         database: Database, events: any EventStore, window: LookbackWindow = .leadSale,
-        registry: MetricRegistry = MetricRegistry(), revision: ReportRevision = ReportRevision()
+        registry: MetricRegistry = MetricRegistry(), revision: ReportRevision = ReportRevision(),
+        sums: CreditSumLimits = CreditSumLimits()
     ) {
         (self.database, self.events, self.window) = (database, events, window)
         (self.registry, self.revision) = (registry, revision)
+        self.sums = KeptSums(sums, registry: registry)
     }
 
     /// Stores the credit of a sale under every model that it lacks. Repeating it changes nothing, also when earlier
@@ -80,6 +84,7 @@ package struct AttributionService: Sendable {
                     String.self,
                     "SELECT DISTINCT model FROM attribution_credits WHERE org = \(sale.org) AND leg = \(sale.leg)"))
             if onlyIfCredited, stored.isEmpty { return }
+            try Self.look(forRecognitionOf: sale.leg, org: sale.org, in: transaction)
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: sale.org, in: transaction)
             let ads = CreditedAds.keys(of: models.lazy.flatMap(\.1))
             try CreditedAds.note(ads, org: sale.org, in: transaction)
@@ -92,6 +97,9 @@ package struct AttributionService: Sendable {
                     try Self.insert(
                         credit, model, position, of: sale.leg, org: sale.org, soldAt: sale.at, ads, in: transaction)
                 }
+            }
+            if models.contains(where: { !stored.contains($0.0.rawValue) }) {
+                try noteChange(at: [sale.at], org: sale.org, in: transaction)
             }
         }
         revision.advance()

@@ -32,7 +32,8 @@ package struct CampaignBench: Sendable {
             (bench.rows, bench.campaigns, bench.days, bench.salesPerDay) = (2000, 5, 3, 4)
             (bench.visitsPerDay, bench.reports) = (20, 3)
         }
-        return try await bench.imports(folder) + bench.monthly(folder) + bench.fraud(folder)
+        return try await bench.imports(folder) + bench.monthly(folder) + bench.changing(folder)
+            + bench.fraud(folder)
     }
 
     // MARK: import

@@ -131,6 +131,9 @@ static const unsigned char migration_0305_reengagements[] = {
 static const unsigned char migration_0315_export_schedules[] = {
 #embed "files/migrations/0315_export_schedules.sql"
 };
+static const unsigned char migration_0320_attribution_changes[] = {
+#embed "files/migrations/0320_attribution_changes.sql"
+};
 static const unsigned char migration_0280_postback_values[] = {
 #embed "files/migrations/0280_postback_values.sql"
 };
@@ -405,6 +408,7 @@ static const aurum_asset table[] = {
     ROW("migrations/0300_attribution_refunds.sql", migration_0300_attribution_refunds),
     ROW("migrations/0305_reengagements.sql", migration_0305_reengagements),
     ROW("migrations/0315_export_schedules.sql", migration_0315_export_schedules),
+    ROW("migrations/0320_attribution_changes.sql", migration_0320_attribution_changes),
     ROW("migrations/0230_attribution_evidence.sql", migration_0230_attribution_evidence),
     ROW("migrations/0220_stop_rules.sql", migration_0220_stop_rules),
     ROW("migrations/0270_observed_breakers.sql", migration_0270_observed_breakers),

@@ -18,6 +18,15 @@ extension MetricDefinition {
         "Credits that changed after they were given.")
     package static let attributionReportDuration = MetricDefinition(
         "aurum_attribution_report_seconds", .histogram, "One campaign report.")
+    package static let attributionSums = MetricDefinition(
+        "aurum_attribution_sums_total", .counter, labels: ["outcome"],
+        "Sums of credit over stretches of time that campaign reports needed: hit (kept in memory and still right), "
+            + "merged (of shorter ones) or read (from the tables).")
+    package static let attributionSumFacts = MetricDefinition(
+        "aurum_attribution_sum_facts_total", .counter,
+        "Rows of credit that campaign reports read from the tables for sums.")
+    package static let attributionSumBytes = MetricDefinition(
+        "aurum_attribution_sums_bytes", .gauge, "Memory that kept sums of credit take.")
     package static let attributionLogRuns = MetricDefinition(
         "aurum_attribution_log_runs_total", .counter, labels: ["outcome"],
         "Runs over the event log that credit conversions, by how they ended.")

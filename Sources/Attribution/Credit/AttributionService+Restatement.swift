@@ -71,6 +71,7 @@ extension AttributionService {
             // Returned or restated meanwhile: what was compared is not there any more.
             guard try Self.stored(live, in: transaction) == known else { return false }
             guard try Self.keepVersion(live, cause, in: transaction) else { return false }
+            try noteChange(at: known.parts.map(\.at), org: live.org, in: transaction)
             try Self.note(models.first { $0.0 == .linear }?.1 ?? [], org: live.org, in: transaction)
             let ads = CreditedAds.keys(of: models.lazy.flatMap(\.1))
             try CreditedAds.note(ads, org: live.org, in: transaction)

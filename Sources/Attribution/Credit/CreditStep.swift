@@ -34,6 +34,7 @@ extension AttributionService {
             rest = rest.dropFirst(run.count)
             _ = try await Self.atOnce(Array(run)) { try await take($0) }
         }
+        await compactBusyChanges()
     }
 
     private func take(_ step: CreditStep) async throws {

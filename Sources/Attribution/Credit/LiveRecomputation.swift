@@ -28,8 +28,11 @@ package struct LiveRecomputation: Sendable {
         (self.attribution, self.page, self.pageSize, self.logger) = (attribution, page, pageSize, logger)
     }
 
-    /// Removes older versions of credit that are kept no longer.
-    package func purge() async throws { try await attribution.purgeRestated() }
+    /// Removes older versions of credit that are kept no longer, and makes the marks of changed credit fewer.
+    package func purge() async throws {
+        try await attribution.purgeRestated()
+        try await attribution.compactChanges()
+    }
 
     /// What looks at the leads and sales from `from` to before `to`. Those of an organisation come one after another;
     /// one that waits stands for all that ask for the same.

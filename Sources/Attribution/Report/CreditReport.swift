@@ -107,60 +107,49 @@ package struct UnrecordedCredit: Sendable, Equatable {
 
 extension AttributionService {
     /// Revenue and leads under the models asked for, largest revenue first within each; every model adds up to the
-    /// same revenue.
+    /// same revenue. Of now, it reads what has changed since this process was last asked for the like.
     /// - Throws: `SpendError.figuresTooLarge`; database errors.
     package func report(org: String, _ question: CreditQuestion) async throws -> [CreditLine] {
-        var lines: [LineKey: CreditLine] = [:]
+        let sums = sums
+        guard question.asOf == nil, try await sums.isTrusted(database) else {
+            return try await wholeReport(org: org, question)
+        }
+        let found = try await database.read("attribution.sums", limit: .report) { transaction in
+            try sums.sums(org, question, in: transaction)
+        }
+        var lines = CreditLines(question)
+        for one in found {
+            for (line, sum) in one.parts {
+                try lines.add(
+                    line.kind, sum, LogModel.rule(one.model), lines.key(line), line.currency,
+                    isUnrecorded: line.label == nil)
+            }
+        }
+        return lines.sorted
+    }
+
+    /// The same by reading every fact of the range.
+    private func wholeReport(org: String, _ question: CreditQuestion) async throws -> [CreditLine] {
+        var lines = CreditLines(question)
         // A sale counts once for each network, however many of its campaigns it touched, and once for each campaign, in
         // however many ways its touches write it.
         var counted = Set<[String]>()
-        let zone = question.zone ?? ZoneClock("UTC")
         for row in try await reportRows(org, question) {
             guard let model = LogModel(name: row.model) else { continue }
-            let label = Self.label(row, question, zone)
-            let key = LineKey(model: model, label: label, currency: row.currency)
-            var line = lines[key] ?? CreditLine(model: model, key: label, currency: Currency(row.currency))
-            if question.dimension.isOfAds, row.label == nil { try line.unrecorded.add(row.unrecorded) }
-            switch row.kind {
-            case "sale":
-                try Figures.add(row.share, to: &line.salesMillionths)
-                try Figures.add(row.amount, to: &line.revenueMinor)
-                try Figures.add(row.recognised, to: &line.recognisedMinor)
-                line.isEstimated = line.isEstimated || row.estimated > 0
-                if let unit = row.unit, !counted.insert([row.model, label, row.currency, unit.hex]).inserted {
-                    break
-                }
-                line.sales += row.units
-            case "return": try Figures.add(row.amount, to: &line.returnedMinor)
-            default: try Figures.add(row.share, to: &line.leadsMillionths)
+            let label = lines.key(row.label, quarter: row.quarter)
+            var sum = FactSum(
+                sales: Int64(row.units), amount: row.amount, share: row.share, recognised: row.recognised)
+            if row.kind == "sale", let unit = row.unit,
+                !counted.insert([row.model, label, row.currency, unit.hex]).inserted
+            {
+                sum.sales = 0
             }
-            lines[key] = line
+            let kind: CreditFact = row.kind == "sale" ? .sale : row.kind == "return" ? .returned : .lead
+            try lines.add(
+                kind, sum, model, label, row.currency, isUnrecorded: row.label == nil, isEstimated: row.estimated > 0)
         }
-        let order = Dictionary(
-            question.models.enumerated().map { (LogModel.rule($1), $0) }, uniquingKeysWith: { first, _ in first })
-        return lines.values.sorted { one, other in
-            let ranks = (order[one.model] ?? 0, order[other.model] ?? 0)
-            if ranks.0 != ranks.1 { return ranks.0 < ranks.1 }
-            return (other.revenueMinor, one.key, one.currency?.code ?? "")
-                < (one.revenueMinor, other.key, other.currency?.code ?? "")
-        }
+        return lines.sorted
     }
-
-    private static func label(_ row: ReportRow, _ question: CreditQuestion, _ zone: ZoneClock?) -> String {
-        switch question.dimension {
-        case .day, .week, .month:
-            // All time zones keep to quarters of an hour.
-            let moment = row.quarter * quarterMicroseconds
-            let day = zone?.key(question.dimension.bucket ?? .day, at: moment) ?? moment / (96 * quarterMicroseconds)
-            return CivilDate(daysSince1970: Int(day)).description
-        case .network: return row.label.flatMap { question.networks[$0] } ?? Credit.none
-        case .campaign: return row.label.map { question.campaigns[$0] ?? $0 } ?? Credit.none
-        case .source, .medium, .channel, .buyer: return row.label ?? Credit.none
-        case .adGroup, .creative, .keyword, .publisher: return AdNames.label(row.label)
-        }
-    }
-
-    private static let quarterMicroseconds: Int64 = 900_000_000
 
     private func reportRows(_ org: String, _ question: CreditQuestion) async throws -> [ReportRow] {
         let from = question.from ?? Timestamp(microseconds: 0)
@@ -234,6 +223,93 @@ extension AttributionService {
     }
 }
 
+/// The lines of a report as they come together.
+struct CreditLines {
+    private let question: CreditQuestion
+    private let zone: ZoneClock?
+    private var lines: [LineKey: CreditLine] = [:]
+    /// By quarters of an hour.
+    private var days: [Int64: String] = [:]
+    private static let quarterMicroseconds: Int64 = 900_000_000
+
+    init(_ question: CreditQuestion) {
+        self.question = question
+        zone = question.zone ?? ZoneClock("UTC")
+    }
+
+    /// The key of rows with a label, or of a quarter of an hour.
+    mutating func key(_ label: String?, quarter: Int64) -> String {
+        switch question.dimension {
+        case .day, .week, .month: day(quarter)
+        case .network: label.flatMap { question.networks[$0] } ?? Credit.none
+        case .campaign: label.map { question.campaigns[$0] ?? $0 } ?? Credit.none
+        case .source, .medium, .channel, .buyer: label ?? Credit.none
+        case .adGroup, .creative, .keyword, .publisher: AdNames.label(label)
+        }
+    }
+
+    /// The key of a kept sum, whose label is that of its campaign or network already.
+    mutating func key(_ line: SumTree.Line) -> String {
+        switch question.dimension {
+        case .network, .campaign: line.label ?? Credit.none
+        case .day, .week, .month, .source, .medium, .channel, .buyer, .adGroup, .creative, .keyword, .publisher:
+            key(line.label, quarter: line.quarter)
+        }
+    }
+
+    private mutating func day(_ quarter: Int64) -> String {
+        if let known = days[quarter] { return known }
+        // All time zones keep to quarters of an hour.
+        let moment = quarter * Self.quarterMicroseconds
+        let day =
+            zone?.key(question.dimension.bucket ?? .day, at: moment) ?? moment / (96 * Self.quarterMicroseconds)
+        let text = CivilDate(daysSince1970: Int(day)).description
+        days[quarter] = text
+        return text
+    }
+
+    /// - Parameter isUnrecorded: an earlier release kept no label.
+    mutating func add(
+        _ kind: CreditFact, _ sum: FactSum, _ model: LogModel, _ label: String, _ currency: String,
+        isUnrecorded: Bool, isEstimated: Bool = false
+    ) throws(SpendError) {
+        let key = LineKey(model: model, label: label, currency: currency)
+        var line = lines[key] ?? CreditLine(model: model, key: label, currency: Currency(currency))
+        switch kind {
+        case .sale:
+            try Figures.add(sum.share, to: &line.salesMillionths)
+            try Figures.add(sum.amount, to: &line.revenueMinor)
+            try Figures.add(sum.recognised, to: &line.recognisedMinor)
+            line.isEstimated = line.isEstimated || isEstimated
+            line.sales += Int(sum.sales)
+        case .returned: try Figures.add(sum.amount, to: &line.returnedMinor)
+        case .lead: try Figures.add(sum.share, to: &line.leadsMillionths)
+        }
+        if question.dimension.isOfAds, isUnrecorded {
+            let unrecorded =
+                switch kind {
+                case .sale: UnrecordedCredit(salesMillionths: sum.share)
+                case .returned: UnrecordedCredit(returnedMinor: sum.amount)
+                case .lead: UnrecordedCredit(leadsMillionths: sum.share)
+                }
+            try line.unrecorded.add(unrecorded)
+        }
+        lines[key] = line
+    }
+
+    /// By models as they were asked for, largest revenue first.
+    var sorted: [CreditLine] {
+        let order = Dictionary(
+            question.models.enumerated().map { (LogModel.rule($1), $0) }, uniquingKeysWith: { first, _ in first })
+        return lines.values.sorted { one, other in
+            let ranks = (order[one.model] ?? 0, order[other.model] ?? 0)
+            if ranks.0 != ranks.1 { return ranks.0 < ranks.1 }
+            return (other.revenueMinor, one.key, one.currency?.code ?? "")
+                < (one.revenueMinor, other.key, other.currency?.code ?? "")
+        }
+    }
+}
+
 private struct LineKey: Hashable {
     let model: LogModel
     let label: String
@@ -266,14 +342,5 @@ private struct ReportRow: RowDecodable {
         share = try row.get("share")
         recognised = try row.get("recognised")
         estimated = try row.get("estimated")
-    }
-
-    /// The row as credit whose ads nobody kept.
-    var unrecorded: UnrecordedCredit {
-        switch kind {
-        case "sale": UnrecordedCredit(salesMillionths: share)
-        case "return": UnrecordedCredit(returnedMinor: amount)
-        default: UnrecordedCredit(leadsMillionths: share)
-        }
     }
 }
