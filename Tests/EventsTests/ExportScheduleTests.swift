@@ -524,7 +524,9 @@ struct ExportScheduleTests {
         let world = try await World()
         var jobs: [UID] = []
         for _ in 0..<10 { jobs.append(try await Self.posted(world).id) }
-        let (exports, rest, steps) = (world.exports, Mutex(jobs), Mutex<[ExportStep]>([]))
+        let exports = world.exports
+        let rest = Mutex(jobs)
+        let steps = Mutex<[ExportStep]>([])
         // Each begins while the one before it waits for its answer.
         let next: @Sendable () async -> Void = {
             guard let id = rest.withLock({ $0.popLast() }) else { return }
