@@ -67,6 +67,8 @@ final class EarlyAnswerHandler: ChannelDuplexHandler {
         switch unwrapInboundIn(data) {
         case .head(let head) where isHeldBack(head):
             held = Held(head: head)
+        case .head(let head) where sending == .end:
+            context.fireChannelRead(wrapInboundOut(.head(Self.last(head))))
         case .body(let piece) where held != nil:
             if let bytes = held?.body.readableBytes, bytes <= Self.bodyBytesMax {
                 held?.body.writeImmutableBuffer(piece)
@@ -74,10 +76,6 @@ final class EarlyAnswerHandler: ChannelDuplexHandler {
         case .end where held != nil:
             held?.isOver = true
             refuse(context)
-        case .end:
-            context.fireChannelRead(data)
-            // What is still to be written would be before the next request on this connection.
-            if sending == .end { context.eventLoop.assumeIsolated().execute { context.close(promise: nil) } }
         default: context.fireChannelRead(data)
         }
     }
@@ -107,8 +105,16 @@ final class EarlyAnswerHandler: ChannelDuplexHandler {
     private func handOn(_ context: ChannelHandlerContext) {
         guard let answer = held else { return }
         held = nil
-        context.fireChannelRead(wrapInboundOut(.head(answer.head)))
+        context.fireChannelRead(wrapInboundOut(.head(sending == .end ? Self.last(answer.head) : answer.head)))
         if answer.body.readableBytes > 0 { context.fireChannelRead(wrapInboundOut(.body(answer.body))) }
         if answer.isOver { context.fireChannelRead(wrapInboundOut(.end(nil))) }
+    }
+
+    /// The head of an answer after which the client closes the connection: what is still to be written would be before
+    /// the next request on it.
+    private static func last(_ head: HTTPResponseHead) -> HTTPResponseHead {
+        var head = head
+        head.headers.replaceOrAdd(name: "connection", value: "close")
+        return head
     }
 }

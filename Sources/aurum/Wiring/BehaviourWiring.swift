@@ -26,6 +26,9 @@ enum BehaviourWiring {
                 hooks: ExportHooks(
                     allowsLoopback: configuration.egressAllowLoopback, sealer: policies.sealer, registry: registry,
                     enqueue: { id, org, tx in try JobWiring.enqueuePost(id, org: org, jobs, in: tx) },
+                    enqueueAgain: { id, org, tx in
+                        try JobWiring.enqueuePost(id, org: org, jobs, in: tx, isAgain: true)
+                    },
                     send: { await caller.send($0) }),
                 bulk: bulk,
                 enqueueAgain: { id, org, tx in

@@ -283,10 +283,14 @@ enum JobWiring {
 
     /// Exports are posted one after another. What is asked for while one is being posted is a job of its own: it may
     /// be over already, and its job not yet. A full queue takes it: the file was written for it.
-    static func enqueuePost(_ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction) throws {
+    /// - Parameter isAgain: of one that waits, in case its job was lost: one such job at most, however long it waits.
+    static func enqueuePost(
+        _ id: UID, org: String, _ jobs: SQLJobStore, in tx: Transaction, isAgain: Bool = false
+    ) throws {
         try jobs.enqueue(
             NewJob(
-                postExport, org: org, payload: ["export": .string(id.hex)], unique: (id.hex, .untilStarted),
+                postExport, org: org, payload: ["export": .string(id.hex)],
+                unique: isAgain ? ("\(id.hex) again", .untilDone) : (id.hex, .untilStarted),
                 concurrency: JobConcurrency("events.postExport", limit: 1)), in: tx, isFollowUp: true)
     }
 }

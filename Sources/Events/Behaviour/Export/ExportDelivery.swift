@@ -122,14 +122,17 @@ package struct ExportHooks: Sendable {
     /// Sees to it that `deliver` is called for an export, if and only if the transaction commits; once more where it is
     /// being called.
     let enqueue: ExportService.Enqueue
+    /// The same for one that should be called already; nothing where that was asked for once more and is not over.
+    let enqueueAgain: ExportService.Enqueue
     let send: @Sendable (ExportCall) async -> ExportAnswer
 
     package init(
         allowsLoopback: Bool, sealer: any PersonalFieldSealer, registry: MetricRegistry,
-        enqueue: @escaping ExportService.Enqueue, send: @escaping @Sendable (ExportCall) async -> ExportAnswer
+        enqueue: @escaping ExportService.Enqueue, enqueueAgain: ExportService.Enqueue? = nil,
+        send: @escaping @Sendable (ExportCall) async -> ExportAnswer
     ) {
         (self.allowsLoopback, self.sealer, self.registry) = (allowsLoopback, sealer, registry)
-        (self.enqueue, self.send) = (enqueue, send)
+        (self.enqueue, self.enqueueAgain, self.send) = (enqueue, enqueueAgain ?? enqueue, send)
     }
 
     /// One place for an export and the schedule that makes it: the secret goes from one to the other.

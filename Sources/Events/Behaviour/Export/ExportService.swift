@@ -145,7 +145,7 @@ package final class ExportService: Sendable {
     /// An organisation for which that cannot be done now keeps nobody from it; it is asked for again within the hour.
     package func askAgain() async throws {
         for org in try await store.orgsAtWork() {
-            do { try await store.adopt(org, enqueueAgain, post: hooks?.enqueue) } catch {
+            do { try await store.adopt(org, enqueueAgain, post: hooks?.enqueueAgain) } catch {
                 if Task.isCancelled { throw error }
                 logger.error(
                     "jobs of exports were not asked for again",
