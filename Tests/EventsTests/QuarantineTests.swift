@@ -342,7 +342,7 @@ struct QuarantineTests {
         await log.close()
     }
 
-    @Test func `a count that cannot be kept on a full disk fails neither a start nor the hourly upkeep`() async throws {
+    @Test func `a count that cannot be written fails neither a start nor the hourly upkeep`() async throws {
         let storage = VolatileLogStorage()
         let open = try OpenDatabase(clock: ManualWallClock(testNow))
         let policies = try await EventPolicies.open(
@@ -353,7 +353,7 @@ struct QuarantineTests {
         let desk = QuarantineDesk(
             policies: policies, log: log, database: open.database, limits: EventLimits(), clock: open.clock)
         let bytes = policies.quota.bytes
-        storage.fail(.full)
+        storage.fail(.write(after: 0))
         try await desk.begin()
         try await desk.tend()
         #expect(policies.quota.bytes == bytes && bytes > 0)
