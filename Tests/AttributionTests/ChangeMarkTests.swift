@@ -1,6 +1,7 @@
 import Attribution
 import AurumCore
 import Database
+import Events
 import TestSupport
 import Testing
 
@@ -76,7 +77,7 @@ struct ChangeMarkTests {
             try await world.sell(UInt64(number), 100, to: "ann")
             world.open.clock.advance(by: .seconds(25))
         }
-        world.open.clock.advance(by: .seconds(86_400))
+        world.open.clock.advance(by: .seconds(90_000))
         try await Self.check(world.attribution, "before")
         for number in 0..<35 {
             try await world.attribution.recognise(
