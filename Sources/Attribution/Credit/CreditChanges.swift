@@ -16,105 +16,155 @@ extension AttributionService {
         let earliest = -Timestamp.end.microseconds
         let slots = Set(moments.map { max($0.microseconds, earliest).quotientRoundingDown(1_000_000) }).sorted()
         guard !slots.isEmpty else { return }
-        for slot in slots {
-            try ChangeMark(slot: slot, mark: .random(in: 1...0xffff_ffff), at: transaction.now)
-                .insert(org: org, width: 1, in: transaction)
-        }
-        transaction.afterCommit { [tally] in tally.add(org) }
+        let marks = slots.map { ChangeMark(slot: $0, mark: .random(in: 1...0xffff_ffff), at: transaction.now) }
+        try ChangeMark.insert(marks, org: org, width: 1, in: transaction)
+        transaction.afterCommit { [tally] in tally.add(org, slots) }
     }
 
-    /// Makes the marks of organisations fewer that this process left many of. What fails is done later.
+    /// Makes the marks fewer of organisations that this process left many of, where it left them. What fails is done
+    /// with those of every organisation.
     func compactBusyChanges() async {
-        for org in tally.taken(atLeast: Self.changesEach) { _ = try? await compactChanges(org: org) }
+        for (org, spans) in tally.taken(atLeast: Self.changesEach) {
+            for span in spans { _ = try? await compactChanges(org: org, from: span.lowerBound, to: span.upperBound) }
+        }
     }
 
     /// Makes marks fewer, of every organisation.
+    /// - Throws: what the first of them threw; those behind it are done all the same.
     package func compactChanges() async throws {
         let orgs = try await database.read("attribution.changedOrgs", limit: .report) { transaction in
             try transaction.values(String.self, "SELECT DISTINCT org FROM attribution_changes ORDER BY org")
         }
-        for org in orgs { try await compactChanges(org: org) }
+        var failure: (any Error)?
+        for org in orgs {
+            do { try await compactChanges(org: org) } catch {
+                if Task.isCancelled || error is CancellationError { throw error }
+                failure = failure ?? error
+            }
+        }
+        if let failure { throw failure }
     }
 
-    /// Replaces marks by fewer with the same sums, some thousand rows at a time. Several may do so at once: a mark is
-    /// moved by whoever deletes it.
+    /// Replaces marks of the slots from one second to before another by fewer with the same sums, some hundred rows at
+    /// a time; days only where no `from` is told. Several may do so at once: a mark is moved by whoever deletes it.
     /// - Returns: how many rows were replaced.
     @discardableResult
-    package func compactChanges(org: String) async throws -> Int {
+    package func compactChanges(org: String, from: Int64 = .min, to: Int64 = .max) async throws -> Int {
         var all = 0
-        for step in ChangeCompaction.allCases {
-            var last = ChangeCompaction.rowsEach
-            while last == ChangeCompaction.rowsEach {
+        for step in ChangeCompaction.allCases where step != .day || from == .min {
+            var next: Int64? = from
+            while let place = next {
                 try Task.checkCancellation()
-                // Serializable it would get in the way of those who credit.
-                last = try await database.write("attribution.compactChanges", isolation: .readCommitted) {
-                    try step.run(org, in: $0)
+                let page = try await database.read("attribution.changePage", limit: .report) {
+                    try step.page(org, from: place, to: to, in: $0)
                 }
-                all += last
+                for slots in page.batches { all += try await replace(slots, by: step, org: org) }
+                next = page.next
             }
+        }
+        return all
+    }
+
+    private func replace(_ slots: [Int64], by step: ChangeCompaction, org: String) async throws -> Int {
+        var (all, last) = (0, ChangeCompaction.rowsEach)
+        while last == ChangeCompaction.rowsEach {
+            try Task.checkCancellation()
+            // Serializable it would get in the way of those who credit.
+            last = try await database.write("attribution.compactChanges", isolation: .readCommitted) {
+                try step.replace(slots, org, in: $0)
+            }
+            all += last
         }
         return all
     }
 }
 
-/// What makes marks fewer. A longer slot makes the sums of every stretch within it grow, so that only slots in which
-/// nothing has changed for a while become part of one.
+/// What makes marks fewer. A longer slot makes the sums of every stretch within it grow, so that its shorter ones are
+/// read again after the next change: slots become part of one when nothing has changed in them for a while, or when
+/// they are so many that every report would have to read them.
 private enum ChangeCompaction: CaseIterable {
     /// Marks of one second become one.
     case second
-    /// Quarters of an hour without a change for ten minutes.
+    /// Minutes that ended an hour ago and have more than ten marks.
+    case minute
+    /// Quarters of an hour without a change for ten minutes, and those that ended a day ago and have more than thirty.
     case quarter
     /// Days older than forty without a change for a day.
     case day
 
     /// Rows of one transaction.
-    static let rowsEach = 10_000
-    private static let quarterQuiet: Duration = .seconds(600)
-    private static let dayQuiet: Duration = .seconds(86_400)
-    private static let dayAge: Duration = .seconds(40 * 86_400)
+    static let rowsEach = 1000
+    /// Slots that are looked at together: more than any day has once its quarters are few.
+    private static let slotsEach = 5000
 
     private var width: Int64 {
         switch self {
         case .second: 1
+        case .minute: 60
         case .quarter: 900
         case .day: 86_400
         }
     }
 
-    /// Rows that are to be replaced.
-    private func condition(_ org: String, now: Timestamp) -> SQLStatement {
-        switch self {
-        case .second:
-            """
-            width = 1 AND slot IN (
-                SELECT slot FROM attribution_changes WHERE org = \(org) AND width = 1
-                GROUP BY slot HAVING COUNT(*) > 1)
-            """
-        case .quarter:
-            """
-            width < 900 AND slot / 900 IN (
-                SELECT slot / 900 FROM attribution_changes WHERE org = \(org) AND width < 900
-                GROUP BY slot / 900 HAVING MAX(at) < \(now - Self.quarterQuiet))
-            """
-        case .day:
-            """
-            width < 86400 AND slot / 86400 IN (
-                SELECT slot / 86400 FROM attribution_changes
-                WHERE org = \(org) AND width < 86400 AND slot < \((now - Self.dayAge).microseconds / 1_000_000)
-                GROUP BY slot / 86400 HAVING MAX(at) < \(now - Self.dayQuiet))
-            """
+    /// Whether the marks of a slot become one.
+    private func isDue(_ group: ChangeGroup, now: Timestamp) -> Bool {
+        guard group.rows > 1 else { return false }
+        let age = now.microseconds.quotientRoundingDown(1_000_000) - (group.slot + width)
+        return switch self {
+        case .second: true
+        case .minute: age >= 3600 && group.rows > 10
+        case .quarter: now - group.at > .seconds(600) || (age >= 86_400 && group.rows > 30)
+        case .day: age >= 40 * 86_400 && now - group.at > .seconds(86_400)
         }
     }
 
-    /// - Returns: how many rows were replaced.
-    func run(_ org: String, in transaction: Transaction) throws -> Int {
+    /// The slots whose rows are to be replaced, by transactions, and where the next page begins.
+    struct Page: Sendable {
+        var batches: [[Int64]] = []
+        var next: Int64?
+    }
+
+    func page(_ org: String, from: Int64, to: Int64, in transaction: Transaction) throws -> Page {
+        let found = try transaction.all(
+            ChangeSlot.self,
+            """
+            SELECT slot, COUNT(*) AS mark_rows, MAX(at) AS at FROM attribution_changes
+            WHERE org = \(org) AND slot >= \(from) AND slot < \(to) AND width <= \(width)
+            GROUP BY slot ORDER BY slot LIMIT \(Self.slotsEach)
+            """)
+        var groups: [ChangeGroup] = []
+        for one in found {
+            let slot = one.slot.quotientRoundingDown(width) * width
+            if groups.last?.slot != slot { groups.append(ChangeGroup(slot: slot, at: one.at)) }
+            groups[groups.count - 1].add(one)
+        }
+        var page = Page()
+        if found.count == Self.slotsEach, let last = groups.last {
+            // The rest of the last one may be on the next page.
+            page.next = groups.count > 1 ? last.slot : last.slot + width
+            if groups.count > 1 { groups.removeLast() }
+        }
+        var rows = 0
+        for group in groups where isDue(group, now: transaction.now) {
+            if page.batches.isEmpty || rows + group.rows > Self.rowsEach {
+                page.batches.append([])
+                rows = 0
+            }
+            page.batches[page.batches.count - 1] += group.slots
+            rows += group.rows
+        }
+        return page
+    }
+
+    /// - Returns: how many rows were replaced; fewer than `rowsEach` once nothing is left.
+    func replace(_ slots: [Int64], _ org: String, in transaction: Transaction) throws -> Int {
         let gone = try transaction.all(
             ChangeMark.self,
             """
             DELETE FROM attribution_changes WHERE org = \(org) AND (slot, width, id) IN (
                 SELECT slot, width, id FROM attribution_changes
-                WHERE org = \(org) AND \(part: condition(org, now: transaction.now))
-                ORDER BY slot LIMIT \(Self.rowsEach))
+                WHERE org = \(org) AND slot IN (\(list: slots)) AND width <= \(width)
+                ORDER BY slot, width, id LIMIT \(Self.rowsEach))
             RETURNING slot, mark, at
             """)
         var sums: [Int64: ChangeMark] = [:]
@@ -124,10 +174,36 @@ private enum ChangeCompaction: CaseIterable {
             sums[slot] = ChangeMark(
                 slot: slot, mark: (known?.mark ?? 0) &+ one.mark, at: max(known?.at ?? one.at, one.at))
         }
-        for sum in sums.values.sorted(by: { $0.slot < $1.slot }) {
-            try sum.insert(org: org, width: width, in: transaction)
-        }
+        try ChangeMark.insert(sums.values.sorted { $0.slot < $1.slot }, org: org, width: width, in: transaction)
         return gone.count
+    }
+}
+
+/// Rows of one slot.
+private struct ChangeSlot: RowDecodable, Sendable {
+    let slot: Int64
+    let rows: Int
+    let at: Timestamp
+
+    init(row: Row) throws {
+        (slot, rows, at) = (try row.get("slot"), try row.get("mark_rows"), try row.get("at"))
+    }
+}
+
+/// Slots within a longer one.
+private struct ChangeGroup {
+    let slot: Int64
+    var slots: [Int64] = []
+    var rows = 0
+    /// Of the newest change.
+    var at: Timestamp
+
+    init(slot: Int64, at: Timestamp) { (self.slot, self.at) = (slot, at) }
+
+    mutating func add(_ one: ChangeSlot) {
+        slots.append(one.slot)
+        rows += one.rows
+        at = max(at, one.at)
     }
 }
 
@@ -142,27 +218,63 @@ private struct ChangeMark: RowDecodable, Sendable {
         (slot, mark, at) = (try row.get("slot"), try row.get("mark"), try row.get("at"))
     }
 
-    func insert(org: String, width: Int64, in transaction: Transaction) throws {
+    static func insert(_ marks: [ChangeMark], org: String, width: Int64, in transaction: Transaction) throws {
+        guard !marks.isEmpty else { return }
+        var values = SQLStatement.StringInterpolation(
+            literalCapacity: 24 * marks.count, interpolationCount: 6 * marks.count)
+        for (place, mark) in marks.enumerated() {
+            if place > 0 { values.appendLiteral(", ") }
+            let id = Int64.random(in: .min ... .max)
+            values.appendInterpolation(
+                part: "(\(org), \(mark.slot), \(width), \(id), \(mark.mark), \(mark.at))")
+        }
         try transaction.run(
             """
             INSERT INTO attribution_changes (org, slot, width, id, mark, at)
-            VALUES (\(org), \(slot), \(width), \(Int64.random(in: .min ... .max)), \(mark), \(at))
+            VALUES \(part: SQLStatement(stringInterpolation: values))
             """)
     }
 }
 
-/// How many changes of credit this process stored since marks were last made fewer, by organisation.
+/// Where this process changed credit since marks were last made fewer, by organisation.
 final class CreditChangeTally: Sendable {
-    private let counts = Mutex<[String: Int]>([:])
+    private struct Changes {
+        var count = 0
+        /// Quarters of an hour.
+        var quarters = Set<Int64>()
+    }
 
-    func add(_ org: String) { counts.withLock { $0[org, default: 0] += 1 } }
+    private let changes = Mutex<[String: Changes]>([:])
+    private static let quarter: Int64 = 900
+    /// Spans of time that are nearer to each other are taken for one.
+    private static let gap: Int64 = 96
 
-    /// Organisations with so many, which begin at nothing again.
-    func taken(atLeast bound: Int) -> [String] {
-        counts.withLock { counts in
-            let orgs = counts.filter { $0.value >= bound }.map(\.key)
-            for org in orgs { counts[org] = nil }
-            return orgs
+    func add(_ org: String, _ slots: [Int64]) {
+        changes.withLock { changes in
+            changes[org, default: Changes()].count += 1
+            for slot in slots { changes[org]?.quarters.insert(slot.quotientRoundingDown(Self.quarter)) }
         }
+    }
+
+    /// Organisations with so many, which begin at nothing again, and the seconds between which they were.
+    func taken(atLeast bound: Int) -> [(org: String, spans: [Range<Int64>])] {
+        let taken = changes.withLock { changes in
+            let taken = changes.filter { $0.value.count >= bound }
+            for org in taken.keys { changes[org] = nil }
+            return taken
+        }
+        return taken.map { (org: $0.key, spans: Self.spans($0.value.quarters)) }
+    }
+
+    private static func spans(_ quarters: Set<Int64>) -> [Range<Int64>] {
+        var spans: [Range<Int64>] = []
+        for one in quarters.sorted() {
+            if let last = spans.last, one < last.upperBound + gap {
+                spans[spans.count - 1] = last.lowerBound..<(one + 1)
+            } else {
+                spans.append(one..<(one + 1))
+            }
+        }
+        return spans.map { ($0.lowerBound * quarter)..<($0.upperBound * quarter) }
     }
 }

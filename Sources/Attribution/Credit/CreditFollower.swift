@@ -165,6 +165,7 @@ package actor CreditFollower {
             guard let visitor = live.visitorID, let cause = signs.cause(keys(org, visitor), live) else { continue }
             if try await restate(live, cause) { restated += 1 }
         }
+        await attribution.compactBusyChanges()
         return restated
     }
 

@@ -78,6 +78,7 @@ package struct LiveRecomputation: Sendable {
             look.looked += 1
             try await job.progress(0, note: "\(look.looked) leads and sales")
         }
+        await attribution.compactBusyChanges()
         if found.count == pageSize, let last = found.last {
             look.place = LivePlace(before: last.at, after: last.item)
             return look

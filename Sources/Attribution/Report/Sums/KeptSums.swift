@@ -27,6 +27,9 @@ final class KeptSums: Sendable {
     private let registry: MetricRegistry
     /// For so long after its migration nodes of the release before, which leave no marks, may be at work beside this.
     static let upgradeTakes: Duration = .seconds(6 * 3600)
+    /// Migrations that follow each other so fast are one run's: this release made the database, and no node of the one
+    /// before is at work. Two releases that set it up together can be told apart by nothing.
+    static let migrationTakes: Duration = .seconds(5)
 
     init(_ limits: CreditSumLimits, registry: MetricRegistry) { (self.limits, self.registry) = (limits, registry) }
 
@@ -39,7 +42,8 @@ final class KeptSums: Sendable {
     /// What a report of now comes to, all of one snapshot.
     func sums(_ org: String, _ question: CreditQuestion, in transaction: Transaction) throws -> [Sums] {
         var seen = Set<CreditModel>()
-        let shapes = question.models.filter { seen.insert($0).inserted }.map { SumShape(org, $0, question) }
+        let labels = try SumLabels(org, question, in: transaction)
+        let shapes = question.models.filter { seen.insert($0).inserted }.map { SumShape(org, $0, labels.shape) }
         let report = reports.wrappingAdd(1, ordering: .relaxed).newValue
         guard let range = try Self.range(shapes, question, in: transaction) else { return [] }
         let marks = try ChangeMarks(org: org, from: range.lowerBound, to: range.upperBound, in: transaction)
@@ -47,7 +51,7 @@ final class KeptSums: Sendable {
         return try shapes.map { shape in
             let tree = tree(of: shape)
             var walk = SumWalk(
-                shape: shape, tree: tree, marks: marks, range: range, report: report, limits: limits,
+                shape: shape, labels: labels, tree: tree, marks: marks, range: range, report: report, limits: limits,
                 transaction: transaction, makeRoom: makeRoom)
             defer { count(walk) }
             let total = try walk.total()
@@ -115,14 +119,12 @@ final class KeptSums: Sendable {
             guard transaction.dialect == .postgres else { return false }
             let times = try transaction.values(
                 Timestamp.self,
-                """
-                SELECT MIN(applied_at) FROM schema_migrations
-                UNION ALL SELECT applied_at FROM schema_migrations WHERE version = 320
-                """)
-            guard let first = times.min(), let own = times.max() else { return true }
-            // Made by this release.
-            if own - first < .seconds(600) { return false }
-            return transaction.now - own < Self.upgradeTakes
+                "SELECT applied_at FROM schema_migrations WHERE version <= 320 ORDER BY version")
+            guard let own = times.last else { return true }
+            let isOneRun = zip(times, times.dropFirst()).allSatisfy { one, next in
+                next >= one && next - one < Self.migrationTakes
+            }
+            return !isOneRun && transaction.now - own < Self.upgradeTakes
         }
         if !isOld { isTrusted.store(true, ordering: .relaxed) }
         return !isOld
@@ -132,6 +134,7 @@ final class KeptSums: Sendable {
 /// The way of one report through the tree of a model.
 struct SumWalk {
     let shape: SumShape
+    let labels: SumLabels
     let tree: SumTree
     let marks: ChangeMarks
     /// Microseconds.
@@ -146,10 +149,10 @@ struct SumWalk {
     private(set) var facts = 0
 
     init(
-        shape: SumShape, tree: SumTree, marks: ChangeMarks, range: Range<Int64>, report: UInt64,
+        shape: SumShape, labels: SumLabels, tree: SumTree, marks: ChangeMarks, range: Range<Int64>, report: UInt64,
         limits: CreditSumLimits, transaction: Transaction, makeRoom: @escaping () -> Void
     ) {
-        (self.shape, self.tree, self.marks, self.range) = (shape, tree, marks, range)
+        (self.shape, self.labels, self.tree, self.marks, self.range) = (shape, labels, tree, marks, range)
         (self.report, self.limits, self.transaction, self.makeRoom) = (report, limits, transaction, makeRoom)
     }
 
@@ -222,13 +225,13 @@ struct SumWalk {
         var node = SumTree.Node(version: version)
         let lines = rows.map { row in
             SumTree.Line(
-                kind: row.kind, label: shape.label(row.label), currency: row.currency, quarter: row.quarter)
+                kind: row.kind, label: labels.label(row.label), currency: row.currency, quarter: row.quarter)
         }
         var sums: [Int32: FactSum] = [:]
         var counted = Set<SaleOfLine>()
         for (row, line) in zip(rows, tree.numbers(lines)) {
             node.facts += row.facts
-            if shape.isPassing(row.kind, row.label) { node.isLasting = false }
+            if shape.isPassing(row.kind, row.label) || !labels.isKnown(row.label) { node.isLasting = false }
             var sum = row.sum
             // A sale counts once for each line, however many of its labels it has.
             if let unit = row.unit, !counted.insert(SaleOfLine(line: line, leg: unit)).inserted { sum.sales = 0 }

@@ -54,7 +54,7 @@ struct ChangeMarks: Sendable {
     /// Sums of all marks before each slot, one more than there are slots.
     private var sums: [Int64] = [0]
     /// Marks of slots that are longer than a second, by their first one.
-    private var wide: [Int64: [Int64: Int64]] = [900: [:], 86_400: [:]]
+    private var wide: [Int64: [Int64: Int64]] = [60: [:], 900: [:], 86_400: [:]]
     private static let widest: Int64 = 86_400
 
     /// - Parameter lower: microseconds, like `upper`.

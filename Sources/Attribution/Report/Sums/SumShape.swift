@@ -7,45 +7,22 @@ struct SumShape: Hashable, Sendable {
         /// Quarters of an hour, which the days of every time zone are made of.
         case quarters
         case column(CreditQuestion.Dimension)
-        /// Campaigns, or their networks, by the labels of touches: a sale counts once for each, however many of its
-        /// labels it touched.
-        case campaigns([String: String])
-        case networks([String: String])
+        /// Campaigns, or their networks, by a digest of what labels of touches are called: a sale counts once for
+        /// each, however many of its labels it touched.
+        case campaigns(String)
+        case networks(String)
     }
 
     let org: String
     let model: CreditModel
     let labels: Labels
 
-    init(_ org: String, _ model: CreditModel, _ question: CreditQuestion) {
-        (self.org, self.model) = (org, model)
-        labels =
-            switch question.dimension {
-            case .day, .week, .month: .quarters
-            case .network: .networks(question.networks)
-            case .campaign where !question.campaigns.isEmpty: .campaigns(question.campaigns)
-            case .campaign, .source, .medium, .channel, .adGroup, .creative, .keyword, .publisher, .buyer:
-                .column(question.dimension)
-            }
-    }
-
-    /// The label of a line for that of its rows.
-    func label(_ raw: String?) -> String? {
-        switch labels {
-        case .quarters, .column: raw
-        case .campaigns(let names): raw.map { names[$0] ?? $0 }
-        case .networks(let names): raw.flatMap { names[$0] } ?? Credit.none
-        }
+    init(_ org: String, _ model: CreditModel, _ labels: Labels) {
+        (self.org, self.model, self.labels) = (org, model, labels)
     }
 
     /// Bytes that it takes, nearly.
-    var bytes: Int {
-        switch labels {
-        case .quarters, .column: org.utf8.count
-        case .campaigns(let names), .networks(let names):
-            names.reduce(org.utf8.count) { $0 + $1.key.utf8.count + $1.value.utf8.count + 64 }
-        }
-    }
+    var bytes: Int { org.utf8.count + 64 }
 
     /// Whether each sale must be told apart.
     private var hasUnits: Bool {

@@ -5,7 +5,7 @@ CREATE TABLE attribution_changes (
     org TEXT NOT NULL,
     -- The second since 1970 at which the slot begins.
     slot INTEGER NOT NULL,
-    -- Seconds that it lasts: 1, 900 or 86400.
+    -- Seconds that it lasts: 1, 60, 900 or 86400.
     width INTEGER NOT NULL,
     -- Random.
     id INTEGER NOT NULL,
