@@ -36,12 +36,9 @@ extension AttributionService {
                 .lead, lead.lead, org: lead.org, traceID: lead.traceID, visitorID: lead.visitorID, at: lead.at,
                 in: transaction)
             try PathEvidence.note(.lead, lead.lead, org: lead.org, marks, in: transaction)
-            for (model, credits) in models where !stored.contains(model.rawValue) {
-                for (position, credit) in credits.enumerated() {
-                    try Self.insert(
-                        credit, model, position, ofLead: lead.lead, org: lead.org, at: lead.at, ads, in: transaction)
-                }
-            }
+            try Self.insert(
+                CreditPart.all(models.filter { !stored.contains($0.0.rawValue) }), ofLead: lead.lead, org: lead.org,
+                at: lead.at, ads, in: transaction)
             if models.contains(where: { !stored.contains($0.0.rawValue) }) {
                 try noteChange(at: [lead.at], org: lead.org, in: transaction)
             }
@@ -49,20 +46,28 @@ extension AttributionService {
         revision.advance()
     }
 
-    /// Stores one part of a lead's credit, unless it has one there.
+    /// Stores parts of a lead's credit, but for those that it has.
     static func insert(
-        _ credit: Credit, _ model: CreditModel, _ position: Int, ofLead lead: UID, org: String, at: Timestamp,
-        _ ads: [AdNames: String], in transaction: Transaction
+        _ parts: [CreditPart], ofLead lead: UID, org: String, at: Timestamp, _ ads: [AdNames: String],
+        in transaction: Transaction
     ) throws {
-        try transaction.run(
-            """
-            INSERT INTO attribution_leads
-                (org, lead, model, position, campaign, source, medium, channel, share_ppm, lead_at, created_at, ad)
-            VALUES (\(org), \(lead), \(model.rawValue), \(position), \(credit.campaign), \(credit.source),
-                    \(credit.medium), \(credit.channel), \(credit.sharePPM), \(at), \(transaction.now),
-                    \(ads[credit.ad]))
-            ON CONFLICT (org, lead, model, position) DO NOTHING
-            """)
+        for some in CreditPart.byStatement(parts) {
+            let rows: [SQLStatement] = some.map { part in
+                let credit = part.credit
+                return """
+                    (\(org), \(lead), \(part.model.rawValue), \(part.position), \(credit.campaign),
+                     \(credit.source), \(credit.medium), \(credit.channel), \(credit.sharePPM), \(at),
+                     \(transaction.now), \(ads[credit.ad]))
+                    """
+            }
+            try transaction.run(
+                """
+                INSERT INTO attribution_leads
+                    (org, lead, model, position, campaign, source, medium, channel, share_ppm, lead_at, created_at, ad)
+                VALUES \(rows: rows)
+                ON CONFLICT (org, lead, model, position) DO NOTHING
+                """)
+        }
     }
 
     /// Takes the credit of a returned sale back; reports restate at once and show it as returned. What it was stays to

@@ -92,12 +92,9 @@ package struct AttributionService: Sendable {
                 .sale, sale.leg, org: sale.org, traceID: sale.traceID, visitorID: sale.visitorID, at: sale.at,
                 in: transaction)
             try PathEvidence.note(.sale, sale.leg, org: sale.org, marks, in: transaction)
-            for (model, credits) in models where !stored.contains(model.rawValue) {
-                for (position, credit) in credits.enumerated() {
-                    try Self.insert(
-                        credit, model, position, of: sale.leg, org: sale.org, soldAt: sale.at, ads, in: transaction)
-                }
-            }
+            try Self.insert(
+                CreditPart.all(models.filter { !stored.contains($0.0.rawValue) }), of: sale.leg, org: sale.org,
+                soldAt: sale.at, ads, in: transaction)
             if models.contains(where: { !stored.contains($0.0.rawValue) }) {
                 try noteChange(at: [sale.at], org: sale.org, in: transaction)
             }
@@ -105,22 +102,30 @@ package struct AttributionService: Sendable {
         revision.advance()
     }
 
-    /// Stores one part of a sale's credit, unless it has one there.
+    /// Stores parts of a sale's credit, but for those that it has.
     static func insert(
-        _ credit: Credit, _ model: CreditModel, _ position: Int, of leg: UID, org: String, soldAt: Timestamp,
-        _ ads: [AdNames: String], in transaction: Transaction
+        _ parts: [CreditPart], of leg: UID, org: String, soldAt: Timestamp, _ ads: [AdNames: String],
+        in transaction: Transaction
     ) throws {
-        try transaction.run(
-            """
-            INSERT INTO attribution_credits
-                (org, leg, model, position, event_id, campaign, source, medium, channel, touched_at,
-                 share_ppm, amount_minor, currency, sold_at, created_at, ad)
-            VALUES (\(org), \(leg), \(model.rawValue), \(position), \(credit.eventID),
-                    \(credit.campaign), \(credit.source), \(credit.medium), \(credit.channel), \(credit.at),
-                    \(credit.sharePPM), \(credit.amount.minorUnits), \(credit.amount.currency),
-                    \(soldAt), \(transaction.now), \(ads[credit.ad]))
-            ON CONFLICT (org, leg, model, position) DO NOTHING
-            """)
+        for some in CreditPart.byStatement(parts) {
+            let rows: [SQLStatement] = some.map { part in
+                let credit = part.credit
+                return """
+                    (\(org), \(leg), \(part.model.rawValue), \(part.position), \(credit.eventID),
+                     \(credit.campaign), \(credit.source), \(credit.medium), \(credit.channel), \(credit.at),
+                     \(credit.sharePPM), \(credit.amount.minorUnits), \(credit.amount.currency),
+                     \(soldAt), \(transaction.now), \(ads[credit.ad]))
+                    """
+            }
+            try transaction.run(
+                """
+                INSERT INTO attribution_credits
+                    (org, leg, model, position, event_id, campaign, source, medium, channel, touched_at,
+                     share_ppm, amount_minor, currency, sold_at, created_at, ad)
+                VALUES \(rows: rows)
+                ON CONFLICT (org, leg, model, position) DO NOTHING
+                """)
+        }
     }
 
     /// Stores which campaigns there are, with what the first credited touch of each said.

@@ -84,6 +84,15 @@ package struct SQLStatement: ExpressibleByStringInterpolation, Sendable {
             values += part.values
         }
 
+        /// Rows for `VALUES`, each in its brackets.
+        package mutating func appendInterpolation(rows: [SQLStatement]) {
+            for (place, row) in rows.enumerated() {
+                if place > 0 { text += ", " }
+                text += row.text
+                values += row.values
+            }
+        }
+
         /// A comma-separated list for `IN (…)`; an empty list becomes `NULL`, which matches nothing.
         package mutating func appendInterpolation(list: [some SQLBindable]) {
             text += list.isEmpty ? "NULL" : Array(repeating: "?", count: list.count).joined(separator: ", ")

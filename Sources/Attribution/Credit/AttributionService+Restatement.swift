@@ -82,19 +82,12 @@ extension AttributionService {
                 """)
             let kind: CohortPeople.Kind = live.kind == .lead ? .lead : .sale
             try PathEvidence.note(kind, live.item, org: live.org, marks, in: transaction)
-            for (model, credits) in models {
-                for (position, credit) in credits.enumerated() {
-                    switch live.kind {
-                    case .sale:
-                        try Self.insert(
-                            credit, model, position, of: live.item, org: live.org, soldAt: known.at, ads,
-                            in: transaction)
-                    case .lead:
-                        try Self.insert(
-                            credit, model, position, ofLead: live.item, org: live.org, at: known.at, ads,
-                            in: transaction)
-                    }
-                }
+            let parts = CreditPart.all(models)
+            switch live.kind {
+            case .sale:
+                try Self.insert(parts, of: live.item, org: live.org, soldAt: known.at, ads, in: transaction)
+            case .lead:
+                try Self.insert(parts, ofLead: live.item, org: live.org, at: known.at, ads, in: transaction)
             }
             return true
         }

@@ -220,18 +220,13 @@ private struct ChangeMark: RowDecodable, Sendable {
 
     static func insert(_ marks: [ChangeMark], org: String, width: Int64, in transaction: Transaction) throws {
         guard !marks.isEmpty else { return }
-        var values = SQLStatement.StringInterpolation(
-            literalCapacity: 24 * marks.count, interpolationCount: 6 * marks.count)
-        for (place, mark) in marks.enumerated() {
-            if place > 0 { values.appendLiteral(", ") }
-            let id = Int64.random(in: .min ... .max)
-            values.appendInterpolation(
-                part: "(\(org), \(mark.slot), \(width), \(id), \(mark.mark), \(mark.at))")
+        let rows: [SQLStatement] = marks.map { mark in
+            "(\(org), \(mark.slot), \(width), \(Int64.random(in: .min ... .max)), \(mark.mark), \(mark.at))"
         }
         try transaction.run(
             """
             INSERT INTO attribution_changes (org, slot, width, id, mark, at)
-            VALUES \(part: SQLStatement(stringInterpolation: values))
+            VALUES \(rows: rows)
             """)
     }
 }
