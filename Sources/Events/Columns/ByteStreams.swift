@@ -1,4 +1,5 @@
 internal import CZstd
+internal import Synchronization
 
 /// Runs of bytes as the parts of a block keep them: one byte that says how, the length before and after, the bytes.
 enum StreamCodec: UInt8 {
@@ -152,7 +153,7 @@ struct StreamReader {
             start.initializeMemory(as: UInt8.self, repeating: run.2[0], count: run.raw)
             return true
         case .zstd:
-            return ZSTD_decompress(start, run.raw, run.2.baseAddress, run.2.count) == run.raw
+            return Unpackers.unpack(run.2, into: start, count: run.raw) == run.raw
         }
     }
 
@@ -212,5 +213,33 @@ enum ZigZag {
     @inline(__always)
     static func decode(_ number: UInt64) -> Int64 {
         Int64(bitPattern: number &>> 1) ^ (0 &- Int64(bitPattern: number & 1))
+    }
+}
+
+/// What unpacks runs, kept for the next one: to make one asks the processor what it can do, which costs a virtual
+/// machine more than most runs do.
+private enum Unpackers {
+    private struct Context: @unchecked Sendable {  // used by whoever took it alone
+        let pointer: OpaquePointer
+    }
+
+    /// Each holds some 160 KB.
+    private static let keptMax = 16
+    private static let kept = Mutex<[Context]>([])
+
+    /// - Returns: bytes that were unpacked, or an error of zstd's.
+    static func unpack(_ packed: UnsafeRawBufferPointer, into target: UnsafeMutableRawPointer, count: Int) -> Int {
+        guard let context = kept.withLock({ $0.popLast() }) ?? ZSTD_createDCtx().map(Context.init) else {
+            return ZSTD_decompress(target, count, packed.baseAddress, packed.count)
+        }
+        defer {
+            let isKept = kept.withLock { kept in
+                guard kept.count < keptMax else { return false }
+                kept.append(context)
+                return true
+            }
+            if !isKept { ZSTD_freeDCtx(context.pointer) }
+        }
+        return ZSTD_decompressDCtx(context.pointer, target, count, packed.baseAddress, packed.count)
     }
 }
