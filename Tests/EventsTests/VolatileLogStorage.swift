@@ -161,7 +161,7 @@ package final class VolatileLogStorage: LogStorage {
         throw .failed(operation: "live on", code: 9)
     }
 
-    package func names() throws(LogStorageError) -> [String] { try work { Array($0.present.keys) } }
+    package func names() throws(LogStorageError) -> [String] { try work { $0.present.keys.sorted() } }
 
     package func open(_ name: String, create: Bool) throws(LogStorageError) -> Int {
         try work { (state) throws(LogStorageError) in
