@@ -101,9 +101,7 @@ package final class KeyStore: Sendable {
             try transaction.all(
                 KeyRow.self,
                 """
-                SELECT org, id, kind, app, name, secret_hash, scopes, origins, historical, events_per_second,
-                    created_at, revoked_at
-                FROM api_keys
+                \(part: KeyRow.all)
                 """)
         }
         known.withLock { known in
@@ -208,9 +206,7 @@ package final class KeyStore: Sendable {
             try transaction.one(
                 KeyRow.self,
                 """
-                SELECT org, id, kind, app, name, secret_hash, scopes, origins, historical, events_per_second,
-                    created_at, revoked_at
-                FROM api_keys WHERE org = \(org) AND id = \(id)
+                \(part: KeyRow.all) WHERE org = \(org) AND id = \(id)
                 """)
         }
         guard let row else { throw KeyError.unknownKey }
@@ -297,6 +293,13 @@ package enum Origin {
 }
 
 private struct KeyRow: RowDecodable {
+    /// Every key, as rows of this.
+    static let all: SQLStatement = """
+        SELECT org, id, kind, app, name, secret_hash, scopes, origins, historical, events_per_second, created_at,
+            revoked_at
+        FROM api_keys
+        """
+
     let hash: [UInt8]
     let principal: Principal
     let summary: KeySummary

@@ -209,31 +209,16 @@ extension ReEngagementStore {
     private static func installs(
         _ keys: InstallKeys, org: String, app: String, until: Timestamp, in tx: Transaction
     ) throws -> [KnownInstall] {
+        let columns: [(SQLStatement, Int64?)] = [
+            ("device_key", keys.device), ("advertising_key", keys.advertising), ("vendor_key", keys.vendor),
+        ]
         var found: [KnownInstall] = []
-        if let key = keys.device {
+        for case (let column, let key?) in columns {
             found += try tx.all(
                 KnownInstall.self,
                 """
                 SELECT event_id, at, device_key, advertising_key, vendor_key FROM installs
-                WHERE org = \(org) AND device_key = \(key) AND app = \(app) AND at <= \(until)
-                ORDER BY at DESC, event_id DESC LIMIT \(installsOfKey)
-                """)
-        }
-        if let key = keys.advertising {
-            found += try tx.all(
-                KnownInstall.self,
-                """
-                SELECT event_id, at, device_key, advertising_key, vendor_key FROM installs
-                WHERE org = \(org) AND advertising_key = \(key) AND app = \(app) AND at <= \(until)
-                ORDER BY at DESC, event_id DESC LIMIT \(installsOfKey)
-                """)
-        }
-        if let key = keys.vendor {
-            found += try tx.all(
-                KnownInstall.self,
-                """
-                SELECT event_id, at, device_key, advertising_key, vendor_key FROM installs
-                WHERE org = \(org) AND vendor_key = \(key) AND app = \(app) AND at <= \(until)
+                WHERE org = \(org) AND \(part: column) = \(key) AND app = \(app) AND at <= \(until)
                 ORDER BY at DESC, event_id DESC LIMIT \(installsOfKey)
                 """)
         }

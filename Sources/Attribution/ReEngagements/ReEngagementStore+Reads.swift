@@ -27,6 +27,17 @@ extension ReEngagementStore {
         (filter.from ?? Timestamp(microseconds: .min), filter.to ?? Timestamp(microseconds: .max))
     }
 
+    /// Opens (`known`) with their decisions (`found`): the rows of `DecidedOpen`.
+    /// - Parameter version: of the decision; the one that holds unless told.
+    private static func decided(_ join: SQLStatement, _ version: SQLStatement = "known.version") -> SQLStatement {
+        """
+        SELECT known.*, found.body AS body, found.cause AS cause, found.decided_at AS decided_at,
+            found.version AS found_version
+        FROM reengagements AS known \(part: join) reengagement_decisions AS found ON found.org = known.org
+            AND found.app = known.app AND found.event_id = known.event_id AND found.version = \(part: version)
+        """
+    }
+
     /// Decisions that hold, newest open first.
     func list(org: String, _ filter: ReEngagementFilter) async throws -> [DecidedOpen] {
         let (from, to) = Self.bounds(filter)
@@ -38,10 +49,7 @@ extension ReEngagementStore {
             try tx.all(
                 DecidedOpen.self,
                 """
-                SELECT known.*, found.body AS body, found.cause AS cause, found.decided_at AS decided_at,
-                    found.version AS found_version
-                FROM reengagements AS known JOIN reengagement_decisions AS found ON found.org = known.org
-                    AND found.app = known.app AND found.event_id = known.event_id AND found.version = known.version
+                \(part: Self.decided("JOIN"))
                 WHERE known.org = \(org) AND known.at >= \(from) AND known.at < \(to) AND known.at <= \(at)
                     AND (\(outcome) = '' OR found.outcome = \(outcome))
                     AND (\(anyCampaign) = 1 OR found.campaign = \(campaign)) AND (\(app) = '' OR known.app = \(app))
@@ -60,11 +68,7 @@ extension ReEngagementStore {
             try tx.one(
                 DecidedOpen.self,
                 """
-                SELECT known.*, found.body AS body, found.cause AS cause, found.decided_at AS decided_at,
-                    found.version AS found_version
-                FROM reengagements AS known LEFT JOIN reengagement_decisions AS found ON found.org = known.org
-                    AND found.app = known.app AND found.event_id = known.event_id
-                    AND found.version = CASE WHEN \(version) = 0 THEN known.version ELSE \(version) END
+                \(part: Self.decided("LEFT JOIN", version == 0 ? "known.version" : "\(version)"))
                 WHERE known.org = \(org) AND known.event_id = \(id) AND (\(app) = '' OR known.app = \(app))
                 ORDER BY known.at DESC, known.app LIMIT 1
                 """)
@@ -132,10 +136,7 @@ extension ReEngagementStore {
             try tx.all(
                 DecidedOpen.self,
                 """
-                SELECT known.*, found.body AS body, found.cause AS cause, found.decided_at AS decided_at,
-                    found.version AS found_version
-                FROM reengagements AS known LEFT JOIN reengagement_decisions AS found ON found.org = known.org
-                    AND found.app = known.app AND found.event_id = known.event_id AND found.version = known.version
+                \(part: Self.decided("LEFT JOIN"))
                 WHERE known.org = \(org) AND known.app = \(app) AND known.event_id IN (
                         SELECT event_id FROM reengagement_keys WHERE org = \(org) AND app = \(app)
                             AND found_key IN (\(list: devices)) AND at >= \(from))
@@ -167,10 +168,7 @@ extension ReEngagementStore {
         return try tx.one(
             DecidedOpen.self,
             """
-            SELECT known.*, found.body AS body, found.cause AS cause, found.decided_at AS decided_at,
-                found.version AS found_version
-            FROM reengagements AS known JOIN reengagement_decisions AS found ON found.org = known.org
-                AND found.app = known.app AND found.event_id = known.event_id AND found.version = known.version
+            \(part: decided("JOIN"))
             WHERE known.org = \(org) AND known.app = \(app) AND known.is_reengagement = 1 AND known.event_id IN (
                     SELECT event_id FROM reengagement_keys WHERE org = \(org) AND app = \(app)
                         AND found_key IN (\(list: devices)) AND at >= \(from) AND at <= \(at))

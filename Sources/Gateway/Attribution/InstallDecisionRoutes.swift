@@ -146,14 +146,8 @@ package struct InstallDecisionRoutes: Sendable {
 
     private func install(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try access.require(.analyticsRead, request)
-        let text = context.parameters.get("id") ?? ""
-        let id = text.removingPercentEncoding ?? text
-        let app = try Self.plain("app", request)
-        var version: Int?
-        if RequestInput.text("version", request) != nil {
-            version = try RequestInput.integer("version", request, in: 1...Int(Int32.max), standard: 1)
-        }
-        let at = try Self.moment("at", request)
+        let (id, app) = (Self.eventID(context), try Self.plain("app", request))
+        let (version, at) = (try Self.version(request), try Self.moment("at", request))
         let found =
             id.utf8.contains(0)
             ? nil : try await parts.installs.install(org: principal.org, id: id, app: app, version: version, at: at)
@@ -176,12 +170,7 @@ package struct InstallDecisionRoutes: Sendable {
             }
             filter.method = method
         }
-        if let text = RequestInput.text("after", request) {
-            guard let mark = InstallPageMark(text) else {
-                throw .badQuery(name: "after", detail: "must be the `next` of a page.")
-            }
-            filter.after = mark
-        }
+        filter.after = try Self.mark(request)
         return filter
     }
 
@@ -191,6 +180,27 @@ package struct InstallDecisionRoutes: Sendable {
             throw .badQuery(name: name, detail: "must be text of at most 500 bytes without NUL.")
         }
         return text
+    }
+
+    /// The id in the path, as events have it.
+    static func eventID(_ context: GatewayContext) -> String {
+        let text = context.parameters.get("id") ?? ""
+        return text.removingPercentEncoding ?? text
+    }
+
+    /// Which decision is asked for; nil for the one that holds.
+    static func version(_ request: Request) throws(Problem) -> Int? {
+        guard RequestInput.text("version", request) != nil else { return nil }
+        return try RequestInput.integer("version", request, in: 1...Int(Int32.max), standard: 1)
+    }
+
+    /// Where the page before ended.
+    static func mark(_ request: Request) throws(Problem) -> InstallPageMark? {
+        guard let text = RequestInput.text("after", request) else { return nil }
+        guard let mark = InstallPageMark(text) else {
+            throw .badQuery(name: "after", detail: "must be the `next` of a page.")
+        }
+        return mark
     }
 
     static func moment(_ name: String, _ request: Request) throws(Problem) -> Timestamp? {

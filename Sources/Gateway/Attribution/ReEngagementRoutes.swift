@@ -81,13 +81,8 @@ package struct ReEngagementRoutes: Sendable {
 
     private func open(_ request: Request, _ context: GatewayContext) async throws -> Response {
         let principal = try access.require(.analyticsRead, request)
-        let text = context.parameters.get("id") ?? ""
-        let id = text.removingPercentEncoding ?? text
-        let app = try InstallDecisionRoutes.plain("app", request)
-        var version: Int?
-        if RequestInput.text("version", request) != nil {
-            version = try RequestInput.integer("version", request, in: 1...Int(Int32.max), standard: 1)
-        }
+        let (id, app) = (InstallDecisionRoutes.eventID(context), try InstallDecisionRoutes.plain("app", request))
+        let version = try InstallDecisionRoutes.version(request)
         let found =
             id.utf8.contains(0)
             ? nil : try await installs.reEngagement(org: principal.org, id: id, app: app, version: version)
@@ -112,12 +107,7 @@ package struct ReEngagementRoutes: Sendable {
             }
             filter.outcome = text
         }
-        if let text = RequestInput.text("after", request) {
-            guard let mark = InstallPageMark(text) else {
-                throw .badQuery(name: "after", detail: "must be the `next` of a page.")
-            }
-            filter.after = mark
-        }
+        filter.after = try InstallDecisionRoutes.mark(request)
         return filter
     }
 }
