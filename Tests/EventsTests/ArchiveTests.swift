@@ -341,13 +341,13 @@ struct ArchiveTests {
         }
         let log = try open()
         var first: Receipt?
-        for round in 0..<60 {
+        for round in 0..<120 {
             let lines = (0..<6).map { trackLine(["id": "\"r\(round)-\($0)\""]) } + [trackLine(["id": "\"same\""])]
             let receipt = try await log.send(lines.joined(separator: "\n"))
             first = first ?? receipt
         }
         let stored = log.store.totals(org: "acme").stored
-        #expect(stored > 361, "the window was meant to be too small")
+        #expect(stored > 721, "the window was meant to be too small")
         try log.upkeep.run(all: true, isPaced: false)
         await log.close()
         // What a start read in its own order is written with the next one.
