@@ -14,8 +14,9 @@ struct PostgresConnectionLost: Error {
 /// One connection, used by one thread. Statements go through the extended protocol, prepared once and kept; every wait
 /// has a deadline, after which the server is asked to stop.
 ///
-/// Statements of one transaction are sent in libpq's pipeline mode with a flush after each, not a synchronisation:
-/// what begins a transaction travels with its first statement, and a read of one statement needs no `BEGIN` at all.
+/// Statements are sent in libpq's pipeline mode: what begins a write travels with its first statement. A read is an
+/// implicit transaction that ends with a synchronisation; where one statement is all that is expected it travels with
+/// it, else after the last, and in both cases nobody waits for the server's word on it.
 final class PostgresConnection {
     /// Prepared statements kept; the one that was used longest ago makes room.
     static let preparedMax = 256
@@ -40,6 +41,34 @@ final class PostgresConnection {
         }
     }
 
+    private struct Reading {
+        /// One statement is expected: it ends the transaction.
+        var expectsOne = false
+        var statements = 0
+        var hasFailed = false
+    }
+
+    /// Another statement of a read whose transaction ended with the first, since no other was expected.
+    struct AnotherStatement: Error {}
+
+    /// Statements that begin and end transactions, prepared once.
+    private enum Control: String, CaseIterable {
+        case beginSerializable = "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE"
+        case beginReadCommitted = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+        case transactionID = "SELECT pg_current_xact_id()"
+        case commit = "COMMIT"
+
+        /// Those of other statements are numbered.
+        var name: String {
+            switch self {
+            case .beginSerializable: "begin_serializable"
+            case .beginReadCommitted: "begin_read_committed"
+            case .transactionID: "transaction_id"
+            case .commit: "commit"
+            }
+        }
+    }
+
     let raw: OpaquePointer
     /// Lets another thread stop what runs here.
     let canceller: PostgresCanceller
@@ -50,7 +79,10 @@ final class PostgresConnection {
     private var prepared: [StatementKey: Prepared] = [:]
     private var counter: UInt64 = 0
     private var inPipeline = false
+    /// Synchronisations whose answers were not read yet.
     private var pendingSyncs = 0
+    /// What became of the read under way.
+    private var reading = Reading()
     /// `DEALLOCATE`s whose answers were not read yet.
     private var deallocations = 0
     private(set) var isBroken = false
@@ -86,15 +118,32 @@ final class PostgresConnection {
             SET default_transaction_read_only = on; SET random_page_cost = 1.1; SET jit = off;
             SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3
             """)
+        try prepareControls()
     }
 
     deinit { PQfinish(raw) }
 
     // MARK: Transactions
 
-    /// Begins a read: its statements see one snapshot.
-    func beginRead(limit: StatementLimit) throws {
+    private func prepareControls() throws {
         try enterPipeline()
+        for control in Control.allCases {
+            try send { PQsendPrepare(raw, control.name, control.rawValue, 0, nil) }
+        }
+        try synchronise()
+        for _ in Control.allCases { PQclear(try one()) }
+        try leavePipeline()
+    }
+
+    private func send(_ control: Control) throws {
+        try send { PQsendQueryPrepared(raw, control.name, 0, nil, nil, nil, 0) }
+    }
+
+    /// Begins a read: its statements see one snapshot.
+    /// - Parameter expectsOne: one statement is all that is expected; another is refused with `AnotherStatement`.
+    func beginRead(limit: StatementLimit, expectsOne: Bool) throws {
+        try enterPipeline()
+        reading = Reading(expectsOne: expectsOne)
         statementLimit = min(limit.duration, Self.statementMax)
         transactionDeadline = ContinuousClock.now + limit.transaction
     }
@@ -102,13 +151,11 @@ final class PostgresConnection {
     /// Begins a write. Nothing waits for the server yet: what is sent here is answered with the first statement.
     func beginWrite(_ isolation: Isolation, limit: StatementLimit) throws {
         try enterPipeline()
+        reading = Reading()
         statementLimit = min(limit.duration, Self.statementMax)
         transactionDeadline = ContinuousClock.now + limit.transaction
-        let begin =
-            isolation == .serializable
-            ? "BEGIN ISOLATION LEVEL SERIALIZABLE READ WRITE" : "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
-        try send { PQsendQueryParams(raw, begin, 0, nil, nil, nil, nil, 1) }
-        try send { PQsendQueryParams(raw, "SELECT pg_current_xact_id()", 0, nil, nil, nil, nil, 0) }
+        try send(isolation == .serializable ? .beginSerializable : .beginReadCommitted)
+        try send(.transactionID)
         transactionID = nil
         beginAwaited = true
     }
@@ -119,9 +166,13 @@ final class PostgresConnection {
         guard !isBroken else { return }
         do {
             let wasWrite = transactionID != nil || beginAwaited
+            if inPipeline, !wasWrite, !reading.hasFailed {
+                transactionDeadline = nil
+                return try endRead()
+            }
             if inPipeline {
                 if pendingSyncs == 0 { try synchronise() }
-                try drainPipeline()
+                try leavePipeline()
             }
             if wasWrite, PQtransactionStatus(raw) != PQTRANS_IDLE { try command("ROLLBACK") }
         } catch { isBroken = true }
@@ -131,13 +182,23 @@ final class PostgresConnection {
         if PQtransactionStatus(raw) != PQTRANS_IDLE { isBroken = true }
     }
 
+    /// The server ends the transaction by itself; its word on it is read before the next answer. What was sent behind
+    /// the one statement of a read must not become part of the next transaction.
+    private func endRead() throws {
+        let isOpen = reading.statements > 0 && !reading.expectsOne
+        if isOpen || deallocations > 0 { try synchronise() }
+    }
+
+    /// How many statements the read under way asked for, with the one that was refused.
+    var statementsRead: Int { reading.statements }
+
     /// Commits the open write.
     /// - Throws: `PostgresConnectionLost(duringCommit: true)` when nobody knows what became of it.
     func commit() throws {
         // Nothing was done.
         if beginAwaited { return end() }
         do {
-            try send { PQsendQueryParams(raw, "COMMIT", 0, nil, nil, nil, nil, 1) }
+            try send(.commit)
             try synchronise()
             try readDeallocations()
             let answer = try one()
@@ -146,7 +207,7 @@ final class PostgresConnection {
             // A transaction that had failed answers COMMIT with a rollback and without an error.
             guard words == "COMMIT" else { throw SQLError.statement("the transaction had failed") }
             // What happens now changes nothing about what is committed.
-            do { try drainPipeline() } catch { isBroken = true }
+            do { try leavePipeline() } catch { isBroken = true }
         } catch is PostgresConnectionLost {
             throw PostgresConnectionLost(duringCommit: true)
         }
@@ -155,12 +216,13 @@ final class PostgresConnection {
     }
 
     private func enterPipeline() throws {
-        guard !inPipeline, PQenterPipelineMode(raw) == 1 else { throw lost() }
+        guard !inPipeline else { return }
+        guard PQenterPipelineMode(raw) == 1 else { throw lost() }
         inPipeline = true
     }
 
-    /// Reads what is left up to the synchronisation point and leaves the pipeline.
-    private func drainPipeline() throws {
+    /// Reads what is left up to the last synchronisation and leaves the pipeline.
+    private func leavePipeline() throws {
         try awaitSynchronised()
         guard PQexitPipelineMode(raw) == 1 else { throw lost() }
         inPipeline = false
@@ -194,6 +256,13 @@ final class PostgresConnection {
     func execute(_ statement: SQLStatement) throws -> PostgresResult {
         let statement = statement.resolved(for: .postgres)
         try statement.checkValues()
+        // A write is told each time that the server waits for us: so its limit on idle transactions frees what a
+        // stopped process holds. A read is an implicit transaction, which such a word ends.
+        let isWrite = beginAwaited || transactionID != nil
+        if !isWrite {
+            reading.statements += 1
+            if reading.expectsOne, reading.statements > 1 { throw AnotherStatement() }
+        }
         let key = StatementKey(text: statement.text, types: statement.values.map(\.postgresType))
         counter += 1
         let known = prepared[key]
@@ -204,10 +273,7 @@ final class PostgresConnection {
             try send { PQsendPrepare(raw, entry.name, text, Int32(key.types.count), key.types) }
         }
         try send(entry.name, statement.values)
-        // A write is told each time that the server waits for us: so its limit on idle transactions frees what a
-        // stopped process holds. A read is an implicit transaction, which such a word would end.
-        let isWrite = beginAwaited || transactionID != nil
-        if isWrite { try synchronise() } else { try send { PQsendFlushRequest(raw) } }
+        if isWrite || reading.expectsOne { try synchronise() } else { try send { PQsendFlushRequest(raw) } }
         if beginAwaited { try awaitBegin() }
         try readDeallocations()
         if known == nil {
@@ -279,6 +345,7 @@ final class PostgresConnection {
     }
 
     private func simple(_ text: String, limit: Duration) throws -> [[String?]] {
+        if inPipeline { try leavePipeline() }
         try send { PQsendQuery(raw, text) }
         var rows: [[String?]] = []
         var failure: (any Error)?
@@ -342,11 +409,14 @@ final class PostgresConnection {
         if let transactionDeadline, transactionDeadline < deadline {
             (deadline, which) = (transactionDeadline, .transaction)
         }
+        // Unless it ends with the answer.
+        let failedBefore = reading.hasFailed
+        reading.hasFailed = true
         var stopped = false
         var answer: OpaquePointer?
         while answer == nil {
             do {
-                answer = try next(until: deadline)
+                answer = try nextBehindSyncs(until: deadline)
                 if answer == nil, PQstatus(raw) == CONNECTION_BAD { throw lost() }
             } catch is DeadlinePassed {
                 guard !stopped else { throw lost() }
@@ -356,13 +426,26 @@ final class PostgresConnection {
             }
         }
         guard let answer else { throw lost() }
-        guard let error = error(of: answer) else { return answer }
+        guard let error = error(of: answer) else {
+            reading.hasFailed = failedBefore
+            return answer
+        }
         PQclear(answer)
         if stopped { throw SQLError.timeout(which) }
         throw error
     }
 
     private struct DeadlinePassed: Error {}
+
+    /// The next result that is none of a synchronisation: those were of reads before, for which nobody waited.
+    private func nextBehindSyncs(until deadline: ContinuousClock.Instant) throws -> OpaquePointer? {
+        while let answer = try next(until: deadline) {
+            guard PQresultStatus(answer) == PGRES_PIPELINE_SYNC else { return answer }
+            pendingSyncs -= 1
+            PQclear(answer)
+        }
+        return nil
+    }
 
     /// The next result; nil at the end of one statement's results.
     private func next(until deadline: ContinuousClock.Instant) throws -> OpaquePointer? {

@@ -24,6 +24,7 @@ final class PostgresEngine: SQLEngine {
     private let clock: any WallClock
     let bell: PostgresBell?
     private let gate = WriteGate()
+    private let habits = ReadHabits()
     private let commits: Counter
     private let reruns: Counter
 
@@ -82,28 +83,48 @@ final class PostgresEngine: SQLEngine {
         _ body: @Sendable (Transaction) throws -> Value, answer: (Result<Value, any Error>) -> Void
     ) {
         let started = ContinuousClock.now
-        for isLast in [false, true] {
+        var mayReconnect = true
+        while true {
             if call.ticket.isCancelled { return answer(.failure(CancellationError())) }
             do {
                 let connection = try worker.connection()
-                return try worker.serving(call, connection) {
-                    defer { connection.end() }
-                    try connection.beginRead(limit: request.limit)
-                    let transaction = Transaction(PostgresSession(connection), clock: clock, track: request.track)
-                    defer { transaction.end() }
-                    let value = try body(transaction)
-                    try transaction.check()
-                    // Before the transaction is closed on the server: nobody waits for that.
-                    answer(.success(value))
+                let isDone = try worker.serving(call, connection) {
+                    try attemptRead(connection, request, body) { answer(.success($0)) }
                 }
+                if isDone { return }
             } catch is PostgresConnectionLost {
-                guard !isLast, ContinuousClock.now - started < request.limit.duration else {
+                guard mayReconnect, ContinuousClock.now - started < request.limit.duration else {
                     return answer(.failure(SQLError.unavailable))
                 }
+                mayReconnect = false
             } catch {
                 return answer(.failure(told(error, call)))
             }
         }
+    }
+
+    /// Runs a read once; false when it has to run again, because it asked for more than the one statement that it
+    /// always asked for so far.
+    private func attemptRead<Value: Sendable>(
+        _ connection: PostgresConnection, _ request: SQLRequest, _ body: (Transaction) throws -> Value,
+        answer: (Value) -> Void
+    ) throws -> Bool {
+        let expectsOne = habits.isOneStatement(request.name)
+        defer { connection.end() }
+        try connection.beginRead(limit: request.limit, expectsOne: expectsOne)
+        let transaction = Transaction(PostgresSession(connection), clock: clock, track: request.track)
+        defer { transaction.end() }
+        let result = Result {
+            let value = try body(transaction)
+            try transaction.check()
+            return value
+        }
+        let statements = connection.statementsRead
+        habits.note(request.name, statements: statements)
+        // Whatever the closure made of it, it did not see one snapshot.
+        if expectsOne, statements > 1 { return false }
+        answer(try result.get())
+        return true
     }
 
     /// A statement that was stopped for its task ended by cancellation, not by a limit.

@@ -42,7 +42,7 @@ final class PostgresCall: Sendable {
 
 /// Connections to one server, each with a thread of its own. Calls wait in order of arrival; whichever thread is free
 /// takes the first. A thread that waits for the server never is one of the cooperative pool.
-final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condition`
+final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condition`, `mayWait` by `sweeper`
     private struct State {
         var queue: [PostgresCall] = []
         var workers = 0
@@ -54,15 +54,17 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
     }
 
     /// How often waiting calls are looked over for those that waited too long.
-    private static let sweepInterval = 0.02
+    private static let sweepInterval: Duration = .milliseconds(20)
     /// How long calls are refused at once after a server could not be reached.
     private static let awayPause: Duration = .milliseconds(100)
 
     let address: PostgresAddress
     let settings: PostgresPoolSettings
     private let condition = NSCondition()
-    /// Wakes the thread that ends calls which waited too long.
+    /// Wakes the thread that ends calls which waited too long; guards `mayWait`.
     private let sweeper = NSCondition()
+    /// Whether a call may wait that the sweeping thread does not know of.
+    private var mayWait = false
     private var state = State()
     private let opened: Counter
     private let closedByReason: @Sendable (String) -> Void
@@ -87,11 +89,13 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
     func submit(_ call: PostgresCall) {
         // Before it can run: its worker takes this place then.
         call.ticket.onCancel { [weak self] in self?.abandon(call) }
+        var isTaken = false
         let refusal: SQLError? = condition.withLock {
             if state.isClosed { return .closed }
             if state.queue.count >= settings.waitersMax { return .busy }
             state.queue.append(call)
             if state.idle >= state.queue.count {
+                isTaken = true
                 condition.signal()
             } else if state.workers < settings.connectionsMax {
                 state.workers += 1
@@ -100,7 +104,14 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
             return nil
         }
         if let refusal { return call.fail(refusal) }
-        sweeper.withLock { sweeper.signal() }
+        if !isTaken { wakeSweeper() }
+    }
+
+    private func wakeSweeper() {
+        sweeper.withLock {
+            if !mayWait { sweeper.signal() }
+            mayWait = true
+        }
     }
 
     /// Ends a call that still waits. One that runs is stopped by its worker.
@@ -115,6 +126,7 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
 
     /// Ends calls that waited too long. False when the pool is closed.
     private func sweep() -> Bool {
+        sweeper.withLock { mayWait = false }
         let (late, waiting, isClosed) = condition.withLock { () -> ([PostgresCall], Bool, Bool) in
             let now = ContinuousClock.now
             let late = state.queue.filter { $0.deadline <= now }
@@ -126,8 +138,10 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
         }
         for call in late { call.fail(SQLError.timeout(.acquire)) }
         if isClosed { return false }
-        sweeper.withLock {
-            _ = sweeper.wait(until: Date(timeIntervalSinceNow: waiting ? Self.sweepInterval : 1))
+        if waiting {
+            OwnThread.pause(Self.sweepInterval)
+        } else {
+            sweeper.withLock { if !mayWait { _ = sweeper.wait(until: Date(timeIntervalSinceNow: 1)) } }
         }
         return true
     }
@@ -190,7 +204,7 @@ final class PostgresPool: @unchecked Sendable {  // `state` is guarded by `condi
             state.isClosed = true
             condition.broadcast()
         }
-        sweeper.withLock { sweeper.signal() }
+        wakeSweeper()
     }
 }
 
