@@ -67,7 +67,8 @@ import Testing
             #expect(Set(seen).count == 1 && seen.count == 3, "\(seen)")
         }
         between.withLock { $0 = {} }
-        #expect(try await read(1) == [try #require(try await Self.value(database))])
+        let last = try await Self.value(database)
+        #expect(try await read(1) == [last] && last != 0)
         try database.close()
     }
 
