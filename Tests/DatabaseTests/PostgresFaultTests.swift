@@ -57,8 +57,7 @@ import Testing
         }
     }
 
-    /// The statement alone, as its message ends it: `READ COMMITTED` is none.
-    private static let commit = "COMMIT\0"
+    private static let commit = PostgresServer.commitMessage
 
     /// How long a call that meets a silent server may take: its statement, the grace for stopping it, a machine that is
     /// busy with other things.

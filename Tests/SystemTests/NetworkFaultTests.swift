@@ -148,9 +148,9 @@ import Validation
                 for fault in [
                     Fault(.delay(milliseconds: 20), .toServer, strikes: 50), Fault(.chop, .toClient, strikes: 50),
                     Fault(.reset(after: 200), .toClient, strikes: 1), Fault(.cut(after: 200), .toServer, strikes: 1),
-                    Fault(.loseAnswer(to: "COMMIT\0"), .toServer, strikes: 1),
-                    Fault(.loseRequest(with: "COMMIT\0"), .toServer, strikes: 1),
-                    Fault(.loseAnswer(to: "COMMIT\0"), .toServer, strikes: 1),
+                    Fault(.loseAnswer(to: PostgresServer.commitMessage), .toServer, strikes: 1),
+                    Fault(.loseRequest(with: PostgresServer.commitMessage), .toServer, strikes: 1),
+                    Fault(.loseAnswer(to: PostgresServer.commitMessage), .toServer, strikes: 1),
                 ] {
                     proxy.set(fault)
                     let deadline = ContinuousClock.now + .seconds(15)

@@ -9,6 +9,9 @@ internal import Synchronization
 /// A PostgreSQL server of the test run's own, without a wait for the disk: started when first asked for, ended with the
 /// test process whatever ends that. Beside what every server of ours can, it is killed and comes back.
 package final class PostgresServer: Sendable {
+    /// Of what a write sends last: the statement that commits, by the name under which a connection prepared it.
+    package static let commitMessage = "\0commit\0\0"
+
     package typealias Failure = LocalPostgres.Failure
 
     /// The one that all tests of a process share; each takes a schema of its own.
