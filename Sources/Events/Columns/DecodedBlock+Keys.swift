@@ -12,9 +12,7 @@ extension DecodedBlock {
         let outcomes = try storedOutcomes()
         let flags = try flags()
         let shapes = try shapes()
-        let columns = storedShapes.map { shape in
-            shape?.pieces.first { $0.field == EventField.id.rawValue }.flatMap { $0.column }
-        }
+        var columns = IDColumns(storedShapes)
         for request in view.requests {
             let keys = secret.keys(org: request.org, app: request.app)
             for row in request.firstRow..<request.firstRow + request.rowCount {
@@ -22,24 +20,74 @@ extension DecodedBlock {
                     outcomes[row] != EventOutcome.duplicate.rawValue, outcomes[row] != Self.goneOutcome,
                     flags[row] & BlockContent.Flag.serverID == 0
                 else { continue }
-                let column = Int(shapes[row]) < columns.count ? columns[Int(shapes[row])] : nil
-                let key = try key(row, column, flags[row], request, keys)
+                if flags[row] & BlockContent.Flag.derivedID == 0,
+                    let key = try columns.key(row, shapes[row], keys, self)
+                {
+                    try body(key.high, key.low, row)
+                    continue
+                }
+                guard let id = try identifier(row) else { throw BlockView.Failure.damaged }
+                let key = keys.event(id: id)
                 try body(key.high, key.low, row)
             }
         }
     }
 
-    private func key(
-        _ row: Int, _ column: UInt16?, _ flags: UInt8, _ request: RequestView, _ keys: IdentityKeys
-    ) throws -> (high: UInt64, low: UInt64) {
-        if flags & BlockContent.Flag.derivedID == 0, let column, let kind = dictionary.column(column)?.kind {
-            let place = Int(try rank(column)[row])
-            if case .identifiers(let words)? = try values(column), place >= 0, place * 2 + 1 < words.count {
-                return keys.event(words[place * 2], words[place * 2 + 1], isUUID: kind == .uuid)
-            }
+    /// The columns that ids of 128 bits stand in, each looked up once a block.
+    private struct IDColumns {
+        private struct Column {
+            var rank: [Int32]
+            /// High and low word in turn.
+            var words: [UInt64]
+            var isUUID: Bool
         }
-        guard let id = try identifier(row) else { throw BlockView.Failure.damaged }
-        return keys.event(id: id)
+
+        private static let unknown = -2
+        private static let none = -1
+
+        private let columnOfShape: [UInt16?]
+        /// Where a shape's column stands in `columns`.
+        private var placeOfShape: [Int]
+        private var placeOfColumn: [UInt16: Int] = [:]
+        private var columns: [Column] = []
+
+        init(_ shapes: [StoredShape?]) {
+            columnOfShape = shapes.map { shape in
+                shape?.pieces.first { $0.field == EventField.id.rawValue }.flatMap { $0.column }
+            }
+            placeOfShape = [Int](repeating: Self.unknown, count: shapes.count)
+        }
+
+        /// The key of a row; nil where its id does not stand in such a column.
+        mutating func key(
+            _ row: Int, _ shape: UInt16, _ keys: IdentityKeys, _ block: DecodedBlock
+        ) throws -> (high: UInt64, low: UInt64)? {
+            guard Int(shape) < placeOfShape.count else { return nil }
+            var place = placeOfShape[Int(shape)]
+            if place == Self.unknown {
+                place = try look(shape, block)
+                placeOfShape[Int(shape)] = place
+            }
+            guard place >= 0 else { return nil }
+            let word = Int(columns[place].rank[row]) * 2
+            guard word >= 0, word + 1 < columns[place].words.count else { return nil }
+            return keys.event(
+                columns[place].words[word], columns[place].words[word + 1], isUUID: columns[place].isUUID)
+        }
+
+        private mutating func look(_ shape: UInt16, _ block: DecodedBlock) throws -> Int {
+            guard let column = columnOfShape[Int(shape)], let kind = block.dictionary.column(column)?.kind else {
+                return Self.none
+            }
+            if let known = placeOfColumn[column] { return known }
+            var place = Self.none
+            if case .identifiers(let words)? = try block.values(column) {
+                columns.append(Column(rank: try block.rank(column), words: words, isUUID: kind == .uuid))
+                place = columns.count - 1
+            }
+            placeOfColumn[column] = place
+            return place
+        }
     }
 
     /// The id of a row, derived and given ones included; nil where it has none.
