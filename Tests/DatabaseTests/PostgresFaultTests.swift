@@ -140,7 +140,7 @@ import Testing
         all.append(Fault(.chop, .toServer, strikes: 200))
         all.append(Fault(.loseAnswer(to: Self.commit), .toServer, strikes: 5))
         all.append(Fault(.loseRequest(with: Self.commit), .toServer, strikes: 5))
-        all.append(Fault(.loseAnswer(to: "BEGIN"), .toServer, strikes: 5))
+        all.append(Fault(.loseAnswer(to: PostgresServer.beginMessage), .toServer, strikes: 5))
         return all
     }()
 

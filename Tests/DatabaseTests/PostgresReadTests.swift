@@ -8,6 +8,8 @@ import Testing
 /// Reads on PostgreSQL end their transaction with their statement where they ask for one alone: what they see, and what
 /// a connection is good for afterwards, must not show it.
 @Suite(.serialized) struct PostgresReadTests {
+    private struct Refusal: Error {}
+
     /// One connection, so that each read finds what the one before left on it.
     private static func open() async throws -> Database {
         let folder = TemporaryFolder()
@@ -74,7 +76,6 @@ import Testing
 
     @Test func `a read that fails, is stopped or throws leaves its connection in order`() async throws {
         let database = try await Self.open()
-        struct Refusal: Error {}
         for round in 1...4 {
             #expect(try await Self.value(database) == round - 1)
             await #expect(throws: SQLError.self) {
@@ -89,12 +90,15 @@ import Testing
                     throw Refusal()
                 }
             }
+            let hasBegun = Shared(false)
             let stopped = Task {
                 try await database.read("test.reads.sleeps") { tx in
-                    try tx.value(String.self, "SELECT CAST(pg_sleep(20) AS TEXT)")
+                    hasBegun.withLock { $0 = true }
+                    return try tx.value(String.self, "SELECT CAST(pg_sleep(20) AS TEXT)")
                 }
             }
-            try await Task.sleep(for: .milliseconds(100))
+            while !hasBegun.withLock({ $0 }) { try await Task.sleep(for: .milliseconds(5)) }
+            try await Task.sleep(for: .milliseconds(50))
             stopped.cancel()
             await #expect(throws: CancellationError.self) { _ = try await stopped.value }
             try await database.write("test.reads.add") { tx in
@@ -116,11 +120,61 @@ import Testing
             let found = try await database.read("test.reads.many") { tx in try tx.value(Int.self, text) }
             #expect(found == number + number / 50)
             guard number % 50 == 49 else { continue }
+            // What is undone stays undone, whatever the server was told just before.
+            await #expect(throws: Refusal.self) {
+                try await database.write("test.reads.undone") { tx in
+                    try tx.run("UPDATE counters SET value = value + 1000 WHERE id = 1")
+                    throw Refusal()
+                }
+            }
+            #expect(try await Self.value(database) == number / 50)
+            let another = SQLStatement(stringLiteral: "SELECT value - \(number) FROM counters WHERE id = 1")
+            _ = try await database.read("test.reads.many") { tx in try tx.value(Int.self, another) }
             try await database.write("test.reads.add") { tx in
                 try tx.run("UPDATE counters SET value = value + 1 WHERE id = 1")
             }
         }
         #expect(try await Self.value(database) == 12)
+        try database.close()
+    }
+
+    @Test func `a write that asks for nothing keeps its connection`() async throws {
+        let database = try await Self.open()
+        @Sendable func process() async throws -> Int? {
+            try await database.read("test.reads.process") { tx in try tx.value(Int.self, "SELECT pg_backend_pid()") }
+        }
+        let first = try await process()
+        for _ in 0..<3 {
+            try await database.write("test.reads.empty") { _ in }
+            await #expect(throws: Refusal.self) {
+                try await database.write("test.reads.refused") { _ in throw Refusal() }
+            }
+            await #expect(throws: SQLError.self) {
+                try await database.write("test.reads.refusedText") { tx in
+                    try tx.run("UPDATE counters SET value = 7 WHERE CAST(id AS TEXT) = \("1\0")")
+                }
+            }
+            #expect(try await process() == first)
+        }
+        #expect(try await Self.value(database) == 0)
+        try database.close()
+    }
+
+    @Test func `a read that failed after its first statement is not taken for one of one statement`() async throws {
+        let database = try await Self.open()
+        let (runs, fails) = (Shared(0), Shared(true))
+        @Sendable func read() async throws -> Int? {
+            try await database.read("test.reads.failing") { tx in
+                runs.withLock { $0 += 1 }
+                _ = try tx.value(Int.self, "SELECT value FROM counters WHERE id = 1")
+                if fails.withLock({ $0 }) { throw Refusal() }
+                return try tx.value(Int.self, "SELECT value + 1 FROM counters WHERE id = 1")
+            }
+        }
+        for _ in 0..<3 { await #expect(throws: Refusal.self) { _ = try await read() } }
+        fails.withLock { $0 = false }
+        #expect(try await read() == 1)
+        #expect(runs.withLock { $0 } == 4, "each ran once")
         try database.close()
     }
 }

@@ -11,6 +11,8 @@ internal import Synchronization
 package final class PostgresServer: Sendable {
     /// Of what a write sends last: the statement that commits, by the name under which a connection prepared it.
     package static let commitMessage = "\0commit\0\0"
+    /// The same of what begins a write of which each statement decides by itself.
+    package static let beginMessage = "\0begin_read_committed\0\0"
 
     package typealias Failure = LocalPostgres.Failure
 

@@ -91,6 +91,8 @@ final class PostgresConnection {
     /// `pg_current_xact_id()` of the open write.
     private(set) var transactionID: String?
     private var beginAwaited = false
+    /// From the beginning of a write to its end.
+    private var isWriting = false
 
     /// Connects and prepares the session. Blocks at most a few seconds.
     init(_ address: PostgresAddress) throws {
@@ -132,7 +134,7 @@ final class PostgresConnection {
         }
         try synchronise()
         for _ in Control.allCases { PQclear(try one()) }
-        try leavePipeline()
+        try leavePipeline(within: Self.cancelGrace + statementLimit)
     }
 
     private func send(_ control: Control) throws {
@@ -157,7 +159,7 @@ final class PostgresConnection {
         try send(isolation == .serializable ? .beginSerializable : .beginReadCommitted)
         try send(.transactionID)
         transactionID = nil
-        beginAwaited = true
+        (isWriting, beginAwaited) = (true, true)
     }
 
     /// Ends a read, or undoes a write. Afterwards the connection is idle, or broken.
@@ -165,19 +167,19 @@ final class PostgresConnection {
         // Nobody answers any more; whoever owns the connection closes it.
         guard !isBroken else { return }
         do {
-            let wasWrite = transactionID != nil || beginAwaited
-            if inPipeline, !wasWrite, !reading.hasFailed {
+            if inPipeline, !isWriting, !reading.hasFailed {
                 transactionDeadline = nil
                 return try endRead()
             }
             if inPipeline {
-                if pendingSyncs == 0 { try synchronise() }
-                try leavePipeline()
+                // What was sent behind the last synchronisation has one, too.
+                try synchronise()
+                try leavePipeline(within: Self.cancelGrace + statementLimit)
             }
-            if wasWrite, PQtransactionStatus(raw) != PQTRANS_IDLE { try command("ROLLBACK") }
+            if isWriting, PQtransactionStatus(raw) != PQTRANS_IDLE { try command("ROLLBACK") }
         } catch { isBroken = true }
         transactionID = nil
-        beginAwaited = false
+        (isWriting, beginAwaited) = (false, false)
         transactionDeadline = nil
         if PQtransactionStatus(raw) != PQTRANS_IDLE { isBroken = true }
     }
@@ -207,11 +209,12 @@ final class PostgresConnection {
             // A transaction that had failed answers COMMIT with a rollback and without an error.
             guard words == "COMMIT" else { throw SQLError.statement("the transaction had failed") }
             // What happens now changes nothing about what is committed.
-            do { try leavePipeline() } catch { isBroken = true }
+            do { try leavePipeline(within: Self.cancelGrace + statementLimit) } catch { isBroken = true }
         } catch is PostgresConnectionLost {
             throw PostgresConnectionLost(duringCommit: true)
         }
         transactionID = nil
+        isWriting = false
         transactionDeadline = nil
     }
 
@@ -222,8 +225,8 @@ final class PostgresConnection {
     }
 
     /// Reads what is left up to the last synchronisation and leaves the pipeline.
-    private func leavePipeline() throws {
-        try awaitSynchronised()
+    private func leavePipeline(within limit: Duration) throws {
+        try awaitSynchronised(within: limit)
         guard PQexitPipelineMode(raw) == 1 else { throw lost() }
         inPipeline = false
         deallocations = 0
@@ -231,8 +234,8 @@ final class PostgresConnection {
 
     /// Reads, and throws away, what is left up to the last synchronisation point.
     /// - Throws: `PostgresConnectionLost`, also when the server does not say a word.
-    private func awaitSynchronised() throws {
-        let deadline = ContinuousClock.now + Self.cancelGrace + statementLimit
+    private func awaitSynchronised(within limit: Duration) throws {
+        let deadline = ContinuousClock.now + limit
         while pendingSyncs > 0 {
             let answer: OpaquePointer?
             do { answer = try next(until: deadline) } catch is DeadlinePassed { throw lost() }
@@ -258,8 +261,7 @@ final class PostgresConnection {
         try statement.checkValues()
         // A write is told each time that the server waits for us: so its limit on idle transactions frees what a
         // stopped process holds. A read is an implicit transaction, which such a word ends.
-        let isWrite = beginAwaited || transactionID != nil
-        if !isWrite {
+        if !isWriting {
             reading.statements += 1
             if reading.expectsOne, reading.statements > 1 { throw AnotherStatement() }
         }
@@ -273,16 +275,17 @@ final class PostgresConnection {
             try send { PQsendPrepare(raw, entry.name, text, Int32(key.types.count), key.types) }
         }
         try send(entry.name, statement.values)
-        if isWrite || reading.expectsOne { try synchronise() } else { try send { PQsendFlushRequest(raw) } }
-        if beginAwaited { try awaitBegin() }
+        if isWriting || reading.expectsOne { try synchronise() } else { try send { PQsendFlushRequest(raw) } }
+        // They were sent before what begins a write.
         try readDeallocations()
+        if beginAwaited { try awaitBegin() }
         if known == nil {
             PQclear(try one())
             remember(entry, key)
         }
         let answer = try one()
-        if isWrite {
-            do { try awaitSynchronised() } catch {
+        if isWriting {
+            do { try awaitSynchronised(within: Self.cancelGrace + statementLimit) } catch {
                 PQclear(answer)
                 throw error
             }
@@ -299,7 +302,8 @@ final class PostgresConnection {
         PQclear(try one())
         let answer = try one()
         defer { PQclear(answer) }
-        transactionID = PQgetvalue(answer, 0, 0).map { String(cString: $0) }
+        guard PQntuples(answer) == 1, let id = PQgetvalue(answer, 0, 0) else { throw lost() }
+        transactionID = String(cString: id)
     }
 
     private func remember(_ entry: Prepared, _ key: StatementKey) {
@@ -345,11 +349,11 @@ final class PostgresConnection {
     }
 
     private func simple(_ text: String, limit: Duration) throws -> [[String?]] {
-        if inPipeline { try leavePipeline() }
+        let deadline = ContinuousClock.now + limit
+        if inPipeline { try leavePipeline(within: limit) }
         try send { PQsendQuery(raw, text) }
         var rows: [[String?]] = []
         var failure: (any Error)?
-        let deadline = ContinuousClock.now + limit
         while let answer = try next(until: deadline) {
             defer { PQclear(answer) }
             if failure == nil { failure = error(of: answer) }

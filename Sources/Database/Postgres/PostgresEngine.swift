@@ -120,7 +120,8 @@ final class PostgresEngine: SQLEngine {
             return value
         }
         let statements = connection.statementsRead
-        habits.note(request.name, statements: statements)
+        // A closure that failed may have wanted more.
+        if statements > 1 || (try? result.get()) != nil { habits.note(request.name, statements: statements) }
         // Whatever the closure made of it, it did not see one snapshot.
         if expectsOne, statements > 1 { return false }
         answer(try result.get())
