@@ -65,9 +65,19 @@ import Testing
         230: ["5ce828455e8c06d920f687a7a73c0a511d7d169b6d9680de5166eeccb6344e4f"],
         240: ["8f803066076a3aa6cc140344a7490b2535c8c39e153a9804bfd418b3c8aabbfb"],
         250: ["784c5f9ca5c00b00b6d82ac5c016eda724750f0ac46ad643e50992ec8928c221"],
+        265: ["c6017afb9e6a4d3ad951b59c487443bc63fbfad31d9d307761da79b269289485"],
+        266: ["9e004cb157794280bf506d94e991242c8e38e314454e1c8d16290ba00cc6d60f"],
+        270: ["c11bf10ae515d8b457d94e9249b45ad3d381035a7b7af2f6e8a43e8e97a199e8"],
+        280: ["67895a5855521cc5f310ae3810f2abe26438c7a65d2bd1d2c2d6386e30e598d2"],
+        290: ["88c08d90cda53bceec52ad78317d4135affc61c1f99d518c9adff17cf40e8ca1"],
+        295: ["81b68a3ad9bf7844e5edc5caeec827f5bb19ba317b54c98215955fa4836f8e44"],
+        300: ["6622de18287a8f5909aba81688cf5df9869b47aba71865f4fbb36329e6503931"],
+        305: ["6922504793157721778965be92f39286dcd18c27d4b4773b0003527bb2803952"],
+        315: ["e142d7fe48e353104819c0034e3afea0c387246dfdb2f8ad0fdcb10eb98337b4"],
+        320: ["b332808900d94ee67506a67397add8893f81c7c990e31120d3747ad9494f6ad3"],
     ]
     /// In the sources, in no release yet.
-    private static let unreleased: Set<Int> = [265, 266, 270, 280, 290, 295, 300, 305, 315, 320]
+    private static let unreleased: Set<Int> = []
 
     private struct Applied: RowDecodable, Sendable {
         let version: Int
