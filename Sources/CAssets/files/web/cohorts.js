@@ -101,8 +101,8 @@
   }
   function saturation(report) {
     curve = report;
-    const parts = [STATES[report.state]];
-    if (report.missing.length) parts.push(report.missing.map((one) => MISSING[one]).join(', '));
+    const missing = report.missing.map((one) => MISSING[one]).join(', ');
+    const parts = [STATES[report.state] + (missing && `: ${missing}`)];
     if (report.unbounded) parts.push('The days do not show where the ceiling is');
     if (report.saturation !== null) {
       const [low, high] = report.saturation_band;
