@@ -39,6 +39,37 @@ struct RedisClientTests {
         }
     }
 
+    /// Batches leave from the threads of their callers until the socket is full, the rest by the event loop.
+    @Test func `batches that a server takes late, and calls among them, are answered in order`() async throws {
+        let server = try await RedisServer()
+        try await withRedis(server.url) { configuration in
+            configuration.connectionsPerNode = 1
+        } _: { redis in
+            let client = redis.client
+            server.pause()
+            defer { server.resume() }
+            let right = try await withThrowingTaskGroup(of: Bool.self) { group in
+                for task in 0..<150 {
+                    group.addTask {
+                        guard !task.isMultiple(of: 5) else {
+                            return try await client.call(RedisCommand("ECHO", "call \(task)")).string == "call \(task)"
+                        }
+                        let texts = (0..<20).map { "\(task)-\($0)-" + String(repeating: "x", count: 2900 + task) }
+                        let answers = try await client.batch(texts.map { RedisCommand("ECHO", $0) })
+                        return answers.map(\.string) == texts
+                    }
+                }
+                // Some seven megabytes: more than the sockets hold.
+                try await eventually("all calls under way") {
+                    redis.metrics.gauge(.redisInFlight).value == 120 * 20 + 30
+                }
+                server.resume()
+                return try await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
+            }
+            #expect(right == 150)
+        }
+    }
+
     @Test func `a thousand tasks at once each get their own answer`() async throws {
         let server = try await RedisServer()
         try await withRedis(server.url) { redis in

@@ -38,7 +38,17 @@ struct RedisFaultTests {
         var wrong = 0
     }
 
-    /// Calls of some tasks until all of them have made theirs; refused ones are tried again a few times.
+    /// By one call, or by one batch.
+    private func count(_ client: RedisClient, _ counts: Int) async throws(RedisError) {
+        let command = RedisCommand("INCR", "count")
+        if counts == 1 {
+            _ = try await client.call(command)
+        } else {
+            _ = try await client.batch(Array(repeating: command, count: counts))
+        }
+    }
+
+    /// Calls of some tasks until all of them have made theirs; a third of them batches.
     private func load(_ client: RedisClient, tasks: Int = 8, calls: Int = 15) async -> Tally {
         let tally = Guarded(Tally())
         await withTaskGroup(of: Void.self) { group in
@@ -46,11 +56,14 @@ struct RedisFaultTests {
                 group.addTask {
                     for turn in 0..<calls {
                         let text = "\(task)-\(turn)-" + String(repeating: "x", count: turn)
+                        let counts = turn.isMultiple(of: 3) ? 3 : 1
                         do throws(RedisError) {
-                            _ = try await client.call(RedisCommand("INCR", "count"))
-                            tally.withLock { $0.acknowledged += 1 }
+                            try await count(client, counts)
+                            tally.withLock { $0.acknowledged += counts }
                         } catch {
-                            tally.withLock { if error == .outcomeUnknown { $0.unknown += 1 } else { $0.refused += 1 } }
+                            tally.withLock {
+                                if error == .outcomeUnknown { $0.unknown += counts } else { $0.refused += counts }
+                            }
                             _ = await client.waitUntilAvailable(within: .seconds(30))
                         }
                         let echoed = try? await client.call(RedisCommand("ECHO", text)).string

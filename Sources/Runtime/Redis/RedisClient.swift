@@ -103,7 +103,8 @@ package final class RedisClient: Service, Sendable {
 
     /// Makes the exchange, with the fault that strikes it. A connection repeats nothing, so `duplicate` does nothing.
     private func send<Value: Sendable>(
-        by deadline: NIODeadline, isRepeatable: Bool, _ exchange: () async -> Result<Value, RedisError>
+        by deadline: NIODeadline, isRepeatable: @autoclosure () -> Bool,
+        _ exchange: () async -> Result<Value, RedisError>
     ) async -> Result<Value, RedisError> {
         guard let fault = faults?.strike(Self.dependency) else { return await exchange() }
         switch fault.kind {
@@ -113,7 +114,7 @@ package final class RedisClient: Service, Sendable {
             return deadline > .now() ? await exchange() : .failure(.unavailable)
         case .drop:
             _ = await exchange()
-            return .failure(isRepeatable ? .timeout : .outcomeUnknown)
+            return .failure(isRepeatable() ? .timeout : .outcomeUnknown)
         case .duplicate: return await exchange()
         }
     }

@@ -20,7 +20,8 @@ protocol RedisConnectionObserver: AnyObject, Sendable {
 }
 
 /// Many commands at once over one connection. Callers append to one buffer under a lock, and whatever was appended when
-/// the event loop comes by leaves in one write; replies are matched in order.
+/// the event loop comes by leaves in one write; a batch before which nothing waits leaves from its caller's thread.
+/// Replies are matched in order.
 ///
 /// A command is sent at most once. When the connection breaks or a deadline passes, a command that may be repeated ends
 /// `unavailable` or `timeout`, any other whose bytes may have left ends `outcomeUnknown`.
@@ -35,12 +36,25 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         case nobody
     }
 
+    /// Whether what was sent may be sent again. Of a batch it is only asked when its connection broke.
+    private enum Repeatable: Sendable {
+        case known(Bool)
+        case each([RedisCommand])
+
+        var value: Bool {
+            switch self {
+            case .known(let value): value
+            case .each(let commands): commands.allSatisfy(\.isRepeatable)
+            }
+        }
+    }
+
     /// One command, or one batch, whose replies are owed.
     private struct Waiting: Sendable {
         let id: UInt64
         let replies: Int
         let deadline: NIODeadline
-        let isRepeatable: Bool
+        let repeatable: Repeatable
         var completion: Completion
     }
 
@@ -58,8 +72,21 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         /// The replies so far to the batch at the head of `queue`.
         var collected: [RESPValue] = []
         var flushIsScheduled = false
+        /// For callers that send themselves; nil while the connection is down, or where only the event loop can.
+        var socket: RedisSocket?
         /// No live entry is due before this.
         var nextDeadline = NIODeadline.distantFuture
+        /// When the timer looks for entries that are due.
+        var sweepAt = NIODeadline.distantFuture
+
+        /// Sends `outbox`, which holds one batch and nothing else, as far as the socket takes it.
+        /// - Returns: whether the event loop has nothing to do for it.
+        mutating func send(_ batch: Waiting, over socket: RedisSocket) -> Bool {
+            if socket.send(&outbox) == 0 { unsent += 1 }
+            guard outbox.readableBytes == 0 else { return false }
+            outbox.clear()
+            return sweepAt <= batch.deadline
+        }
     }
 
     /// A completion and what it is told; kept until the lock is free.
@@ -135,7 +162,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
                 let waiting = Waiting(
-                    id: id, replies: 1, deadline: deadline, isRepeatable: command.isRepeatable,
+                    id: id, replies: 1, deadline: deadline, repeatable: .known(command.isRepeatable),
                     completion: .one(continuation))
                 if let refusal = enqueue(waiting, { $0.writeBytes(command.encoded) }) {
                     continuation.resume(returning: .failure(refusal))
@@ -154,8 +181,8 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         return await withTaskCancellationHandler {
             await withUnsafeContinuation { continuation in
                 let waiting = Waiting(
-                    id: id, replies: commands.count, deadline: deadline,
-                    isRepeatable: commands.allSatisfy(\.isRepeatable), completion: .many(continuation))
+                    id: id, replies: commands.count, deadline: deadline, repeatable: .each(commands),
+                    completion: .many(continuation))
                 let refusal = enqueue(waiting) { outbox in
                     for command in commands { outbox.writeBytes(command.encoded) }
                 }
@@ -182,11 +209,18 @@ final class RedisConnection: Sendable, RedisLinkOwner {
             guard state.owed + waiting.replies <= RedisLimits.inFlightMax,
                 state.outbox.readableBytes < RedisLimits.queuedBytesMax
             else { return .refused(.backpressure) }
+            let isFirst = state.outbox.readableBytes == 0 && !state.flushIsScheduled
             write(&state.outbox)
             state.queue.append(waiting)
             state.owed += waiting.replies
-            state.unsent += 1
             state.nextDeadline = min(state.nextDeadline, waiting.deadline)
+            if waiting.replies > 1, isFirst, let socket = state.socket, socket.owed == 0,
+                state.outbox.readableBytes <= Self.sentAtOnceMax
+            {
+                if state.send(waiting, over: socket) { return .queued }
+            } else {
+                state.unsent += 1
+            }
             if state.flushIsScheduled { return .queued }
             state.flushIsScheduled = true
             return .needsFlush
@@ -216,6 +250,8 @@ final class RedisConnection: Sendable, RedisLinkOwner {
     // MARK: on the event loop
 
     private static let outboxBytes = 16 << 10
+    /// A longer batch leaves by the event loop: other callers wait while bytes are sent.
+    private static let sentAtOnceMax = 64 << 10
 
     /// While other replies are owed, whoever gets one is about to call again: one more turn of the loop gathers them.
     private func flushSoon() {
@@ -228,24 +264,36 @@ final class RedisConnection: Sendable, RedisLinkOwner {
             // Either the socket is full, and `linkIsWritable` comes; or the connection broke, and nobody waits.
             return armSweep()
         }
-        let bytes = state.withLock { state in
+        let (bytes, socket) = state.withLock { state in
             state.flushIsScheduled = false
             state.unsent = 0
+            guard state.outbox.readableBytes > 0 else { return (ByteBuffer(), nil as RedisSocket?) }
             let bytes = state.outbox
             state.outbox = ByteBufferAllocator().buffer(capacity: Self.outboxBytes)
-            return bytes
+            state.socket?.owed += 1
+            return (bytes, state.socket)
         }
-        if bytes.readableBytes > 0 { link.write(bytes) }
+        if bytes.readableBytes > 0 { write(bytes, socket) }
         armSweep()
+    }
+
+    /// Until the bytes are through, nobody else may send.
+    private func write(_ bytes: ByteBuffer, _ socket: RedisSocket?) {
+        guard let socket else { return link.write(bytes) }
+        let promise = link.eventLoop.makePromise(of: Void.self)
+        promise.futureResult.whenComplete { _ in self.state.withLock { _ in socket.owed -= 1 } }
+        link.write(bytes, promise: promise)
     }
 
     func linkIsWritable() { flush() }
 
     func linkIsReady() {
+        let socket = link.makeSocket()
         let isWanted = state.withLock { state in
             guard state.phase == .down else { return false }
             state.phase = .ready
             state.flushIsScheduled = false
+            state.socket = socket
             return true
         }
         guard isWanted else { return }
@@ -301,7 +349,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
                 let error: RedisError =
                     if index >= sent {
                         .unavailable
-                    } else if !waiting.isRepeatable {
+                    } else if !waiting.repeatable.value {
                         .outcomeUnknown
                     } else if case .protocolError = reason { reason } else { .unavailable }
                 if let one = Self.finished(waiting, error) { finished.append(one) }
@@ -333,7 +381,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         state.withLock { state in
             state.outbox.writeBytes(ping.encoded)
             state.queue.append(
-                Waiting(id: 0, replies: 1, deadline: .distantFuture, isRepeatable: true, completion: .nobody))
+                Waiting(id: 0, replies: 1, deadline: .distantFuture, repeatable: .known(true), completion: .nobody))
             state.owed += 1
             state.unsent += 1
         }
@@ -349,6 +397,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         sweep.value.task?.cancel()
         let task = link.eventLoop.scheduleTask(deadline: due) { self.sweepExpired() }
         sweep.value = SweepTimer(at: due, task: task)
+        state.withLock { $0.sweepAt = due }
     }
 
     private func sweepExpired() {
@@ -365,11 +414,11 @@ final class RedisConnection: Sendable, RedisLinkOwner {
                 }
                 state.queue[index].completion = .nobody
                 // Its bytes may lie in the outbox and still leave: it counts as sent.
-                if let one = Self.finished(waiting, waiting.isRepeatable ? .timeout : .outcomeUnknown) {
+                if let one = Self.finished(waiting, waiting.repeatable.value ? .timeout : .outcomeUnknown) {
                     finished.append(one)
                 }
             }
-            state.nextDeadline = next
+            (state.nextDeadline, state.sweepAt) = (next, .distantFuture)
             return finished
         }
         sweep.value = SweepTimer()

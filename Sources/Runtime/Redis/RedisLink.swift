@@ -93,7 +93,16 @@ final class RedisLink: @unchecked Sendable {
     }
 
     /// Writes and flushes.
-    func write(_ bytes: ByteBuffer) { handler?.write(bytes) }
+    func write(_ bytes: ByteBuffer, promise: EventLoopPromise<Void>? = nil) {
+        guard let handler else {
+            promise?.succeed()
+            return
+        }
+        handler.write(bytes, promise: promise)
+    }
+
+    /// A way to the connection's bytes for other threads; nil where TLS stands between, or the socket cannot be copied.
+    func makeSocket() -> RedisSocket? { settings.tls == nil ? handler?.makeSocket() : nil }
 
     var isWritable: Bool { stage == .ready && handler?.isWritable == true }
 
@@ -287,7 +296,20 @@ final class RedisChannelHandler: ChannelInboundHandler, @unchecked Sendable {
 
     var isWritable: Bool { context?.channel.isWritable ?? false }
 
-    func write(_ bytes: ByteBuffer) { context?.writeAndFlush(wrapOutboundOut(bytes), promise: nil) }
+    func write(_ bytes: ByteBuffer, promise: EventLoopPromise<Void>? = nil) {
+        guard let context else {
+            promise?.succeed()
+            return
+        }
+        context.writeAndFlush(wrapOutboundOut(bytes), promise: promise)
+    }
+
+    func makeSocket() -> RedisSocket? {
+        let copy: RedisSocket?? = try? context?.pipeline.syncOperations.withUnsafeTransportIfAvailable {
+            (socket: NIOBSDSocket.Handle) in RedisSocket(copying: socket)
+        }
+        return copy ?? nil
+    }
 
     func close() {
         isClosed = true
