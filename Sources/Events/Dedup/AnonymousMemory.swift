@@ -15,8 +15,11 @@ struct AnonymousMemory {
     let base: UnsafeMutableRawPointer
     let byteCount: Int
 
-    /// - Parameter isRandom: whether it is read at random for long: then in large pages, which take long to get.
-    init(byteCount: Int, isRandom: Bool = false) {
+    /// - Parameters:
+    ///   - isRandom: whether it is read at random for long: then in large pages, which take long to get.
+    ///   - isFilled: whether all of it is written soon, each place after a look at it. Its pages are got at once: one
+    ///     that is read first has to be exchanged at the first write, for which every processor is interrupted.
+    init(byteCount: Int, isRandom: Bool = false, isFilled: Bool = false) {
         let isLarge = isRandom && byteCount >= Self.largePageBytes
         self.byteCount = byteCount
         mappedBytes = byteCount + (isLarge ? Self.largePageBytes : 0)
@@ -33,6 +36,8 @@ struct AnonymousMemory {
         base = isLarge ? address.alignedUp(toMultipleOf: Self.largePageBytes) : address
         #if canImport(Glibc)
             if isLarge { _ = madvise(base, byteCount, MADV_HUGEPAGE) }
+            // Linux before 5.14 refuses, and gets them one by one.
+            if isFilled { _ = madvise(base, byteCount, MADV_POPULATE_WRITE) }
         #endif
     }
 

@@ -314,10 +314,14 @@ package final class DeduplicationIndex {
         return false
     }
 
+    /// Whether a table may be kept: one that had to grow while the disk was slow is given back.
+    private func isSpare(_ table: IdentifierTable) -> Bool { table.capacity < 2 * limits.memoryIdentifiers }
+
     private func freeze(_ point: LogPoint) {
         pending = Pending(
             frozen: DeduplicationStore.Frozen(table: active, latest: activeLatest, through: point))
-        active = spare ?? IdentifierTable()
+        // The next one fills up like this one, and need not grow as often.
+        active = spare ?? (isSpare(active) ? IdentifierTable(capacity: active.capacity, isFilled: true) : .init())
         spare = nil
         activeLatest = .min
         submit()
@@ -380,8 +384,7 @@ package final class DeduplicationIndex {
         generation.latest = max(generation.latest, run.header.latest)
         pending = nil
         prepared = next.map { (done.nextCapacity, $0) }
-        // A table that had to grow while the disk was slow is given back.
-        if spare == nil, done.frozen.table.capacity < 2 * limits.memoryIdentifiers {
+        if spare == nil, isSpare(done.frozen.table) {
             var table = done.frozen.table
             table.removeAll()
             spare = table

@@ -47,11 +47,13 @@ struct IdentifierTable {
     /// - Parameters:
     ///   - capacity: home places, a power of two.
     ///   - skippedBits: top bits that are equal in all keys, for a table of one slice of the hash range.
-    init(capacity: Int = IdentifierTable.capacityFirst, skippedBits: Int = 0) {
+    ///   - isFilled: whether it is about to hold as many keys as it has room for.
+    init(capacity: Int = IdentifierTable.capacityFirst, skippedBits: Int = 0, isFilled: Bool = false) {
         self.capacity = capacity
         self.skippedBits = UInt64(skippedBits)
         shift = UInt64(64 - capacity.trailingZeroBitCount)
-        memory = AnonymousMemory(byteCount: (capacity + Self.slack) * MemoryLayout<Key>.stride)
+        memory = AnonymousMemory(
+            byteCount: (capacity + Self.slack) * MemoryLayout<Key>.stride, isFilled: isFilled)
         slots = memory.base.bindMemory(to: Key.self, capacity: capacity + Self.slack)
     }
 
@@ -103,7 +105,7 @@ struct IdentifierTable {
 
     /// Moves everything into a table of twice the size: front to back in both, about two nanoseconds a key.
     private mutating func grow() {
-        var larger = IdentifierTable(capacity: capacity * 2, skippedBits: Int(skippedBits))
+        var larger = IdentifierTable(capacity: capacity * 2, skippedBits: Int(skippedBits), isFilled: true)
         forEach { larger.place($0, $1) }
         deallocate()
         self = larger

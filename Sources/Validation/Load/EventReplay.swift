@@ -111,12 +111,12 @@ struct ReplayBodies: RequestSource, Sendable {
     init(files: [(url: URL, key: String)], authority: String) {
         for file in files {
             guard let data = try? Data(contentsOf: file.url) else { continue }
-            var count = data.count { $0 == 0x0a }
+            var count = data.withUnsafeBytes { bytes in bytes.count { $0 == 0x0a } }
             if data.last != 0x0a, !data.isEmpty { count += 1 }
             var buffer = ByteBuffer(
                 string: "POST /v1/events HTTP/1.1\r\nHost: \(authority)\r\nAuthorization: Bearer \(file.key)\r\n"
                     + "Content-Type: application/x-ndjson\r\nContent-Length: \(data.count)\r\n\r\n")
-            buffer.writeBytes(data)
+            _ = data.withUnsafeBytes { buffer.writeBytes($0) }
             requests.append(buffer)
             lines.append(count)
             bytes += data.count
