@@ -63,6 +63,12 @@ struct RedisClientTests {
                 try await eventually("all calls under way") {
                     redis.metrics.gauge(.redisInFlight).value == 120 * 20 + 30
                 }
+                // A deadline is kept behind a full socket, too.
+                let began = ContinuousClock.now
+                await #expect(throws: RedisError.timeout) {
+                    try await client.call(RedisCommand("GET", "late"), within: .milliseconds(200))
+                }
+                #expect(ContinuousClock.now - began < .seconds(10))
                 server.resume()
                 return try await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
             }

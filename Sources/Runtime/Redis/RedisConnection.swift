@@ -36,7 +36,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         case nobody
     }
 
-    /// Whether what was sent may be sent again. Of a batch it is only asked when its connection broke.
+    /// Whether what was sent may be sent again. Of a batch it is only asked when it has failed.
     private enum Repeatable: Sendable {
         case known(Bool)
         case each([RedisCommand])
@@ -76,16 +76,14 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         var socket: RedisSocket?
         /// No live entry is due before this.
         var nextDeadline = NIODeadline.distantFuture
-        /// When the timer looks for entries that are due.
-        var sweepAt = NIODeadline.distantFuture
 
-        /// Sends `outbox`, which holds one batch and nothing else, as far as the socket takes it.
-        /// - Returns: whether the event loop has nothing to do for it.
-        mutating func send(_ batch: Waiting, over socket: RedisSocket) -> Bool {
+        /// Sends `outbox`, which holds the newest batch and nothing else, as far as the socket takes it.
+        /// - Returns: whether nothing is left.
+        mutating func send(over socket: RedisSocket) -> Bool {
             if socket.send(&outbox) == 0 { unsent += 1 }
             guard outbox.readableBytes == 0 else { return false }
             outbox.clear()
-            return sweepAt <= batch.deadline
+            return true
         }
     }
 
@@ -213,15 +211,18 @@ final class RedisConnection: Sendable, RedisLinkOwner {
             write(&state.outbox)
             state.queue.append(waiting)
             state.owed += waiting.replies
-            state.nextDeadline = min(state.nextDeadline, waiting.deadline)
+            let isEarliest = waiting.deadline < state.nextDeadline
+            if isEarliest { state.nextDeadline = waiting.deadline }
+            var isSent = false
             if waiting.replies > 1, isFirst, let socket = state.socket, socket.owed == 0,
                 state.outbox.readableBytes <= Self.sentAtOnceMax
             {
-                if state.send(waiting, over: socket) { return .queued }
+                isSent = state.send(over: socket)
             } else {
                 state.unsent += 1
             }
-            if state.flushIsScheduled { return .queued }
+            // The event loop has to come by for bytes, and for a timer that no other call has asked for.
+            if isSent || state.flushIsScheduled, !isEarliest { return .queued }
             state.flushIsScheduled = true
             return .needsFlush
         }
@@ -277,11 +278,12 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         armSweep()
     }
 
-    /// Until the bytes are through, nobody else may send.
+    /// Until all bytes have left, nobody else may send.
     private func write(_ bytes: ByteBuffer, _ socket: RedisSocket?) {
         guard let socket else { return link.write(bytes) }
         let promise = link.eventLoop.makePromise(of: Void.self)
-        promise.futureResult.whenComplete { _ in self.state.withLock { _ in socket.owed -= 1 } }
+        // After a failure part of a command may have left: nothing may follow it.
+        promise.futureResult.whenSuccess { self.state.withLock { _ in socket.owed -= 1 } }
         link.write(bytes, promise: promise)
     }
 
@@ -346,6 +348,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
             let sent = state.queue.count - state.unsent
             var finished: [Finished] = []
             for (index, waiting) in state.queue.enumerated() {
+                if case .nobody = waiting.completion { continue }
                 let error: RedisError =
                     if index >= sent {
                         .unavailable
@@ -397,7 +400,6 @@ final class RedisConnection: Sendable, RedisLinkOwner {
         sweep.value.task?.cancel()
         let task = link.eventLoop.scheduleTask(deadline: due) { self.sweepExpired() }
         sweep.value = SweepTimer(at: due, task: task)
-        state.withLock { $0.sweepAt = due }
     }
 
     private func sweepExpired() {
@@ -418,7 +420,7 @@ final class RedisConnection: Sendable, RedisLinkOwner {
                     finished.append(one)
                 }
             }
-            (state.nextDeadline, state.sweepAt) = (next, .distantFuture)
+            state.nextDeadline = next
             return finished
         }
         sweep.value = SweepTimer()

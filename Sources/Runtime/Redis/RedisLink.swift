@@ -95,7 +95,7 @@ final class RedisLink: @unchecked Sendable {
     /// Writes and flushes.
     func write(_ bytes: ByteBuffer, promise: EventLoopPromise<Void>? = nil) {
         guard let handler else {
-            promise?.succeed()
+            promise?.fail(RedisError.unavailable)
             return
         }
         handler.write(bytes, promise: promise)
@@ -298,7 +298,7 @@ final class RedisChannelHandler: ChannelInboundHandler, @unchecked Sendable {
 
     func write(_ bytes: ByteBuffer, promise: EventLoopPromise<Void>? = nil) {
         guard let context else {
-            promise?.succeed()
+            promise?.fail(RedisError.unavailable)
             return
         }
         context.writeAndFlush(wrapOutboundOut(bytes), promise: promise)
