@@ -78,9 +78,9 @@ final class SequenceReader {
     func read(_ bare: any ColumnBlock, ordinal: UInt32, into buffer: inout SequenceBuffer) throws {
         let block = MemoBlock(bare)
         var (rows, codes) = try select(block)
+        guard !rows.isEmpty else { return }
         let people = try block.persons(org: plan.org)
         persons.open(people)
-        guard !rows.isEmpty else { return }
         try addLabels(&codes, rows, block)
         let times = try block.times()
         let extras = try extras(rows, block)
