@@ -9,6 +9,7 @@ import urllib.request
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 AURUM = os.path.join(ROOT, ".build", "release", "aurum")
 APPS = 200
+CONNECTIONS = 96
 INGEST_BAR, QUERY_BAR, OTHERS_MAX = 4.0, 1.5, 0.2
 
 STRUCTURE = (
@@ -207,7 +208,8 @@ class Server:
             return json.load(answer)
 
     def ingest(self, data):
-        command = [AURUM, "load", "--replay", data, "--target", self.url, "--json", "--pid", str(self.process.pid)]
+        command = [AURUM, "load", "--replay", data, "--target", self.url, "--json", "--pid", str(self.process.pid),
+                   "--connections", str(CONNECTIONS)]
         for key in self.keys:
             command += ["--key", key]
         load = start(command, stdout=subprocess.PIPE)
@@ -320,7 +322,7 @@ def show(report):
               + ("every insert" if "fsync" in name else "no"))
     rate = median(run["eventsPerSecond"] for run in report["aurum"])
     cpu = median((run.get("targetCPUSeconds") or 0) / run["events"] * 1e6 for run in report["aurum"])
-    print(f"{'aurum, POST /v1/events, 800 a body':<42}{rate:>12,.0f}{cpu:>14.2f}"
+    print(f"{f'aurum, POST /v1/events, {CONNECTIONS} connections':<42}{rate:>12,.0f}{cpu:>14.2f}"
           f"{report['bytes'] / max(1, report['aurum_disk']):>8.2f}  every answer")
     for name, ratio in report["text"].items():
         print(f"{name + ' over the text of a body':<42}{'':>12}{'':>14}{ratio:>8.2f}")
