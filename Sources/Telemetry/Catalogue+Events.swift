@@ -43,6 +43,9 @@ extension MetricDefinition {
     package static let clicksUnrecorded = MetricDefinition(
         "aurum_events_clicks_unrecorded_total", .counter,
         "Clicks that were redirected while the log could not store them.")
+    package static let eventsDirectRequests = MetricDefinition(
+        "aurum_events_direct_requests_total", .counter,
+        "Bodies of events that were read on their connection, without the router.")
     package static let logBacklogBytes = MetricDefinition(
         "aurum_log_backlog_bytes", .gauge, "Bytes of sealed segments that may be compacted and are not.")
     package static let logFiles = MetricDefinition(

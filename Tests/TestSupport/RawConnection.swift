@@ -8,8 +8,12 @@ internal import Foundation
 package final class RawConnection: Sendable {
     private let descriptor: Int32
 
-    package init(_ url: String) throws {
+    /// - Parameter receiveBytes: that the system takes for a client that does not read; its own choice without one.
+    package init(_ url: String, receiveBytes: Int32? = nil) throws {
         descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        if var bytes = receiveBytes {
+            setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, socklen_t(MemoryLayout<Int32>.size))
+        }
         _ = try LoopbackSocket.connect(descriptor, to: url)
     }
 
@@ -21,6 +25,12 @@ package final class RawConnection: Sendable {
 
     /// No more will be sent.
     package func finish() { shutdown(descriptor, Int32(SHUT_WR)) }
+
+    /// The connection ends without a word when this is let go.
+    package func breakOff() {
+        var linger = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_LINGER, &linger, socklen_t(MemoryLayout<Glibc.linger>.size))
+    }
 
     /// The next bytes of the server; none when it has closed, or when 10 s pass without one.
     package func next() -> String {

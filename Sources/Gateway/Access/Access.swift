@@ -59,7 +59,7 @@ package struct Access: Sendable {
         return sessions.principal(cookies: request.headers[.cookie])
     }
 
-    private func principal(authorization header: String) -> Principal? {
+    func principal(authorization header: String) -> Principal? {
         let parts = header.utf8.split(separator: UInt8(ascii: " "), maxSplits: 1)
         guard parts.count == 2 else { return nil }
         let credentials = String(decoding: parts[1], as: UTF8.self)

@@ -44,6 +44,13 @@ package struct CaptureRoutes: Sendable {
             bulk: bulk, unrecordedClicks: registry.counter(.clicksUnrecorded), logger: logger)
     }
 
+    /// The short way of lines to `POST /v1/events`, for the same log.
+    func lane(edge: EdgeMiddleware, budget: BodyBudget, registry: MetricRegistry) -> CaptureLane {
+        CaptureLane(
+            desk: desk, edge: edge, budget: budget, dates: HTTPDates(),
+            requests: registry.counter(.eventsDirectRequests))
+    }
+
     package func register(in book: RouteBook) {
         NativeRoutes(desk: desk).register(in: book)
         InstallRoutes(desk: desk).register(in: book)

@@ -38,8 +38,7 @@ package struct EdgeMiddleware: RouterMiddleware {
         var context = context
         context.requestID = RequestID.choose(request.headers[RequestID.header], now: clock.now)
         context.logger[metadataKey: "request_id"] = .string(context.requestID)
-        inFlight.add(1)
-        defer { inFlight.add(-1) }
+        begin()
         let scope = repeats.map { _ in RequestScope() }
         var response: Response
         do {
@@ -48,7 +47,8 @@ package struct EdgeMiddleware: RouterMiddleware {
             }
         } catch {
             let problem = Problem(error, request: request)
-            report(problem, error, request, context)
+            report(
+                problem, error, method: request.method, route: context.endpointPath ?? "unmatched", context.logger)
             response = problem.response(requestID: context.requestID)
             if var page = page(problem, request) {
                 for name in [HTTPField.Name.allow, .retryAfter, .wwwAuthenticate] {
@@ -63,9 +63,7 @@ package struct EdgeMiddleware: RouterMiddleware {
         Self.finish(&response.headers, requestID: context.requestID)
         if request.method == .head { response = response.withoutBody }
         let route = context.endpointPath ?? "unmatched"
-        registry.counter(.httpRequests, route, request.method.rawValue, "\(response.status.code / 100)xx").increment()
-        registry.histogram(.httpRequestDuration, route, request.method.rawValue)
-            .observe(ContinuousClock.now - started)
+        settle(request.method, route: route, response.status, since: started)
         if let scope { repeats?.settle(scope, route: "\(request.method.rawValue) \(route)") }
         return response
     }
@@ -81,15 +79,33 @@ package struct EdgeMiddleware: RouterMiddleware {
         return try? pages.page("problem", words, status: problem.status)
     }
 
-    private func report(_ problem: Problem, _ error: any Error, _ request: Request, _ context: GatewayContext) {
-        registry.counter(.httpRejected, context.endpointPath ?? "unmatched", problem.code).increment()
-        context.logger.log(
+    /// A refusal in metrics and log.
+    func report(
+        _ problem: Problem, _ error: any Error, method: HTTPRequest.Method, route: String, _ logger: Logger
+    ) {
+        registry.counter(.httpRejected, route, problem.code).increment()
+        logger.log(
             level: problem.logLevel, "request refused",
             metadata: [
-                "code": .string(problem.code), "method": .string(request.method.rawValue),
-                "route": .string(context.endpointPath ?? "unmatched"),
+                "code": .string(problem.code), "method": .string(method.rawValue), "route": .string(route),
                 "error": .string(problem == .internalError ? "\(error)" : ""),
             ])
+    }
+
+    /// A request is being answered: `settle` or `abandon` follows.
+    func begin() { inFlight.add(1) }
+
+    /// Its client left before it had come whole.
+    func abandon() { inFlight.add(-1) }
+
+    /// A request was answered.
+    func settle(
+        _ method: HTTPRequest.Method, route: String, _ status: HTTPResponse.Status,
+        since started: ContinuousClock.Instant
+    ) {
+        inFlight.add(-1)
+        registry.counter(.httpRequests, route, method.rawValue, "\(status.code / 100)xx").increment()
+        registry.histogram(.httpRequestDuration, route, method.rawValue).observe(ContinuousClock.now - started)
     }
 
     /// What every answer carries.

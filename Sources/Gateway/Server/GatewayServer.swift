@@ -143,22 +143,31 @@ package struct GatewayServer: Service {
         let edge = EdgeMiddleware(
             registry: parts.registry, clock: parts.clock, pages: pages, repeats: parts.database.queries.repeats)
         router.add(middleware: edge)
-        router.add(middleware: BodyBudgetMiddleware(budget: BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)))
+        let budget = BodyBudget(bytesMax: parts.eventLimits.bytesInFlightMax)
+        router.add(middleware: BodyBudgetMiddleware(budget: budget))
         router.add(middleware: SessionMiddleware(signIns: signIns))
         let book = RouteBook(router: router, crossOrigin: edge.crossOrigin)
-        try Self.register(parts, settings, access, overview, pages, in: book)
+        let capture = CaptureRoutes(
+            access: access, capture: parts.events.capture, limits: parts.eventLimits,
+            rates: CaptureRates(limiter: parts.runtime.limiter, perSecond: settings.eventsPerKeySecond),
+            settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger,
+            bulk: parts.bulk, links: parts.links)
+        capture.register(in: book)
+        try Self.register(parts, access, overview, pages, version: settings.version, in: book)
         book.refuseOtherMethods()
 
         let sockets = Sockets(parts, access: access, overview: overview)
         let bounds = settings.bounds
         let refusals = EdgeRefusals(
             registry: parts.registry, clock: parts.clock, headerBytesMax: bounds.headerBytesMax)
+        let lane = capture.lane(edge: edge, budget: budget, registry: parts.registry)
         application = Application(
             router: router,
             server: HTTPServerBuilder { responder in
                 UpgradeChannel(
-                    responder: responder, bounds: bounds, refusals: refusals, wantsSocket: { sockets.wants($0) },
-                    onSocket: { await sockets.serve($0, $1) })
+                    responder: responder, bounds: bounds, refusals: refusals,
+                    lane: { CaptureLaneHandler(lane, writeWithin: .seconds(bounds.writeSeconds)) },
+                    wantsSocket: { sockets.wants($0) }, onSocket: { await sockets.serve($0, $1) })
             },
             configuration: .init(
                 address: .hostname(settings.host, port: settings.port), serverName: nil, backlog: 1024,
@@ -173,16 +182,10 @@ package struct GatewayServer: Service {
     }
 
     private static func register(
-        _ parts: GatewayParts, _ settings: GatewaySettings, _ access: Access, _ overview: OverviewFeed,
-        _ pages: PageRenderer, in book: RouteBook
+        _ parts: GatewayParts, _ access: Access, _ overview: OverviewFeed, _ pages: PageRenderer, version: String,
+        in book: RouteBook
     ) throws {
         let store = PolicyEventStore(base: parts.events.store, desk: parts.quarantine)
-        CaptureRoutes(
-            access: access, capture: parts.events.capture, limits: parts.eventLimits,
-            rates: CaptureRates(limiter: parts.runtime.limiter, perSecond: settings.eventsPerKeySecond),
-            settings: parts.captureSettings, registry: parts.registry, clock: parts.clock, logger: parts.logger,
-            bulk: parts.bulk, links: parts.links
-        ).register(in: book)
         EventRoutes(
             access: access, store: store, policies: parts.eventPolicies, within: parts.queries.limits.duration
         ).register(in: book)
@@ -231,7 +234,7 @@ package struct GatewayServer: Service {
             .json(EventSchema.version1)
         }
         book.describe(.get, "/openapi.json", RouteDescription("This document.", tag: "operations"))
-        let document = OpenAPI.document(book.entries, version: settings.version)
+        let document = OpenAPI.document(book.entries, version: version)
         let answer = Response.json(document)
         for method in [HTTPRequest.Method.get, .head] {
             book.router.on("/openapi.json", method: method) { _, _ in answer }

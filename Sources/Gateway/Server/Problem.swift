@@ -195,14 +195,19 @@ package enum Problem: Error, Sendable, Equatable {
         return .object(members)
     }
 
-    func response(requestID: String) -> Response {
+    /// What stands above the document.
+    var fields: HTTPFields {
         var headers = HTTPFields()
         headers[.contentType] = "application/problem+json"
         headers[.cacheControl] = "no-store"
         if let seconds = retryAfterSeconds { headers[.retryAfter] = String(seconds) }
         if status == .unauthorized { headers[.wwwAuthenticate] = "Bearer" }
         if case .methodNotAllowed(let allow) = self { headers[.allow] = allow }
+        return headers
+    }
+
+    func response(requestID: String) -> Response {
         let body = ByteBuffer(string: document(requestID: requestID).canonical)
-        return Response(status: status, headers: headers, body: .init(byteBuffer: body))
+        return Response(status: status, headers: fields, body: .init(byteBuffer: body))
     }
 }

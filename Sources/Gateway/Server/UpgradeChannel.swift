@@ -73,13 +73,17 @@ package struct UpgradeChannel: HTTPChannelHandler {
     /// Whether this request may become a socket; refused ones are answered as HTTP.
     let wantsSocket: @Sendable (HTTPRequestHead) -> Bool
     let onSocket: @Sendable (Socket, HTTPRequestHead) async -> Void
+    /// Makes what stands directly before the web framework, one a connection.
+    let lane: (@Sendable () -> any ChannelHandler)?
 
     package init(
         responder: @escaping HTTPChannelHandler.Responder, bounds: Bounds, refusals: EdgeRefusals,
+        lane: (@Sendable () -> any ChannelHandler)? = nil,
         wantsSocket: @escaping @Sendable (HTTPRequestHead) -> Bool,
         onSocket: @escaping @Sendable (Socket, HTTPRequestHead) async -> Void
     ) {
         self.responder = responder
+        self.lane = lane
         self.bounds = bounds
         self.refusals = refusals
         self.wantsSocket = wantsSocket
@@ -140,6 +144,7 @@ package struct UpgradeChannel: HTTPChannelHandler {
                 try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: false))
                 try pipeline.addHandler(ReadDeadline(body: .seconds(bounds.bodyReadSeconds)))
                 try pipeline.addHandler(HTTPConnectionStateHandler(idleTimeout: bounds.idle, logger: logger))
+                if let lane { try pipeline.addHandler(lane()) }
                 return .http(
                     try HTTP(
                         wrappingChannelSynchronously: channel,
