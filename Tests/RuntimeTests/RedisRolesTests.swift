@@ -90,6 +90,18 @@ struct RedisRolesTests {
         }
     }
 
+    @Test func `nodes that end in the middle of their work end`() async throws {
+        let server = try await RedisServer()
+        for round in 0..<100 {
+            try await Self.withNodes(1, server.url) { nodes in
+                for number in 0..<10 {
+                    let key = CacheKey(org: "test", cache: "end", name: "\(round) \(number)")
+                    _ = try await nodes[0].cache.get(key, CachePolicy(freshFor: .seconds(60)), tags: []) { [1] }
+                }
+            }
+        }
+    }
+
     @Test func `every role conforms on one server`() async throws {
         let server = try await RedisServer()
         try await Self.withNodes(1, server.url) { nodes in

@@ -75,9 +75,12 @@ package final class RedisCache: Cache, Service {
     /// The connection over which invalidations come may be lost, or not let listen, while those for commands stand:
     /// what was remembered with news is dropped then, and what is remembered without is not for long.
     private func watchNews() async {
+        var isFirst = true
         for await hears in pubSub.hearing().cancelOnGracefulShutdown() {
             self.hears.store(hears, ordering: .releasing)
-            if !hears { local.tags.raiseAll() }
+            // That it was lost for a moment may have passed by.
+            if !hears || !isFirst { local.tags.raiseAll() }
+            isFirst = false
         }
     }
 

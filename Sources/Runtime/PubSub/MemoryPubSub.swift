@@ -29,12 +29,7 @@ package final class MemoryPubSub: PubSub {
         subscriptions = registry.gauge(.pubSubSubscriptions)
     }
 
-    package func hearing() -> AsyncStream<Bool> {
-        AsyncStream { continuation in
-            continuation.yield(true)
-            continuation.finish()
-        }
-    }
+    package func hearing() -> ConditionChanges { .always(true) }
 
     package func publish(_ payload: [UInt8], to channel: String) throws(PubSubError) {
         guard payload.count <= PubSubLimits.payloadBytesMax else { throw .payloadTooLarge(bytes: payload.count) }

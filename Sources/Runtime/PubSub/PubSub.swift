@@ -7,7 +7,7 @@ package protocol PubSub: Sendable {
 
     /// Whether messages of other nodes come, beginning with now; a slow reader sees the newest only. True where there
     /// are no other nodes.
-    func hearing() -> AsyncStream<Bool>
+    func hearing() -> ConditionChanges
 
     /// Begins at once: messages published after this call are in the stream. A message that fits several of the
     /// subscriptions comes once for each, labelled with it. Order is kept for each publisher and channel.

@@ -61,7 +61,7 @@ package final class RedisPubSub: PubSub, Service {
         }
     }
 
-    package func hearing() -> AsyncStream<Bool> { activity.changes() }
+    package func hearing() -> ConditionChanges { activity.changes() }
 
     package func publish(_ payload: [UInt8], to channel: String) async throws(PubSubError) {
         precondition(channel.hasPrefix(Self.prefix), "\(channel) would not reach other nodes")

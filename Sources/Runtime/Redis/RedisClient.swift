@@ -46,8 +46,8 @@ package final class RedisClient: Service, Sendable {
     /// Whether commands can be carried out now: a connection to the server, or to every master of the cluster, is up.
     package var isAvailable: Bool { hub.status.isAvailable }
 
-    /// Every change of `isAvailable`, beginning with what it is now. A slow reader sees the newest only.
-    package func availability() -> AsyncStream<Bool> { hub.status.changes() }
+    /// `isAvailable` as it is now, then whenever it may have changed. A reader sees the newest only, perhaps twice.
+    package func availability() -> ConditionChanges { hub.status.changes() }
 
     /// Waits until commands can be carried out; false when that takes longer than `limit`.
     package func waitUntilAvailable(within limit: Duration) async -> Bool {

@@ -7,17 +7,20 @@ extension RedisRouter: RedisSubscriberObserver {
     func subscribe(_ listener: RedisListener) { place(listener, avoiding: nil) }
 
     func unsubscribe(_ id: UInt64) {
-        let subscriber = state.withLock { state in
-            if let one = state.homeless.removeValue(forKey: id) { one.listener.activity.end() }
-            return state.places.removeValue(forKey: id).flatMap { state.subscribers[$0] }
+        let (homeless, subscriber) = state.withLock { state in
+            (
+                state.homeless.removeValue(forKey: id)?.listener,
+                state.places.removeValue(forKey: id).flatMap { state.subscribers[$0] }
+            )
         }
+        homeless?.activity.end()
         subscriber?.remove(id)
     }
 
     func misplaced(_ listeners: [RedisListener], from subscriber: RedisSubscriber) {
+        for listener in listeners { listener.activity.deactivate() }
         state.withLock { state in
             for var listener in listeners {
-                listener.activity.deactivate()
                 if listener.wasActive { listener.gap = .moved }
                 // One that was ended meanwhile has no place any more.
                 guard state.places.removeValue(forKey: listener.id) != nil else { continue }

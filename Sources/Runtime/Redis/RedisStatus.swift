@@ -18,13 +18,12 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
         var clusterDown: String?
         var isAvailable = false
         var hasEnded = false
-        var listeners: [UInt64: AsyncStream<Bool>.Continuation] = [:]
-        var nextListener: UInt64 = 0
     }
 
     static let component = "redis"
     private let state = Mutex(State())
     private let available = Atomic<Bool>(false)
+    private let watch = ConditionWatch()
     private let health: HealthRegistry
     private let registry: MetricRegistry
     private let logger: Logger
@@ -46,19 +45,7 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
 
     var isAvailable: Bool { available.load(ordering: .acquiring) }
 
-    func changes() -> AsyncStream<Bool> {
-        let (stream, continuation) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
-        let id = state.withLock { state in
-            state.nextListener += 1
-            state.listeners[state.nextListener] = continuation
-            continuation.yield(state.isAvailable)
-            return state.nextListener
-        }
-        continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { $0.listeners[id] = nil }
-        }
-        return stream
-    }
+    func changes() -> ConditionChanges { watch.changes { [self] in state.withLock { $0.isAvailable } } }
 
     /// Says that the cluster carries out nothing though its nodes are there, in a sentence; nil when it is whole.
     func clusterIsDown(_ sentence: String?) {
@@ -71,14 +58,12 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
 
     /// The client was stopped: nobody has to be told of anything more.
     func end() {
-        let listeners = state.withLock { state in
-            defer { state.listeners = [:] }
+        state.withLock { state in
             state.hasEnded = true
             state.isAvailable = false
             available.store(false, ordering: .releasing)
-            return Array(state.listeners.values)
         }
-        for one in listeners { one.finish() }
+        watch.end()
     }
 
     func count(_ error: RedisError) { registry.counter(.redisErrors, error.tag).increment() }
@@ -144,12 +129,9 @@ final class RedisStatus: Sendable, RedisConnectionObserver {
                 available.store(state.isAvailable, ordering: .releasing)
             }
             // Under the lock: of two changes the later one must be shown last. Who hears of it then finds it shown.
-            let picture = show(state, wasAvailable: wasAvailable, wasSilent: wasSilent)
-            if wasAvailable != state.isAvailable, !state.hasEnded {
-                for one in state.listeners.values { one.yield(state.isAvailable) }
-            }
-            return picture
+            return show(state, wasAvailable: wasAvailable, wasSilent: wasSilent)
         }
+        if picture.wasAvailable != picture.isAvailable { watch.tell() }
         log(picture)
     }
 

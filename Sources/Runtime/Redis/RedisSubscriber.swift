@@ -177,11 +177,12 @@ final class RedisSubscriber: Sendable, RedisLinkOwner {
     }
 
     func remove(_ id: UInt64) {
-        state.withLock { state in
-            guard let listener = state.listeners.removeValue(forKey: id) else { return }
-            listener.activity.end()
+        let listener: RedisListener? = state.withLock { state in
+            guard let listener = state.listeners.removeValue(forKey: id) else { return nil }
             Self.forget(listener, &state)
+            return listener
         }
+        listener?.activity.end()
         eventLoop.execute {
             self.flush()
             self.judge()

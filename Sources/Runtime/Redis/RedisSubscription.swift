@@ -41,55 +41,38 @@ final class RedisActivity: Sendable {
         var isActive = false
         var hasEnded = false
         var waiting: [UInt64: UnsafeContinuation<Bool, Never>] = [:]
-        var watching: [UInt64: AsyncStream<Bool>.Continuation] = [:]
         var next: UInt64 = 0
     }
 
     private let state = Mutex(State())
+    private let watch = ConditionWatch()
     private let eventLoop: any EventLoop
 
     init(eventLoop: any EventLoop) { self.eventLoop = eventLoop }
 
-    func activate() { tell(true) { $0.isActive = true } }
+    // These three resume tasks: none of them may be called under a lock that a cancellation takes.
 
-    func deactivate() {
-        state.withLock { state in
-            let wasActive = state.isActive
-            state.isActive = false
-            if wasActive { for one in state.watching.values { one.yield(false) } }
-        }
-    }
+    func activate() { change(answer: true) { $0.isActive = !$0.hasEnded } }
 
-    func end() {
-        deactivate()
-        tell(false) { $0.hasEnded = true }
-    }
+    func deactivate() { change(answer: nil) { $0.isActive = false } }
 
-    private func tell(_ answer: Bool, _ change: (inout State) -> Void) {
-        let waiting = state.withLock { state in
+    func end() { change(answer: false) { ($0.isActive, $0.hasEnded) = (false, true) } }
+
+    /// - Parameter answer: to whoever waits; nil when they go on waiting.
+    private func change(answer: Bool?, _ change: (inout State) -> Void) {
+        let (isNews, hasEnded, waiting) = state.withLock { state -> (Bool, Bool, [UnsafeContinuation<Bool, Never>]) in
             let wasActive = state.isActive
             change(&state)
-            if state.isActive, !wasActive { for one in state.watching.values { one.yield(true) } }
+            guard answer != nil else { return (wasActive != state.isActive, state.hasEnded, []) }
             defer { state.waiting = [:] }
-            return state.waiting.values.map { $0 }
+            return (wasActive != state.isActive, state.hasEnded, Array(state.waiting.values))
         }
-        for one in waiting { one.resume(returning: answer) }
+        if isNews { watch.tell() }
+        for one in waiting { one.resume(returning: answer == true && !hasEnded) }
     }
 
     /// Whether messages come, beginning with now; a slow reader sees the newest only.
-    func changes() -> AsyncStream<Bool> {
-        let (stream, continuation) = AsyncStream.makeStream(of: Bool.self, bufferingPolicy: .bufferingNewest(1))
-        let id = state.withLock { state in
-            state.next += 1
-            state.watching[state.next] = continuation
-            continuation.yield(state.isActive)
-            return state.next
-        }
-        continuation.onTermination = { [weak self] _ in
-            self?.state.withLock { $0.watching[id] = nil }
-        }
-        return stream
-    }
+    func changes() -> ConditionChanges { watch.changes { [self] in state.withLock { $0.isActive } } }
 
     func wait(within limit: Duration) async -> Bool {
         await withUnsafeContinuation { continuation in
