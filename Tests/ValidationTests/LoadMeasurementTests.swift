@@ -48,6 +48,21 @@ internal import Validation
         #expect(report.table.contains("VOID"))
     }
 
+    @Test func `users of a ramp connect when they begin, so that no server closes their connections for silence`()
+        async throws
+    {
+        let server = try await ReferenceServer.start(
+            delay: .fixed(milliseconds: 5), itemsPerRequest: 2, closesSilentAfter: 300)
+        var plan = LoadPlan(target: server.url, keys: ["key"])
+        plan.users = [LoadStage(target: 2, seconds: 0.1), LoadStage(target: 20, seconds: 2)]
+        plan.batch = 2
+        plan.warmUpSeconds = 0
+        let (report, tally) = try await EventLoad(plan).measure()
+        await server.stop()
+        #expect(tally.connectionsLost == 0 && report.errors == 0 && report.unanswered == 0)
+        #expect(report.requests > 200 && report.acknowledged == report.requests * 2)
+    }
+
     @Test func `a target that goes away leaves censored arrivals, not silence`() async throws {
         let server = try await ReferenceServer.start(delay: .fixed(milliseconds: 30_000), itemsPerRequest: 1)
         var plan = LoadPlan(target: server.url, keys: ["key"])

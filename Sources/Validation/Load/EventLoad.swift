@@ -20,7 +20,7 @@ package struct EventLoad: Sendable {
     package func run() async throws -> LoadReport { try await measure().0 }
 
     /// The report, and everything that was counted for it.
-    func measure() async throws -> (LoadReport, LoadTally) {
+    package func measure() async throws -> (LoadReport, LoadTally) {
         guard !plan.keys.isEmpty else { throw LoadError.noKeys }
         let endpoint = try HTTPEndpoint(plan.target)
         guard !endpoint.isTLS else { throw LoadError.badTarget("\(plan.target): load speaks plain HTTP only") }

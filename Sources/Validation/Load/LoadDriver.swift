@@ -21,6 +21,12 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
     private var flights: [InFlight?]
     /// Users that the schedule holds for busy until their new connection stands.
     private var parked: [Bool]
+    /// When each user's last answer came.
+    private var lastAnswers: [UInt64]
+    /// Users come and go with their connections, as people do: nobody holds one that he does not use.
+    private let comesAndGoes: Bool
+    /// A user without a request for so long has left.
+    private static var leaves: UInt64 { 5_000_000_000 }
     private var tally = LoadTally()
     private var origin: UInt64 = 0
     private var timer: Scheduled<Void>?
@@ -42,13 +48,16 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         connections = Array(repeating: nil, count: schedule.executor.usersMax)
         flights = Array(repeating: nil, count: schedule.executor.usersMax)
         parked = Array(repeating: false, count: schedule.executor.usersMax)
+        lastAnswers = Array(repeating: 0, count: schedule.executor.usersMax)
+        comesAndGoes = if case .rampingVirtualUsers = schedule.executor { true } else { false }
         done = loop.makePromise(of: LoadTally.self)
     }
 
     /// Opens the connections, runs the load, waits for the answers within the grace, and reports.
     func run() async throws -> LoadTally {
         let ready = loop.flatSubmit {
-            EventLoopFuture.andAllSucceed(self.connections.indices.map { self.connect($0) }, on: self.loop)
+            let first = self.comesAndGoes ? self.connections.indices.prefix(1) : self.connections.indices[...]
+            return EventLoopFuture.andAllSucceed(first.map { self.connect($0) }, on: self.loop)
         }
         do { try await ready.get() } catch {
             loop.execute { self.done.fail(LoadError.unreachable("\(error)")) }
@@ -121,6 +130,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
     private func send(_ start: LoadSchedule.Start) {
         let sent = now
         guard let connection = connections[start.user] else {
+            if comesAndGoes { return come(start) }
             parked[start.user] = true
             tally.unsent += 1
             return abandon(start)
@@ -137,10 +147,34 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         connection.send(request.buffer)
     }
 
+    /// Connects a user who begins.
+    private func come(_ start: LoadSchedule.Start) {
+        connect(start.user).whenComplete { result in
+            guard self.sampler != nil else { return self.connections[start.user]?.close() ?? () }
+            if case .success = result { return self.send(start) }
+            self.parked[start.user] = true
+            self.tally.unsent += 1
+            self.abandon(start)
+            self.loop.scheduleTask(in: .milliseconds(100)) { self.reconnect(start.user) }
+        }
+    }
+
+    /// Ends the connections of users that have left.
+    private func leave() {
+        let time = now
+        for user in connections.indices where flights[user] == nil && time > lastAnswers[user] + Self.leaves {
+            guard let connection = connections[user], lastAnswers[user] > 0 else { continue }
+            connections[user] = nil
+            connection.onClose = nil
+            connection.close()
+        }
+    }
+
     private func answered(_ user: Int, _ response: ParsedResponse, _ bytes: UnsafeRawBufferPointer) {
         guard let flight = flights[user] else { return }
         flights[user] = nil
         let time = now
+        lastAnswers[user] = time
         source.recycle(slot: flight.request.slot)
         let judged = flight.start.intended >= settings.warmUpNanoseconds
         tally.recorder(judged: judged) {
@@ -260,6 +294,7 @@ final class LoadDriver<Source: RequestSource & Sendable>: @unchecked Sendable {
         tally.loopLagMaxNanoseconds = max(tally.loopLagMaxNanoseconds, late)
         sampleCPU = cpu
         sampleDue = now + 1_000_000_000
+        if comesAndGoes { leave() }
         if settings.stop?.isSet == true {
             schedule.stop(now: now)
             end()

@@ -23,9 +23,11 @@ package struct ReferenceServer: Sendable {
 
     package var url: String { "http://127.0.0.1:\(port)" }
 
-    /// - Parameter itemsPerRequest: what its receipts claim to have stored.
+    /// - Parameters:
+    ///   - itemsPerRequest: what its receipts claim to have stored.
+    ///   - closesSilentAfter: milliseconds from the begin of a connection within which its first byte has to come.
     package static func start(
-        delay: Delay, itemsPerRequest: Int = 1
+        delay: Delay, itemsPerRequest: Int = 1, closesSilentAfter: Int64? = nil
     ) async throws -> ReferenceServer {
         let pace = ReferencePace(delay)
         let receipt =
@@ -47,7 +49,8 @@ package struct ReferenceServer: Sendable {
             )
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(ReferenceHandler(pace: pace, answer: answer))
+                    try channel.pipeline.syncOperations.addHandler(
+                        ReferenceHandler(pace: pace, answer: answer, closesSilentAfter: closesSilentAfter))
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -104,14 +107,26 @@ private final class ReferenceHandler: ChannelInboundHandler {
     private let pace: ReferencePace
     private let answer: ByteBuffer
     private var head: ByteBuffer?
+    private let closesSilentAfter: Int64?
+    private var silence: Scheduled<Void>?
     private var missing = 0
 
-    init(pace: ReferencePace, answer: ByteBuffer) {
+    init(pace: ReferencePace, answer: ByteBuffer, closesSilentAfter: Int64?) {
         self.pace = pace
         self.answer = answer
+        self.closesSilentAfter = closesSilentAfter
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        let channel = context.channel
+        silence = closesSilentAfter.map {
+            context.eventLoop.scheduleTask(in: .milliseconds($0)) { channel.close(promise: nil) }
+        }
+        context.fireChannelActive()
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        silence?.cancel()
         var buffer = unwrapInboundIn(data)
         while buffer.readableBytes > 0 {
             if missing > 0 {
