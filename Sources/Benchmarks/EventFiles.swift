@@ -17,7 +17,7 @@ package struct EventBodies: Sendable {
     /// Bytes read from a folder at most: everything stays in memory.
     static let bytesMax = 4 << 30
     /// Bytes of one body: below the server's own limit.
-    private static let bodyBytesMax = 2 << 20
+    static let bodyBytesMax = 2 << 20
 
     /// All `*.ndjson` files of a folder in the order of their names; other files are left alone.
     /// - Throws: a sentence when the folder cannot be read or holds no event.
@@ -92,16 +92,20 @@ package struct EventBodies: Sendable {
 
     /// A minute after the latest time that the last event of any body carries.
     private var latestTime: Timestamp? {
-        let times = bodies.compactMap { body -> Timestamp? in
-            let start = body.dropLast().lastIndex(of: 0x0a).map { $0 + 1 } ?? 0
-            let line = String(decoding: body[start...].prefix(65_536), as: UTF8.self)
-            for key in ["\"timestamp\":\"", "\"ts\":\""] {
-                guard let found = line.range(of: key) else { continue }
-                return Timestamp(rfc3339: String(line[found.upperBound...].prefix { $0 != "\"" }))
-            }
-            return nil
-        }
+        let times = bodies.compactMap { Self.lastTime($0) }
         return times.max().map { Timestamp(microseconds: $0.microseconds + 60_000_000) }
+    }
+
+    /// What the last event of a body carries.
+    static func lastTime(_ body: some BidirectionalCollection<UInt8>) -> Timestamp? {
+        let whole = body.last == 0x0a ? body.dropLast() : body[...]
+        let start = whole.lastIndex(of: 0x0a).map { whole.index(after: $0) } ?? whole.startIndex
+        let line = String(decoding: whole[start...].prefix(65_536), as: UTF8.self)
+        for key in ["\"timestamp\":\"", "\"ts\":\""] {
+            guard let found = line.range(of: key) else { continue }
+            return Timestamp(rfc3339: String(line[found.upperBound...].prefix { $0 != "\"" }))
+        }
+        return nil
     }
 }
 

@@ -13,16 +13,16 @@ struct LogBench: Sendable {
 
     /// Bodies on their way at once: enough to keep all cores busy.
     private static let senders = 24
-    private static let org = "bench"
+    static let org = "bench"
 
     func rows() async throws -> [BenchRow] {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("aurum-bench-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
-        var log = try open(folder)
+        var log = try Self.open(folder)
         let ingest = await ingest(log.capture)
         await log.close()
         let files = SegmentFiles(folder)
-        log = try open(folder)
+        log = try Self.open(folder)
         let back = try ReadBack.read(log.store)
         await log.close()
         let archive = try await ArchiveBench(folder: folder, name: name, org: Self.org).rows()
@@ -34,13 +34,13 @@ struct LogBench: Sendable {
     func ingestOnly() async throws -> Ingest {
         let folder = FileManager.default.temporaryDirectory.appendingPathComponent("aurum-bench-\(UUID().uuidString)")
         defer { try? FileManager.default.removeItem(at: folder) }
-        let log = try open(folder)
+        let log = try Self.open(folder)
         let result = await ingest(log.capture)
         await log.close()
         return result
     }
 
-    private func open(_ folder: URL) throws -> EventLog {
+    static func open(_ folder: URL) throws -> EventLog {
         let clock = SystemWallClock()
         var configuration = EventsConfiguration()
         configuration.limits.freeBytesMin = 256 << 20
@@ -68,20 +68,15 @@ struct LogBench: Sendable {
         var sum = Ingest()
         for index in stride(from: first, to: bodies.bodies.count, by: step) {
             let body = bodies.bodies[index]
+            let result: Result<Receipt, CaptureError>
             do throws(CaptureError) {
-                let receipt = try await capture.submit(
-                    body, format: .ndjson,
-                    source: CaptureSource(org: Self.org, app: "app-\(index % StandardEvents.apps)"),
-                    receivedAt: bodies.receivedAt)
-                sum.stored += receipt.stored
-                sum.late += receipt.late
-                sum.bot += receipt.bot
-                sum.duplicate += receipt.duplicate
-                sum.quarantined += receipt.quarantined
-                sum.bytes += body.count
-            } catch {
-                sum.refused[error.tag, default: 0] += 1
-            }
+                result = .success(
+                    try await capture.submit(
+                        body, format: .ndjson,
+                        source: CaptureSource(org: Self.org, app: "app-\(index % StandardEvents.apps)"),
+                        receivedAt: bodies.receivedAt))
+            } catch { result = .failure(error) }
+            sum.add(result, bytes: body.count)
         }
         return sum
     }
@@ -134,6 +129,19 @@ struct Ingest: Sendable {
         quarantined += other.quarantined
         bytes += other.bytes
         refused.merge(other.refused, uniquingKeysWith: +)
+    }
+
+    mutating func add(_ result: Result<Receipt, CaptureError>, bytes count: Int) {
+        switch result {
+        case .success(let receipt):
+            stored += receipt.stored
+            late += receipt.late
+            bot += receipt.bot
+            duplicate += receipt.duplicate
+            quarantined += receipt.quarantined
+            bytes += count
+        case .failure(let error): refused[error.tag, default: 0] += 1
+        }
     }
 
     var notJudged: String? {

@@ -131,6 +131,22 @@ import Testing
         #expect(rows["events.harsh.ratio"] == nil)
     }
 
+    @Test func `files go into a log whole, however long and wherever they are cut`() async throws {
+        let folder = TemporaryFolder()
+        _ = try await bench("events", ["--write", folder.path, "--events", "2500"])
+        let names = (0..<4).map { "b0000\($0).ndjson" }
+        let long = try names.map { try String(contentsOfFile: folder.file($0), encoding: .utf8) }.joined()
+        for name in names { try FileManager.default.removeItem(atPath: folder.file(name)) }
+        try Data((long.dropLast() + "\n\nnot json").utf8).write(to: URL(fileURLWithPath: folder.file("long.ndjson")))
+        try Data().write(to: URL(fileURLWithPath: folder.file("nothing.ndjson")))
+        let rows = try rows(try await bench("ingest", ["--data", folder.path, "--json"]).output)
+        #expect(rows["files.stored"]?["value"]?.double == 2500, "\(rows)")
+        #expect(rows["files.ingest"]?["note"]?.string?.hasSuffix("2500 stored, 1 quarantined") == true)
+        let nowhere = try await bench("ingest", ["--data", folder.file("nowhere")])
+        #expect(nowhere.status != 0 && nowhere.output.contains("cannot be read"), "\(nowhere.output)")
+        #expect(try await bench("ingest", []).output.contains("ingest needs --data"))
+    }
+
     @Test func `broken lines are quarantined and counted, and the rest is read back`() async throws {
         let folder = TemporaryFolder()
         _ = try await bench("events", ["--write", folder.path, "--events", "500"])

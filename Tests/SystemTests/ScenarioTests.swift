@@ -55,7 +55,9 @@ import Validation
             AurumBinary.root + "/scripts/bench-peers", ["--tiny", "--out", folder.path], directory: AurumBinary.root)
         let status = try await script.exit(within: .seconds(400))
         #expect(status == 0, "\(script.output)")
-        #expect(script.output.contains("aurum, POST /v1/events") && script.output.contains("insert a body, fsync"))
+        for way in ["insert a body, fsync", "aurum, the files", "aurum, POST /v1/events"] {
+            #expect(script.output.contains(way), "\(way) is not in \(script.output)")
+        }
         #expect(!script.output.contains("DIFFERENT"), "\(script.output)")
         let left = try FileManager.default.contentsOfDirectory(atPath: folder.path)
         #expect(left == ["report.json"], "\(left)")

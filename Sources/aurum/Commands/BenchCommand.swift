@@ -10,11 +10,12 @@ struct BenchCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "bench", abstract: "Measure an area and compare with its bars; exit 1 on a miss.",
         discussion: """
-            Areas: events, dedup (a part of events), conversation, attribution, its parts paths, log, campaigns, \
-            installs and live, database (SQLite, and the PostgreSQL of AURUM_DATABASE_URL in a schema of its own, or \
-            one that it starts), runtime, its parts redis, roles (caches, locks and limits) and jobs (starts a \
-            redis-server unless --redis-url is given, and a PostgreSQL), all (of these), questions (fills a server of \
-            its own and asks it the dashboard's questions).
+            Areas: events, dedup (a part of events), ingest (files of --data into a log), \
+            conversation, attribution, its parts paths, log, campaigns, installs and live, database (SQLite, and the \
+            PostgreSQL of AURUM_DATABASE_URL in a schema of its own, or one that it starts), runtime, its parts redis, \
+            roles (caches, locks and limits) and jobs (starts a redis-server unless --redis-url is given, and a \
+            PostgreSQL), all (of these but ingest), questions (fills a server of its own and asks it the \
+            dashboard's questions).
             Machines are noisy: trust ratios taken in one run, and --gate, which compares CPU per event with the \
             baseline of the repository. docs/benchmarks.md and docs/runtime.md explain the rows.
             """)
@@ -22,12 +23,12 @@ struct BenchCommand: AsyncParsableCommand {
     private static let attributionParts = ["paths", "log", "campaigns", "installs", "live"]
     private static let runtimeParts = ["redis", "roles", "jobs"]
     private static let areas =
-        ["events", "dedup", "conversation", "attribution"] + attributionParts
+        ["events", "dedup", "ingest", "conversation", "attribution"] + attributionParts
         + ["database", "runtime"] + runtimeParts + ["questions", "all"]
 
     @Argument(help: "One of: \(areas.joined(separator: ", ")).")
     var area: String
-    @Option(name: .long, help: "Folder with NDJSON files to use instead of the standard data (events).")
+    @Option(name: .long, help: "Folder with NDJSON files (ingest), to use instead of the standard data (events).")
     var data: String?
     @Option(name: .long, help: "Events to measure with (events, questions).")
     var events: Int?
@@ -92,6 +93,9 @@ struct BenchCommand: AsyncParsableCommand {
         if !(["runtime", "all"] + Self.runtimeParts).contains(area), redisURL != nil {
             throw ValidationError("--redis-url belongs to runtime")
         }
+        if area == "ingest", data == nil || write != nil || gate || updateBaseline {
+            throw ValidationError("ingest needs --data, a folder of *.ndjson files, and takes no other data")
+        }
         if area == "attribution", data != nil || gate || updateBaseline {
             throw ValidationError("--data, --gate and --update-baseline belong to events")
         }
@@ -127,6 +131,7 @@ struct BenchCommand: AsyncParsableCommand {
         var report = BenchReport(seed: seed, tiny: tiny)
         let identifiers = identifiers ?? min(events ?? 1_000_000, 1_000_000) * 50
         if area == "dedup" { report.rows += try deduplicationBench(identifiers: identifiers, tiny: tiny, seed: seed) }
+        if area == "ingest", let data { report.rows += try await FileIngestBench(directory: data).rows() }
         if area == "events" || area == "all" {
             var options = EventsBenchOptions()
             options.directory = data
